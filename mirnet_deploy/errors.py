@@ -1,0 +1,46 @@
+"""The exceptions of mirnet-deploy: one root, so that a caller can catch them all and the CLI can print one line."""
+
+from __future__ import annotations
+
+
+class MirnetDeployError(Exception):
+    """Root of every error that mirnet-deploy raises on purpose.
+
+    Its text is one line that names the thing, its value, what was expected and what to do.
+    """
+
+
+class UsageError(MirnetDeployError):
+    """A setting is out of its range or contradicts another one (the CLI exits 2)."""
+
+
+class MissingDependencyError(MirnetDeployError):
+    """An optional library is not installed; the text says which extra brings it."""
+
+
+class ImageError(MirnetDeployError):
+    """A picture cannot be read, written or enhanced as it is."""
+
+
+class ArtifactError(MirnetDeployError):
+    """An ONNX file, a plan or a sidecar is damaged, foreign or does not belong together."""
+
+
+class EngineError(MirnetDeployError):
+    """An inference library or a device refuses, or is not the one that was asked for."""
+
+
+class CheckpointError(MirnetDeployError):
+    """A checkpoint is damaged or does not hold a MIRNet."""
+
+
+class DataError(MirnetDeployError):
+    """A data folder does not hold the pairs that were asked for."""
+
+
+class TrainingError(MirnetDeployError):
+    """A training run cannot start or go on."""
+
+
+class ExportError(MirnetDeployError):
+    """An export step failed or missed its bound; nothing of that step was saved."""

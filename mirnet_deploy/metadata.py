@@ -1,0 +1,179 @@
+"""What an artifact says about itself: the metadata inside an ONNX file and in the sidecar beside every artifact.
+
+The sidecar `NAME.onnx.json` or `NAME.plan.json` holds one `ArtifactMetadata` as JSON. Its SHA-256 shows damage and
+mix-ups; it does not show who made the file, since whoever can replace the one can replace the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from mirnet_deploy.errors import ArtifactError
+from mirnet_deploy.files import write_atomically
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the old format would misread the new one."""
+
+METADATA_KEY = "mirnet_deploy"
+"""The key in an ONNX file's `metadata_props` under which the same JSON lies, less the file's own hash."""
+
+Kind = Literal["onnx", "plan"]
+Interface = Literal["float", "image"]
+Precision = Literal["fp32", "fp16"]
+Builder = Literal["tensorrt", "tensorrt_rtx"]
+
+TENSOR_NAMES: Mapping[Interface, tuple[str, str]] = {"float": ("input", "output"), "image": ("image", "enhanced")}
+"""Names of the one input and the one output, by interface."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Error against the FP32 PyTorch network on real crops; every figure is None where no device could run the artifact."""
+
+    executed: str
+    """What ran it, for example "onnxruntime 1.32.0 CPUExecutionProvider", or "not executed"."""
+    crops: int = 0
+    max_abs: float | None = None
+    """Largest absolute difference: in [0, 1] units (float interface) or in 8-bit levels (image interface)."""
+    psnr: float | None = None
+    """PSNR in dB of the output against the reference output, data range 1 (float) or 255 (image)."""
+    residual_psnr: float | None = None
+    """PSNR in dB of output minus input; its peak is the largest absolute residual of the reference."""
+
+
+@dataclass(frozen=True)
+class ArtifactMetadata:
+    """Everything the runtime must know about an artifact before it loads it.
+
+    Raises:
+        ArtifactError: a field holds a value that this version does not know.
+    """
+
+    kind: Kind
+    name: str
+    interface: Interface
+    precision: Precision
+    """Precision asked for."""
+    precision_proof: str
+    """What was proven of it, in words, for example "211 of 211 convolutions compute in HALF (network after parse)"."""
+    network: Mapping[str, int]
+    """Hyper-parameters: n_feat, n_rrg, n_msrb."""
+    weights: Literal["ema", "plain"]
+    tile: int
+    """Side in pixels of the tile the artifact was made for; a multiple of `size_multiple`."""
+    halo: int
+    """Pixels on each inner side of a tile that are computed and discarded."""
+    size_multiple: int = 4
+    batch: int = 1
+    profile: Mapping[str, Mapping[str, list[int]]] | None = None
+    """Plan only: input name -> {"min": shape, "opt": shape, "max": shape}."""
+    opset: int | None = None
+    sha256: str | None = None
+    """Of the artifact; None inside the artifact itself."""
+    onnx_sha256: str | None = None
+    """Plan only: of the ONNX file that it was built from."""
+    checkpoint_sha256: str | None = None
+    builder: Builder | None = None
+    builder_version: str | None = None
+    targets: list[str] | None = None
+    """Plan only: compute capabilities such as "sm89", or the name of the GPU it was built on."""
+    parity: Parity | None = None
+    tool_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"metadata has format version {self.format_version}; this mirnet-deploy reads {FORMAT_VERSION}"
+            )
+        choices: dict[str, tuple[Any, ...]] = {
+            "kind": get_args(Kind),
+            "interface": get_args(Interface),
+            "precision": get_args(Precision),
+            "builder": (None, *get_args(Builder)),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ArtifactError(f"metadata has {name} {getattr(self, name)!r}; expected one of {allowed}")
+        if self.tile < self.size_multiple or self.tile % self.size_multiple or self.halo % self.size_multiple:
+            raise ArtifactError(
+                f"metadata has tile {self.tile} and halo {self.halo}; expected multiples of {self.size_multiple}"
+            )
+
+    def to_json(self) -> str:
+        """The JSON text of a sidecar."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str) -> ArtifactMetadata:
+        """Reads what `to_json` wrote; `source` names it in errors.
+
+        Raises:
+            ArtifactError: not JSON, fields missing or unknown, or another format version.
+        """
+        try:
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError("not an object")
+            version = values.get("format_version")
+            if version != FORMAT_VERSION:
+                raise ValueError(f"format version {version}; this mirnet-deploy reads {FORMAT_VERSION}")
+            unknown = sorted(set(values) - {field.name for field in fields(cls)})
+            if unknown:
+                raise ValueError(f"unknown fields {', '.join(unknown)}")
+            if values.get("parity") is not None:
+                values["parity"] = Parity(**values["parity"])
+            return cls(**values)
+        except (ValueError, TypeError, ArtifactError) as error:
+            raise ArtifactError(f"{source} is not metadata of mirnet-deploy: {error}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sidecar_path(artifact: Path) -> Path:
+    """`mirnet.plan` -> `mirnet.plan.json`."""
+    return artifact.with_name(artifact.name + ".json")
+
+
+def write_sidecar(artifact: Path, metadata: ArtifactMetadata) -> Path:
+    """Writes the sidecar of `artifact` (whose hash `metadata` must hold) atomically and returns its path."""
+    path = sidecar_path(artifact)
+    write_atomically(path, metadata.to_json().encode())
+    return path
+
+
+def read_sidecar(artifact: Path) -> ArtifactMetadata:
+    """Reads and checks the sidecar of `artifact`: it is there, of this format, of this kind and has the file's hash.
+
+    Raises:
+        ArtifactError: the artifact or the sidecar is missing or unreadable, or the two do not belong together.
+    """
+    path = sidecar_path(artifact)
+    if not artifact.is_file():
+        raise ArtifactError(f"{artifact} is not a file; expected an .onnx or .plan file that mirnet-deploy exported")
+    if not path.is_file():
+        raise ArtifactError(
+            f"{artifact} has no sidecar {path.name} beside it; only artifacts of `mirnet-deploy export` are loaded"
+        )
+    try:
+        metadata = ArtifactMetadata.from_json(path.read_bytes(), str(path))
+        actual = file_sha256(artifact)
+    except OSError as error:
+        raise ArtifactError(f"{artifact} cannot be read: {error}") from error
+    if artifact.suffix != f".{metadata.kind}":
+        raise ArtifactError(f"{path} describes a file of kind {metadata.kind}, not {artifact.name}")
+    if metadata.sha256 != actual:
+        raise ArtifactError(
+            f"{artifact} does not match its sidecar (SHA-256 {actual[:12]}…, expected {str(metadata.sha256)[:12]}…): "
+            "damaged or replaced; export it again"
+        )
+    return metadata

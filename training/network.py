@@ -1,0 +1,321 @@
+"""MIRNet in PyTorch.
+
+Source: Zamir et al., "Learning Enriched Features for Real Image Restoration and Enhancement", ECCV 2020
+(arXiv 2003.06792). Modules are named as in the paper. A module that is used twice is held once, so that the
+ties of the published network are ties of the code and a state dict holds every parameter exactly once.
+
+Two choices differ in form, never in value, from the paper's figures: a 1x1 convolution that follows a bilinear
+upsampling is applied before it (both are linear and act on different axes: a quarter of the arithmetic), and the
+one PReLU slope that all DAUs share is passed down instead of being stored in each of them.
+
+Precision: the pools, the squeeze convolutions behind them and the last residual sum always run in float32
+(the *FP32 islands*). A half-precision sum over 512x512 activations of mean 0.25 would pass 65504.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mirnet_deploy.errors import UsageError
+
+SIZE_MULTIPLE = 4
+"""Height and width must be multiples of this: the coarsest level has a quarter of the resolution."""
+
+LEVELS = 3
+"""Resolutions in a multi-scale residual block: 1, 1/2 and 1/4."""
+
+REDUCTION = 8
+"""Channel reduction of the squeeze convolutions in DAU and SKFF."""
+
+
+@dataclass(frozen=True)
+class MIRNetConfig:
+    """Hyper-parameters of a MIRNet; the defaults are the paper's.
+
+    Raises:
+        UsageError: a value is not a positive whole number, or `n_feat` is not a multiple of 8.
+    """
+
+    n_feat: int = 64
+    """Channels at full resolution."""
+    n_rrg: int = 3
+    """Recursive residual groups."""
+    n_msrb: int = 2
+    """Multi-scale residual blocks in each group."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UsageError(f"{name} is {value!r}; expected a whole number of at least 1")
+        if self.n_feat % REDUCTION:
+            raise UsageError(f"n_feat is {self.n_feat}; expected a multiple of {REDUCTION} (the channel reduction)")
+
+    @classmethod
+    def preset(cls, name: str) -> MIRNetConfig:
+        """The configuration called `name`.
+
+        Raises:
+            UsageError: there is no such preset.
+        """
+        if name not in PRESETS:
+            raise UsageError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain values, as stored in checkpoints and artifact metadata."""
+        return asdict(self)
+
+
+PRESETS = {
+    "paper": MIRNetConfig(64, 3, 2),
+    "base": MIRNetConfig(32, 2, 2),
+    "lite": MIRNetConfig(16, 1, 2),
+}
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+
+
+def _fp32_island(x: Tensor) -> AbstractContextManager[Any]:
+    """Keeps autocast away from the squeeze convolutions; costs nothing (and leaves no trace in an export) without it."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
+
+
+class GlobalPool(nn.Module):
+    """Mean over height and width, [N,C,H,W] in any float dtype -> [N,C,1,1] float32.
+
+    The only place where a MIRNet looks further than its receptive field: a class of its own, so that tiling can
+    find every pool and give it the means of the whole picture.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32)
+
+
+class SpatialAttention(nn.Module):
+    """Scales every pixel by one gate made from the maximum and the mean over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = _conv(2, 1, 5)
+
+    def forward(self, r: Tensor) -> Tensor:
+        gate = self.conv(torch.cat([r.amax(dim=1, keepdim=True), r.mean(dim=1, keepdim=True)], dim=1))
+        return r * torch.sigmoid(gate)
+
+
+class ChannelAttention(nn.Module):
+    """Scales every channel by one gate made from the channels' means (squeeze and excitation)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pool = GlobalPool()
+        self.squeeze = _conv(channels, channels // REDUCTION, 1)
+        self.excite = _conv(channels // REDUCTION, channels, 1)
+
+    def forward(self, r: Tensor) -> Tensor:
+        pooled = self.pool(r)
+        with _fp32_island(r):
+            gate = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))
+        return r * gate.to(r.dtype)
+
+
+class DAU(nn.Module):
+    """Dual attention unit: two 3x3 convolutions, spatial and channel attention side by side, a residual.
+
+    `slope` ([1]) is the PReLU slope that every DAU of the network shares.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels, 3)
+        self.conv2 = _conv(channels, channels, 3)
+        self.spatial = SpatialAttention()
+        self.channel = ChannelAttention(channels)
+        self.merge = _conv(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+        r = self.conv1(x)
+        r = self.conv2(F.prelu(r, slope.to(r.dtype)))
+        y: Tensor = self.merge(torch.cat([self.spatial(r), self.channel(r)], dim=1)) + x
+        return y
+
+
+class SKFF(nn.Module):
+    """Selective kernel feature fusion: branches weighted, a channel at a time, by a softmax over the branches."""
+
+    def __init__(self, channels: int, branches: int = LEVELS) -> None:
+        super().__init__()
+        hidden = max(channels // REDUCTION, 4)
+        self.pool = GlobalPool()
+        self.squeeze = _conv(channels, hidden, 1)
+        self.act = nn.PReLU()
+        self.excite = nn.ModuleList(_conv(hidden, channels, 1) for _ in range(branches))
+
+    def forward(self, branches: list[Tensor]) -> Tensor:
+        total = branches[0]
+        for branch in branches[1:]:
+            total = total + branch
+        pooled = self.pool(total)
+        with _fp32_island(total):
+            z = self.act(self.squeeze(pooled))
+            weights = torch.softmax(torch.stack([excite(z) for excite in self.excite]), dim=0)
+        fused = branches[0] * weights[0].to(total.dtype)
+        for branch, weight in zip(branches[1:], weights[1:], strict=True):
+            fused = fused + branch * weight.to(total.dtype)
+        return fused
+
+
+class Blur(nn.Module):
+    """[1 2 1]x[1 2 1]/16 on every channel, reflected at the border, every second pixel kept."""
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        kernel = torch.outer(row, row).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, self.kernel.to(x.dtype), stride=2, groups=self.kernel.shape[0])
+
+
+class Down(nn.Module):
+    """Half the resolution, twice the channels, antialiased: a path with two activations beside a linear one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels, 1)
+        self.act1 = nn.PReLU()
+        self.conv2 = _conv(channels, channels, 3)
+        self.act2 = nn.PReLU()
+        self.blur = Blur(channels)
+        self.conv3 = _conv(channels, 2 * channels, 1)
+        self.skip = _conv(channels, 2 * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = self.act2(self.conv2(self.act1(self.conv1(x))))
+        y: Tensor = self.conv3(self.blur(top)) + self.skip(self.blur(x))
+        return y
+
+
+class Up(nn.Module):
+    """Twice the resolution, half the channels: a transposed convolution beside a bilinear path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels, 1)
+        self.act1 = nn.PReLU()
+        self.conv2 = nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1, bias=False)
+        self.act2 = nn.PReLU()
+        self.conv3 = _conv(channels, channels // 2, 1)
+        self.skip = _conv(channels, channels // 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = self.conv3(self.act2(self.conv2(self.act1(self.conv1(x)))))
+        # The 1x1 convolution first: it commutes with the interpolation and sees a quarter of the pixels.
+        y: Tensor = top + F.interpolate(self.skip(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return y
+
+
+class MSRB(nn.Module):
+    """Multi-scale residual block: two columns of DAUs at three resolutions, every level fused with every other."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        width = [channels * 2**level for level in range(LEVELS)]
+        self.dau = nn.ModuleList(DAU(c) for c in width)
+        self.skff = nn.ModuleList(SKFF(c) for c in width)
+        self.down01, self.down12 = Down(width[0]), Down(width[1])
+        self.down02 = nn.Sequential(Down(width[0]), Down(width[1]))
+        self.up10, self.up21 = Up(width[1]), Up(width[2])
+        self.up20 = nn.Sequential(Up(width[2]), Up(width[1]))
+        self.last_up1 = Up(width[1])
+        self.last_up2 = nn.Sequential(Up(width[2]), Up(width[1]))
+        self.conv = _conv(channels, channels, 3)
+
+    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+        dau0, dau1, dau2 = self.dau
+        skff0, skff1, skff2 = self.skff
+        a0 = dau0(x, slope)
+        a1 = dau1(self.down01(a0), slope)
+        a2 = dau2(self.down12(a1), slope)
+        b0 = dau0(skff0([a0, self.up10(a1), self.up20(a2)]), slope)
+        b1 = dau1(skff1([self.down01(a0), a1, self.up21(a2)]), slope)
+        b2 = dau2(skff2([self.down02(a0), self.down12(a1), a2]), slope)
+        y: Tensor = self.conv(skff0([b0, self.last_up1(b1), self.last_up2(b2)])) + x
+        return y
+
+
+class RRG(nn.Module):
+    """Recursive residual group: multi-scale residual blocks, a 3x3 convolution, a residual."""
+
+    def __init__(self, channels: int, n_msrb: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(MSRB(channels) for _ in range(n_msrb))
+        self.conv = _conv(channels, channels, 3)
+
+    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+        y = x
+        for block in self.blocks:
+            y = block(y, slope)
+        z: Tensor = self.conv(y) + x
+        return z
+
+
+class MIRNet(nn.Module):
+    """The network: [N,3,H,W] RGB in [0, 1] -> [N,3,H,W] RGB float32, not clamped. H and W are multiples of 4."""
+
+    def __init__(self, config: MIRNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or MIRNetConfig()
+        channels = self.config.n_feat
+        self.conv_in = _conv(3, channels, 3)
+        self.dau_slope = nn.Parameter(torch.full((1,), 0.25))
+        self.groups = nn.ModuleList(RRG(channels, self.config.n_msrb) for _ in range(self.config.n_rrg))
+        self.conv_out = _conv(channels, 3, 3)
+        for module in self.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                _without_checkerboard(module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv_in(x.to(self.conv_in.weight.dtype))
+        for group in self.groups:
+            y = group(y, self.dau_slope)
+        residual: Tensor = self.conv_out(y)
+        return residual.float() + x.float()
+
+    def half_with_islands(self) -> MIRNet:
+        """Converts, in place, everything but the FP32 islands to float16, and returns self."""
+        self.half()
+        for module in self.modules():
+            if isinstance(module, (ChannelAttention, SKFF)):
+                module.float()
+        return self
+
+    def parameter_count(self) -> int:
+        """Trainable values, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+@torch.no_grad()
+def _without_checkerboard(conv: nn.ConvTranspose2d) -> None:
+    """Makes a stride-2 transposed 3x3 convolution start as a bilinear upsampling of random channel mixtures.
+
+    The output pixels of a stride-2 transposed convolution fall into four phases that see different taps, so a
+    random start prints a grid of period 2 on flat areas, and a short training leaves some of it (Odena et al.,
+    "Deconvolution and Checkerboard Artifacts", Distill 2016). With taps [1/2, 1, 1/2] all phases have the same gain.
+    """
+    row = torch.tensor([0.5, 1.0, 0.5])
+    conv.weight.copy_(conv.weight[:, :, 1:2, 1:2] * torch.outer(row, row) * (9.0 / 4.0) ** 0.5)
