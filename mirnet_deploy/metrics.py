@@ -1,0 +1,106 @@
+"""PSNR, SSIM and GT-mean of an enhanced picture against its target; scikit-image does the arithmetic.
+
+Pictures are uint8 [H,W,3] RGB: what is measured is what a user would save, rounded to 8 bits. `data_range` has no
+default, because a wrong one lies without a word (255 taken as 1 adds 48 dB).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.errors import ImageError, MissingDependencyError, UsageError
+
+SSIM_WINDOW = 11
+"""Side in pixels of the Gaussian window: sigma 1.5, cut at 3.5 sigma, as in Wang et al."""
+
+SSIM_SIGMA = 1.5
+
+
+def psnr(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: float) -> float:
+    """Peak signal-to-noise ratio in dB, over all pixels and channels together: 10 log10(data_range² / MSE).
+
+    Both pictures are uint8 [H,W,3] RGB; `data_range` is 255 for them. Equal pictures give `inf`.
+
+    Raises:
+        ImageError: the pictures are not uint8 [H,W,3] of one shape.
+        UsageError: `data_range` is not positive.
+        MissingDependencyError: scikit-image is not installed.
+    """
+    _check(output, target, data_range)
+    metrics = _skimage_metrics()
+    with np.errstate(divide="ignore"):  # equal pictures: inf is the answer, not an accident
+        return float(metrics.peak_signal_noise_ratio(target, output, data_range=data_range))
+
+
+def ssim(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: float) -> float:
+    """Mean structural similarity in [-1, 1] (Wang et al., IEEE TIP 13(4), 2004), averaged over the three channels.
+
+    An 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, population covariance, and the mean over the pixels
+    whose window lies inside the picture: the paper's setting. Both pictures are uint8 [H,W,3] RGB; `data_range`
+    is 255 for them.
+
+    Raises:
+        ImageError: the pictures are not uint8 [H,W,3] of one shape, or a side is shorter than the window.
+        UsageError: `data_range` is not positive.
+        MissingDependencyError: scikit-image is not installed.
+    """
+    _check(output, target, data_range)
+    height, width = output.shape[:2]
+    if min(height, width) < SSIM_WINDOW:
+        raise ImageError(
+            f"a picture of {width}x{height} has no SSIM: its window is {SSIM_WINDOW}x{SSIM_WINDOW}; use larger pictures"
+        )
+    value = _skimage_metrics().structural_similarity(
+        target,
+        output,
+        data_range=data_range,
+        gaussian_weights=True,
+        sigma=SSIM_SIGMA,
+        use_sample_covariance=False,
+        channel_axis=2,
+    )
+    return float(value)
+
+
+def gt_mean(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`output` scaled by mean(target) / mean(output), clipped to [0, 255] and rounded: uint8 [H,W,3].
+
+    The means are over all pixels and channels, one factor for the picture. It takes the guess of the target's
+    brightness out of a comparison, and it uses the target to do so: a figure for a column of its own. A picture
+    that is black throughout stays black, whatever the factor.
+
+    Raises:
+        ImageError: the pictures are not uint8 [H,W,3] of one shape.
+    """
+    _check(output, target, 255)
+    mean = float(output.mean(dtype=np.float64))
+    factor = float(target.mean(dtype=np.float64)) / mean if mean else 1.0
+    scaled = np.rint(np.clip(output * factor, 0, 255))
+    return scaled.astype(np.uint8)
+
+
+def _check(output: NDArray[Any], target: NDArray[Any], data_range: float) -> None:
+    for name, picture in (("output", output), ("target", target)):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise ImageError(
+                f"the {name} is {picture.dtype} {list(picture.shape)}; metrics take uint8 [H,W,3] RGB pictures"
+            )
+    if output.shape != target.shape:
+        raise ImageError(
+            f"the output is {list(output.shape)} and the target {list(target.shape)}; metrics take one shape"
+        )
+    if not data_range > 0:
+        raise UsageError(f"data_range is {data_range}; expected the largest value a pixel can have (255 for uint8)")
+
+
+def _skimage_metrics() -> Any:
+    try:
+        from skimage import metrics
+    except ImportError as error:
+        raise MissingDependencyError(
+            'PSNR and SSIM need scikit-image: pip install "mirnet-deploy[bench]" (a clone: pip install -e ".[bench]")'
+        ) from error
+    return metrics
