@@ -84,7 +84,7 @@ def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
 
 
 def _fp32_island(x: Tensor) -> AbstractContextManager[Any]:
-    """Keeps autocast away from the squeeze convolutions; costs nothing (and leaves no trace in an export) without it."""
+    """Keeps autocast away from the squeeze convolutions; without autocast it leaves no trace, in an export neither."""
     if torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
@@ -98,7 +98,8 @@ class GlobalPool(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3), keepdim=True, dtype=torch.float32)
+        # Not mean(dtype=float32): that exports as a mean in half, then a cast, and the half sum overflows.
+        return x.float().mean(dim=(2, 3), keepdim=True)
 
 
 class SpatialAttention(nn.Module):

@@ -1,0 +1,235 @@
+"""`mirnet-deploy train`: a MIRNet from pairs, or from well-lit photographs that are darkened on the fly."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mirnet_deploy.cli.progress import progress_bar
+from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from mirnet_deploy.training.data import Split
+    from mirnet_deploy.training.distributed import Processes
+    from mirnet_deploy.training.state import Settings, State
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--degrade",
+    type=click.Path(path_type=Path),
+    help="Darken the well-lit photographs in this folder, instead of DATA.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path("runs/train"),
+    show_default=True,
+    help="Folder of the run: last.pt, best.pt, log.csv, curve.png, tensorboard/.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --output, with the settings it was started with.")
+@click.option("--init", type=click.Path(path_type=Path), help="Fine-tune: start from this checkpoint's weights.")
+@click.option("--preset", type=click.Choice(["paper", "base", "lite"]), help="Size of the network.  [default: lite]")
+@click.option("--n-feat", type=int, help="Channels at full resolution (instead of the preset's).")
+@click.option("--n-rrg", type=int, help="Recursive residual groups.")
+@click.option("--n-msrb", type=int, help="Multi-scale residual blocks in each group.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["aligned", "plateau"]),
+    default="aligned",
+    show_default=True,
+    help="How to train; the options below change parts of it.",
+)
+@click.option("--steps", type=int, help="Steps of the whole run.  [default: 4000]")
+@click.option("--batch", type=int, help="Crops a step and process.")
+@click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--loss", type=click.Choice(["charbonnier", "charbonnier+ssim", "aligned", "aligned+ssim"]), help="Loss.")
+@click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
+@click.option("--exposure", type=float, help="Probability that a dark crop is moved towards its target.")
+@click.option("--ema", type=float, help="Decay of the averaged weights; 0 keeps none.")
+@click.option("--clip", type=float, help="Largest norm of the gradient; 0 does not clip.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 autocast where a measurement at the start shows a gain.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=int, help="CPU threads.  [default: torch's]")
+@click.option("--validate-every", type=int, default=250, show_default=True, help="Steps between validations.")
+@click.option(
+    "--validate-limit",
+    type=int,
+    default=12,
+    show_default=True,
+    help="Validation pictures looked at, spread over the split.",
+)
+@click.option("--save-every", type=int, default=50, show_default=True, help="Steps between checkpoints.")
+@click.option("--max-minutes", type=float, help="End cleanly after this many minutes; --resume goes on.")
+def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
+    """Train a MIRNet on the pairs in DATA, or on photographs that --degrade darkens.
+
+    DATA holds train/ (or our485/) and val/ (or eval15/), each with low/ and high/, matched by stem; or low/ and high/
+    themselves, of which every tenth pair is then held out. Several processes: `torchrun --nproc-per-node N -m
+    mirnet_deploy train …` (--batch is then per process). Ctrl-C saves and ends; --resume goes on, bit for bit.
+    """
+    try:
+        import torch
+
+        from mirnet_deploy.training.distributed import join_processes
+    except ImportError as error:
+        raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
+    if (data is None) == (degrade is None):
+        raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    with join_processes(options["device"]) as processes:
+        _train(data, degrade, options, processes)
+
+
+def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], processes: Processes) -> None:
+    from mirnet_deploy.training.data import open_pairs, open_photographs
+    from mirnet_deploy.training.trainer import Trainer
+
+    split = open_pairs(data) if data is not None else open_photographs(degrade or Path())
+    folder: Path = options["output"]
+    settings, state = _prepare(split, folder, options, processes)
+    say = click.echo if processes.is_main else _silent
+    say(f"{split.description}; {state.network.parameter_count():,} parameters, {settings.precision}")
+    say(f"recipe {settings.recipe_name}, step {state.step} of {settings.steps}, {processes.device}, in {folder}")
+    limit = options["max_minutes"]
+    deadline = time.monotonic() + 60 * limit if limit else float("inf")
+    with _stop_signals() as stopped, progress_bar("training", settings.steps - state.step) as advance:
+        trainer = Trainer(settings, state, split, folder, processes, _Reporter(advance, say))
+        done = trainer.run(lambda: stopped() or time.monotonic() >= deadline)
+    if done:
+        say(f"done: {folder / 'best.pt'} is the best by validation, {folder / 'last.pt'} the last")
+    else:
+        say(f"stopped at step {state.step} of {settings.steps}; the same command with --resume goes on")
+
+
+class _Reporter:
+    """Shows a run: the bar, and a line for every row of the log."""
+
+    def __init__(self, advance: Callable[..., object], say: Callable[[str], object]) -> None:
+        self._advance, self._say = advance, say
+
+    def step(self, step: int, loss: float | None) -> None:
+        self._advance()
+
+    def row(self, row: dict[str, float]) -> None:
+        self._say(
+            f"step {row['step']:.0f}: loss {row['loss']:.4f}, validation PSNR {row['psnr']:.2f} dB, "
+            f"SSIM {row['ssim']:.4f}, GT-mean PSNR {row['gt_mean_psnr']:.2f} dB"
+        )
+
+
+def _silent(text: str) -> None:
+    """The voice of the processes that do not speak."""
+
+
+def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Processes) -> tuple[Settings, State]:
+    from mirnet_deploy.training.state import LAST, new_state, read_settings, resumed_state
+
+    if options["resume"]:
+        settings, content = read_settings(folder)
+        if settings.data != split.fingerprint:
+            raise TrainingError(f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint})")
+        if options["steps"]:
+            settings = replace(settings, steps=options["steps"])
+        for partial in folder.glob(".*.partial"):
+            if processes.is_main:
+                partial.unlink(missing_ok=True)
+        return settings, resumed_state(folder, settings, content, processes.device)
+    if (folder / LAST).exists():
+        raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
+    init, settings = _fresh_settings(split, options, processes)
+    if processes.is_main:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{folder} cannot be made: {error.strerror}") from error
+    processes.wait()
+    return settings, new_state(settings, processes.device, init)
+
+
+def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes) -> tuple[Any, Settings]:
+    from mirnet_deploy.training.checkpoint import load_checkpoint
+    from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+    from mirnet_deploy.training.recipes import RECIPES
+    from mirnet_deploy.training.state import Settings
+
+    sizes = {name: options[name] for name in ("n_feat", "n_rrg", "n_msrb") if options[name] is not None}
+    weights = None
+    if options["init"]:
+        if sizes or options["preset"]:
+            raise UsageError("--init brings the size of its network; leave out --preset and --n-…")
+        loaded = load_checkpoint(options["init"])
+        network, weights = loaded.config, loaded.network.state_dict()
+    else:
+        network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
+    names = ("batch", "crop", "lr", "loss", "mixup", "exposure", "ema", "clip")
+    changes = {name: options[name] for name in names if options[name] is not None}
+    recipe = replace(RECIPES[options["recipe"]], **changes)
+    changed = ", ".join(f"{name} {value}" for name, value in changes.items())
+    precision = options["precision"]
+    if precision == "auto":
+        precision = _measured_precision(MIRNet(network), recipe.batch, recipe.crop, processes)
+    settings = Settings(
+        network=network,
+        recipe=recipe,
+        recipe_name=options["recipe"] + (f" with {changed}" if changed else ""),
+        steps=4000 if options["steps"] is None else options["steps"],
+        seed=options["seed"],
+        precision=precision,
+        validate_every=options["validate_every"],
+        validate_limit=options["validate_limit"],
+        save_every=options["save_every"],
+        data=split.fingerprint,
+    )
+    return weights, settings
+
+
+def _measured_precision(network: Any, batch: int, crop: int, processes: Processes) -> str:
+    import torch
+
+    from mirnet_deploy.training.precision import bf16_gain
+
+    gain = bf16_gain(network, processes.device, batch, crop)
+    # All processes must agree, and each has measured for itself: the mean decides.
+    gain = processes.mean(torch.tensor(gain, dtype=torch.float64, device=processes.device))
+    chosen = "bf16" if gain > 1.05 else "fp32"
+    if processes.is_main:
+        click.echo(f"a bfloat16 step is {gain:.2f} times as fast as a float32 one here: training in {chosen}")
+    return chosen
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a clean end; a second Ctrl-C interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        click.echo("stopping after this step …", err=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

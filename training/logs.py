@@ -1,0 +1,81 @@
+"""What a run leaves for people: a CSV, TensorBoard events and a curve.
+
+The CSV holds no times, so that an interrupted run writes the same file as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mirnet_deploy.files import atomic_path, write_atomically
+
+COLUMNS = ("step", "samples", "lr", "loss", "psnr", "ssim", "gt_mean_psnr")
+"""`loss` is the mean since the row before; the last three are of the validation pictures."""
+
+Row = Mapping[str, float]
+
+
+class RunLog:
+    """The log of one run in `folder`; `history` is what a resumed run brings along.
+
+    A kill can leave rows in the CSV that its checkpoint does not know. They are computed again, so the file is
+    rewritten from `history` first.
+    """
+
+    def __init__(self, folder: Path, history: Sequence[Row]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.history: list[dict[str, float]] = [dict(row) for row in history]
+        self._csv = folder / "log.csv"
+        self._curve = folder / "curve.png"
+        write_atomically(self._csv, _csv_text(self.history, header=True).encode())
+        last = int(self.history[-1]["step"]) if self.history else 0
+        self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1 if last else None)
+
+    def add(self, row: Row) -> None:
+        """Appends a row to the CSV, sends it to TensorBoard and draws the curve anew."""
+        self.history.append(dict(row))
+        with self._csv.open("a", newline="") as stream:
+            stream.write(_csv_text([row], header=False))
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, int(row["step"]))
+        self._board.flush()
+        draw_curve(self._curve, self.history)
+
+    def close(self) -> None:
+        """Flushes TensorBoard."""
+        self._board.close()
+
+
+def _csv_text(rows: Sequence[Row], *, header: bool) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def draw_curve(path: Path, history: Sequence[Row]) -> None:
+    """Training loss, and validation PSNR plain and GT-mean, over the steps, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    steps = [row["step"] for row in history]
+    loss_axis = figure.add_subplot()
+    loss_axis.plot(steps, [row["loss"] for row in history], color="tab:gray", label="training loss")
+    loss_axis.set(xlabel="step", ylabel="loss")
+    quality_axis = loss_axis.twinx()
+    quality_axis.plot(steps, [row["psnr"] for row in history], color="tab:blue", label="PSNR")
+    quality_axis.plot(steps, [row["gt_mean_psnr"] for row in history], color="tab:orange", label="GT-mean PSNR")
+    quality_axis.set_ylabel("validation PSNR, dB")
+    figure.legend(loc="outside upper center", ncols=3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

@@ -1,0 +1,85 @@
+"""Training losses on float32 batches [N,3,H,W]: the network's output (not clamped) against a target in [0, 1].
+
+How bright a dark picture was meant to be is not in the picture, and the gradient of that guess drowns the rest of a
+plain loss. The aligned losses therefore spend half their weight on the output scaled to the target's mean, where
+brightness cannot be wrong (the idea of "GT-mean loss", arXiv 2507.20148).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+CHARBONNIER_EPSILON = 1e-3
+SSIM_WEIGHT = 0.15
+ALIGNMENT_FLOOR = 1e-2
+"""Means below this (2.5 of 255 levels) are not scaled up further: an untrained output can be black."""
+
+
+def charbonnier(output: Tensor, target: Tensor) -> Tensor:
+    """sqrt(d^2 + epsilon^2), mean over everything (Charbonnier et al., ICIP 1994; epsilon as in MIRNet)."""
+    return torch.sqrt((output - target) ** 2 + CHARBONNIER_EPSILON**2).mean()
+
+
+def align_brightness(output: Tensor, target: Tensor) -> Tensor:
+    """Scales every picture of `output` to the mean of its target; gradients flow through the scale."""
+    wanted = target.mean(dim=(1, 2, 3), keepdim=True)
+    mean = output.mean(dim=(1, 2, 3), keepdim=True)
+    return output * (wanted / mean.clamp(min=ALIGNMENT_FLOOR))
+
+
+def _gaussian_window(like: Tensor) -> Tensor:
+    positions = torch.arange(-5, 6, dtype=like.dtype, device=like.device)
+    window = torch.exp(-(positions**2) / (2 * 1.5**2))
+    return (window / window.sum()).expand(like.shape[1], 1, 1, 11)
+
+
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity, mean over pictures, channels and the pixels whose window fits; data range 1.
+
+    Wang et al., IEEE TIP 2004: an 11x11 Gaussian window of sigma 1.5, k1 0.01, k2 0.03. Sides of at least 11.
+    """
+    window = _gaussian_window(output)
+
+    def blur(x: Tensor) -> Tensor:
+        rows = F.conv2d(x, window, groups=x.shape[1])
+        return F.conv2d(rows, window.transpose(2, 3), groups=x.shape[1])
+
+    mean_o, mean_t = blur(output), blur(target)
+    var_o = blur(output * output) - mean_o**2
+    var_t = blur(target * target) - mean_t**2
+    covariance = blur(output * target) - mean_o * mean_t
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_o * mean_t + c1) / (mean_o**2 + mean_t**2 + c1)
+    structure = (2 * covariance + c2) / (var_o + var_t + c2)
+    return (luminance * structure).mean()
+
+
+def charbonnier_ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Charbonnier plus `SSIM_WEIGHT` x (1 - SSIM)."""
+    return charbonnier(output, target) + SSIM_WEIGHT * (1 - ssim(output, target))
+
+
+def aligned(output: Tensor, target: Tensor) -> Tensor:
+    """Half Charbonnier, half Charbonnier of the brightness-aligned output."""
+    return 0.5 * charbonnier(output, target) + 0.5 * charbonnier(align_brightness(output, target), target)
+
+
+def aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
+    """`aligned` plus `SSIM_WEIGHT` x (1 - SSIM) of the brightness-aligned output."""
+    bright = align_brightness(output, target)
+    pixels = 0.5 * charbonnier(output, target) + 0.5 * charbonnier(bright, target)
+    return pixels + SSIM_WEIGHT * (1 - ssim(bright, target))
+
+
+LOSSES: Mapping[str, Loss] = {
+    "charbonnier": charbonnier,
+    "charbonnier+ssim": charbonnier_ssim,
+    "aligned": aligned,
+    "aligned+ssim": aligned_ssim,
+}

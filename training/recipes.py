@@ -1,0 +1,93 @@
+"""Recipes: everything about a training run that is a choice and not data. Measured against each other in RESULTS.md."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mirnet_deploy.errors import UsageError
+from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.network import SIZE_MULTIPLE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices of a run; the defaults are the recipe `aligned`.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    loss: str = "aligned+ssim"
+    """A key of `training.losses.LOSSES`."""
+    lr: float = 1e-3
+    """Peak learning rate of Adam(0.9, 0.999)."""
+    schedule: Literal["trapezoid", "plateau"] = "trapezoid"
+    """`trapezoid`: warm-up, constant, then a cosine to zero over the last `decay` of the steps. `plateau`:
+    ReduceLROnPlateau on the validation PSNR."""
+    warmup: int = 50
+    """Steps of linear warm-up (trapezoid)."""
+    decay: float = 0.5
+    """Share of the steps over which the rate falls (trapezoid)."""
+    batch: int = 8
+    """Crops a step and process."""
+    crop: int = 128
+    """Side of a crop in pixels, a multiple of 4."""
+    large_from: float = 0.75
+    """Share of the steps after which crops have twice the side and a batch a quarter of the crops (at least one):
+    the pools then see statistics closer to those of whole pictures. 1 turns this off."""
+    mixup: float = 0.0
+    """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
+    exposure: float = 0.3
+    """Probability that the dark crop is moved part of the way to its target: makes a network that leaves
+    well-lit pictures alone."""
+    ema: float = 0.999
+    """Decay of the averaged weights; 0 keeps none."""
+    clip: float = 1.0
+    """Largest L2 norm of the gradient; 0 does not clip."""
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UsageError(f"loss {self.loss!r} is unknown; expected one of {', '.join(LOSSES)}")
+        if self.schedule not in ("trapezoid", "plateau"):
+            raise UsageError(f"schedule {self.schedule!r} is unknown; expected trapezoid or plateau")
+        if self.batch < 1 or self.warmup < 0:
+            raise UsageError(f"batch is {self.batch} and warmup {self.warmup}; expected at least 1 and 0")
+        if self.crop < 4 * SIZE_MULTIPLE or self.crop % SIZE_MULTIPLE:
+            raise UsageError(
+                f"crop is {self.crop}; expected a multiple of {SIZE_MULTIPLE}, at least {4 * SIZE_MULTIPLE}"
+            )
+        if not (self.lr > 0 and math.isfinite(self.lr)) or self.clip < 0:
+            raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
+        for name in ("decay", "large_from", "mixup", "exposure"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema is {self.ema}; expected a decay of at least 0 and below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in checkpoints."""
+        return asdict(self)
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """The trapezoid's rate at `step` of `steps`."""
+        rate = self.lr * min(1.0, (step + 1) / max(self.warmup, 1))
+        falling = self.decay * steps
+        left = steps - step
+        if left < falling:
+            rate *= 0.5 * (1 - math.cos(math.pi * left / falling))
+        return rate
+
+    def crops(self, step: int, steps: int) -> tuple[int, int]:
+        """Crops a process and their side at `step` of `steps`."""
+        if step >= self.large_from * steps:
+            return max(1, self.batch // 4), 2 * self.crop
+        return self.batch, self.crop
+
+
+RECIPES = {
+    "aligned": Recipe(),
+    "plateau": Recipe(loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, exposure=0.0, ema=0.0, clip=0.0),
+}
+"""`plateau` is how many MIRNet repositories train; `aligned` is what we found to be better."""

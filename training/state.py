@@ -1,0 +1,195 @@
+"""The state of a run between two steps, and its checkpoint: enough to go on bit for bit.
+
+Samples are a function of their number (`training.data`) and the network draws no random numbers, so the only random
+state of a run is its seed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from mirnet_deploy.errors import CheckpointError, TrainingError, UsageError
+from mirnet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
+from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+from mirnet_deploy.training.recipes import Recipe
+
+LAST, BEST = "last.pt", "best.pt"
+"""`last.pt` continues a run; `best.pt` holds the weights with the best validation GT-mean PSNR, and nothing else."""
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is, from its first step to its last.
+
+    Raises:
+        UsageError: a count is below 1.
+    """
+
+    network: MIRNetConfig
+    recipe: Recipe
+    recipe_name: str
+    steps: int
+    seed: int
+    precision: Literal["fp32", "bf16"]
+    validate_every: int
+    validate_limit: int
+    """Validation pictures looked at, spread evenly over the split; the same ones each time."""
+    save_every: int
+    data: str
+    """What the run learns from, in words; a resumed run must say the same."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "validate_every", "validate_limit", "save_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored in checkpoints."""
+        return {**self.__dict__, "network": self.network.to_dict(), "recipe": self.recipe.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            TypeError, KeyError, UsageError: the values are not those of a run.
+        """
+        parts = {"network": MIRNetConfig(**values["network"]), "recipe": Recipe(**values["recipe"])}
+        return cls(**{**values, **parts})
+
+
+@dataclass
+class State:
+    """Everything that changes from step to step."""
+
+    network: MIRNet
+    ema: MIRNet | None
+    optimizer: torch.optim.Adam
+    plateau: ReduceLROnPlateau | None
+    loss_sum: Tensor
+    """Float64 scalar: the sum of the losses since the last row of the log."""
+    step: int = 0
+    samples: int = 0
+    losses: int = 0
+    seconds: float = 0.0
+    """Time spent in steps and validations, over all resumptions."""
+    best: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def best_network(self) -> MIRNet:
+        """The averaged network where there is one."""
+        return self.ema or self.network
+
+
+def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tensor] | None = None) -> State:
+    """A run before its first step: weights from `init`, or random from the seed."""
+    torch.manual_seed(settings.seed)
+    network = MIRNet(settings.network)
+    if init is not None:
+        network.load_state_dict(init)
+    network = network.to(device, memory_format=torch.channels_last)
+    recipe = settings.recipe
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.999))
+    plateau = None
+    if recipe.schedule == "plateau":
+        plateau = ReduceLROnPlateau(optimizer, mode="max", factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
+    ema = copy.deepcopy(network).requires_grad_(False).eval() if recipe.ema else None
+    return State(network, ema, optimizer, plateau, torch.zeros((), dtype=torch.float64, device=device))
+
+
+def save_state(folder: Path, settings: Settings, state: State) -> None:
+    """Writes `last.pt`, atomically.
+
+    Raises:
+        TrainingError: the run has diverged; the last good checkpoint stays.
+    """
+    if not torch.isfinite(state.loss_sum):
+        raise TrainingError(
+            f"the loss is not finite at step {state.step}; {folder / LAST} is from before: try a lower --lr, or clip"
+        )
+    training = {
+        "settings": settings.to_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "plateau": _plain(state.plateau.state_dict()) if state.plateau else None,
+        "loss_sum": float(state.loss_sum),
+        "step": state.step,
+        "samples": state.samples,
+        "losses": state.losses,
+        "seconds": state.seconds,
+        "best": state.best,
+        "history": state.history,
+    }
+    weights = {"network": state.network.state_dict(), "ema": state.ema.state_dict() if state.ema else None}
+    save_checkpoint(folder / LAST, {**_identity(settings, state), **weights, "training": training})
+
+
+def save_best(folder: Path, settings: Settings, state: State) -> None:
+    """Writes `best.pt`, atomically: the averaged weights where there are any, else the plain ones."""
+    name = "ema" if state.ema else "network"
+    save_checkpoint(folder / BEST, {**_identity(settings, state), name: state.best_network.state_dict()})
+
+
+def _identity(settings: Settings, state: State) -> dict[str, Any]:
+    describe: dict[str, Any] = {
+        "step": state.step,
+        "steps": settings.steps,
+        "minutes": round(state.seconds / 60, 1),
+        "recipe": settings.recipe_name,
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "data": settings.data,
+    }
+    if state.history:
+        describe["validation"] = {name: state.history[-1][name] for name in ("psnr", "ssim", "gt_mean_psnr")}
+    return {"config": settings.network.to_dict(), "describe": describe}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    # Optimizers and schedulers keep numpy scalars and inf; a checkpoint holds plain types.
+    return {name: value for name, value in values.items() if isinstance(value, (int, float, str, list, type(None)))}
+
+
+def read_settings(folder: Path) -> tuple[Settings, dict[str, Any]]:
+    """The settings of the run in `folder`, and the content of its `last.pt` for `resumed_state`.
+
+    Raises:
+        CheckpointError: there is no run, or its checkpoint is damaged.
+    """
+    path = folder / LAST
+    content = read_checkpoint(path)
+    try:
+        return Settings.from_dict(content["training"]["settings"]), content
+    except (KeyError, TypeError, UsageError) as error:
+        raise CheckpointError(f"{path} does not continue a training run: {error!r}") from error
+
+
+def resumed_state(folder: Path, settings: Settings, content: Mapping[str, Any], device: torch.device) -> State:
+    """The state in which `save_state` left the run.
+
+    Raises:
+        CheckpointError: parts are missing or do not fit the network.
+    """
+    try:
+        training = content["training"]
+        state = new_state(settings, device, content["network"])
+        if state.ema is not None:
+            state.ema.load_state_dict(content["ema"])
+        state.optimizer.load_state_dict(training["optimizer"])
+        if state.plateau is not None:
+            state.plateau.load_state_dict(training["plateau"])
+        state.loss_sum += training["loss_sum"]
+        for name in ("step", "samples", "losses", "seconds", "best", "history"):
+            setattr(state, name, training[name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / LAST} does not continue a training run: {error!r}") from error
+    return state

@@ -1,0 +1,153 @@
+"""The training loop: steps, averaged weights, validation, checkpoints, and a clean end at any time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mirnet_deploy.pairs import Pair
+from mirnet_deploy.training.data import Feed, Split
+from mirnet_deploy.training.distributed import Processes
+from mirnet_deploy.training.logs import RunLog
+from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.state import Settings, State, save_best, save_state
+from mirnet_deploy.training.validation import Quality, validate
+
+EMA_WARMUP = 10
+"""Early on the average follows the network closely: decay is at most (1 + step) / (EMA_WARMUP + step)."""
+
+
+class Reporter(Protocol):
+    """What a run tells its user."""
+
+    def step(self, step: int, loss: float | None) -> None:
+        """A step is done; the mean loss since the last row, now and then."""
+        ...
+
+    def row(self, row: dict[str, float]) -> None:
+        """A row of the log is written."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """One run of one process. All processes step; the main one validates, writes and reports."""
+
+    settings: Settings
+    state: State
+    split: Split
+    folder: Path
+    processes: Processes
+    reporter: Reporter
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """Trains to the last step, or until `should_stop`; saves either way. True when the last step is done."""
+        state, settings = self.state, self.settings
+        log = RunLog(self.folder, state.history) if self.processes.is_main else None
+        feed = Feed(
+            self.split.train,
+            settings.recipe,
+            settings.seed,
+            settings.steps,
+            self.processes.rank,
+            self.processes.world_size,
+        )
+        batches = feed.batches(state.step, state.samples)
+        try:
+            clock = time.monotonic()
+            while state.step < settings.steps and not self.processes.any(should_stop()):
+                batch, state.samples = next(batches)
+                self._step(batch)
+                validated = state.step % settings.validate_every == 0 or state.step == settings.steps
+                if validated:
+                    self._validate(log)
+                now = time.monotonic()
+                state.seconds, clock = state.seconds + now - clock, now
+                if log and (validated or state.step % settings.save_every == 0):
+                    save_state(self.folder, settings, state)
+            if log:
+                save_state(self.folder, settings, state)
+            self.processes.wait()
+        finally:
+            batches.close()
+            if log:
+                log.close()
+        return state.step >= settings.steps
+
+    def _step(self, batch: Tensor) -> None:
+        state, recipe = self.state, self.settings.recipe
+        if state.plateau is None:
+            for group in state.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(state.step, self.settings.steps)
+        device = self.processes.device
+        low, high = (half.to(device).contiguous(memory_format=torch.channels_last) for half in batch)
+        state.network.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            output = state.network(low)
+        loss = LOSSES[recipe.loss](output, high)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(state.network)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip)
+        state.optimizer.step()
+        state.step += 1
+        state.loss_sum += loss.detach().double()
+        state.losses += 1
+        if state.ema is not None:
+            decay = min(recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
+            _average(state.ema, state.network, decay)
+        if self.processes.is_main:
+            shown = state.step % 20 == 0
+            self.reporter.step(state.step, float(state.loss_sum) / state.losses if shown else None)
+
+    def _validate(self, log: RunLog | None) -> None:
+        state = self.state
+        loss = self.processes.mean(state.loss_sum / max(state.losses, 1))
+        quality = Quality(0.0, 0.0, 0.0)
+        if log:
+            quality = validate(state.best_network, self._looked_at(), self.processes.device)
+        # Only the main process knows the quality; the sum over all, divided by their number, tells the others.
+        known = torch.tensor(
+            quality.psnr * self.processes.world_size, dtype=torch.float64, device=state.loss_sum.device
+        )
+        psnr = self.processes.mean(known)
+        if state.plateau is not None:
+            state.plateau.step(psnr)
+        state.loss_sum.zero_()
+        state.losses = 0
+        if log:
+            row = {
+                "step": state.step,
+                "samples": state.samples,
+                "lr": state.optimizer.param_groups[0]["lr"],
+                "loss": loss,
+                "psnr": quality.psnr,
+                "ssim": quality.ssim,
+                "gt_mean_psnr": quality.gt_mean_psnr,
+            }
+            state.history.append(row)
+            log.add(row)
+            self.reporter.row(row)
+            if quality.gt_mean_psnr > state.best:
+                state.best = quality.gt_mean_psnr
+                save_best(self.folder, self.settings, state)
+
+    def _looked_at(self) -> Sequence[Pair] | Sequence[Path]:
+        items = self.split.validation
+        if len(items) <= self.settings.validate_limit:
+            return items
+        stride = len(items) / self.settings.validate_limit
+        return [items[int(index * stride)] for index in range(self.settings.validate_limit)]  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _average(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    averages, weights = list(ema.parameters()), list(network.parameters())
+    torch._foreach_lerp_(averages, weights, 1 - decay)

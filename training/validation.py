@@ -1,0 +1,70 @@
+"""Quality on whole held-out pictures, by the protocol of `mirnet_deploy.metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mirnet_deploy import metrics
+from mirnet_deploy.pairs import Pair
+from mirnet_deploy.training.data import load_pair, read_rgb8
+from mirnet_deploy.training.degrade import degrade
+from mirnet_deploy.training.network import SIZE_MULTIPLE, MIRNet
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over the validation pictures: PSNR in dB, SSIM, and PSNR in dB after GT-mean scaling."""
+
+    psnr: float
+    ssim: float
+    gt_mean_psnr: float
+
+
+def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
+    """One picture, uint8 [H,W,3], in one piece, in float32; padded by reflection to a multiple of 4."""
+    height, width = image.shape[:2]
+    bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
+    padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect" if min(height, width) > 3 else "edge")
+    batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(device, torch.float32) / 255
+    with torch.inference_mode():
+        output = network(batch.contiguous(memory_format=torch.channels_last))
+    levels = (output[0, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
+    return levels.permute(1, 2, 0).cpu().numpy()
+
+
+def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
+    """The two pictures of a pair, or a photograph and its always-the-same darkened version."""
+    if isinstance(item, Pair):
+        return load_pair(item)
+    high = read_rgb8(item)
+    seed = [ord(letter) for letter in item.name]
+    low = degrade(high.astype(np.float32) / np.float32(255), np.random.default_rng(seed))
+    return np.rint(low * 255).astype(np.uint8), high
+
+
+def validate(
+    network: MIRNet,
+    items: Sequence[Pair] | Sequence[Path],
+    device: torch.device,
+    done: Callable[[], object] = lambda: None,
+) -> Quality:
+    """Mean quality of `network` (put into eval mode) over `items`; `done` is called after every picture."""
+    network.eval()
+    psnr, ssim, gt_mean_psnr = [], [], []
+    for item in items:
+        low, high = validation_pair(item)
+        output = enhance_whole(network, low, device)
+        psnr.append(metrics.psnr(output, high, data_range=255))
+        ssim.append(metrics.ssim(output, high, data_range=255))
+        gt_mean_psnr.append(metrics.psnr(metrics.gt_mean(output, high), high, data_range=255))
+        done()
+    return Quality(fmean(psnr), fmean(ssim), fmean(gt_mean_psnr))
