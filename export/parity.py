@@ -1,0 +1,158 @@
+"""Proof of value: an artifact's output against the FP32 PyTorch network's, on crops of real photographs.
+
+Every figure is taken twice: on the output, and on output minus input. MIRNet adds its work to its input, so a network
+that does nothing at all scores well on the first and nothing on the second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mirnet_deploy.errors import ExportError, MissingDependencyError
+from mirnet_deploy.export.interfaces import with_interface
+from mirnet_deploy.metadata import TENSOR_NAMES, Interface, Parity, Precision
+from mirnet_deploy.training.network import MIRNet
+
+Run = Callable[[NDArray[Any]], NDArray[Any]]
+"""Runs one batch through something: an engine, a session, a network."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an artifact must keep to be saved."""
+
+    max_abs: float
+    """Largest absolute difference: [0, 1] units (float interface), 8-bit levels (image interface)."""
+    psnr: float
+    """dB, output against reference output; the peak is 1 (float interface) or 255 (image interface)."""
+    residual_psnr: float
+    """dB, output minus input; the peak is the reference's largest absolute residual."""
+
+
+BOUNDS: dict[tuple[Interface, Precision], Bounds] = {
+    ("float", "fp32"): Bounds(max_abs=1e-4, psnr=90.0, residual_psnr=60.0),
+    ("float", "fp16"): Bounds(max_abs=math.inf, psnr=45.0, residual_psnr=40.0),
+    ("image", "fp32"): Bounds(max_abs=1, psnr=60.0, residual_psnr=40.0),
+    ("image", "fp16"): Bounds(max_abs=math.inf, psnr=45.0, residual_psnr=35.0),
+}
+"""By interface and precision. The image interface rounds both sides to 8 bits, so its figures have a floor of their own."""
+
+
+def onnx_session(model: bytes) -> tuple[Run, str]:
+    """A function that runs an ONNX model on the CPU in ONNX Runtime, and the words that say so.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+        ExportError: ONNX Runtime does not load the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            'export proves its ONNX files in ONNX Runtime, which is not installed: pip install "mirnet-deploy[cpu]"'
+        ) from error
+    provider = "CPUExecutionProvider"
+    try:
+        session = onnxruntime.InferenceSession(model, providers=[provider])
+    except Exception as error:  # onnxruntime's exceptions have no common public base
+        raise ExportError(f"ONNX Runtime does not load the exported graph: {str(error).splitlines()[0]}") from error
+    name = session.get_inputs()[0].name
+
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        output: NDArray[Any] = session.run(None, {name: batch})[0]
+        return output
+
+    return run, f"onnxruntime {onnxruntime.__version__} {provider}"
+
+
+def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
+    """What the FP32 PyTorch network gives for each crop, through `interface`: what `measure` compares with."""
+    module = with_interface(network, interface)
+    with torch.inference_mode():
+        return [module(torch.from_numpy(as_input(crop, interface))).numpy() for crop in crops]
+
+
+def as_input(crop: NDArray[np.uint8], interface: Interface) -> NDArray[Any]:
+    """A crop, uint8 [H,W,3] RGB, as the batch of one that `interface` takes."""
+    if interface == "image":
+        return np.ascontiguousarray(crop[None])
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+
+
+def measure(
+    run: Run,
+    executed: str,
+    interface: Interface,
+    crops: Sequence[NDArray[np.uint8]],
+    expected: Sequence[NDArray[Any]],
+) -> Parity:
+    """Runs every crop through `run` and holds the outputs against `expected` (of `references`).
+
+    Max abs is the worst over the crops; the PSNRs pool the squared errors of all pixels.
+
+    Raises:
+        ExportError: an output has another shape or dtype than the reference, or is not finite.
+    """
+    errors, residuals = [], []
+    for crop, reference in zip(crops, expected, strict=True):
+        batch = as_input(crop, interface)
+        output = run(batch)
+        if output.shape != reference.shape or output.dtype != reference.dtype:
+            raise ExportError(
+                f"{TENSOR_NAMES[interface][1]} is {output.dtype} {output.shape}; "
+                f"expected {reference.dtype} {reference.shape}"
+            )
+        if not np.isfinite(output).all():
+            raise ExportError(f"{TENSOR_NAMES[interface][1]} holds values that are not finite: an overflow in float16?")
+        errors.append((output.astype(np.float64) - reference).ravel())
+        residuals.append(reference.astype(np.float64).ravel() - batch.ravel())
+    error = np.concatenate(errors)
+    peak = max(float(np.abs(residual).max()) for residual in residuals)
+    squared = float(np.mean(error**2))
+    return Parity(
+        executed=executed,
+        crops=len(crops),
+        max_abs=float(np.abs(error).max()),
+        psnr=_psnr(squared, 1.0 if interface == "float" else 255.0),
+        # (output - input) - (reference - input) is the error itself: only the peak differs.
+        residual_psnr=_psnr(squared, peak),
+    )
+
+
+MAX_PSNR = 200.0
+"""dB, written for outputs that are equal: infinity is no JSON number."""
+
+
+def _psnr(squared_error: float, peak: float) -> float:
+    if squared_error == 0:
+        return MAX_PSNR
+    if peak == 0:
+        return -MAX_PSNR
+    return min(MAX_PSNR, 10 * math.log10(peak**2 / squared_error))
+
+
+def check(parity: Parity, interface: Interface, precision: Precision, artifact: str) -> None:
+    """Holds measured figures against `BOUNDS`.
+
+    Raises:
+        ExportError: a figure misses its bound; the text names it, its value and the bound.
+    """
+    bounds = BOUNDS[interface, precision]
+    assert parity.max_abs is not None and parity.psnr is not None and parity.residual_psnr is not None
+    unit = "8-bit levels" if interface == "image" else "of 1"
+    misses = []
+    if not parity.max_abs <= bounds.max_abs:
+        misses.append(f"max abs error {parity.max_abs:.3g} {unit}, expected at most {bounds.max_abs:g}")
+    if not parity.psnr >= bounds.psnr:
+        misses.append(f"PSNR {parity.psnr:.1f} dB, expected at least {bounds.psnr:g}")
+    if not parity.residual_psnr >= bounds.residual_psnr:
+        misses.append(f"residual PSNR {parity.residual_psnr:.1f} dB, expected at least {bounds.residual_psnr:g}")
+    if misses:
+        raise ExportError(f"{artifact} does not agree with the PyTorch network: {'; '.join(misses)}: not saved")

@@ -1,0 +1,119 @@
+"""Proof of precision in the ONNX graph: which dtype every convolution and every pool computes in.
+
+Half precision with *FP32 islands*: the spatial pools, the squeeze convolutions behind them and the last residual sum
+stay in float32 (see `training/network.py`). An island is known by the weight it uses: the exporter keeps the
+parameters' names, and the network knows which parameters its islands own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from mirnet_deploy.errors import ExportError
+from mirnet_deploy.metadata import Precision
+from mirnet_deploy.training.network import SKFF, ChannelAttention, MIRNet
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+_FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+_SPATIAL = ([2, 3], [-2, -1])
+
+
+@dataclass(frozen=True)
+class Islands:
+    """The convolutions of a graph by node name: those in the FP32 islands, and all others."""
+
+    inside: frozenset[str]
+    outside: frozenset[str]
+
+
+def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
+    """Sorts the convolutions of an exported graph by the parameter that each of them uses.
+
+    Raises:
+        ExportError: a convolution uses no parameter of the network, or the islands are not all in the graph.
+    """
+    owners = [name for name, module in network.named_modules() if isinstance(module, (ChannelAttention, SKFF))]
+    island_weights = {
+        f"{owner}.{name}" for owner in owners for name, value in network.get_submodule(owner).named_parameters()
+        if value.dim() == 4
+    }  # fmt: skip
+    known = {name for name, _ in network.named_parameters()} | {name for name, _ in network.named_buffers()}
+    inside, outside, seen = set(), set(), set()
+    for node in model.graph.node:
+        if node.op_type not in CONVOLUTIONS:
+            continue
+        weight = node.input[1]
+        if weight not in known:
+            raise ExportError(f"node {node.name} convolves with {weight}, which is no parameter of the network")
+        seen.add(weight)
+        (inside if weight in island_weights else outside).add(node.name)
+    missing = sorted(island_weights - seen)
+    if missing:
+        raise ExportError(f"{len(missing)} island weights are not in the exported graph, the first is {missing[0]}")
+    return Islands(frozenset(inside), frozenset(outside))
+
+
+def prove_onnx(model: onnx.ModelProto, network: MIRNet, precision: Precision) -> str:
+    """Proves the precision of an ONNX graph by strict type inference, and says in words what was proven.
+
+    FP32: every convolution is float32. FP16: every convolution outside the islands is float16; the islands, the
+    spatial pools and the last residual sum are float32.
+
+    Raises:
+        ExportError: a node computes in another precision (it is named), or the graph's types do not check.
+    """
+    islands = find_islands(model, network)
+    types = element_types(model)
+    wide = _HALF if precision == "fp16" else _FLOAT
+    for node in model.graph.node:
+        if node.op_type in CONVOLUTIONS:
+            _expect(node, types[node.output[0]], _FLOAT if node.name in islands.inside else wide)
+        elif _is_spatial_pool(node, model):
+            _expect(node, types[node.input[0]], _FLOAT)
+    residual = _last_sum(model)
+    _expect(residual, types[residual.output[0]], _FLOAT)
+    if precision == "fp32":
+        return f"{len(islands.inside) + len(islands.outside)} convolutions compute in FLOAT (ONNX graph)"
+    count = len(islands.outside)
+    return (
+        f"{count} of {count} convolutions compute in FLOAT16, "
+        f"{len(islands.inside)} in the FP32 islands in FLOAT (ONNX graph)"
+    )
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Tensor name -> element type, for every tensor of the graph.
+
+    Raises:
+        ExportError: the graph is not valid ONNX.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {str(error).strip().splitlines()[-1]}") from error
+    types = {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
+
+
+def _expect(node: onnx.NodeProto, actual: int, expected: int) -> None:
+    if actual != expected:
+        name = onnx.TensorProto.DataType.Name
+        raise ExportError(f"node {node.name} computes in {name(actual)}; expected {name(expected)}: not exported")
+
+
+def _is_spatial_pool(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    if node.op_type == "GlobalAveragePool":
+        return True
+    if node.op_type != "ReduceMean":
+        return False
+    axes = next((tensor for tensor in model.graph.initializer if tensor.name == node.input[1]), None)
+    return axes is not None and onnx.numpy_helper.to_array(axes).tolist() in _SPATIAL
+
+
+def _last_sum(model: onnx.ModelProto) -> onnx.NodeProto:
+    """The residual sum that gives the network's output: the last Add of the graph (nodes are in order)."""
+    return next(node for node in reversed(model.graph.node) if node.op_type == "Add")

@@ -1,0 +1,129 @@
+"""From a PyTorch module to an ONNX graph that people can read: one tensor in, one out, nodes named by their module."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import nn
+
+from mirnet_deploy.errors import ExportError
+from mirnet_deploy.export.interfaces import DYNAMIC_AXES, example_input
+from mirnet_deploy.metadata import TENSOR_NAMES, Interface
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_WRAPPER = "network."
+"""The attribute of the interface modules that holds the MIRNet: no part of any name in the graph."""
+SHAPE_OPERATORS = frozenset({"Shape", "Reshape", "Size", "ConstantOfShape", "Loop", "If", "Scan"})
+"""Operators that make sizes depend on data: none of them has a place in this network."""
+
+
+def trace(module: nn.Module, interface: Interface, opset: int) -> onnx.ModelProto:
+    """The ONNX model of `module` (an interface of `interfaces.py`) with dynamic, named batch, height and width.
+
+    Nodes are named `module.path/Operator` (`#2` for the second use of a tied module), weights like the network's
+    parameters; what the exporter adds for its own debugging (source lines, local paths) is dropped.
+
+    Raises:
+        ExportError: PyTorch cannot export the module, or the graph is not of the form promised above.
+    """
+    name_in, name_out = TENSOR_NAMES[interface]
+    with _quiet_exporter():
+        try:
+            program = torch.onnx.export(
+                module,
+                (example_input(interface),),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes={"x": DYNAMIC_AXES[interface]},
+                input_names=[name_in],
+                output_names=[name_out],
+                verbose=False,
+            )
+        except Exception as error:  # the exporter raises whatever its many stages raise
+            text = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ExportError(f"PyTorch cannot export the network to ONNX opset {opset}: {text}") from error
+    assert program is not None  # None only when it was told to write a file
+    model = program.model_proto
+    _rename(model.graph)
+    _strip(model)
+    check_form(model, interface)
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keeps the exporter's warnings (about libraries that it does not need) off the user's screen; errors pass."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _rename(graph: onnx.GraphProto) -> None:
+    weights = {tensor.name: tensor.name.removeprefix(_WRAPPER) for tensor in graph.initializer}
+    for tensor in graph.initializer:
+        tensor.name = weights[tensor.name]
+    uses: Counter[str] = Counter()
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = weights.get(name, name)
+        base = f"{_module_path(node)}/{node.op_type}"
+        uses[base] += 1
+        node.name = base if uses[base] == 1 else f"{base}#{uses[base]}"
+
+
+def _module_path(node: onnx.NodeProto) -> str:
+    """`groups.0.blocks.0.dau.0.conv1`, from the exporter's note on the node; `interface` outside the network."""
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+    # ['', 'network', 'network.groups.0', …, name of the operation]
+    modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+    if not modules:
+        return "interface"
+    path: str = modules[-1]
+    return path.removeprefix(_WRAPPER)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    for entry in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+    del graph.value_info[:]  # shape inference gives it back; the exporter's has expressions for names
+    graph.name = "MIRNet"
+
+
+def check_form(model: onnx.ModelProto, interface: Interface) -> None:
+    """The graph takes and gives the one tensor that the interface promises, and no size in it depends on data.
+
+    Raises:
+        ExportError: with the tensor or node that is not as promised.
+    """
+    dtype = onnx.TensorProto.FLOAT if interface == "float" else onnx.TensorProto.UINT8
+    axes = DYNAMIC_AXES[interface]
+    expected = [axes.get(axis, 3) for axis in range(4)]
+    for kind, values, name in zip(
+        ("input", "output"), (model.graph.input, model.graph.output), TENSOR_NAMES[interface], strict=True
+    ):
+        names = [value.name for value in values]
+        if names != [name]:
+            raise ExportError(f"the exported graph has {kind} {names}; expected [{name!r}]")
+        tensor = values[0].type.tensor_type
+        shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        if shape != expected or tensor.elem_type != dtype:
+            actual = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            raise ExportError(f"the exported graph's {kind} {name} is {actual} {shape}; expected {expected}")
+    for node in model.graph.node:
+        if node.op_type in SHAPE_OPERATORS or node.domain not in ("", "ai.onnx"):
+            raise ExportError(f"node {node.name} is a {node.domain}{node.op_type}; expected a graph free of those")
