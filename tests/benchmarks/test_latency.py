@@ -1,0 +1,138 @@
+"""Latency: the order of the runs, the percentiles, the ratios, and engines that fail."""
+
+from __future__ import annotations
+
+import itertools
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mirnet_deploy.benchmarks.latency import (
+    Size,
+    latency_rows,
+    one_line,
+    percentiles,
+    sample_picture,
+    time_interleaved,
+)
+from mirnet_deploy.errors import EngineError, UsageError
+
+
+class Recorder:
+    """An engine that writes its name down and takes a known time on a fake clock."""
+
+    def __init__(self, name: str, log: list[str], clock: Clock | None = None, ms: float = 0, fail_at: int = 0) -> None:
+        self.name, self.log, self.clock, self.ms, self.fail_at = name, log, clock, ms, fail_at
+        self.calls = 0
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.calls += 1
+        self.log.append(self.name)
+        if self.calls == self.fail_at:
+            raise MemoryError("no room for 4 GiB\nand a second line")
+        if self.clock:
+            self.clock.now += int(self.ms * 1e6)
+        return image
+
+
+class Clock:
+    """Nanoseconds that pass only when an engine lets them."""
+
+    now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+
+
+def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
+    log: list[str] = []
+    engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
+    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2)
+    assert log == ["a", "b", "c"] * 5
+    assert [len(values) for values in times.values()] == [3, 3, 3]
+    assert not failures
+
+
+def test_only_the_engine_is_on_the_clock() -> None:
+    clock, log = Clock(), []
+    engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 25)]
+    times, _ = time_interleaved(
+        engines, IMAGE, runs=4, warmup=1, clock=clock, advance=lambda: setattr(clock, "now", clock.now + 10**9)
+    )
+    assert times == {0: [10.0] * 4, 1: [25.0] * 4}
+
+
+@pytest.mark.parametrize("fail_at", [1, 4])
+def test_an_engine_that_fails_drops_out_and_the_others_go_on(fail_at: int) -> None:
+    log: list[str] = []
+    engines = [Recorder("a", log), Recorder("b", log, fail_at=fail_at), Recorder("c", log)]
+    steps = itertools.count()
+    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps))
+    assert set(times) == {0, 2}
+    assert failures == {1: "MemoryError: no room for 4 GiB"}
+    assert (log.count("a"), log.count("b"), log.count("c")) == (5, fail_at, 5)
+    assert next(steps) == 15, "the progress bar still reaches its end"
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 101])
+def test_percentiles_are_linear_interpolations(count: int) -> None:
+    values = np.random.default_rng(count).exponential(10, count)
+    for q, value in zip((50, 90, 99), percentiles(list(values)), strict=True):
+        ordered = sorted(values)
+        index = q / 100 * (count - 1)
+        low = int(index)
+        high = min(low + 1, count - 1)
+        assert value == pytest.approx(ordered[low] + (index - low) * (ordered[high] - ordered[low]))
+
+
+def test_rows_hold_throughput_and_the_ratio_to_the_first_engine() -> None:
+    size = Size(1000, 500)
+    first, second = latency_rows(["a", "b"], size, {0: [100, 100, 400], 1: [50, 250, 300]}, {})
+    assert (first.p50_ms, first.ratio) == (100, 1)
+    assert (second.p50_ms, second.ratio) == (250, 2.5)
+    assert first.images_per_s == pytest.approx(3 / 0.6)
+    assert first.megapixels_per_s == pytest.approx(3 / 0.6 * 0.5)
+    assert first.times_ms == (100, 100, 400)
+
+
+def test_without_the_first_engine_there_are_no_ratios() -> None:
+    failed, second = latency_rows(["a", "b"], Size(8, 8), {1: [5, 5]}, {0: "MemoryError: no room"})
+    assert (failed.failure, failed.p50_ms, failed.ratio) == ("MemoryError: no room", None, None)
+    assert (second.p50_ms, second.ratio) == (5, None)
+
+
+@pytest.mark.parametrize("text", ["600x400", "600X400", " 600×400 "])
+def test_sizes_are_read(text: str) -> None:
+    assert Size.parse(text) == Size(600, 400)
+    assert str(Size.parse(text)) == "600x400"
+
+
+@pytest.mark.parametrize("text", ["600", "600x", "x400", "600x400x3", "-6x4", "6.5x4", "0x4", "", "1e3x4"])
+def test_other_texts_are_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("size", [Size(1, 1), Size(100, 300), Size(256, 256), Size(1300, 20)])
+def test_the_sample_picture_is_a_photograph_of_the_size(size: Size) -> None:
+    picture = sample_picture(size)
+    assert picture.shape == (size.height, size.width, 3)
+    assert picture.dtype == np.uint8
+    with files("mirnet_deploy").joinpath("samples/crop_a.png").open("rb") as stream:
+        crop = np.asarray(Image.open(stream).convert("RGB"))
+    height, width = min(256, size.height), min(256, size.width)
+    assert np.array_equal(picture[:height, :width], crop[:height, :width])
+    if size.width > 512:
+        assert np.array_equal(picture[:, 256:512], picture[:, :256][:, ::-1]), "mirrored, so that there is no seam"
+
+
+def test_errors_of_others_carry_their_type_and_ours_do_not() -> None:
+    assert one_line(ValueError("a\nb")) == "ValueError: a"
+    assert one_line(EngineError("no such device")) == "no such device"
+    assert one_line(KeyError()) == "KeyError: no message"
