@@ -135,4 +135,4 @@ def test_the_sample_picture_is_a_photograph_of_the_size(size: Size) -> None:
 def test_errors_of_others_carry_their_type_and_ours_do_not() -> None:
     assert one_line(ValueError("a\nb")) == "ValueError: a"
     assert one_line(EngineError("no such device")) == "no such device"
-    assert one_line(KeyError()) == "KeyError: no message"
+    assert len(one_line(ValueError("long " * 1000))) <= 300

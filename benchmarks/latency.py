@@ -1,0 +1,182 @@
+"""Latency of several engines, interleaved: one run of each in turn, so that a drifting clock or a warm CPU hits all."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.engines.base import first_line
+from mirnet_deploy.errors import MirnetDeployError, UsageError
+
+Image = NDArray[np.uint8]
+"""A picture: uint8 [H,W,3] RGB."""
+
+PERCENTILES = (50, 90, 99)
+
+
+class Enhancer(Protocol):
+    """What is timed: a name, and a picture in, a picture of the same shape out."""
+
+    @property
+    def name(self) -> str: ...
+
+    def enhance(self, image: Image) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height of a test picture in pixels.
+
+    Raises:
+        UsageError: a side is not positive.
+    """
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 1:
+            raise UsageError(f"size {self} has no pixels; expected WxH such as 600x400")
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Reads `WxH`, for example `600x400`.
+
+        Raises:
+            UsageError: the text is something else.
+        """
+        match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", text.strip())
+        if match is None:
+            raise UsageError(f"size {text!r} is not WxH; expected for example 600x400")
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def megapixels(self) -> float:
+        """Millions of pixels."""
+        return self.width * self.height / 1e6
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One engine at one size. Where `failure` is set there are no figures."""
+
+    engine: str
+    size: str
+    times_ms: tuple[float, ...] = ()
+    """Every timed run, in order."""
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    images_per_s: float | None = None
+    """Runs divided by the sum of their times: one picture at a time, no overlap."""
+    megapixels_per_s: float | None = None
+    ratio: float | None = None
+    """p50 divided by the first engine's p50 at this size: 2 is twice as slow; None where the first engine failed."""
+    peak_rss_mib: float | None = None
+    """Of a process of its own that loads only this engine; see `memory.py`."""
+    peak_gpu_mib: float | None = None
+    failure: str | None = None
+
+
+def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
+    """The 50th, 90th and 99th percentile, linearly interpolated between order statistics (type 7 of Hyndman & Fan).
+
+    The q-th percentile of n sorted values stands at index q/100 (n - 1).
+    """
+    p50, p90, p99 = np.percentile(np.asarray(times, dtype=np.float64), PERCENTILES, method="linear")
+    return float(p50), float(p90), float(p99)
+
+
+def time_interleaved(
+    engines: Sequence[Enhancer],
+    image: Image,
+    *,
+    runs: int,
+    warmup: int,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[dict[int, list[float]], dict[int, str]]:
+    """Times `enhance(image)` of every engine, round robin: `warmup` rounds that are not kept, then `runs` that are.
+
+    An engine that fails drops out, the others go on. `clock` is in nanoseconds; `advance` is called once a run
+    (also for the runs that a dropped engine skips).
+
+    Returns:
+        Milliseconds by position in `engines`, and one line for each engine that failed.
+    """
+    times: dict[int, list[float]] = {position: [] for position in range(len(engines))}
+    failures: dict[int, str] = {}
+    for turn in range(warmup + runs):
+        for position, engine in enumerate(engines):
+            if position not in failures:
+                try:
+                    start = clock()
+                    engine.enhance(image)
+                    elapsed = (clock() - start) / 1e6
+                except Exception as error:  # any library's out-of-memory: the others go on
+                    failures[position] = one_line(error)
+                else:
+                    if turn >= warmup:
+                        times[position].append(elapsed)
+            advance()
+    return {position: values for position, values in times.items() if position not in failures}, failures
+
+
+def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: float | None) -> LatencyRow:
+    """The figures of one engine at one size; `first_p50_ms` is the first engine's median."""
+    p50, p90, p99 = percentiles(times_ms)
+    per_second = 1000 * len(times_ms) / sum(times_ms)
+    return LatencyRow(
+        engine=engine,
+        size=str(size),
+        times_ms=tuple(times_ms),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        images_per_s=per_second,
+        megapixels_per_s=per_second * size.megapixels,
+        ratio=p50 / first_p50_ms if first_p50_ms else None,
+    )
+
+
+def latency_rows(
+    names: Sequence[str], size: Size, times: Mapping[int, Sequence[float]], failures: Mapping[int, str]
+) -> list[LatencyRow]:
+    """One row for each name; keys of `times` and `failures` are positions in `names`."""
+    first = percentiles(times[0])[0] if 0 in times else None
+    return [
+        summarise(name, size, times[position], first)
+        if position in times
+        else LatencyRow(name, str(size), failure=failures[position])
+        for position, name in enumerate(names)
+    ]
+
+
+def sample_picture(size: Size) -> Image:
+    """A dark photograph of any size: a packaged crop, mirrored on and on. uint8 [H,W,3].
+
+    Real content, because a picture of zeros can be faster than any photograph (denormals, sparse paths).
+    """
+    from PIL import Image as PillowImage
+
+    with files("mirnet_deploy").joinpath("samples/crop_a.png").open("rb") as stream, PillowImage.open(stream) as crop:
+        pixels = np.asarray(crop.convert("RGB"))
+    below, right = max(0, size.height - pixels.shape[0]), max(0, size.width - pixels.shape[1])
+    mirrored = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="symmetric")
+    return np.ascontiguousarray(mirrored[: size.height, : size.width])
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong in one line of at most 300 characters; errors that are not ours carry their type."""
+    text = first_line(error)
+    return (text if isinstance(error, MirnetDeployError) else f"{type(error).__name__}: {text}")[:300]

@@ -1,0 +1,149 @@
+"""Peak memory of one engine at one size, measured in a process of its own.
+
+Several engines in one process share its peak, and a peak never falls: only a process that loads one engine and
+enhances one picture can say what that engine takes. The process is this module, run with `python -m`. It also
+shields the measuring process: an engine that the kernel kills for its memory is a line in the table, no more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mirnet_deploy.benchmarks.latency import Size, one_line, sample_picture
+from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """What a process took that loaded one engine and enhanced one picture twice; no figures where `failure` is set."""
+
+    peak_rss_mib: float | None = None
+    peak_gpu_mib: float | None = None
+    failure: str | None = None
+
+
+def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
+    """Measures `spec` at `size` in a new process and waits for it."""
+    request = json.dumps({"spec": asdict(spec), "size": str(size)})
+    # -P: the folder this runs in must not shadow the installed package.
+    command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.memory"]
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        return PeakMemory(failure=f"the process was killed by signal {-done.returncode} (out of memory?)")
+    try:
+        return PeakMemory(**json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return PeakMemory(failure=f"the memory process ended with {done.returncode}: {last[:200]}")
+
+
+def peak_rss_mib() -> float:
+    """Largest resident set of this process so far, in MiB."""
+    if sys.platform == "linux":
+        # Not getrusage: its ru_maxrss survives exec and would report the parent's peak.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / MIB
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+class _NvmlMemory(ctypes.Structure):
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class GpuMemory:
+    """Used memory of all NVIDIA GPUs together, by NVML (the driver's library, no CUDA context).
+
+    Raises:
+        OSError: there is no NVML here.
+    """
+
+    def __init__(self) -> None:
+        self._nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        count = ctypes.c_uint()
+        if self._nvml.nvmlInit_v2() or self._nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            raise OSError("NVML does not start")
+        self._devices = [ctypes.c_void_p() for _ in range(count.value)]
+        for index, device in enumerate(self._devices):
+            if self._nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)):
+                raise OSError(f"NVML has no device {index}")
+
+    def used(self) -> int:
+        """Bytes in use on all devices."""
+        total = 0
+        for device in self._devices:
+            info = _NvmlMemory()
+            if self._nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(info)):
+                raise OSError("NVML does not tell the memory of a device")
+            total += info.used
+        return total
+
+
+@contextmanager
+def _gpu_rise() -> Iterator[list[int]]:
+    """A list of the GPUs' used bytes: [before, highest since], sampled every 5 ms; [0, 0] where there is no NVML.
+
+    Another process that allocates meanwhile counts as well: NVML's figures by process are missing in containers.
+    """
+    peak = [0, 0]
+    try:
+        gpu = GpuMemory()
+        peak[:] = [gpu.used()] * 2
+    except (OSError, AttributeError):
+        yield peak
+        return
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            peak[1] = max(peak[1], gpu.used())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+        peak[1] = max(peak[1], gpu.used())
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
+    """Opens the engine in this process, enhances one picture twice and tells the peaks."""
+    try:
+        with _gpu_rise() as gpu, open_subject(spec) as subject:
+            image = sample_picture(size)
+            for _ in range(2):  # some libraries allocate their workspace in the second run
+                subject.enhance(image)
+            on_gpu = subject.report.device.startswith("cuda")
+    except Exception as error:  # reported to the parent in one line
+        return PeakMemory(failure=one_line(error))
+    return PeakMemory(peak_rss_mib=peak_rss_mib(), peak_gpu_mib=(gpu[1] - gpu[0]) / MIB if on_gpu else None)
+
+
+def _main() -> None:
+    request: dict[str, Any] = json.load(sys.stdin)
+    peak = measure_here(SubjectSpec(**request["spec"]), Size.parse(request["size"]))
+    sys.stdout.write("\n" + json.dumps(asdict(peak)) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,191 @@
+"""PSNR and SSIM of engines and of simple baselines on pairs of pictures, plain and with the brightness aligned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mirnet_deploy.benchmarks.latency import Enhancer, Image, one_line
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.images import read_image
+from mirnet_deploy.metrics import gt_mean, psnr, ssim
+from mirnet_deploy.pairs import Pair
+
+DATA_RANGE = 255
+GAMMA = 1 / 2.2
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One picture by one engine or baseline. Where `failure` is set there are no figures."""
+
+    engine: str
+    picture: str
+    psnr: float | None = None
+    """dB; None where the output equals the target (its PSNR is infinite and `identical` is true)."""
+    ssim: float | None = None
+    gt_mean_psnr: float | None = None
+    """dB after the output's mean was scaled to the target's; None where it then equals the target."""
+    gt_mean_ssim: float | None = None
+    identical: bool = False
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class QualityMean:
+    """Means over pictures. An infinite PSNR enters no mean; `identical` counts the pictures that have one."""
+
+    engine: str
+    pictures: int
+    """Pictures that were measured."""
+    of: int
+    """Pictures that were to be measured: where it is more than `pictures`, the means are not comparable."""
+    identical: int
+    psnr: float | None
+    ssim: float | None
+    gt_mean_psnr: float | None
+    gt_mean_ssim: float | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fixed operation to beat, in the place of an engine."""
+
+    name: str
+    operation: Callable[[Image], Image]
+
+    def enhance(self, image: Image) -> Image:
+        """uint8 [H,W,3] RGB in and out."""
+        return self.operation(image)
+
+
+def autocontrast(image: Image) -> Image:
+    """Pillow's `ImageOps.autocontrast` at its defaults: each channel stretched to [0, 255], nothing cut off."""
+    from PIL import Image as PillowImage
+    from PIL import ImageOps
+
+    return np.asarray(ImageOps.autocontrast(PillowImage.fromarray(image)))
+
+
+def gamma(image: Image) -> Image:
+    """255 (x / 255)^(1/2.2), rounded; one exponent for every picture."""
+    table = np.rint(255 * (np.arange(256) / 255) ** GAMMA).astype(np.uint8)
+    return table[image]
+
+
+def baselines() -> list[Baseline]:
+    """The untouched input, Pillow's autocontrast and a gamma of 1/2.2."""
+    return [Baseline("input", lambda image: image), Baseline("autocontrast", autocontrast), Baseline("gamma", gamma)]
+
+
+def read_rgb8(path: Path) -> Image:
+    """A picture as uint8 [H,W,3] RGB: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    return np.ascontiguousarray(read_image(path).to_8_bit().rgb(), dtype=np.uint8)
+
+
+def read_pair(pair: Pair) -> tuple[Image, Image]:
+    """The dark picture and its target, uint8 [H,W,3] RGB.
+
+    Raises:
+        ImageError: a file cannot be read.
+        DataError: the two differ in size.
+    """
+    low, high = read_rgb8(pair.low), read_rgb8(pair.high)
+    if low.shape != high.shape:
+        sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (low, high)]
+        raise DataError(f"pair {pair.name}: {pair.low} is {sizes[0]}, {pair.high} is {sizes[1]}; expected one size")
+    return low, high
+
+
+def measure_picture(engine: str, picture: str, output: Image, target: Image) -> QualityRow:
+    """The four figures of one output; both pictures are uint8 [H,W,3] RGB.
+
+    Raises:
+        ImageError: the shapes differ, or a side is below SSIM's window.
+    """
+    aligned = gt_mean(output, target)
+    plain, matched = (psnr(each, target, data_range=DATA_RANGE) for each in (output, aligned))
+    return QualityRow(
+        engine,
+        picture,
+        psnr=plain if math.isfinite(plain) else None,
+        ssim=ssim(output, target, data_range=DATA_RANGE),
+        gt_mean_psnr=matched if math.isfinite(matched) else None,
+        gt_mean_ssim=ssim(aligned, target, data_range=DATA_RANGE),
+        identical=math.isinf(plain),
+    )
+
+
+@dataclass(frozen=True)
+class MeasuredPair:
+    """One pair through all engines: what the tables and the contact sheet are made from."""
+
+    name: str
+    rows: list[QualityRow]
+    low: Image | None
+    """None where the pair cannot be read."""
+    high: Image | None
+    outputs: list[Image | None]
+    """By engine; None where it failed."""
+
+
+def measure_pairs(
+    pairs: Iterable[Pair], engines: Sequence[Enhancer], advance: Callable[[], None] = lambda: None
+) -> Iterator[MeasuredPair]:
+    """Enhances every dark picture with every engine, one pair in memory at a time; a failure is a row, not an end."""
+    for pair in pairs:
+        try:
+            low, high = read_pair(pair)
+        except Exception as error:  # one bad file costs one row
+            rows = [QualityRow(engine.name, pair.name, failure=one_line(error)) for engine in engines]
+            yield MeasuredPair(pair.name, rows, None, None, [None] * len(engines))
+            for _ in engines:
+                advance()
+            continue
+        rows, outputs = [], []
+        for engine in engines:
+            row, output = _measure(engine, pair.name, low, high)
+            rows.append(row)
+            outputs.append(output)
+            advance()
+        yield MeasuredPair(pair.name, rows, low, high, outputs)
+
+
+def _measure(engine: Enhancer, picture: str, low: Image, high: Image) -> tuple[QualityRow, Image | None]:
+    try:
+        output = engine.enhance(low)
+        return measure_picture(engine.name, picture, output, high), output
+    except Exception as error:  # any library's out-of-memory: the others go on
+        return QualityRow(engine.name, picture, failure=one_line(error)), None
+
+
+def mean_rows(rows: Sequence[QualityRow]) -> list[QualityMean]:
+    """Means by engine, in the order in which the engines first occur."""
+    return [_mean(name, [row for row in rows if row.engine == name]) for name in dict.fromkeys(r.engine for r in rows)]
+
+
+def _mean(engine: str, rows: Sequence[QualityRow]) -> QualityMean:
+    good = [row for row in rows if row.failure is None]
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        finite = [value for value in values if value is not None]
+        return math.fsum(finite) / len(finite) if finite else None
+
+    return QualityMean(
+        engine,
+        pictures=len(good),
+        of=len(rows),
+        identical=sum(row.identical for row in good),
+        psnr=mean(row.psnr for row in good),
+        ssim=mean(row.ssim for row in good),
+        gt_mean_psnr=mean(row.gt_mean_psnr for row in good),
+        gt_mean_ssim=mean(row.gt_mean_ssim for row in good),
+    )

@@ -1,0 +1,86 @@
+"""The result of a bench run: one frozen value, printed as tables and written as JSON alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
+from mirnet_deploy.benchmarks.subjects import SubjectReport
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the old JSON would misread the new one."""
+
+PROTOCOL: Mapping[str, str] = {
+    "latency": (
+        "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph. "
+        "After the warm-up rounds the engines take turns, one run each. Percentiles interpolate linearly between "
+        "order statistics. images/s = runs / sum of times, one picture at a time. "
+        "ratio = p50 / p50 of the first engine: above 1 is slower."
+    ),
+    "memory": (
+        "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "
+        "and enhances one picture of the size twice. GPU: rise of the used device memory meanwhile (NVML, every 5 ms; "
+        "other processes' allocations count)."
+    ),
+    "quality": (
+        "RGB, output rounded to 8 bits, data_range 255, mean over pictures. PSNR over all pixels and channels. "
+        "SSIM: 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, population covariance, mean of the channels. "
+        "GT-mean: the output scaled by mean(target) / mean(output), clipped and rounded first; it uses the target. "
+        "A PSNR that is infinite (output = target) enters no mean; such pictures are counted."
+    ),
+    "baselines": (
+        "input: untouched. autocontrast: PIL.ImageOps.autocontrast at its defaults. "
+        "gamma: 255 (x / 255)^(1/2.2), rounded, the same for every picture."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The quality part of a report."""
+
+    data: str
+    """The folder of the pairs."""
+    means: list[QualityMean]
+    pictures: list[QualityRow]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one `mirnet-deploy bench` measured, and how and where."""
+
+    created: str
+    """UTC, ISO 8601."""
+    tool_version: str
+    settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    engines: list[SubjectReport]
+    latency: list[LatencyRow]
+    quality: Quality | None
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each thing that could not be measured."""
+        lines = [f"{row.engine} at {row.size}: {row.failure}" for row in self.latency if row.failure]
+        if self.quality:
+            lines += [f"{row.engine} on {row.picture}: {row.failure}" for row in self.quality.pictures if row.failure]
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: no NaN and no infinity, None where there is no figure."""
+        unused = {"quality": not self.quality, "baselines": not self.settings.get("baselines")}
+        return {
+            "format": "mirnet-deploy bench",
+            "format_version": FORMAT_VERSION,
+            "protocol": {topic: text for topic, text in PROTOCOL.items() if not unused.get(topic)},
+            **asdict(self),
+            "failures": self.failures,
+        }
+
+    def to_json(self) -> str:
+        """The JSON text of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

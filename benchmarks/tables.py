@@ -1,0 +1,121 @@
+"""A bench report as tables for people."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
+from mirnet_deploy.benchmarks.report import Report
+from mirnet_deploy.benchmarks.subjects import SubjectReport
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+MISSING = "–"
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Machine, engines, latency by size, quality, failures and the protocol, in this order."""
+    from rich.text import Text
+
+    def line(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    line(f"machine: {machine_line(report.machine)}")
+    for engine in report.engines:
+        line(f"engine {engine_line(engine)}")
+    for size in dict.fromkeys(row.size for row in report.latency):
+        console.print(latency_table(size, [row for row in report.latency if row.size == size]))
+    if report.quality:
+        if len(report.quality.pictures) <= 60:
+            console.print(picture_table(report.quality.pictures))
+        console.print(quality_table(report.quality.data, report.quality.means))
+    for failure in report.failures:
+        line(f"failed: {failure}", "red")
+    for topic, text in report.to_dict()["protocol"].items():
+        for part in textwrap.wrap(f"{topic}: {text}", 118, subsequent_indent="  "):
+            line(part, "dim")
+
+
+def machine_line(machine: Any) -> str:
+    """The machine description as `key value` pairs; nested values and absent ones are left to the JSON."""
+    parts = []
+    for key, value in dict(machine).items():
+        if isinstance(value, (list, tuple)):
+            value = " ".join(map(str, value))  # noqa: PLW2901
+        if value not in (None, "", {}) and not isinstance(value, dict):
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def engine_line(engine: SubjectReport) -> str:
+    """What an engine is, with the precision that was proven."""
+    sha256 = f", SHA-256 {engine.sha256[:12]}" if engine.sha256 else ""
+    return (
+        f"{engine.name}: {engine.precision} ({engine.precision_proof}), {engine.interface} interface, "
+        f"{engine.weights} weights, {engine.backend} on {engine.device}, tile {engine.tile}{sha256}"
+    )
+
+
+def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
+    """Latency, throughput and memory at one size."""
+    runs = max((len(row.times_ms) for row in rows), default=0)
+    columns = ["engine", "p50 ms", "p90 ms", "p99 ms", "images/s", "MP/s", "ratio", "peak MiB", "GPU MiB"]
+    table = _table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", columns)
+    for row in rows:
+        if row.failure:
+            table.add_row(row.engine, "failed")  # the reason stands in full below the tables
+            continue
+        figures = [row.p50_ms, row.p90_ms, row.p99_ms, row.images_per_s, row.megapixels_per_s, row.ratio]
+        digits = [1, 1, 1, 3, 3, 2]
+        memory = [_number(value, 0) for value in (row.peak_rss_mib, row.peak_gpu_mib)]
+        table.add_row(row.engine, *(_number(f, d) for f, d in zip(figures, digits, strict=True)), *memory)
+    return table
+
+
+def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
+    """Means over the pictures, one row an engine or baseline."""
+    table = _table(f"Quality on {data} (means)", ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "n"])
+    for mean in means:
+        count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
+        count += f", {mean.identical} equal" if mean.identical else ""
+        table.add_row(
+            mean.engine,
+            _number(mean.psnr, 2) if mean.psnr is not None or not mean.identical else "inf",
+            _number(mean.ssim, 4),
+            _number(mean.gt_mean_psnr, 2) if mean.gt_mean_psnr is not None or not mean.identical else "inf",
+            _number(mean.gt_mean_ssim, 4),
+            count,
+        )
+    return table
+
+
+def picture_table(rows: Sequence[QualityRow]) -> Table:
+    """Every picture by every engine."""
+    table = _table("Quality by picture", ["picture", "engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM"], 2)
+    for row in rows:
+        if row.failure:
+            table.add_row(row.picture, row.engine, "failed")
+            continue
+        plain, matched = ("inf" if value is None else _number(value, 2) for value in (row.psnr, row.gt_mean_psnr))
+        table.add_row(row.picture, row.engine, plain, _number(row.ssim, 4), matched, _number(row.gt_mean_ssim, 4))
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def _table(title: str, columns: Sequence[str], text: int = 1) -> Table:
+    """A table whose first `text` columns hold words (folded, never cut) and whose others hold figures."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        words = position < text
+        table.add_column(column, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    return table

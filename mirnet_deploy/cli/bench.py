@@ -1,0 +1,112 @@
+"""`mirnet-deploy bench`: latency, memory and quality of engines, side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from mirnet_deploy.errors import MirnetDeployError, UsageError
+
+
+def _tile(text: str) -> str | int:
+    if text in ("auto", "none"):
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--tile is {text!r}; expected auto, none or a side in pixels")
+    return int(text)
+
+
+def _check_target(option: str, path: Path, force: bool) -> None:
+    """Before minutes of measuring, not after them."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
+    if path.exists() and not force:
+        raise UsageError(f"{option} {path} exists; name another file or add --force")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    required=True,
+    metavar="NAME|FILE",
+    help="lite, or an .onnx, .plan or checkpoint file. Repeat to compare: engines take turns, ratios are to the first.",
+)
+@click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
+@click.option("--runs", default=10, help="Timed runs of each engine at each size.")
+@click.option("--warmup", default=2, help="Runs before them that are not counted.")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to run.")
+@click.option("--threads", type=int, default=None, help="CPU threads of each engine.  [default: the library's]")
+@click.option("--tile", default="auto", metavar="auto|N|none", help="Tiles of the runtime; a checkpoint runs whole.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
+@click.option("--baselines", is_flag=True, help="With --data: also the untouched input, autocontrast and a gamma.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="With --data: PNG of input, outputs and truth.")
+@click.option("--json", "json_path", metavar="FILE", help="Write the whole report as JSON; - is standard output.")
+@click.option("--force", is_flag=True, help="Replace the files of --json and --sheet where they exist.")
+def command(
+    engines: tuple[str, ...],
+    sizes: tuple[str, ...],
+    runs: int,
+    warmup: int,
+    device: str,
+    threads: int | None,
+    tile: str,
+    data: Path | None,
+    baselines: bool,
+    sheet: Path | None,
+    json_path: str | None,
+    force: bool,
+) -> None:
+    """Measure latency and memory of engines, and PSNR and SSIM with --data.
+
+    Exits 1 when something could not be measured; the rest is still reported.
+    """
+    from rich.console import Console
+
+    from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
+    from mirnet_deploy.benchmarks.latency import Size
+    from mirnet_deploy.benchmarks.tables import print_report
+    from mirnet_deploy.cli.progress import progress_bar
+    from mirnet_deploy.files import write_atomically
+    from mirnet_deploy.machine import describe_machine
+
+    config = BenchConfig(
+        engines=engines,
+        sizes=tuple(dict.fromkeys(Size.parse(size) for size in sizes)),
+        runs=runs,
+        warmup=warmup,
+        device=device,
+        tile=_tile(tile),
+        threads=threads,
+        data=data,
+        baselines=baselines,
+    )
+    if sheet is not None and data is None:
+        raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
+    json_file = Path(json_path) if json_path not in (None, "-") else None
+    for option, path in (("--sheet", sheet), ("--json", json_file)):
+        if path is not None:
+            _check_target(option, path, force)
+    pairs = pairs_of(config)
+    with progress_bar("bench", steps(config, pairs)) as advance:
+        report, drawn = run_bench(config, pairs, describe_machine(), advance=advance)
+    # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
+    console = Console(stderr=json_path == "-")
+    if not console.is_terminal:
+        console.width = 120  # not the 80 columns that rich takes a file to have
+    print_report(report, console)
+    if json_path == "-":
+        click.echo(report.to_json(), nl=False)
+    try:
+        if json_file is not None:
+            write_atomically(json_file, report.to_json().encode())
+        if sheet is not None and drawn is not None:
+            drawn.save(sheet)
+    except OSError as error:
+        raise MirnetDeployError(f"the report cannot be written: {error}") from error
+    if report.failures:
+        raise MirnetDeployError(f"{len(report.failures)} measurements failed; they are listed above")

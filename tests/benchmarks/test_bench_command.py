@@ -1,0 +1,237 @@
+"""`mirnet-deploy bench` from its options to its tables, its JSON and its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from PIL import Image
+
+from mirnet_deploy.benchmarks import bench
+from mirnet_deploy.benchmarks.latency import Size
+from mirnet_deploy.benchmarks.memory import PeakMemory
+from mirnet_deploy.benchmarks.subjects import SubjectReport, SubjectSpec
+from mirnet_deploy.cli import main
+from mirnet_deploy.errors import EngineError
+
+
+class FakeSubject:
+    """An engine that brightens by a known factor and writes its calls down."""
+
+    log: list[tuple[str, int]]
+    closed: list[str]
+
+    def __init__(self, spec: SubjectSpec) -> None:
+        if spec.engine == "absent":
+            raise EngineError("absent is not here; see `mirnet-deploy doctor`")
+        self.report = SubjectReport(
+            name=spec.engine,
+            path=None,
+            sha256="ab" * 32,
+            kind="onnx",
+            interface="float",
+            precision="fp16",
+            precision_proof="211 of 211 convolutions compute in HALF",
+            weights="ema",
+            network={"n_feat": 8},
+            backend="fake 1.0",
+            device="cpu",
+            tile="512",
+        )
+
+    @property
+    def name(self) -> str:
+        return self.report.name
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        FakeSubject.log.append((self.name, image.shape[1]))
+        if self.name == "fragile" and image.shape[1] > 100:
+            raise MemoryError("no room for the maps")
+        return np.clip(image.astype(int) * 3, 0, 255).astype(np.uint8)
+
+    def __enter__(self) -> FakeSubject:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        FakeSubject.closed.append(self.name)
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeSubject.log, FakeSubject.closed = [], []
+
+    def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
+        if spec.engine == "greedy" and size.width > 100:
+            return PeakMemory(failure="the process was killed by signal 9 (out of memory?)")
+        return PeakMemory(peak_rss_mib=123.4)
+
+    monkeypatch.setattr(bench, "open_subject", FakeSubject)
+    monkeypatch.setattr(bench, "probe", probe)
+
+
+@pytest.fixture
+def pairs_folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    for side in ("low", "high"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+    for name in ("a", "b"):
+        high = np.repeat(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), 3, axis=0)
+        Image.fromarray(high).save(tmp_path / "pairs" / "high" / f"{name}.png")
+        Image.fromarray(high // 4).save(tmp_path / "pairs" / "low" / f"{name}.png")
+    return tmp_path / "pairs"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
+
+def run_json(*arguments: object) -> dict[str, Any]:
+    result = run(*arguments, "--json", "-")
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
+
+
+@pytest.mark.usefixtures("fakes")
+def test_engines_run_interleaved_at_every_size() -> None:
+    result = run("--engine", "a", "--engine", "b", "--size", "40x30", "--size", "20x10", "--runs", 2, "--warmup", 1)
+    assert result.exit_code == 0, result.output
+    assert FakeSubject.log == [("a", 40), ("b", 40)] * 3 + [("a", 20), ("b", 20)] * 3
+    assert sorted(FakeSubject.closed) == ["a", "b"]
+    for words in ("Latency at 40x30, 2 runs", "p99 ms", "ratio", "211 of 211 convolutions", "machine:", "perf_counter"):
+        assert words in " ".join(result.output.split())
+
+
+@pytest.mark.usefixtures("fakes")
+def test_json_on_standard_output_is_the_report_alone() -> None:
+    result = run("--engine", "a", "--engine", "a", "--size", "16x16", "--runs", 3, "--json", "-")
+    report = json.loads(result.stdout)
+    assert "Latency at 16x16" in result.stderr
+    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 1)
+    assert set(report["protocol"]) == {"latency", "memory"}
+    assert report["machine"]
+    assert report["settings"]["runs"] == 3
+    assert [engine["name"] for engine in report["engines"]] == ["a", "a (2)"]
+    engine = report["engines"][0]
+    assert (engine["precision"], engine["precision_proof"]) == ("fp16", "211 of 211 convolutions compute in HALF")
+    assert engine["sha256"] == "ab" * 32
+    first, second = report["latency"]
+    assert (first["ratio"], first["size"], first["peak_rss_mib"]) == (1.0, "16x16", 123.4)
+    assert second["ratio"] == pytest.approx(second["p50_ms"] / first["p50_ms"])
+    for row in report["latency"]:
+        assert len(row["times_ms"]) == 3
+        assert row["p50_ms"] == pytest.approx(np.percentile(row["times_ms"], 50))
+        assert row["p99_ms"] == pytest.approx(np.percentile(row["times_ms"], 99))
+        assert row["images_per_s"] == pytest.approx(3000 / sum(row["times_ms"]))
+        assert row["megapixels_per_s"] == pytest.approx(row["images_per_s"] * 256e-6)
+    assert report["quality"] is None
+    assert report["failures"] == []
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [("fragile", "MemoryError: no room for the maps"), ("greedy", "killed by signal 9 (out of memory?)")],
+)
+def test_an_engine_that_fails_at_one_size_goes_on_at_the_others_and_exits_1(engine: str, reason: str) -> None:
+    arguments = ["--engine", "a", "--engine", engine, "--size", "200x10", "--size", "50x10", "--runs", 2]
+    result = run(*arguments, "--json", "-")
+    assert result.exit_code == 1
+    assert f"failed: {engine} at 200x10" in result.stderr
+    assert "error: 1 measurements failed" in result.stderr
+    report = json.loads(result.stdout)
+    rows = {(row["engine"], row["size"]): row for row in report["latency"]}
+    assert reason in rows[engine, "200x10"]["failure"]
+    assert rows[engine, "200x10"]["p50_ms"] is None
+    for good in (("a", "200x10"), ("a", "50x10"), (engine, "50x10")):
+        assert rows[good]["failure"] is None
+        assert rows[good]["p50_ms"] > 0
+    assert len(report["failures"]) == 1
+    if engine == "greedy":
+        assert ("greedy", 200) not in FakeSubject.log, "what dies in its own process is not let loose in ours"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_data_adds_quality_with_baselines_and_a_sheet(pairs_folder: Path, tmp_path: Path) -> None:
+    target, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    result = run(
+        *("--engine", "a", "--size", "16x16", "--runs", 1, "--data", pairs_folder, "--baselines"),
+        *("--json", target, "--sheet", sheet),
+    )
+    assert result.exit_code == 0, result.output
+    quality = json.loads(target.read_text())["quality"]
+    assert [mean["engine"] for mean in quality["means"]] == ["input", "autocontrast", "gamma", "a"]
+    assert len(quality["pictures"]) == 8
+    for mean in quality["means"]:
+        values = [row["psnr"] for row in quality["pictures"] if row["engine"] == mean["engine"]]
+        assert mean["psnr"] == pytest.approx(np.mean(values))
+    means = {mean["engine"]: mean for mean in quality["means"]}
+    assert means["a"]["psnr"] > means["input"]["psnr"]
+    assert f"{means['a']['psnr']:.2f}" in result.output
+    assert "GT-mean" in result.output
+    assert "Gaussian window" in result.output
+    with Image.open(sheet) as drawn:
+        assert drawn.width >= 5 * 120, "input, autocontrast, gamma, the engine, truth"
+        assert drawn.height >= 2 * 36
+
+
+@pytest.mark.usefixtures("fakes")
+def test_what_cannot_be_opened_ends_the_run_before_it_starts() -> None:
+    result = run("--engine", "a", "--engine", "absent")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "error: absent is not here; see `mirnet-deploy doctor`"
+    assert FakeSubject.log == []
+    assert FakeSubject.closed == ["a"]
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "600"], "size '600' is not WxH"),
+        (["--size", "0x5"], "has no pixels"),
+        (["--runs", "0"], "--runs is 0; expected at least 1"),
+        (["--warmup", "-1"], "--warmup is -1"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--tile", "half"], "--tile is 'half'"),
+        (["--baselines"], "--baselines needs pairs"),
+        (["--sheet", "x.png"], "--sheet needs pairs"),
+        (["--json", "no/such/folder/x.json"], "--json no/such/folder/x.json cannot be written"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str) -> None:
+    result = run("--engine", "a", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert FakeSubject.log == []
+
+
+def test_an_engine_must_be_named() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "--engine" in result.stderr
+
+
+@pytest.mark.usefixtures("fakes")
+def test_an_earlier_report_is_kept_unless_forced(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    target.write_text("mine")
+    arguments = ("--engine", "a", "--size", "8x8", "--runs", 1, "--json", target)
+    refused = run(*arguments)
+    assert (refused.exit_code, target.read_text()) == (2, "mine")
+    assert "--force" in refused.stderr
+    assert run(*arguments, "--force").exit_code == 0
+    assert json.loads(target.read_text())["format"] == "mirnet-deploy bench"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_folder_without_pairs_is_said_before_anything_runs(tmp_path: Path) -> None:
+    result = run("--engine", "a", "--data", tmp_path)
+    assert result.exit_code == 1
+    assert str(tmp_path) in result.stderr
+    assert FakeSubject.log == []

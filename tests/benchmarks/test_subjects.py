@@ -1,0 +1,136 @@
+"""What can be measured: checkpoints, ONNX files, and plans that say what to do on a machine without a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from mirnet_deploy.benchmarks import subjects
+from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject, padded
+from mirnet_deploy.cli import main
+from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError
+from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, write_sidecar
+from mirnet_deploy.training.checkpoint import save_checkpoint
+from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+
+METADATA = ArtifactMetadata(
+    kind="plan",
+    name="mirnet",
+    interface="image",
+    precision="fp16",
+    precision_proof="all HALF",
+    network={"n_feat": 8, "n_rrg": 1, "n_msrb": 1},
+    weights="ema",
+    tile=64,
+    halo=16,
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> MIRNet:
+    torch.manual_seed(0)
+    return MIRNet(MIRNetConfig(8, 1, 1)).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network: MIRNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "ckpt.pt"
+    save_checkpoint(
+        path, {"config": network.config.to_dict(), "network": network.state_dict(), "ema": network.state_dict()}
+    )
+    return path
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(height * width).integers(0, 200, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 24), (17, 30), (1, 5), (2, 2)])
+def test_a_checkpoint_gives_the_rounded_output_of_its_network(
+    network: MIRNet, checkpoint: Path, height: int, width: int
+) -> None:
+    image = picture(height, width)
+    with open_subject(SubjectSpec(str(checkpoint), device="cpu")) as subject:
+        output = subject.enhance(image)
+    filled = torch.from_numpy(padded(image)).permute(2, 0, 1)[None] / 255.0
+    with torch.no_grad():
+        expected = network(filled)[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).numpy() * 255
+    assert output.shape == image.shape
+    assert output.dtype == np.uint8
+    assert np.abs(output - expected).max() <= 0.5 + 1e-3
+    assert np.abs(output.astype(int) - image).max() > 3, "the network does something"
+
+
+def test_a_checkpoint_says_what_it_is(checkpoint: Path) -> None:
+    with open_subject(SubjectSpec(str(checkpoint), device="cpu")) as subject:
+        report = subject.report
+    assert report.sha256 == file_sha256(checkpoint)
+    assert (report.kind, report.precision, report.weights, report.tile) == ("checkpoint", "fp32", "ema", "none")
+    assert report.precision_proof == "all parameters float32"
+    assert report.backend == f"torch {torch.__version__}"
+    assert report.network == {"n_feat": 8, "n_rrg": 1, "n_msrb": 1}
+
+
+def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match=r"bad\.pt"):
+        open_subject(SubjectSpec(str(tmp_path / "bad.pt")))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not there")
+def test_pytorch_does_not_fall_back_to_the_cpu(checkpoint: Path) -> None:
+    with pytest.raises(EngineError, match="device cuda:0 is not there"):
+        open_subject(SubjectSpec(str(checkpoint), device="cuda:0"))
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (5, 9), (6, 1), (1, 1), (3, 2)])
+def test_padding_fills_up_to_multiples_of_four(shape: tuple[int, int]) -> None:
+    image = picture(*shape)
+    filled = padded(image)
+    assert filled.shape[0] % 4 == filled.shape[1] % 4 == 0
+    assert filled.shape[0] - shape[0] < 4
+    assert filled.shape[1] - shape[1] < 4
+    assert np.array_equal(filled[: shape[0], : shape[1]], image)
+    if shape == (5, 9):
+        assert np.array_equal(filled[5], filled[3]), "reflected, the last row not repeated"
+    if shape == (1, 1):
+        assert (filled == image[0, 0]).all()
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plan with its sidecar beside two ONNX files, on a machine without a GPU; it was built from the FP16 one."""
+    monkeypatch.setattr(subjects, "cuda_device_count", lambda: 0)
+    for name, content in (("mirnet.onnx", b"fp32"), ("mirnet.fp16.onnx", b"fp16"), ("mirnet.plan", b"plan")):
+        path = tmp_path / name
+        path.write_bytes(content)
+        kind = "plan" if name.endswith("plan") else "onnx"
+        source = file_sha256(tmp_path / "mirnet.fp16.onnx") if kind == "plan" else None
+        write_sidecar(path, replace(METADATA, kind=kind, sha256=file_sha256(path), onnx_sha256=source))
+    return tmp_path / "mirnet.plan"
+
+
+def test_a_plan_without_a_gpu_is_one_line_with_the_command_for_its_onnx(plan: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "--engine", str(plan)])
+    assert result.exit_code == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert "has no CUDA GPU" in line
+    assert f"mirnet-deploy bench --engine {plan.with_name('mirnet.fp16.onnx')}" in line
+
+
+def test_the_onnx_of_a_plan_is_guessed_by_name_where_it_is_not_there(plan: Path) -> None:
+    (plan.with_name("mirnet.fp16.onnx")).unlink()
+    with pytest.raises(EngineError, match=r"--engine \S+/mirnet\.onnx"):
+        open_subject(SubjectSpec(str(plan)))
+
+
+def test_a_damaged_plan_is_said_to_be_damaged_first(plan: Path) -> None:
+    plan.write_bytes(b"another")
+    with pytest.raises(ArtifactError, match="does not match its sidecar"):
+        open_subject(SubjectSpec(str(plan)))
