@@ -1,0 +1,9 @@
+"""Pictures: read with everything that must survive, written back with it."""
+
+from __future__ import annotations
+
+from mirnet_deploy.images.picture import Picture
+from mirnet_deploy.images.reading import DEFAULT_MAX_PIXELS, read_image
+from mirnet_deploy.images.writing import write_image
+
+__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "read_image", "write_image"]

@@ -1,0 +1,103 @@
+"""A picture in memory: pixels, and what travels with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.images.formats import Format
+
+Samples = NDArray[Any]
+"""uint8 or uint16."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Upright pixels with their alpha and metadata. Arrays are C-contiguous; alpha is never premultiplied.
+
+    Raises:
+        ValueError: arrays whose shapes or dtypes do not belong together.
+    """
+
+    pixels: Samples
+    """uint8 or uint16, HxWx3 RGB or HxW grey."""
+    alpha: Samples | None = None
+    """HxW of the pixels' dtype; None for an opaque picture."""
+    exif: bytes | None = None
+    """An EXIF block from its TIFF header on (no "Exif\\0\\0"); its orientation is 1."""
+    icc: bytes | None = None
+    """The ICC profile as it stood in the file."""
+    format: Format = "png"
+    """The format it was read from."""
+    lossless: bool = True
+    """Whether the file held the pixels exactly; decides how a WebP is written."""
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise ValueError(f"pixels are {dtype} {shape}; expected uint8 or uint16, HxWx3 or HxW")
+        if self.alpha is not None and (self.alpha.shape != shape[:2] or self.alpha.dtype != dtype):
+            raise ValueError(f"alpha is {self.alpha.dtype} {self.alpha.shape}; expected {dtype} {shape[:2]}")
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def grey(self) -> bool:
+        return self.pixels.ndim == 2
+
+    @property
+    def bits(self) -> int:
+        """Bits a sample: 8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+    def rgb(self) -> Samples:
+        """HxWx3; the one channel of a grey picture three times."""
+        return np.repeat(self.pixels[..., None], 3, axis=2) if self.grey else self.pixels
+
+    def with_rgb(self, rgb: Samples) -> Picture:
+        """This picture with other pixels (HxWx3, the same size and dtype).
+
+        A grey picture stays grey: it takes the rounded mean of the three channels, each of which is an estimate of the
+        same grey (luma weights would favour one of them).
+        """
+        if self.grey:
+            total = rgb.sum(axis=2, dtype=np.uint32)
+            rgb = ((total + 1) // 3).astype(rgb.dtype)
+        return replace(self, pixels=rgb)
+
+    def to_8_bit(self) -> Picture:
+        """The nearest 8-bit picture: v / 257, rounded."""
+        if self.bits == 8:
+            return self
+        return replace(self, pixels=_to_8_bit(self.pixels), alpha=None if self.alpha is None else _to_8_bit(self.alpha))
+
+    def upright(self, orientation: int) -> Picture:
+        """Turned as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); any other value means 1."""
+        return replace(
+            self,
+            pixels=_upright(self.pixels, orientation),
+            alpha=None if self.alpha is None else _upright(self.alpha, orientation),
+        )
+
+
+def _to_8_bit(samples: Samples) -> Samples:
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _upright(samples: Samples, orientation: int) -> Samples:
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)

@@ -1,0 +1,194 @@
+"""Files to pictures. What a file is, its content says and not its name.
+
+Read: PNG, JPEG, WebP, TIFF and BMP, 8 bit, and 16 bit for PNG and TIFF. Palettes become RGB (with alpha where they
+have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1; EXIF (byte for byte, but
+for that and the thumbnail, which shows the old picture) and the ICC profile are kept. XMP, text chunks and comments are
+not. Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
+(also where the decoders would not notice), pictures of more than `max_pixels` (told from the header), and all else.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images import integrity, png16, tiff
+from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
+from mirnet_deploy.images.ifd import read_directory, reset_orientation, unlink_next
+from mirnet_deploy.images.picture import Picture, Samples
+
+DEFAULT_MAX_PIXELS = 250_000_000
+"""Passes the 200-megapixel sensors of telephones and stops a file of a few bytes that claims gigabytes."""
+
+_CMYK = "is CMYK; convert it to RGB first"
+_ANIMATED = "is animated or has several pages; expected a single picture"
+
+
+def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Reads a picture file, upright, with its alpha, EXIF and ICC profile.
+
+    Raises:
+        ImageError: the file cannot be read, or is no picture that this module takes; one line that names the file.
+    """
+    return decode_image(read_file(path), str(path), max_pixels=max_pixels)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        ImageError: missing, a folder, a device, or not readable.
+    """
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder; expected a picture")
+        if path.exists() and not path.is_file():
+            raise ImageError(f"{path} is no regular file; expected a picture")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """The picture in the bytes of a file; `name` names it in errors.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    try:
+        return _DECODERS[sniff(data[:HEADER_LENGTH])](data, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from error
+    except MemoryError as error:
+        raise ImageError(f"{name} does not fit into memory; close other programs or make it smaller") from error
+    except Exception as error:  # damaged bytes make the decoders raise nearly anything, from SyntaxError to KeyError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name} is damaged or cut short: it cannot be decoded ({reason})") from error
+
+
+def _decode_png(data: bytes, max_pixels: int) -> Picture:
+    chunks = list(integrity.png_chunks(data))
+    bodies = dict(chunks)
+    if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
+        raise ImageError(_ANIMATED)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    _check_size(*image.size, max_pixels)
+    # Of a 16-bit file too: this checks that the stream has every row, and finds metadata behind the pixels.
+    image.load()
+    if bodies[b"IHDR"][8] == 16:
+        pixels, alpha = png16.decode_png16(chunks)
+    else:
+        pixels, alpha = _samples(image)
+    return _finished(pixels, alpha, image, "png")
+
+
+def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
+    # This class, not Image.open, which makes a multi-picture file of the JPEGs of many telephones.
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    _check_size(*image.size, max_pixels)
+    integrity.check_jpeg(data)
+    return _finished(*_samples(image), image, "jpg", lossless=False)
+
+
+def _decode_webp(data: bytes, max_pixels: int) -> Picture:
+    width, height, animated, lossless = integrity.webp_header(data)
+    if animated:
+        raise ImageError(_ANIMATED)
+    # Before the decoder is made, because that allocates the whole canvas.
+    _check_size(width, height, max_pixels)
+    image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    return _finished(*_samples(image), image, "webp", lossless=lossless)
+
+
+def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
+    # Reset before any decoding: cv2 and Pillow, each in its own cases, turn a TIFF by themselves.
+    data, orientation = reset_orientation(data)
+    directory = read_directory(data)
+    _check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
+    integrity.check_tiff(directory)
+    if directory.next:
+        raise ImageError(_ANIMATED)
+    if directory.integer(tiff.PHOTOMETRIC, -1) == 5:
+        raise ImageError(_CMYK)
+    bits = max(directory.integers(tiff.BITS, (1,)))
+    if set(directory.integers(tiff.SAMPLE_FORMAT, (1,))) != {1} or bits not in (1, 2, 4, 8, 16):
+        raise ImageError(f"has {bits}-bit float, signed or other samples; expected unsigned ones of 8 or 16 bit")
+    if bits == 16:
+        pixels, alpha = tiff.decode_tiff16(directory)
+    else:
+        pixels, alpha = _samples(TiffImagePlugin.TiffImageFile(io.BytesIO(data)))
+    picture = Picture(pixels, alpha, tiff.exif_of_tiff(data), tiff.icc_of_tiff(directory), "tiff")
+    return picture.upright(orientation)
+
+
+def _decode_bmp(data: bytes, max_pixels: int) -> Picture:
+    image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    _check_size(*image.size, max_pixels)
+    integrity.check_bmp(data)
+    return _finished(*_samples(image), image, "bmp")
+
+
+_DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
+    "png": _decode_png,
+    "jpg": _decode_jpeg,
+    "webp": _decode_webp,
+    "tiff": _decode_tiff,
+    "bmp": _decode_bmp,
+}
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"is damaged: its header says {width}x{height} pixels")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:.1f} are decoded "
+            "(raise --max-pixels if the file is to be trusted)"
+        )
+
+
+def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:
+    """8-bit pixels and alpha of a Pillow picture of any mode that has them."""
+    image.load()
+    transparent = "transparency" in image.info
+    if image.mode == "CMYK":
+        raise ImageError(_CMYK)
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
+        raise ImageError(f"has pixels of mode {image.mode}; expected grey, RGB or a palette")
+    if image.mode in ("1", "L", "LA"):
+        mode = "LA" if transparent or image.mode == "LA" else "L"
+    else:
+        mode = "RGBA" if transparent or image.mode in ("RGBA", "PA") else "RGB"
+    samples = np.array(image.convert(mode), np.uint8)
+    if mode in {"L", "RGB"}:
+        return samples, None
+    pixels = samples[..., 0] if mode == "LA" else samples[..., :3]
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1])
+
+
+def _finished(
+    pixels: Samples, alpha: Samples | None, image: Image.Image, kind: Format, *, lossless: bool = True
+) -> Picture:
+    exif, orientation = _exif(image)
+    picture = Picture(pixels, alpha, exif, image.info.get("icc_profile") or None, kind, lossless)
+    return picture.upright(orientation)
+
+
+def _exif(image: Image.Image) -> tuple[bytes | None, int]:
+    """The EXIF block with orientation 1 and no thumbnail, and the orientation that it had."""
+    block = image.info.get("exif")
+    if block is None and "Raw profile type exif" in image.info:  # PNGs of ImageMagick: a title, a length, hexadecimal
+        block = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+    if not block:
+        return None, 1
+    block = block.removeprefix(b"Exif\0\0")
+    try:
+        block, orientation = reset_orientation(block)
+        return unlink_next(block), orientation
+    except ValueError:  # damaged EXIF harms no pixel; it is dropped, since nobody can read it
+        return None, 1

@@ -1,0 +1,85 @@
+"""How an output says that mirnet-deploy made it, from what and how: a record behind the picture's end.
+
+An output file is the picture as any program writes it, then a line of JSON, its length and a magic word. Decoders of
+all five formats stop at the picture's end and never see it. Compared with the other places:
+- a metadata field (EXIF Software, a PNG text) would change the user's own metadata, BMP has none, and editors keep such
+  fields when they save, so a picture that was retouched by hand would still claim to be ours and be overwritten;
+- a state file litters the folder and loses its outputs when they are moved.
+The record holds the SHA-256 of the bytes before it. So "ours" means untouched since; after any edit it is the user's.
+Nothing secret is in it, and nothing is proven by it: whoever can write the file can write the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MAGIC = b"mirnet-deploy\x00\x01\n"
+_TAIL = struct.Struct(f">I{len(MAGIC)}s")
+_LONGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Record:
+    """What decides an output: equal records, equal pictures."""
+
+    input: str
+    """SHA-256 of the input file."""
+    model: str
+    """SHA-256 of the model file."""
+    settings: Mapping[str, str | int | None]
+    version: str
+    """Of mirnet-deploy."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A record as it was found in a file."""
+
+    record: Record | None
+    """None where another version wrote fields that this one does not know."""
+    intact: bool
+    """Whether the bytes before the record are those that were written with it."""
+
+
+def stamped(data: bytes, record: Record) -> bytes:
+    """The file `data` with `record` behind it."""
+    values = asdict(record) | {"sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps(values, sort_keys=True).encode()
+    return data + text + _TAIL.pack(len(text), MAGIC)
+
+
+def has_stamp(path: Path) -> bool:
+    """Whether the file ends in a record, touched since or not. Reads a few bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        stream.seek(-min(len(MAGIC), path.stat().st_size), 2)
+        return stream.read() == MAGIC
+
+
+def read_stamp(path: Path) -> Stamp | None:
+    """The record of a file; None where it has none. Reads the whole file for its hash.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not has_stamp(path):
+        return None
+    data = path.read_bytes()
+    length, _ = _TAIL.unpack_from(data, len(data) - _TAIL.size)
+    start = len(data) - _TAIL.size - length
+    if length > _LONGEST or start < 0:
+        return Stamp(None, intact=False)
+    try:
+        values = json.loads(data[start : start + length])
+        intact = values.pop("sha256") == hashlib.sha256(data[:start]).hexdigest()
+        return Stamp(Record(**values), intact)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Stamp(None, intact=False)

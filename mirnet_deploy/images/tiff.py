@@ -1,0 +1,189 @@
+"""TIFF: 16-bit samples in, and every TIFF out.
+
+Pillow reads 16-bit RGB as 8 bit without a word and no 16-bit grey with alpha; cv2 returns uint8 for the latter and
+scrambles separate planes. So plain and Deflate data, which is also what is written here, is unpacked here; the
+other compressions (LZW, PackBits, …) are left to cv2, in the layouts that it reads rightly.
+Source: TIFF 6.0; Deflate is Adobe's TIFF technical note 3.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.ifd import Directory
+from mirnet_deploy.images.integrity import truncated
+from mirnet_deploy.images.picture import Picture, Samples
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+STRIP_OFFSETS, SAMPLES, STRIP_ROWS, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
+PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 317, 322, 323, 324, 325
+EXTRA_SAMPLES, SAMPLE_FORMAT, ICC_PROFILE = 338, 339, 34675
+
+_PLAIN, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_SEPARATE_PLANES, _DIFFERENCES = 2, 2
+_PREMULTIPLIED, _STRAIGHT = 1, 2
+_STRIP_BYTES = 1 << 20
+
+_STRUCTURE = frozenset(
+    {254, 255, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, 263, 264, 265, 266, STRIP_OFFSETS, SAMPLES, STRIP_ROWS}
+    | {STRIP_COUNTS, 280, 281, PLANAR, 288, 289, 290, 291, 292, 293, 297, 301, PREDICTOR, 318, 319, 320, 321}
+    | {TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, 330, 332, 333, 334, 336, 337, EXTRA_SAMPLES, SAMPLE_FORMAT}
+    | {340, 341, 342, 343, 344, 345, 346, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532}
+    | {700, 34377, ICC_PROFILE, 37724}
+)
+"""Tags that say how the pixels lie, and XMP and Photoshop blocks, which repeat the old picture's state."""
+
+
+def decode_tiff16(directory: Directory) -> tuple[Samples, Samples | None]:
+    """Pixels (uint16, HxWx3 RGB or HxW) and straight alpha of a 16-bit TIFF whose orientation is 1.
+
+    Raises:
+        ImageError: a layout or a colour space that cannot be read, or damaged data; the text lacks the file's name.
+    """
+    photometric = directory.integer(PHOTOMETRIC, -1)
+    colours = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3}.get(photometric)
+    if colours is None:
+        raise ImageError(f"has photometric interpretation {photometric}; a 16-bit TIFF must be grey or RGB")
+    count = directory.integer(SAMPLES, 1)
+    if count not in (colours, colours + 1):
+        raise ImageError(f"has {count} channels; a 16-bit TIFF must have {colours} or, with alpha, {colours + 1}")
+    if directory.integer(COMPRESSION, _PLAIN) in (_PLAIN, _DEFLATE, _OLD_DEFLATE):
+        samples = _unpack(directory, count)
+    else:
+        samples = _unpack_by_cv2(directory, count)
+    pixels, alpha = samples[..., :colours], samples[..., colours] if count > colours else None
+    if photometric == _WHITE_IS_ZERO:
+        pixels = 65535 - pixels
+    if alpha is not None and directory.integer(EXTRA_SAMPLES, _STRAIGHT) == _PREMULTIPLIED:
+        straight = pixels.astype(np.float64) * 65535 / np.maximum(alpha, 1)[..., None]
+        pixels = np.rint(straight.clip(0, 65535)).astype(np.uint16)
+    pixels = np.ascontiguousarray(pixels if colours == 3 else pixels[..., 0])
+    return pixels, None if alpha is None else np.ascontiguousarray(alpha)
+
+
+def _unpack(directory: Directory, count: int) -> Samples:
+    """HxWxC uint16 from plain or Deflate strips or tiles, interleaved or in separate planes."""
+    height, width = directory.integer(HEIGHT, 0), directory.integer(WIDTH, 0)
+    predictor = directory.integer(PREDICTOR, 1)
+    if predictor not in (1, _DIFFERENCES):
+        raise ImageError(f"has TIFF predictor {predictor}; expected none or horizontal differences")
+    planes = count if directory.integer(PLANAR, 1) == _SEPARATE_PLANES else 1
+    depth = count // planes
+    tiled = TILE_OFFSETS in directory.fields
+    columns = directory.integer(TILE_WIDTH, width) if tiled else width
+    rows = directory.integer(TILE_HEIGHT, height) if tiled else min(directory.integer(STRIP_ROWS, height), height)
+    across, down = -(-width // columns), -(-height // rows)
+    offsets = directory.integers(TILE_OFFSETS if tiled else STRIP_OFFSETS)
+    if len(offsets) != across * down * planes:
+        raise ImageError(f"is damaged: the TIFF has {len(offsets)} strips or tiles, expected {across * down * planes}")
+    samples = np.empty((height, width, count), np.uint16)
+    for index, block in enumerate(_blocks(directory, offsets, rows * columns * depth * 2)):
+        plane, (row, column) = index // (across * down), divmod(index % (across * down), across)
+        top, left = row * rows, column * columns
+        lines = rows if tiled else min(rows, height - top)
+        if len(block) < lines * columns * depth * 2:
+            raise truncated("a strip or tile of the TIFF ends too early")
+        values = np.frombuffer(block, f"{directory.order}u2", lines * columns * depth).reshape(lines, columns, depth)
+        if predictor == _DIFFERENCES:
+            values = np.cumsum(values, axis=1, dtype=np.uint16)
+        target = samples[top : top + rows, left : left + columns, plane * depth : (plane + 1) * depth]
+        target[...] = values[: target.shape[0], : target.shape[1]]
+    return samples
+
+
+def _blocks(directory: Directory, offsets: tuple[int, ...], limit: int) -> Iterator[bytes]:
+    """Each strip or tile, unpacked to at most `limit` bytes."""
+    counts = directory.integers(TILE_COUNTS if TILE_OFFSETS in directory.fields else STRIP_COUNTS)
+    compressed = directory.integer(COMPRESSION, _PLAIN) != _PLAIN
+    for offset, length in zip(offsets, counts, strict=True):
+        block = directory.block[offset : offset + length]
+        yield zlib.decompressobj().decompress(block, limit) if compressed else block
+
+
+def _unpack_by_cv2(directory: Directory, count: int) -> Samples:
+    import cv2
+
+    if count == 2 or directory.integer(PLANAR, 1) == _SEPARATE_PLANES:
+        raise ImageError("is a 16-bit TIFF in separate planes or grey with alpha, compressed; save it with ZIP or none")
+    samples = cv2.imdecode(np.frombuffer(directory.block, np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.dtype != np.uint16 or (samples.shape[2] if samples.ndim == 3 else 1) != count:
+        raise ImageError("is damaged, or its 16-bit TIFF compression is not known")
+    if count == 1:
+        return samples[..., None]
+    return samples[..., [2, 1, 0, 3][:count]]
+
+
+def exif_of_tiff(data: bytes) -> bytes | None:
+    """The file's descriptive tags, with its EXIF and GPS directories, as an EXIF block."""
+    exif = Image.Exif()
+    exif.load(data)
+    for tag in _STRUCTURE & set(exif):
+        del exif[tag]
+    # Pillow keeps these two out of sight until they are asked for.
+    inner = [directory for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if (directory := exif.get_ifd(tag))]
+    return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) or inner else None
+
+
+def icc_of_tiff(directory: Directory) -> bytes | None:
+    """The ICC profile, if there is one."""
+    _, count, position = directory.fields.get(ICC_PROFILE, (7, 0, 0))
+    return directory.block[position : position + count] or None
+
+
+def encode_tiff(picture: Picture) -> bytes:
+    """A picture as TIFF: Deflate, horizontal differences, straight alpha, with its EXIF as tags and its ICC profile.
+
+    Raises:
+        ImageError: EXIF that cannot be expressed as tags; the text lacks the file's name.
+    """
+    samples = picture.pixels[..., None] if picture.grey else picture.pixels
+    if picture.alpha is not None:
+        samples = np.dstack([samples, picture.alpha])
+    height, width, count = samples.shape
+    rows = max(1, _STRIP_BYTES // (width * count * samples.itemsize))
+    differences = samples.astype(samples.dtype.newbyteorder("<"))
+    differences[:, 1:] -= samples[:, :-1]
+    strips = [zlib.compress(differences[top : top + rows].tobytes(), 6) for top in range(0, height, rows)]
+    directory = ImageFileDirectory_v2()
+    if picture.exif:
+        _add_exif(directory, picture.exif)
+    directory[WIDTH], directory[HEIGHT] = width, height
+    directory[BITS] = (picture.bits,) * count
+    directory[COMPRESSION], directory[PREDICTOR] = _DEFLATE, _DIFFERENCES
+    directory[PHOTOMETRIC] = _BLACK_IS_ZERO if picture.grey else _RGB
+    directory[SAMPLES], directory[PLANAR], directory[STRIP_ROWS] = count, 1, rows
+    directory[SAMPLE_FORMAT] = (1,) * count
+    if picture.alpha is not None:
+        directory[EXTRA_SAMPLES] = _STRAIGHT
+    if picture.icc:
+        directory.tagtype[ICC_PROFILE] = 7
+        directory[ICC_PROFILE] = picture.icc
+    lengths = [len(strip) for strip in strips]
+    directory[STRIP_COUNTS] = tuple(lengths)
+    # Pillow adds the place of the first strip to each offset when it writes the directory.
+    directory[STRIP_OFFSETS] = tuple(sum(lengths[:index]) for index in range(len(lengths)))
+    file = io.BytesIO()
+    try:
+        directory.save(file)
+    except Exception as error:  # foreign EXIF meets Pillow's packers, which raise whatever struct and str raise
+        raise ImageError(f"has EXIF that a TIFF cannot hold ({error}); write another format") from error
+    return file.getvalue() + b"".join(strips)
+
+
+def _add_exif(directory: ImageFileDirectory_v2, block: bytes) -> None:
+    exif = Image.Exif()
+    exif.load(block)
+    for tag, value in exif.items():
+        if tag not in _STRUCTURE:
+            directory[tag] = value
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if inner := exif.get_ifd(tag):
+            directory[tag] = inner
