@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mirnet_deploy.benchmarks.report import Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects import Subject, SubjectSpec, open_subject
 from mirnet_deploy.errors import UsageError
+from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.metrics import skimage_metrics
 from mirnet_deploy.pairs import Pair, find_pairs
 
 Advance = Callable[[], None]
@@ -84,16 +87,16 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
 
     Raises:
         DataError: the folder holds no pairs.
+        MissingDependencyError: scikit-image is not installed: better said now than after the latencies.
     """
-    return [] if config.data is None else find_pairs(config.data)
+    if config.data is None:
+        return []
+    skimage_metrics()
+    return find_pairs(config.data)
 
 
 def run_bench(
-    config: BenchConfig,
-    pairs: Sequence[Pair],
-    machine: dict[str, Any],
-    *,
-    advance: Advance = lambda: None,
+    config: BenchConfig, pairs: Sequence[Pair], advance: Advance = lambda: None
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is there where there is data.
 
@@ -112,12 +115,23 @@ def run_bench(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             tool_version=__version__,
             settings=config.to_dict(),
-            machine=machine,
+            machine=_machine(),
             engines=[subject.report for subject in subjects],
             latency=latency,
             quality=quality,
         )
         return report, sheet
+
+
+def _machine() -> dict[str, Any]:
+    """What `doctor` sees, and the two libraries that only a measurement depends on."""
+    libraries: dict[str, str | None] = {}
+    for name in ("numpy", "scikit-image"):
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = None
+    return describe_machine().to_dict() | libraries
 
 
 def _number_repeats(subjects: Sequence[Subject]) -> None:

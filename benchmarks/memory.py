@@ -20,6 +20,7 @@ from typing import Any
 
 from mirnet_deploy.benchmarks.latency import Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
+from mirnet_deploy.errors import MissingDependencyError
 
 MIB = 1 << 20
 
@@ -56,8 +57,10 @@ def peak_rss_mib() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     if sys.platform == "win32":
-        import psutil
-
+        try:
+            import psutil
+        except ImportError as error:
+            raise MissingDependencyError('peak memory needs psutil: pip install "mirnet-deploy[bench]"') from error
         return float(psutil.Process().memory_info().peak_wset) / MIB
     import resource
 
@@ -134,9 +137,10 @@ def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
             for _ in range(2):  # some libraries allocate their workspace in the second run
                 subject.enhance(image)
             on_gpu = subject.report.device.startswith("cuda")
+            rss = peak_rss_mib()
     except Exception as error:  # reported to the parent in one line
         return PeakMemory(failure=one_line(error))
-    return PeakMemory(peak_rss_mib=peak_rss_mib(), peak_gpu_mib=(gpu[1] - gpu[0]) / MIB if on_gpu else None)
+    return PeakMemory(peak_rss_mib=rss, peak_gpu_mib=(gpu[1] - gpu[0]) / MIB if on_gpu else None)
 
 
 def _main() -> None:

@@ -85,7 +85,8 @@ class Sheet:
     def _width(self, column: int, font: Any) -> int:
         panels = [panel.width for panel in (row[1][column] for row in self.rows) if panel]
         captions = [math.ceil(font.getlength(row[2][column])) for row in self.rows]
-        return max([120, *panels, *captions])
+        width: int = max([120, *panels, *captions])
+        return width
 
 
 def _panel(picture: Image | None) -> PillowImage | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.latency import LatencyRow
@@ -41,14 +41,14 @@ def print_report(report: Report, console: Console) -> None:
             line(part, "dim")
 
 
-def machine_line(machine: Any) -> str:
-    """The machine description as `key value` pairs; nested values and absent ones are left to the JSON."""
-    parts = []
-    for key, value in dict(machine).items():
-        if isinstance(value, (list, tuple)):
-            value = " ".join(map(str, value))  # noqa: PLW2901
-        if value not in (None, "", {}) and not isinstance(value, dict):
-            parts.append(f"{key} {value}")
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Processor, memory, GPUs and the versions that speed depends on; the JSON holds the rest."""
+    memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else "memory unknown"
+    gpus = [f"{gpu['name']} (driver {gpu['driver']})" for gpu in machine["gpus"]] or ["no NVIDIA GPU"]
+    libraries = {**machine["onnxruntime"], **machine["tensorrt"], "torch": machine["torch"], "numpy": machine["numpy"]}
+    versions = [f"{name} {version}" for name, version in libraries.items() if version]
+    cores = f"{machine['cores']} cores{' with bf16' if machine['bf16'] else ''}"
+    parts = [machine["cpu"], cores, memory, *gpus, machine["os"], f"Python {machine['python']}", *versions]
     return ", ".join(parts)
 
 

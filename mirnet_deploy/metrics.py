@@ -30,7 +30,7 @@ def psnr(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
         MissingDependencyError: scikit-image is not installed.
     """
     _check(output, target, data_range)
-    metrics = _skimage_metrics()
+    metrics = skimage_metrics()
     with np.errstate(divide="ignore"):  # equal pictures: inf is the answer, not an accident
         return float(metrics.peak_signal_noise_ratio(target, output, data_range=data_range))
 
@@ -53,7 +53,7 @@ def ssim(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
         raise ImageError(
             f"a picture of {width}x{height} has no SSIM: its window is {SSIM_WINDOW}x{SSIM_WINDOW}; use larger pictures"
         )
-    value = _skimage_metrics().structural_similarity(
+    value = skimage_metrics().structural_similarity(
         target,
         output,
         data_range=data_range,
@@ -78,8 +78,8 @@ def gt_mean(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.
     _check(output, target, 255)
     mean = float(output.mean(dtype=np.float64))
     factor = float(target.mean(dtype=np.float64)) / mean if mean else 1.0
-    scaled = np.rint(np.clip(output * factor, 0, 255))
-    return scaled.astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.rint(np.clip(output * factor, 0, 255)).astype(np.uint8)
+    return scaled
 
 
 def _check(output: NDArray[Any], target: NDArray[Any], data_range: float) -> None:
@@ -96,7 +96,12 @@ def _check(output: NDArray[Any], target: NDArray[Any], data_range: float) -> Non
         raise UsageError(f"data_range is {data_range}; expected the largest value a pixel can have (255 for uint8)")
 
 
-def _skimage_metrics() -> Any:
+def skimage_metrics() -> Any:
+    """The module `skimage.metrics`; call it before long work whose end needs the figures.
+
+    Raises:
+        MissingDependencyError: scikit-image is not installed.
+    """
     try:
         from skimage import metrics
     except ImportError as error:

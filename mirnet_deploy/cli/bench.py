@@ -72,7 +72,6 @@ def command(
     from mirnet_deploy.benchmarks.tables import print_report
     from mirnet_deploy.cli.progress import progress_bar
     from mirnet_deploy.files import write_atomically
-    from mirnet_deploy.machine import describe_machine
 
     config = BenchConfig(
         engines=engines,
@@ -93,7 +92,7 @@ def command(
             _check_target(option, path, force)
     pairs = pairs_of(config)
     with progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, describe_machine(), advance=advance)
+        report, drawn = run_bench(config, pairs, lambda: advance(1))
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     console = Console(stderr=json_path == "-")
     if not console.is_terminal:

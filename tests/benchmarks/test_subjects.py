@@ -29,6 +29,7 @@ METADATA = ArtifactMetadata(
     weights="ema",
     tile=64,
     halo=16,
+    profile={"image": {"min": [1, 16, 16, 3], "opt": [1, 64, 64, 3], "max": [1, 64, 64, 3]}},
 )
 
 
