@@ -10,7 +10,7 @@ from mirnet_deploy.training.network import MIRNet
 
 
 class FloatInterface(nn.Module):
-    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: the reference, and the road for 16 bits."""
+    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: for parity, and for 16 bits."""
 
     def __init__(self, network: MIRNet) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ a weighted sum); what stands here undoes detours of the exporter.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 
 import onnx
@@ -20,23 +20,27 @@ def maximum_in_half(model: onnx.ModelProto) -> int:
     """Cast(float32) -> ReduceMax -> Cast(float16) of a half tensor becomes ReduceMax in half; returns how many.
 
     The exporter widens the maximum over channels. Widening keeps the order and the narrowing back is exact, so the
-    maximum is the same number; what goes is two full-size casts a DAU.
+    maximum is the same number.
     """
     graph = model.graph
     types = element_types(model)
     producers = {output: node for node in graph.node for output in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
+    users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            users[name].append(node)
     rewritten = 0
-    for node in [node for node in graph.node if node.op_type == "ReduceMax"]:
-        widen = producers.get(node.input[0])
-        narrow = next((user for user in graph.node if node.output[0] in user.input), None)
-        if widen is None or narrow is None or uses[widen.output[0]] != 1 or uses[node.output[0]] != 1:
+    for maximum in [node for node in graph.node if node.op_type == "ReduceMax"]:
+        widen, narrow = producers.get(maximum.input[0]), users[maximum.output[0]]
+        if widen is None or not _casts_to(widen, _FLOAT) or types[widen.input[0]] != _HALF:
             continue
-        if not (_casts_to(widen, _FLOAT) and _casts_to(narrow, _HALF) and types[widen.input[0]] == _HALF):
+        if len(narrow) != 1 or not _casts_to(narrow[0], _HALF):
             continue
-        node.input[0], node.output[0] = widen.input[0], narrow.output[0]
-        graph.node.remove(widen)
-        graph.node.remove(narrow)
+        users[widen.output[0]].remove(maximum)
+        maximum.input[0], maximum.output[0] = widen.input[0], narrow[0].output[0]
+        graph.node.remove(narrow[0])
+        if not users[widen.output[0]]:  # else the spatial pool of the channel attention reads it too
+            graph.node.remove(widen)
         rewritten += 1
     return rewritten
 

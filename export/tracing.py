@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
+import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so only after the tracing)
 import torch
 from torch import nn
 

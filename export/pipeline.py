@@ -1,0 +1,171 @@
+"""The steps of an export in their order: FP32 ONNX, FP16 ONNX, plan. Each is saved when it is proven, and only then."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mirnet_deploy.engines import open_engine
+from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError
+from mirnet_deploy.export import parity
+from mirnet_deploy.export.builder import BuilderLibrary, gpu_name
+from mirnet_deploy.export.onnx_file import export_onnx
+from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
+from mirnet_deploy.export.precision import find_islands
+from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.files import write_atomically
+from mirnet_deploy.metadata import ArtifactMetadata, Parity, Precision, sidecar_path, write_sidecar
+from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+
+Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]
+"""Shows a step under its name; None for a length that nobody knows. It gives the function that moves the bar."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An artifact on the disk with its sidecar beside it."""
+
+    path: Path
+    metadata: ArtifactMetadata
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of an export."""
+
+    fp32: Path
+    fp16: Path | None
+    plan: Path | None
+
+    @classmethod
+    def of(cls, folder: Path, name: str, fp16: bool, plan: bool) -> Outputs:
+        """`NAME.onnx`, with `fp16` also `NAME.fp16.onnx`, with `plan` also `NAME.plan`, in `folder`."""
+        return cls(
+            folder / f"{name}.onnx", folder / f"{name}.fp16.onnx" if fp16 else None,
+            folder / f"{name}.plan" if plan else None,
+        )  # fmt: skip
+
+    def refuse_existing(self) -> None:
+        """Nothing of the user's is replaced unasked.
+
+        Raises:
+            ExportError: an artifact or a sidecar is there already.
+        """
+        artifacts = [path for path in (self.fp32, self.fp16, self.plan) if path is not None]
+        there = [path for artifact in artifacts for path in (artifact, sidecar_path(artifact)) if path.exists()]
+        if there:
+            more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+            raise ExportError(f"{there[0]}{more} exists already; choose another --output-dir or --name, or --force")
+
+
+def export_checkpoint(
+    checkpoint: LoadedCheckpoint,
+    outputs: Outputs,
+    settings: ExportSettings,
+    library: BuilderLibrary | None,
+    crops: Sequence[NDArray[np.uint8]],
+    progress: Progress,
+) -> Iterator[Exported]:
+    """Makes the files of `outputs`, one at a time, and yields each when it is on the disk.
+
+    The plan is built by `library` from the FP16 graph where there is one, else from the FP32 graph; without a library
+    there is none.
+
+    Raises:
+        ExportError: a step failed; what was yielded before stays, nothing of that step was saved.
+    """
+    precision: Precision = "fp32"
+    source = outputs.fp32
+    with progress(f"{source.name}: tracing and proving", None):
+        metadata = export_onnx(checkpoint, source, settings, precision, crops)
+    yield Exported(source, metadata)
+    if outputs.fp16 is not None:
+        precision, source = "fp16", outputs.fp16
+        with progress(f"{source.name}: tracing and proving", None):
+            metadata = export_onnx(checkpoint, source, settings, precision, crops)
+        yield Exported(source, metadata)
+    if outputs.plan is not None and library is not None:
+        onnx_artifact = Exported(source, metadata)
+        with progress(f"{outputs.plan.name}: building with {library.name}", 1.0) as advance:
+            metadata = export_plan(checkpoint, onnx_artifact, outputs.plan, settings, library, crops, advance)
+        yield Exported(outputs.plan, metadata)
+
+
+def export_plan(
+    checkpoint: LoadedCheckpoint,
+    source: Exported,
+    path: Path,
+    settings: ExportSettings,
+    library: BuilderLibrary,
+    crops: Sequence[NDArray[np.uint8]],
+    advance: Callable[[float], Any] = lambda part: None,
+) -> ArtifactMetadata:
+    """Builds the plan of an ONNX artifact, writes it with its sidecar and returns the sidecar's content.
+
+    `advance` gets every part of the build as it is done; the parts add up to 1.
+
+    Raises:
+        ExportError: the builder refuses, a proof fails, or the folder cannot be written; nothing was written.
+    """
+    data = source.path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != source.metadata.sha256:
+        raise ExportError(f"{source.path} was changed while it was being exported; run the export again")
+    islands = find_islands(onnx.load_from_string(data), checkpoint.network)
+    done = 0.0
+
+    def on_progress(now: float) -> None:
+        nonlocal done
+        advance(now - done)
+        done = now
+
+    plan = build_plan(data, islands, settings, source.metadata.precision, library, on_progress)
+    on_progress(1.0)
+    metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
+    metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops))
+    try:
+        write_atomically(path, plan.data)
+        write_sidecar(path, metadata)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    return metadata
+
+
+def plan_parity(
+    checkpoint: LoadedCheckpoint, plan: bytes, metadata: ArtifactMetadata, crops: Sequence[NDArray[np.uint8]]
+) -> Parity:
+    """The plan's own figures where a device here runs it; "not executed", with the reason, where none does.
+
+    Crops larger than the plan's tile are cut to it.
+
+    Raises:
+        ExportError: the plan runs and misses its bound.
+    """
+    if gpu_name() is None:
+        return Parity(NOT_EXECUTED)
+    crops = [crop[: metadata.tile, : metadata.tile] for crop in crops]
+    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as folder:
+        staged = Path(folder) / "staged.plan"
+        staged.write_bytes(plan)
+        write_sidecar(staged, metadata)
+        try:
+            engine = open_engine(staged, "cuda")
+        except (EngineError, MissingDependencyError) as error:
+            return Parity(f"{NOT_EXECUTED}: {error}")
+        try:
+            expected = parity.references(checkpoint.network, metadata.interface, crops)
+            measured = parity.measure(engine.run, engine.backend, metadata.interface, crops, expected)
+        except EngineError as error:
+            raise ExportError(f"the plan does not run on this machine's GPU: {error}") from error
+        finally:
+            engine.close()
+    parity.check(measured, metadata.interface, metadata.precision, "the plan")
+    return measured

@@ -1,0 +1,185 @@
+"""ONNX -> TensorRT plan: parsed, held against the graph it came from, proven in precision, built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mirnet_deploy.errors import ExportError
+from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
+from mirnet_deploy.export.precision import Islands
+from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata, Interface, Parity, Precision
+from mirnet_deploy.training.network import SIZE_MULTIPLE
+
+MIN_SIDE = SIZE_MULTIPLE
+"""The smallest picture that a plan takes: the smallest there is. (At 2 the levels no longer fit one another.)"""
+NOT_EXECUTED = "not executed"
+"""What parity says of an artifact that no device here could run."""
+
+Profile = dict[str, dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A built plan and what was proven of it."""
+
+    data: bytes
+    precision_proof: str
+    profile: Profile
+    library: BuilderLibrary
+
+    def metadata(self, source: ArtifactMetadata, sha256: str) -> ArtifactMetadata:
+        """The plan's metadata: `source`'s, the ONNX file's that it was built from, with what is the plan's own."""
+        return replace(
+            source,
+            kind="plan",
+            precision_proof=self.precision_proof,
+            profile=self.profile,
+            sha256=sha256,
+            onnx_sha256=source.sha256,
+            builder=self.library.name,
+            builder_version=self.library.version,
+            targets=list(self.library.targets),
+            parity=Parity(NOT_EXECUTED),
+        )
+
+
+def build_plan(
+    model: bytes,
+    islands: Islands,
+    settings: ExportSettings,
+    precision: Precision,
+    library: BuilderLibrary,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> Plan:
+    """Builds the plan of an ONNX model of `export_onnx`. `on_progress` gets the part that is done, 0 to 1.
+
+    Raises:
+        ExportError: the parser does not know a node, the precision is not the one asked for (the node is named),
+            or the builder gives nothing.
+    """
+    trt = library.trt
+    builder = trt.Builder(library.logger)
+    network = library.create_network(builder)
+    parse(model, network, library)
+    check_interface(network, settings.interface, library)
+    proof = prove_network(network, islands, precision, library)
+    config = builder.create_builder_config()
+    library.configure(config)
+    config.progress_monitor = progress_monitor(trt, on_progress)
+    profile = make_profile(settings)
+    _add_profile(builder, config, profile, library)
+    serialized = builder.build_serialized_network(network, config)
+    errors, warnings = library.logger.drain()
+    # A profile that does not fit the graph is built all the same, with a warning; it fails at run time.
+    faults = [text for text in warnings if "Profile" in text and "not self-consistent" in text]
+    if serialized is None or faults:
+        reasons = errors or faults or ["no reason given"]
+        raise ExportError(f"{library.name} {library.version} built no plan: {_one_line(reasons[0])}")
+    return Plan(bytes(serialized), proof, profile, library)
+
+
+def parse(model: bytes, network: Any, library: BuilderLibrary) -> None:
+    """Fills `network` from ONNX bytes.
+
+    Raises:
+        ExportError: with name and operator of the first node that the parser refuses.
+    """
+    library.logger.drain()
+    parser = library.trt.OnnxParser(network, library.logger)
+    if parser.parse(model):
+        return
+    if not parser.num_errors:
+        errors = library.logger.drain()[0] or ["no reason given"]
+        raise ExportError(f"{library.name} does not read the graph: {_one_line(errors[0])}")
+    error = parser.get_error(0)
+    raise ExportError(
+        f"{library.name} {library.version} does not take node {error.node_name()} ({error.node_operator()}): "
+        f"{_one_line(error.desc())}"
+    )
+
+
+def check_interface(network: Any, interface: Interface, library: BuilderLibrary) -> None:
+    """The parsed network has the one input and output of `interface`; the parser drops some inputs without a word.
+
+    Raises:
+        ExportError: names or dtypes differ.
+    """
+    dtype = library.trt.float32 if interface == "float" else library.trt.uint8
+    expected = [(name, dtype) for name in TENSOR_NAMES[interface]]
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    actual = [(tensor.name, tensor.dtype) for tensor in inputs + outputs]
+    if len(inputs) != 1 or actual != expected:
+        raise ExportError(f"the parsed network has tensors {actual}; expected {expected}")
+
+
+def prove_network(network: Any, islands: Islands, precision: Precision, library: BuilderLibrary) -> str:
+    """Proves what the parsed network computes in, layer by layer, and says in words what was proven.
+
+    Every convolution and deconvolution outside the islands has an output of HALF (`fp16`) or FLOAT (`fp32`), the
+    islands and the spatial pools have FLOAT, and no convolution of the ONNX graph is missing. Needs no GPU.
+
+    Raises:
+        ExportError: with the layer's name, which is its ONNX node's.
+    """
+    trt = library.trt
+    wide = trt.DataType.HALF if precision == "fp16" else trt.DataType.FLOAT
+    found = set()
+    pools = 0
+    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+        if layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
+            found.add(layer.name)
+            _expect(layer, trt.DataType.FLOAT if layer.name in islands.inside else wide)
+        elif _is_spatial_pool(layer, trt):
+            pools += 1
+            _expect(layer, trt.DataType.FLOAT)
+    missing = sorted((islands.inside | islands.outside) - found)
+    if missing:
+        raise ExportError(f"node {missing[0]} is not in the network that {library.name} parsed")
+    outside = len(found - islands.inside)
+    proven = (
+        f"{len(found)} convolutions and {pools} spatial pools compute in FLOAT"
+        if precision == "fp32"
+        else f"{outside} of {outside} convolutions compute in HALF, {len(islands.inside)} in the FP32 islands and "
+        f"{pools} spatial pools in FLOAT"
+    )
+    return f"{proven} (network after parse, {library.name} {library.version})"
+
+
+def _expect(layer: Any, expected: Any) -> None:
+    actual = layer.get_output_type(0)
+    if actual != expected:
+        raise ExportError(f"node {layer.name} computes in {actual.name}; expected {expected.name}: no plan was saved")
+
+
+def _is_spatial_pool(layer: Any, trt: Any) -> bool:
+    if layer.type != trt.LayerType.REDUCE:
+        return False
+    layer.__class__ = trt.IReduceLayer  # the bindings give the base class
+    return bool(layer.op == trt.ReduceOperation.AVG and layer.axes == (1 << 2 | 1 << 3))
+
+
+def make_profile(settings: ExportSettings) -> Profile:
+    """From the smallest picture to one tile a side and `batch` tiles at once; tuned at the full tile and batch."""
+
+    def shape(batch: int, side: int) -> list[int]:
+        return [batch, 3, side, side] if settings.interface == "float" else [batch, side, side, 3]
+
+    largest = shape(settings.batch, settings.tile)
+    name = TENSOR_NAMES[settings.interface][0]
+    return {name: {"min": shape(1, MIN_SIDE), "opt": largest, "max": largest}}
+
+
+def _add_profile(builder: Any, config: Any, profile: Profile, library: BuilderLibrary) -> None:
+    entry = builder.create_optimization_profile()
+    for name, shapes in profile.items():
+        entry.set_shape(name, shapes["min"], shapes["opt"], shapes["max"])
+    if config.add_optimization_profile(entry) < 0:
+        raise ExportError(f"{library.name} refuses the optimization profile {profile}; choose a smaller tile or batch")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:400]

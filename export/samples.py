@@ -1,0 +1,47 @@
+"""The crops on which an export proves itself: real photographs, not noise, since noise hides what the pools do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mirnet_deploy
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.images import read_image
+from mirnet_deploy.images.formats import SUFFIXES
+from mirnet_deploy.training.network import SIZE_MULTIPLE
+
+PACKAGED = Path(mirnet_deploy.__file__).parent / "samples"
+"""Two crops of dark photographs that ship in the package."""
+CROP_SIDE = 256
+"""Pixels. The middle of a picture, up to this side: enough for every level, and seconds to run."""
+MAX_CROPS = 16
+
+
+def read_crops(folder: Path | None = None) -> list[NDArray[np.uint8]]:
+    """The middle of every picture in `folder` (by default the packaged ones), uint8 [H,W,3] RGB.
+
+    Sides are multiples of 4 and at most `CROP_SIDE`; at most `MAX_CROPS` pictures are taken, in order of their names.
+
+    Raises:
+        DataError: no folder, or no picture in it.
+        ImageError: a picture cannot be read, or is smaller than 4x4.
+    """
+    folder = folder or PACKAGED
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; --samples expects a folder of pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise DataError(f"{folder} holds no picture; expected {', '.join(sorted(SUFFIXES))} files")
+    return [_middle(path) for path in paths[:MAX_CROPS]]
+
+
+def _middle(path: Path) -> NDArray[np.uint8]:
+    pixels = read_image(path).to_8_bit().rgb()
+    height, width = (min(side, CROP_SIDE) // SIZE_MULTIPLE * SIZE_MULTIPLE for side in pixels.shape[:2])
+    if not height or not width:
+        raise DataError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels; expected at least 4x4 for a sample")
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])

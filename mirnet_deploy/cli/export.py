@@ -1,0 +1,153 @@
+"""`mirnet-deploy export`: a checkpoint becomes ONNX files and a TensorRT plan, each with its proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mirnet_deploy.cli.progress import progress_bar
+from mirnet_deploy.errors import ExportError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from mirnet_deploy.export.builder import BuilderLibrary
+    from mirnet_deploy.export.pipeline import Exported
+    from mirnet_deploy.metadata import Parity
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--fp16", is_flag=True, help="Also a half-precision ONNX file, and the plan in half precision.")
+@click.option(
+    "--interface",
+    type=click.Choice(["image", "float"]),
+    default="image",
+    show_default=True,
+    help="image: uint8 [N,H,W,3] in and out. float: float32 [N,3,H,W] in [0, 1], for 16-bit pictures too.",
+)
+@click.option(
+    "--output-dir",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where the files go.  [default: here]",
+)
+@click.option("--name", default="mirnet", show_default=True, help="Stem of the files.")
+@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option(
+    "--tile",
+    type=int,
+    default=512,
+    show_default=True,
+    help="Side of the largest picture that the plan takes, and the one it is tuned for; a multiple of 4.",
+)
+@click.option("--halo", type=int, default=32, show_default=True, help="Pixels that the runtime discards around a tile.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Most tiles that the plan takes at once.")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    help="Folder of pictures to prove the export on.  [default: two crops that ship with mirnet-deploy]",
+)
+@click.option("--opset", type=int, default=20, show_default=True, help="ONNX opset, 18 to 23.")
+@click.option(
+    "--builder",
+    type=click.Choice(["auto", "tensorrt", "tensorrt_rtx", "none"]),
+    default="auto",
+    show_default=True,
+    help="Who builds the plan. auto: tensorrt where it is installed and there is a GPU, else tensorrt_rtx.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="SM",
+    help="Compute capability that a TensorRT-RTX plan is for: sm75, sm80, sm86, sm89, sm120, sm121; may be given "
+    "several times.  [default: sm80 sm86 sm89 sm120]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+def command(
+    checkpoint: Path, output_dir: Path, samples: Path | None, builder: Any, targets: Sequence[str], **options: Any
+) -> None:
+    """Turn CHECKPOINT into NAME.onnx and NAME.plan (with --fp16 also NAME.fp16.onnx), each with its proof.
+
+    Averaged (EMA) weights are exported where the checkpoint has them. Every artifact is held against the PyTorch
+    network on real crops, its precision is proven node by node, and one that misses its bound is not saved.
+    """
+    try:
+        import onnxruntime  # noqa: F401 (the proof runs in it: better missed now than after a minute of tracing)
+
+        from mirnet_deploy.export.pipeline import Outputs, export_checkpoint
+        from mirnet_deploy.export.samples import read_crops
+        from mirnet_deploy.export.settings import ExportSettings
+        from mirnet_deploy.training.checkpoint import load_checkpoint
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
+    settings = ExportSettings(**{name: options[name] for name in ExportSettings.__dataclass_fields__})
+    outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
+    if not options["force"]:
+        outputs.refuse_existing()
+    library, no_builder = _find_builder(builder, targets)
+    loaded = load_checkpoint(checkpoint)
+    crops = read_crops(samples)
+    _make_folder(output_dir)
+    kind = "EMA (averaged)" if loaded.weights == "ema" else "plain (the checkpoint has no EMA weights)"
+    click.echo(f"{checkpoint}: {loaded.layout} checkpoint, {loaded.config}, weights: {kind}", err=options["as_json"])
+    exported: list[Exported] = []
+    try:
+        for artifact in export_checkpoint(loaded, outputs, settings, library, crops, progress_bar):
+            exported.append(artifact)
+    finally:
+        _show(exported, options["as_json"])
+    if no_builder is not None:
+        raise no_builder
+
+
+def _find_builder(choice: Any, targets: Sequence[str]) -> tuple[BuilderLibrary | None, MissingDependencyError | None]:
+    """The builder, or the error that is due at the end, when the ONNX files are written."""
+    from mirnet_deploy.export.builder import find_builder
+
+    try:
+        return find_builder(choice, targets), None
+    except MissingDependencyError as error:
+        return None, MissingDependencyError(f"no plan was built, the ONNX files are complete: {error}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _show(exported: Sequence[Exported], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([{"path": str(item.path)} | asdict(item.metadata) for item in exported], indent=2))
+        return
+    if not exported:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("artifact", "precision", "MB", "max abs", "PSNR", "residual PSNR", "run by")
+    for item in exported:
+        size = f"{item.path.stat().st_size / 1e6:.1f}"
+        table.add_row(item.path.name, item.metadata.precision, size, *_figures(item))
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+    for item in exported:
+        click.echo(f"{item.path}: {item.metadata.precision_proof}")
+
+
+def _figures(item: Exported) -> tuple[str, str, str, str]:
+    parity: Parity | None = item.metadata.parity
+    if parity is None or parity.max_abs is None or parity.psnr is None or parity.residual_psnr is None:
+        return ("–", "–", "–", parity.executed if parity else "–")
+    image = item.metadata.interface == "image"
+    largest = f"{parity.max_abs:.0f}/255" if image else f"{parity.max_abs:.1e}"
+    return (largest, f"{parity.psnr:.1f} dB", f"{parity.residual_psnr:.1f} dB", parity.executed)

@@ -1,0 +1,11 @@
+"""Types of the fixtures in conftest.py, for the tests' signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mirnet_deploy.export.pipeline import Exported
+from mirnet_deploy.metadata import Interface, Precision
+
+Export = Callable[[Interface, Precision], Exported]
+"""`exported(interface, precision)`."""

@@ -1,0 +1,186 @@
+"""ONNX artifacts: what they promise, what they say of themselves, and that what misses its bound is not saved."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from export_types import Export
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio
+
+from mirnet_deploy.errors import ExportError
+from mirnet_deploy.export import onnx_file, parity
+from mirnet_deploy.export.onnx_file import export_onnx
+from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
+from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+
+ALL: list[tuple[Interface, Precision]] = [(i, p) for i in ("float", "image") for p in ("fp32", "fp16")]
+SIZES = [(1, 4, 4), (1, 8, 4), (3, 12, 20), (2, 64, 36), (1, 100, 76)]
+"""Batch, height, width: none was seen by the export."""
+
+
+def run(path: Path, batch: NDArray[Any]) -> NDArray[Any]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    output: NDArray[Any] = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    return output
+
+
+def reference(checkpoint: LoadedCheckpoint, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        output: NDArray[np.float32] = checkpoint.network(torch.from_numpy(batch)).numpy()
+    return output
+
+
+def floats(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize(("interface", "precision"), ALL)
+def test_names_types_and_axes_are_ours(exported: Export, interface: Interface, precision: Precision) -> None:
+    model = onnx.load(exported(interface, precision).path)
+    onnx.checker.check_model(model, full_check=True)
+    (source,), (target,) = model.graph.input, model.graph.output
+    axes = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
+    names = ["input", "output"] if interface == "float" else ["image", "enhanced"]
+    dtype = onnx.TensorProto.FLOAT if interface == "float" else onnx.TensorProto.UINT8
+    assert [source.name, target.name] == names
+    for value in (source, target):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == dtype  # half precision stays inside
+        assert [dim.dim_param or dim.dim_value for dim in tensor.shape.dim] == axes
+    assert {entry.version for entry in model.opset_import if not entry.domain} == {20}
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), SIZES)
+def test_fp32_float_agrees_at_every_size(
+    exported: Export, checkpoint: LoadedCheckpoint, batch: int, height: int, width: int
+) -> None:
+    x = np.random.default_rng(0).random((batch, 3, height, width), dtype=np.float32)
+    output = run(exported("float", "fp32").path, x)
+    np.testing.assert_allclose(output, reference(checkpoint, x), rtol=0, atol=1e-4)
+    assert np.abs(output - x).max() > 0.05  # it does something
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), SIZES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_image_agrees_to_one_level_at_every_size(
+    exported: Export, checkpoint: LoadedCheckpoint, precision: Precision, batch: int, height: int, width: int
+) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+    x = image.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    expected = np.rint(np.clip(reference(checkpoint, x), 0, 1) * 255).transpose(0, 2, 3, 1)
+    output = run(exported("image", precision).path, image)
+    assert output.dtype == np.uint8
+    assert np.abs(output - expected).max() <= 1
+
+
+def test_fp16_float_agrees_on_real_crops(
+    exported: Export, checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]]
+) -> None:
+    for crop in crops:
+        x = floats(crop)
+        expected, output = reference(checkpoint, x), run(exported("float", "fp16").path, x)
+        residual, peak = expected - x, float(np.abs(expected - x).max())
+        assert not np.array_equal(output, expected)  # it is not the FP32 graph
+        assert peak_signal_noise_ratio(expected, output, data_range=1.0) >= 45
+        assert peak_signal_noise_ratio(residual, output - x, data_range=peak) >= 45
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_figures_in_the_sidecar_are_skimages(
+    exported: Export, checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]], precision: Precision
+) -> None:
+    artifact = exported("float", precision)
+    x = np.concatenate([floats(crop) for crop in crops])
+    expected = reference(checkpoint, x).astype(np.float64)
+    output = np.concatenate([run(artifact.path, sample[None]) for sample in x]).astype(np.float64)
+    measured = artifact.metadata.parity
+    assert measured is not None
+    assert measured.executed.startswith("onnxruntime")
+    assert measured.crops == 2
+    assert measured.max_abs == pytest.approx(np.abs(output - expected).max(), rel=0.2)
+    peak = float(np.abs(expected - x).max())
+    assert measured.psnr == pytest.approx(peak_signal_noise_ratio(expected, output, data_range=1.0), abs=0.5)
+    residual = peak_signal_noise_ratio(expected - x, output - x, data_range=peak)
+    assert measured.residual_psnr == pytest.approx(residual, abs=0.5)
+
+
+@pytest.mark.parametrize(("interface", "precision"), ALL)
+def test_sidecar_and_file_say_the_same(
+    exported: Export, checkpoint: LoadedCheckpoint, interface: Interface, precision: Precision
+) -> None:
+    artifact = exported(interface, precision)
+    sidecar = read_sidecar(artifact.path)
+    props = {entry.key: entry.value for entry in onnx.load(artifact.path).metadata_props}
+    inside = ArtifactMetadata.from_json(props[METADATA_KEY], "the ONNX file")
+    assert inside.sha256 is None
+    assert sidecar.sha256 == hashlib.sha256(artifact.path.read_bytes()).hexdigest()
+    assert vars(sidecar) | {"sha256": None} == vars(inside)
+    assert (sidecar.interface, sidecar.precision, sidecar.tile, sidecar.halo) == (interface, precision, 64, 8)
+    assert sidecar.network == {"n_feat": 8, "n_rrg": 1, "n_msrb": 1}
+    assert sidecar.checkpoint_sha256 == checkpoint.sha256
+
+
+def test_nodes_are_named_by_their_module_and_nothing_local_leaks(exported: Export) -> None:
+    model = onnx.load(exported("float", "fp32").path)
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert "groups.0.blocks.0.dau.0.conv1/Conv" in names
+    assert "groups.0.blocks.0.dau.0.conv1/Conv#2" in names  # the second column: the same weights
+    assert str(Path(onnx_file.__file__).parent).encode() not in model.SerializeToString()
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+
+
+def test_the_half_graph_is_half_the_file(exported: Export) -> None:
+    weights = {}
+    for precision in ("fp32", "fp16"):
+        model = onnx.load(exported("float", precision).path)
+        weights[precision] = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    assert weights["fp16"] < 0.6 * weights["fp32"]
+
+
+def test_a_step_that_misses_its_bound_saves_nothing(
+    exported: Export,
+    checkpoint: LoadedCheckpoint,
+    crops: list[NDArray[np.uint8]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def brighten_one_weight(model: onnx.ModelProto) -> int:
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "conv_out.weight")
+        weight.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name)
+        )
+        return 1
+
+    monkeypatch.setattr(onnx_file, "REWRITES", (brighten_one_weight,))
+    with pytest.raises(ExportError, match=r"wrong\.onnx does not agree .* max abs error .* expected at most 0\.0001"):
+        export_onnx(checkpoint, tmp_path / "wrong.onnx", ExportSettings(interface="float"), "fp32", crops)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_does_nothing_is_caught_by_the_residual() -> None:
+    crop = np.random.default_rng(0).integers(0, 200, (8, 8, 3), dtype=np.uint8)
+    batch = parity.as_input(crop, "float")
+    faint = batch + np.float32(0.001)  # a reference that hardly changes its input: 60 dB from doing nothing
+    measured = parity.measure(lambda x: x, "nothing", "float", [crop], [faint])
+    assert measured.psnr == pytest.approx(60, abs=0.1)
+    with pytest.raises(ExportError, match=r"residual PSNR 0\.0 dB, expected at least 40"):
+        parity.check(measured, "float", "fp16", "nothing.onnx")
+
+
+def test_an_output_of_another_shape_or_with_nan_is_an_error() -> None:
+    crop = np.zeros((8, 8, 3), np.uint8)
+    expected = [parity.as_input(crop, "float")]
+    with pytest.raises(ExportError, match=r"output is float32 \(1, 3, 8, 4\); expected float32 \(1, 3, 8, 8\)"):
+        parity.measure(lambda x: x[..., :4], "half", "float", [crop], expected)
+    with pytest.raises(ExportError, match="not finite"):
+        parity.measure(lambda x: x * np.nan, "nan", "float", [crop], expected)
