@@ -12,11 +12,9 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mirnet_deploy.benchmarks.latency import Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
@@ -100,39 +98,44 @@ class GpuMemory:
         return total
 
 
-@contextmanager
-def _gpu_rise() -> Iterator[list[int]]:
-    """A list of the GPUs' used bytes: [before, highest since], sampled every 5 ms; [0, 0] where there is no NVML.
+class _GpuRise:
+    """Watches the GPUs' used bytes for the length of the block, every 5 ms; `mib` is None where there is no NVML.
 
     Another process that allocates meanwhile counts as well: NVML's figures by process are missing in containers.
     """
-    peak = [0, 0]
-    try:
-        gpu = GpuMemory()
-        peak[:] = [gpu.used()] * 2
-    except (OSError, AttributeError):
-        yield peak
-        return
-    stop = threading.Event()
 
-    def watch() -> None:
-        while not stop.wait(0.005):
-            peak[1] = max(peak[1], gpu.used())
+    def __init__(self) -> None:
+        self._peak = self._before = 0
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        try:
+            self._gpu: GpuMemory | None = GpuMemory()
+            self._peak = self._before = self._gpu.used()
+        except (OSError, AttributeError):
+            self._gpu = None
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield peak
-        peak[1] = max(peak[1], gpu.used())
-    finally:
-        stop.set()
-        watcher.join()
+    @property
+    def mib(self) -> float | None:
+        """Highest rise so far in MiB."""
+        return None if self._gpu is None else (self._peak - self._before) / MIB
+
+    def _watch(self) -> None:
+        while self._gpu is not None and not self._stop.wait(0.005):
+            self._peak = max(self._peak, self._gpu.used())
+
+    def __enter__(self) -> Self:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._watcher.join()
 
 
 def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
     """Opens the engine in this process, enhances one picture twice and tells the peaks."""
     try:
-        with _gpu_rise() as gpu, open_subject(spec) as subject:
+        with _GpuRise() as gpu, open_subject(spec) as subject:
             image = sample_picture(size)
             for _ in range(2):  # some libraries allocate their workspace in the second run
                 subject.enhance(image)
@@ -140,7 +143,7 @@ def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
             rss = peak_rss_mib()
     except Exception as error:  # reported to the parent in one line
         return PeakMemory(failure=one_line(error))
-    return PeakMemory(peak_rss_mib=rss, peak_gpu_mib=(gpu[1] - gpu[0]) / MIB if on_gpu else None)
+    return PeakMemory(peak_rss_mib=rss, peak_gpu_mib=gpu.mib if on_gpu else None)
 
 
 def _main() -> None:

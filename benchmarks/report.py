@@ -18,7 +18,8 @@ PROTOCOL: Mapping[str, str] = {
     "latency": (
         "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph. "
         "After the warm-up rounds the engines take turns, one run each. Percentiles interpolate linearly between "
-        "order statistics. images/s = runs / sum of times, one picture at a time. "
+        "order statistics; below 100 runs p99 is little more than the slowest run. "
+        "images/s = runs / sum of times, one picture at a time. "
         "ratio = p50 / p50 of the first engine: above 1 is slower."
     ),
     "memory": (

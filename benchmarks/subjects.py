@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines import resolve_model
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import read_sidecar
@@ -49,6 +48,7 @@ class SubjectReport:
     backend: str
     device: str
     tile: str
+    """As asked for, and the size of the tiles of a picture that does not run whole."""
 
 
 class Subject(Protocol):
@@ -200,7 +200,7 @@ class RuntimeSubject:
         info = self._runtime.info
         self.report = SubjectReport(
             name=spec.engine,
-            path=str(resolve_model(spec.engine)),
+            path=info.path,
             sha256=info.metadata.sha256,
             kind=info.metadata.kind,
             interface=info.metadata.interface,
@@ -210,7 +210,7 @@ class RuntimeSubject:
             network=dict(info.metadata.network),
             backend=info.backend,
             device=info.device,
-            tile=str(info.tile),
+            tile=f"{info.tile} (tiles {info.tile_size[1]}x{info.tile_size[0]})" if info.tile_size else str(info.tile),
         )
 
     @property
@@ -220,7 +220,8 @@ class RuntimeSubject:
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 [H,W,3] RGB in and out, of any size."""
-        return self._runtime.enhance(image)
+        output: NDArray[np.uint8] = self._runtime.enhance(image)
+        return output
 
     def __enter__(self) -> Self:
         return self

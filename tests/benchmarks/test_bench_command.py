@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from artifacts import make_onnx
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +19,7 @@ from mirnet_deploy.benchmarks.memory import PeakMemory
 from mirnet_deploy.benchmarks.subjects import SubjectReport, SubjectSpec
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import EngineError
+from mirnet_deploy.metadata import file_sha256
 
 
 class FakeSubject:
@@ -235,3 +237,31 @@ def test_a_folder_without_pairs_is_said_before_anything_runs(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert str(tmp_path) in result.stderr
     assert FakeSubject.log == []
+
+
+def test_real_onnx_files_from_end_to_end(tmp_path: Path, pairs_folder: Path) -> None:
+    """Nothing replaced: the runtime, the memory processes, the figures and the sheet."""
+    one, two = make_onnx(tmp_path / "one.onnx", "brighter"), make_onnx(tmp_path / "two.onnx", "identity")
+    target, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    result = run(
+        *("--engine", one, "--engine", two, "--size", "48x32", "--runs", 2, "--device", "cpu", "--threads", 1),
+        *("--data", pairs_folder, "--baselines", "--json", target, "--sheet", sheet),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(target.read_text())
+    assert [engine["sha256"] for engine in report["engines"]] == [file_sha256(one), file_sha256(two)]
+    for row in report["latency"]:
+        assert row["p50_ms"] > 0
+        assert 20 < row["peak_rss_mib"] < 2000
+    means = {mean["engine"]: mean for mean in report["quality"]["means"]}
+    assert means[str(two)]["psnr"] == pytest.approx(means["input"]["psnr"]), "the identity is the untouched input"
+    assert means[str(two)]["gt_mean_ssim"] == pytest.approx(means["input"]["gt_mean_ssim"])
+    expected = []
+    for pair in ("a", "b"):
+        low, high = (np.asarray(Image.open(pairs_folder / side / f"{pair}.png"), float) for side in ("low", "high"))
+        output = np.rint(np.clip(2 * low - 0.3 * 255, 0, 255))
+        expected.append(10 * np.log10(255**2 / np.mean((output - high) ** 2)))
+    # Every value of 2x - 76.5 lies between two levels, so float32 decides on the last bit which one it becomes.
+    assert means[str(one)]["psnr"] == pytest.approx(np.mean(expected), abs=0.05)
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,57 @@ def test_an_engine_that_cannot_be_opened_is_a_line() -> None:
     assert peak.failure is not None
     assert "no-such-model.onnx" in peak.failure
     assert "\n" not in peak.failure
+
+
+class Opened:
+    """A subject on a device, whose one trait here is that the GPU fills while it works."""
+
+    def __init__(self, device: str, gpu: Gpu) -> None:
+        self.report, self.gpu = SimpleNamespace(device=device), gpu
+
+    def enhance(self, image: np.ndarray) -> np.ndarray:
+        self.gpu.bytes += 50 << 20
+        return image
+
+    def __enter__(self) -> Opened:
+        self.gpu.bytes += 100 << 20
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(0.05)  # the watcher looks every 5 ms
+        self.gpu.bytes = 300 << 20
+
+
+class Gpu:
+    """NVML's part."""
+
+    bytes = 300 << 20
+
+    def used(self) -> int:
+        return self.bytes
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda:0", 200.0), ("cpu", None)])
+def test_gpu_memory_is_the_highest_rise_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, expected: float | None
+) -> None:
+    gpu = Gpu()
+    monkeypatch.setattr(memory, "GpuMemory", lambda: gpu)
+    monkeypatch.setattr(memory, "open_subject", lambda _: Opened(device, gpu))
+    peak = memory.measure_here(SubjectSpec("lite"), SIZE)
+    assert peak.failure is None
+    assert peak.peak_gpu_mib == expected
+    assert (peak.peak_rss_mib or 0) > 10
+
+
+def test_without_nvml_there_is_no_gpu_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise OSError("libnvidia-ml.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(memory, "GpuMemory", absent)
+    monkeypatch.setattr(memory, "open_subject", lambda _: Opened("cuda:0", Gpu()))
+    peak = memory.measure_here(SubjectSpec("lite"), SIZE)
+    assert (peak.failure, peak.peak_gpu_mib) == (None, None)
 
 
 def finished(returncode: int, stdout: str = "", stderr: str = "") -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from artifacts import make_onnx
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
@@ -135,3 +136,22 @@ def test_a_damaged_plan_is_said_to_be_damaged_first(plan: Path) -> None:
     plan.write_bytes(b"another")
     with pytest.raises(ArtifactError, match="does not match its sidecar"):
         open_subject(SubjectSpec(str(plan)))
+
+
+def test_an_onnx_file_runs_through_the_runtime_and_says_what_its_sidecar_proved(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "m.onnx", "brighter", precision_proof="3 of 3 convolutions in FLOAT")
+    image = picture(21, 34)
+    with open_subject(SubjectSpec(str(path), device="cpu", tile=40, threads=1)) as subject:
+        output = subject.enhance(image)
+        report = subject.report
+    assert np.abs(output - np.clip(2.0 * image - 0.3 * 255, 0, 255)).max() <= 0.5 + 1e-3
+    assert (report.precision, report.precision_proof) == ("fp32", "3 of 3 convolutions in FLOAT")
+    assert report.sha256 == file_sha256(path)
+    assert (report.path, report.device) == (str(path), "cpu")
+    assert report.backend.startswith("onnxruntime ")
+    assert report.tile == "40 (tiles 40x40)"
+
+
+def test_a_model_that_is_not_there_is_named() -> None:
+    with pytest.raises(ArtifactError, match="no-such-model"):
+        open_subject(SubjectSpec("no-such-model"))
