@@ -200,6 +200,13 @@ def _checked_own(state: Mapping[str, Tensor], network: MIRNet, source: str) -> d
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes plain types and tensors as one of our checkpoints, atomically and flushed to the disk."""
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, temporary)
+    """Writes plain types and tensors as one of our checkpoints, atomically and flushed to the disk.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder is gone or not ours to write.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, temporary)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
+        raise CheckpointError(f"{path} cannot be written: {_first_line(error)}") from error

@@ -1,7 +1,7 @@
 """Training samples as a pure function of (seed, sample number), so that a resumed run sees what an unbroken one sees.
 
 No random state is ever stored: sample number `i` draws its picture from the shuffled epoch that `i` falls into, and
-its crop, flip, MixUp partner and exposure from a generator seeded with (seed, i). Ranks of a distributed run take
+its crop, darkening, MixUp partner and symmetry from a generator seeded with (seed, i). Ranks of a distributed run take
 neighbouring numbers, so two ranks see exactly what one process with twice the batch sees.
 """
 
@@ -224,9 +224,8 @@ def make_sample(source: Source, number: int, side: int, recipe: Recipe, seed: in
     """Sample `number` as float32 [2,3,side,side]: the dark crop and its target, augmented by the recipe."""
     rng = np.random.default_rng([seed, 2, number])
     low, high = source.crop(sample_index(number, len(source), seed), side, rng)
-    if rng.random() < recipe.exposure:
-        share = np.float32(rng.uniform(0.0, 0.9))
-        low = low + share * (high - low)
+    if rng.random() < recipe.synthetic:
+        low = degrade(high, rng)
     if rng.random() < recipe.mixup:
         share = np.float32(rng.beta(1.0, 1.0))
         other_low, other_high = source.crop(int(rng.integers(len(source))), side, rng)

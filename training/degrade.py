@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
 
-STOPS = (2.0, 5.5)
+STOPS = (0.5, 5.5)
 """Range of underexposure, in stops."""
 WHITE_BALANCE = 0.1
 """Standard deviation of the log of the red and blue gains."""

@@ -126,7 +126,8 @@ def from_published(state: Mapping[str, Tensor], config: MIRNetConfig, source: st
     unexpected = sorted(set(state) - set(expected) - set(blurs))
     if missing or unexpected:
         raise key_error(source, missing, unexpected)
-    shapes = {name: tensor.shape for name, tensor in MIRNet(config).state_dict().items()}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in MIRNet(config).state_dict().items()}
     converted: dict[str, Tensor] = {}
     for ours, copies in names.items():
         tensor = state[copies[0]]

@@ -39,9 +39,9 @@ class Recipe:
     the pools then see statistics closer to those of whole pictures. 1 turns this off."""
     mixup: float = 0.0
     """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
-    exposure: float = 0.3
-    """Probability that the dark crop is moved part of the way to its target: makes a network that leaves
-    well-lit pictures alone."""
+    synthetic: float = 0.35
+    """Probability that the dark crop is replaced by its target darkened (`training.degrade`): other cameras, less
+    noise, exposures down from nearly right."""
     ema: float = 0.999
     """Decay of the averaged weights; 0 keeps none."""
     clip: float = 1.0
@@ -60,7 +60,7 @@ class Recipe:
             )
         if not (self.lr > 0 and math.isfinite(self.lr)) or self.clip < 0:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
-        for name in ("decay", "large_from", "mixup", "exposure"):
+        for name in ("decay", "large_from", "mixup", "synthetic"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
         if not 0 <= self.ema < 1:
@@ -88,6 +88,8 @@ class Recipe:
 
 RECIPES = {
     "aligned": Recipe(),
-    "plateau": Recipe(loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, exposure=0.0, ema=0.0, clip=0.0),
+    "plateau": Recipe(
+        loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, synthetic=0.0, ema=0.0, clip=0.0
+    ),
 }
 """`plateau` is how many MIRNet repositories train; `aligned` is what we found to be better."""

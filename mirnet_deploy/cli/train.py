@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--loss", type=click.Choice(["charbonnier", "charbonnier+ssim", "aligned", "aligned+ssim"]), help="Loss.")
 @click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
-@click.option("--exposure", type=float, help="Probability that a dark crop is moved towards its target.")
+@click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")
 @click.option("--ema", type=float, help="Decay of the averaged weights; 0 keeps none.")
 @click.option("--clip", type=float, help="Largest norm of the gradient; 0 does not clip.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -149,9 +149,7 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
             raise TrainingError(f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint})")
         if options["steps"]:
             settings = replace(settings, steps=options["steps"])
-        for partial in folder.glob(".*.partial"):
-            if processes.is_main:
-                partial.unlink(missing_ok=True)
+        _remove_half_written(folder, processes)
         return settings, resumed_state(folder, settings, content, processes.device)
     if (folder / LAST).exists():
         raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
@@ -161,8 +159,17 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{folder} cannot be made: {error.strerror}") from error
+    _remove_half_written(folder, processes)
     processes.wait()
     return settings, new_state(settings, processes.device, init)
+
+
+def _remove_half_written(folder: Path, processes: Processes) -> None:
+    """Removes what a killed run was writing."""
+    if processes.is_main:
+        for name in ("last.pt", "best.pt", "log.csv", "curve.png"):
+            for partial in folder.glob(f".{name}.*.partial"):
+                partial.unlink(missing_ok=True)
 
 
 def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes) -> tuple[Any, Settings]:
@@ -180,7 +187,7 @@ def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes)
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
-    names = ("batch", "crop", "lr", "loss", "mixup", "exposure", "ema", "clip")
+    names = ("batch", "crop", "lr", "loss", "mixup", "synthetic", "ema", "clip")
     changes = {name: options[name] for name in names if options[name] is not None}
     recipe = replace(RECIPES[options["recipe"]], **changes)
     changed = ", ".join(f"{name} {value}" for name, value in changes.items())

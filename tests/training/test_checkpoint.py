@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES
+from safetensors.torch import save_file
+from torch import Tensor
+
 from mirnet_deploy.errors import CheckpointError
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
 from mirnet_deploy.training.network import MIRNet, MIRNetConfig
 from mirnet_deploy.training.published import to_published
-from safetensors.torch import save_file
-from torch import Tensor
 
 PUBLISHED = FIXTURES / "published_layout"
 TINY = MIRNetConfig(8, 1, 1)
@@ -129,10 +130,11 @@ def test_damaged_state_dicts_are_named(tmp_path: Path, damage: str) -> None:
 def test_something_else_names_a_few_keys(tmp_path: Path) -> None:
     torch.save({"state_dict": {f"layer{i}.weight": torch.zeros(2) for i in range(60)}}, tmp_path / "resnet.pth")
     with pytest.raises(
-        CheckpointError, match="not a MIRNet checkpoint: missing conv_in.weight; unexpected layer"
+        CheckpointError, match=r"not a MIRNet checkpoint: missing conv_in\.weight; unexpected layer"
     ) as error:
         load_checkpoint(tmp_path / "resnet.pth")
-    assert len(str(error.value)) < 400 and "and 57 more" in str(error.value)
+    assert len(str(error.value)) < 400
+    assert "and 57 more" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {1: torch.zeros(1)}, {}, {"state_dict": {}}, "text"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.training.network import DAU, PRESETS, SKFF, Blur, ChannelAttention, MIRNet, MIRNetConfig, Up
 
@@ -109,4 +110,5 @@ def test_autocast_leaves_the_islands_alone() -> None:
             module.excite.register_forward_hook(lambda m, i, o: seen.append(o.dtype))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         network(torch.rand(1, 3, 8, 8))
-    assert seen and set(seen) == {torch.float32}
+    assert seen
+    assert set(seen) == {torch.float32}

@@ -1,0 +1,178 @@
+"""Training samples: layouts, pairs, determinism, augmentation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.pairs import find_pairs
+from mirnet_deploy.training.data import (
+    Feed,
+    PairSource,
+    load_pair,
+    make_sample,
+    open_pairs,
+    open_photographs,
+    read_rgb8,
+    sample_index,
+)
+from mirnet_deploy.training.recipes import Recipe
+
+PLAIN = Recipe(synthetic=0.0, mixup=0.0, crop=16, batch=2)
+
+
+def test_pairs_match_by_stem_whatever_the_extension(lol_folder: Path) -> None:
+    pairs = find_pairs(lol_folder / "our485")
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
+    assert {pair.low.suffix for pair in pairs} == {".bmp"}
+    assert {pair.high.suffix for pair in pairs} == {".png"}
+
+
+@pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
+def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / train)
+    shutil.copytree(lol_folder / "eval15", tmp_path / val)
+    split = open_pairs(tmp_path)
+    assert (len(split.train), len(split.validation)) == (5, 2)
+
+
+def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
+    split = open_pairs(lol_folder / "our485")
+    assert (len(split.train), len(split.validation)) == (4, 1)
+    assert "held out" in split.description
+
+
+def test_partners_missing_are_named(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    (tmp_path / "pairs" / "high" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"1 pictures have no partner .*\(3\)"):
+        find_pairs(tmp_path / "pairs")
+    with pytest.raises(DataError, match="holds no pairs"):
+        open_pairs(tmp_path)
+
+
+def test_two_pictures_of_one_stem_are_refused(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    shutil.copy(tmp_path / "pairs/high/3.png", tmp_path / "pairs/low/3.png")
+    with pytest.raises(DataError, match=r"both 3\.bmp and 3\.png"):
+        find_pairs(tmp_path / "pairs")
+
+
+def test_sizes_of_a_pair_must_agree(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
+    with pytest.raises(DataError, match="pair 3: low is 56x44 and high is 10x12"):
+        load_pair(find_pairs(tmp_path / "pairs")[3])
+
+
+def test_training_pictures_become_8_bit_rgb(tmp_path: Path) -> None:
+    grey16 = (np.arange(16 * 16, dtype=np.uint16) * 257).reshape(16, 16)
+    Image.fromarray(grey16).save(tmp_path / "grey16.png")
+    image = read_rgb8(tmp_path / "grey16.png")
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.repeat((grey16 // 257).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def test_every_picture_once_an_epoch() -> None:
+    orders = [[sample_index(epoch * 7 + i, 7, seed=3) for i in range(7)] for epoch in range(3)]
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_samples_are_a_function_of_seed_and_number(lol_folder: Path) -> None:
+    pairs = find_pairs(lol_folder / "our485")
+    recipe = Recipe(synthetic=0.5, mixup=0.5, crop=16)
+    first = [make_sample(PairSource(pairs), number, 16, recipe, 1) for number in range(6)]
+    again = [make_sample(PairSource(pairs), number, 16, recipe, 1) for number in reversed(range(6))]
+    np.testing.assert_array_equal(first, again[::-1])
+    assert not np.array_equal(first[0], make_sample(PairSource(pairs), 0, 16, recipe, 2))
+
+
+def test_both_crops_show_the_same_place(tmp_path: Path) -> None:
+    """With low a known function of high, every augmented sample must keep the relation, pixel by pixel."""
+    rng = np.random.default_rng(0)
+    for side in ("low", "high"):
+        (tmp_path / side).mkdir()
+    for name in range(3):
+        high = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+        Image.fromarray(high).save(tmp_path / "high" / f"{name}.png")
+        Image.fromarray(high // 4).save(tmp_path / "low" / f"{name}.png")
+    source = PairSource(find_pairs(tmp_path))
+    for number in range(20):
+        low, high = make_sample(source, number, 16, PLAIN, 0)
+        np.testing.assert_array_equal(np.rint(low * 255), np.rint(high * 255) // 4)
+
+
+def test_all_eight_symmetries_occur(tmp_path: Path) -> None:
+    picture = np.arange(16 * 16 * 3, dtype=np.uint32).reshape(16, 16, 3) % 251
+    for side in ("low", "high"):
+        (tmp_path / side).mkdir()
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / side / "0.png")
+    source = PairSource(find_pairs(tmp_path))
+    seen = {make_sample(source, number, 16, PLAIN, 0).tobytes() for number in range(80)}
+    assert len(seen) == 8
+
+
+def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path) -> None:
+    """The target is that of the plain sample; the dark crop owes nothing to the real dark picture."""
+
+    class NoLow(PairSource):
+        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng)
+            return np.full_like(high, np.nan), high
+
+    pairs = find_pairs(lol_folder / "our485")
+    for number in range(5):
+        low, high = make_sample(NoLow(pairs), number, 16, Recipe(synthetic=1.0), 0)
+        assert 0 < low.mean() < high.mean()
+
+
+def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
+    """On pairs where low is high / 4, a mixture still has low = high / 4."""
+    pairs = find_pairs(lol_folder / "our485")
+
+    class Quarter(PairSource):
+        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng)
+            return high / 4, high
+
+    low, high = make_sample(Quarter(pairs), 3, 16, Recipe(synthetic=0.0, mixup=1.0), 0)
+    alone = make_sample(Quarter(pairs), 3, 16, PLAIN, 0)[1]
+    np.testing.assert_allclose(low, high / 4, atol=1e-6)
+    assert not np.allclose(np.sort(high.ravel()), np.sort(alone.ravel()))
+
+
+def test_pictures_smaller_than_the_crop_are_reflected(lol_folder: Path) -> None:
+    sample = make_sample(PairSource(find_pairs(lol_folder / "our485")), 0, 64, PLAIN, 0)
+    assert sample.shape == (2, 3, 64, 64)
+
+
+def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Path) -> None:
+    source = PairSource(find_pairs(lol_folder / "our485"))
+    ranks = [list(Feed(source, PLAIN, 0, 3, rank, 2).batches(0, 0)) for rank in (0, 1)]
+    one = list(Feed(source, Recipe(synthetic=0.0, crop=16, batch=4), 0, 3).batches(0, 0))
+    for (left, seen_left), (right, seen_right), (both, seen) in zip(*ranks, one, strict=True):
+        assert seen_left == seen_right == seen
+        torch.testing.assert_close(torch.cat([left, right], dim=1), both, atol=0, rtol=0)
+
+
+def test_a_feed_that_starts_later_goes_on_where_the_first_was(lol_folder: Path) -> None:
+    source = PairSource(find_pairs(lol_folder / "our485"))
+    whole = list(Feed(source, PLAIN, 0, 8).batches(0, 0))
+    late = list(Feed(source, PLAIN, 0, 8).batches(5, whole[4][1]))
+    assert [seen for _, seen in late] == [seen for _, seen in whole[5:]]
+    for (a, _), (b, _) in zip(whole[5:], late, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_photographs_are_found_in_every_folder(lol_folder: Path) -> None:
+    split = open_photographs(lol_folder)
+    assert (len(split.train), len(split.validation)) == (12, 2)
+    low, high = make_sample(split.train, 0, 16, PLAIN, 0)
+    assert low.mean() < 0.95 * high.mean()

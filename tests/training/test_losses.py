@@ -1,0 +1,83 @@
+"""Losses against skimage, plain numpy and what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim
+
+
+def pair(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand(2, 3, 24, 28, generator=generator)
+    return (target + 0.1 * torch.randn(target.shape, generator=generator)).clamp(0.01, 1), target
+
+
+def test_charbonnier_formula() -> None:
+    output, target = pair()
+    expected = np.sqrt((output.numpy() - target.numpy()) ** 2 + 1e-6).mean()
+    assert charbonnier(output, target).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_ssim_agrees_with_skimage() -> None:
+    output, target = pair()
+    expected = []
+    for o, t in zip(output.double().numpy(), target.double().numpy(), strict=True):
+        _, maps = structural_similarity(
+            o,
+            t,
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        expected.append(maps[:, 5:-5, 5:-5].mean())  # ours looks at whole windows only
+    assert ssim(output.double(), target.double()).item() == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+def test_aligned_output_has_the_targets_mean() -> None:
+    output, target = pair()
+    bright = align_brightness(output * 0.3, target)
+    torch.testing.assert_close(bright.mean((1, 2, 3)), target.mean((1, 2, 3)))
+    torch.testing.assert_close(bright, align_brightness(output, target))
+
+
+def test_black_output_stays_finite() -> None:
+    _, target = pair()
+    black = torch.zeros_like(target, requires_grad=True)
+    for loss in LOSSES.values():
+        (gradient,) = torch.autograd.grad(loss(black, target), black)
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["aligned", "aligned+ssim"])
+def test_brightness_counts_half(name: str) -> None:
+    """A picture that is right but for its brightness costs half of what the plain loss says."""
+    _, target = pair()
+    dim = 0.5 * target
+    floor = charbonnier(target, target)
+    assert LOSSES[name](dim, target).item() == pytest.approx(
+        (0.5 * charbonnier(dim, target) + 0.5 * floor).item(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_truth_is_the_minimum(name: str) -> None:
+    output, target = pair()
+    assert (
+        LOSSES[name](target, target) < LOSSES[name](0.5 * output + 0.5 * target, target) < LOSSES[name](output, target)
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_of_a_batch_is_the_mean_of_its_pictures(name: str) -> None:
+    """What makes two processes equal to one with twice the batch."""
+    output, target = pair()
+    single = [LOSSES[name](output[i : i + 1], target[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(LOSSES[name](output, target), torch.stack(single).mean())

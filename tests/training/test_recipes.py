@@ -1,0 +1,53 @@
+"""Recipes are validated where they are made, and their schedules have the stated shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mirnet_deploy.errors import UsageError
+from mirnet_deploy.training.recipes import RECIPES, Recipe
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": "mse"},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"batch": 0},
+        {"crop": 130},
+        {"crop": 8},
+        {"mixup": 1.5},
+        {"ema": 1.0},
+        {"clip": -1.0},
+        {"schedule": "cosine"},
+        {"decay": -0.1},
+    ],
+)
+def test_bad_values_are_named(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(change))}.*expected"):
+        Recipe(**change)
+
+
+def test_trapezoid_warms_up_holds_and_falls_to_zero() -> None:
+    recipe = Recipe(lr=1e-3, warmup=10, decay=0.5)
+    rates = [recipe.learning_rate(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert all(rate == pytest.approx(1e-3) for rate in rates[9:50])
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+    assert 0 < rates[-1] < 2e-6
+
+
+def test_crops_grow_at_the_end() -> None:
+    recipe = Recipe(batch=8, crop=128, large_from=0.75)
+    assert recipe.crops(74, 100) == (8, 128)
+    assert recipe.crops(75, 100) == (2, 256)
+    assert Recipe(large_from=1.0).crops(99, 100) == (8, 128)
+
+
+def test_plateau_is_the_common_recipe() -> None:
+    plateau = RECIPES["plateau"]
+    assert (plateau.loss, plateau.lr, plateau.batch, plateau.schedule) == ("charbonnier", 1e-3, 8, "plateau")
+    assert plateau.ema == plateau.synthetic == plateau.mixup == 0

@@ -1,0 +1,67 @@
+"""A run that is killed at any moment and resumed ends, bit for bit, where an unbroken run ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import KILLS, PACE, TINY, train
+
+MIXED = ["--mixup", "0.5", "--synthetic", "0.5"]
+
+
+def tensors_of(value: Any, name: str = "") -> dict[str, Any]:
+    """Every tensor and number of a checkpoint by its path, less the clock's."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return {name: value}
+    parts = [tensors_of(part, f"{name}/{key}") for key, part in items if key not in ("seconds", "minutes")]
+    return {key: part for found in parts for key, part in found.items()}
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    a, b = (tensors_of(torch.load(folder / "last.pt", weights_only=True)) for folder in (left, right))
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        same = torch.equal(value, b[name]) if isinstance(value, torch.Tensor) else value == b[name]
+        assert same, name
+    assert (left / "log.csv").read_bytes() == (right / "log.csv").read_bytes()
+
+
+@pytest.fixture(scope="module", params=["aligned", "plateau"])
+def unbroken(request: pytest.FixtureRequest, lol_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    arguments = [str(lol_folder), "-o", str(folder), "--recipe", request.param, *TINY, *PACE, *MIXED]
+    code, output = train(*arguments)
+    assert code == 0, output
+    return folder
+
+
+@pytest.mark.parametrize("kill", KILLS)
+def test_resumes_bit_for_bit(unbroken: Path, lol_folder: Path, tmp_path: Path, kill: str) -> None:
+    recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
+    start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]
+    assert train(*start, kill=kill)[0] == -9
+    if (tmp_path / "last.pt").exists():
+        code, output = train(str(lol_folder), "-o", str(tmp_path), "--resume", "--threads", "1")
+    else:
+        code, output = train(*start)  # killed before there was anything to resume
+    assert code == 0, output
+    assert_same_run(unbroken, tmp_path)
+    assert not list(tmp_path.glob(".*.partial")), "the half-written file of the killed run is still there"
+
+
+def test_max_minutes_ends_cleanly_and_goes_on(unbroken: Path, lol_folder: Path, tmp_path: Path) -> None:
+    recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
+    start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]
+    code, output = train(*start, "--max-minutes", "0.0001")
+    assert code == 0, output
+    assert "stopped at step 0 of 10" in output
+    code, output = train(str(lol_folder), "-o", str(tmp_path), "--resume", "--threads", "1")
+    assert code == 0, output
+    assert_same_run(unbroken, tmp_path)
