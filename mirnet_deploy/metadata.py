@@ -100,10 +100,36 @@ class ArtifactMetadata:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ArtifactError(f"metadata has {name} {getattr(self, name)!r}; expected one of {allowed}")
+        for name in ("n_feat", "n_rrg", "n_msrb"):
+            value = self.network.get(name)
+            if type(value) is not int or value < 1:
+                raise ArtifactError(f"metadata has {name} {value!r} of the network; expected a whole number from 1")
+        for name, least in (("tile", 1), ("halo", 0), ("size_multiple", 1), ("batch", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ArtifactError(f"metadata has {name} {value!r}; expected a whole number from {least}")
         if self.tile < self.size_multiple or self.tile % self.size_multiple or self.halo % self.size_multiple:
             raise ArtifactError(
                 f"metadata has tile {self.tile} and halo {self.halo}; expected multiples of {self.size_multiple}"
             )
+
+    def profile_shapes(self) -> tuple[list[int], list[int], list[int]]:
+        """Min, opt and max shape of a plan's image input, each of 4 numbers.
+
+        Raises:
+            ArtifactError: the metadata holds no such profile.
+        """
+        name = TENSOR_NAMES[self.interface][0]
+        try:
+            least, best, most = ([int(n) for n in (self.profile or {})[name][bound]] for bound in ("min", "opt", "max"))
+            good = all(0 < a <= b <= c for a, b, c in zip(least, best, most, strict=True)) and len(least) == 4
+        except (KeyError, TypeError, ValueError):
+            good = False
+        if not good:
+            raise ArtifactError(
+                f"metadata has profile {self.profile!r}; a plan needs min, opt and max of {name!r}, each of 4 numbers"
+            )
+        return least, best, most
 
     def to_json(self) -> str:
         """The JSON text of a sidecar."""
@@ -129,7 +155,7 @@ class ArtifactMetadata:
             if values.get("parity") is not None:
                 values["parity"] = Parity(**values["parity"])
             return cls(**values)
-        except (ValueError, TypeError, ArtifactError) as error:
+        except (ValueError, TypeError, AttributeError, ArtifactError) as error:
             raise ArtifactError(f"{source} is not metadata of mirnet-deploy: {error}") from error
 
 
@@ -157,6 +183,17 @@ def read_sidecar(artifact: Path) -> ArtifactMetadata:
     Raises:
         ArtifactError: the artifact or the sidecar is missing or unreadable, or the two do not belong together.
     """
+    return read_artifact(artifact)[1]
+
+
+def read_artifact(artifact: Path) -> tuple[bytes, ArtifactMetadata]:
+    """The bytes of `artifact` and its checked sidecar, as `read_sidecar`.
+
+    Whoever loads the artifact takes these bytes: a file that is read a second time may be another one by then.
+
+    Raises:
+        ArtifactError: as `read_sidecar`.
+    """
     path = sidecar_path(artifact)
     if not artifact.is_file():
         raise ArtifactError(f"{artifact} is not a file; expected an .onnx or .plan file that mirnet-deploy exported")
@@ -166,14 +203,15 @@ def read_sidecar(artifact: Path) -> ArtifactMetadata:
         )
     try:
         metadata = ArtifactMetadata.from_json(path.read_bytes(), str(path))
-        actual = file_sha256(artifact)
+        data = artifact.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{artifact} cannot be read: {error}") from error
     if artifact.suffix != f".{metadata.kind}":
         raise ArtifactError(f"{path} describes a file of kind {metadata.kind}, not {artifact.name}")
+    actual = hashlib.sha256(data).hexdigest()
     if metadata.sha256 != actual:
         raise ArtifactError(
             f"{artifact} does not match its sidecar (SHA-256 {actual[:12]}…, expected {str(metadata.sha256)[:12]}…): "
             "damaged or replaced; export it again"
         )
-    return metadata
+    return data, metadata

@@ -1,0 +1,67 @@
+"""Engines: one small interface over ONNX Runtime and TensorRT. `open_engine` picks by the kind of the artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.errors import ArtifactError, UsageError
+
+__all__ = ["Engine", "bundled_models", "open_engine", "resolve_model"]
+
+MODELS = Path(__file__).parent.parent / "models"
+"""The folder of the models that ship in the package."""
+
+
+def bundled_models() -> list[str]:
+    """Names of the models in the package, sorted; each stands for `models/NAME.onnx`."""
+    return sorted(path.stem for path in MODELS.glob("*.onnx"))
+
+
+def resolve_model(model: str | Path) -> Path:
+    """The artifact that `model` means: a path, or the name of a bundled model (a text without suffix and folder).
+
+    Raises:
+        ArtifactError: no such bundled model.
+    """
+    path = Path(model)
+    if isinstance(model, Path) or path.suffix or path.name != model or path.exists():
+        return path
+    if model not in bundled_models():
+        known = ", ".join(bundled_models()) or "none in this installation"
+        raise ArtifactError(
+            f"no model {model!r}; expected a path to an .onnx or .plan file, or a bundled model: {known}"
+        )
+    return MODELS / f"{model}.onnx"
+
+
+def open_engine(model: str | Path, device: str = "auto", threads: int | None = None) -> Engine:
+    """Loads an artifact of `mirnet-deploy export` after every check that needs no engine library.
+
+    Args:
+        model: a bundled model's name, an `.onnx` file (ONNX Runtime) or a `.plan` file (TensorRT).
+        device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
+        threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
+
+    Raises:
+        ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
+        EngineError: the library or the device refuses.
+        MissingDependencyError: the inference library is not installed.
+        UsageError: `device` or `threads` is not a value it can have.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; expected at least 1")
+    path = resolve_model(model)
+    if path.suffix == ".plan":
+        from mirnet_deploy.engines.tensorrt import TensorRTEngine
+
+        return TensorRTEngine(path, device)
+    if path.suffix == ".onnx":
+        from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(path, device, threads)
+    raise ArtifactError(
+        f"{path} is neither an .onnx nor a .plan file; turn a checkpoint into one with `mirnet-deploy export {path}`"
+        if path.suffix in {".pt", ".pth", ".safetensors"}
+        else f"{path} is neither an .onnx nor a .plan file of `mirnet-deploy export`"
+    )

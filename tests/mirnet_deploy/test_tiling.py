@@ -18,7 +18,9 @@ def sizes():
     return fixed + [(4 * draw.randint(1, 60), 4 * draw.randint(1, 60)) for _ in range(30)]
 
 
-@pytest.mark.parametrize(("tile", "halo"), [((64, 64), 16), ((64, 64), 0), ((68, 96), 32), ((20, 12), 4), ((8, 200), 0)])
+@pytest.mark.parametrize(
+    ("tile", "halo"), [((64, 64), 16), ((64, 64), 0), ((68, 96), 32), ((20, 12), 4), ((8, 200), 0)]
+)
 def test_grid_properties(tile, halo):
     for height, width in sizes():
         grid = make_grid(height, width, tile=tile, halo=halo)
@@ -63,7 +65,8 @@ def test_core_in_tile_and_core_name_the_same_pixels():
 
 
 @pytest.mark.parametrize(
-    ("side", "multiple", "minimum", "expected"), [(1, 4, 0, 4), (4, 4, 0, 4), (5, 4, 0, 8), (5, 4, 64, 64), (65, 4, 62, 68)]
+    ("side", "multiple", "minimum", "expected"),
+    [(1, 4, 0, 4), (4, 4, 0, 4), (5, 4, 0, 8), (5, 4, 64, 64), (65, 4, 62, 68)],
 )
 def test_padded_side(side, multiple, minimum, expected):
     assert padded_side(side, multiple, minimum) == expected

@@ -1,0 +1,120 @@
+"""`mirnet-deploy info FILE`: what an artifact or a checkpoint is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mirnet_deploy.errors import ArtifactError, MissingDependencyError
+from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, read_sidecar, sidecar_path
+
+CHECKPOINTS = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
+
+
+@click.command()
+@click.argument("file", type=str)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(file: str, as_json: bool) -> None:
+    """Show what FILE is: an .onnx or .plan file, a checkpoint, or a bundled model by its name.
+
+    Nothing of an artifact is loaded or run. Exits 1 when the file is foreign, damaged, or not its sidecar's.
+    """
+    facts = describe(file)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+
+
+def describe(file: str) -> dict[str, Any]:
+    """Plain facts about what `file` names; the key "integrity" says how far they can be trusted.
+
+    Raises:
+        ArtifactError, CheckpointError: the file is missing, foreign or damaged.
+        MissingDependencyError: it is a checkpoint, and torch is not installed.
+    """
+    if Path(file).suffix.lower() in CHECKPOINTS:
+        return _checkpoint(Path(file))
+    from mirnet_deploy.engines import resolve_model
+
+    path = resolve_model(file)
+    if path.is_file() and path.suffix == ".onnx":
+        metadata, integrity = _onnx(path)
+    else:
+        metadata, integrity = read_sidecar(path), "the SHA-256 is its sidecar's"
+    return {"path": str(path), "bytes": path.stat().st_size, "integrity": integrity, **asdict(metadata)}
+
+
+def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
+    """An ONNX file carries its metadata inside, so it can be described without its sidecar."""
+    from mirnet_deploy.engines.base import load_onnx
+    from mirnet_deploy.onnx_file import onnx_metadata
+
+    if sidecar_path(path).is_file():
+        return load_onnx(path)[1], "the SHA-256 and the metadata inside are its sidecar's"
+    try:
+        inside = onnx_metadata(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    return replace(inside, sha256=file_sha256(path)), "no sidecar: not checked, and not loaded by the runtime"
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        from mirnet_deploy.training.checkpoint import load_checkpoint
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'{path} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
+        ) from error
+    loaded = load_checkpoint(path)
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "kind": "checkpoint",
+        "layout": loaded.layout,
+        "network": loaded.config.to_dict(),
+        "parameters": loaded.network.parameter_count(),
+        "weights": loaded.weights,
+        "sha256": loaded.sha256,
+        "describe": loaded.describe,
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Path(facts["path"]).name, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(facts):
+        table.add_row(name, Text(value))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # not the 80 columns that rich takes a file to have
+    console.print(table)
+
+
+def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """(name, text) of every fact that has a value; a dictionary's entries become rows of their own."""
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        title = f"{prefix}{name}".replace("_", " ")
+        if value is None or value == "":
+            continue
+        if isinstance(value, dict):
+            rows += _rows(value, f"{title} ")
+        elif isinstance(value, list):
+            rows.append((title, " ".join(str(item) for item in value)))
+        elif name in ("psnr", "residual_psnr"):
+            rows.append((title, f"{value:.2f} dB"))
+        elif name == "bytes":
+            rows.append(("size", f"{value / 1e6:.2f} MB"))
+        else:
+            rows.append((title, f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return rows

@@ -1,0 +1,126 @@
+"""ONNX Runtime: the engine of `.onnx` files, on the CPU and through the CUDA provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mirnet_deploy.engines.base import closed_error, first_line, load_onnx, parse_device
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
+from mirnet_deploy.machine import cuda_device_count
+from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
+"""Type of input and output by interface, in ONNX Runtime's words."""
+
+
+class OnnxRuntimeEngine:
+    """An `Engine` over one `InferenceSession`, whose `run` is safe to call from several threads.
+
+    Raises:
+        ArtifactError: the file does not fit its sidecar, or its graph does not fit its interface.
+        EngineError: the device was asked for and the session does not run on it.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
+        index = None if device == "auto" else parse_device(device)
+        data, self.metadata = load_onnx(path)
+        ort = _import()
+        if device == "auto" and CUDA in ort.get_available_providers() and cuda_device_count():
+            index = 0
+        self.device = "cpu" if index is None else f"cuda:{index}"
+        self._input, self._output = TENSOR_NAMES[self.metadata.interface]
+        self._session: Any = _open(ort, data, self.metadata, index, threads)
+        self._check_graph(path)
+        provider = self._session.get_providers()[0]
+        self.backend = f"onnxruntime {ort.__version__} {provider}"
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """See `Engine.run`."""
+        session = self._session
+        if session is None:
+            raise closed_error(self.metadata)
+        try:
+            result: NDArray[Any] = session.run([self._output], {self._input: batch})[0]
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise EngineError(
+                f"ONNX Runtime failed on a batch of shape {list(batch.shape)}: {first_line(error)} "
+                "(if memory ran out, use smaller tiles)"
+            ) from error
+        if result.shape != batch.shape or result.dtype != batch.dtype:
+            raise ArtifactError(
+                f"{self.metadata.name} gave {result.dtype} {list(result.shape)} for {batch.dtype} {list(batch.shape)}; "
+                "expected the same"
+            )
+        return result
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._session = None
+
+    def _check_graph(self, path: Path) -> None:
+        kind = TENSOR_TYPES[self.metadata.interface]
+        for side, nodes, name in (
+            ("inputs", self._session.get_inputs(), self._input),
+            ("outputs", self._session.get_outputs(), self._output),
+        ):
+            actual = [(node.name, node.type, len(node.shape)) for node in nodes]
+            if actual != [(name, kind, 4)]:
+                said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
+                raise ArtifactError(
+                    f"{path} has {side} {said}; the interface {self.metadata.interface!r} has {name} {kind} of rank 4"
+                )
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'ONNX files need ONNX Runtime ({first_line(error)}): pip install "mirnet-deploy[cpu]"'
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # What uninstalling one of the two leaves behind: a package without its library.
+        raise MissingDependencyError(
+            "onnxruntime is broken, as when onnxruntime and onnxruntime-gpu were installed over one another: "
+            "uninstall both, then install one"
+        )
+    return onnxruntime
+
+
+def _open(ort: Any, data: bytes, metadata: ArtifactMetadata, index: int | None, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # The same bits for the same picture, whatever else runs in the process.
+    options.use_deterministic_compute = True
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers: list[Any] = [CPU]
+    if index is not None:
+        if CUDA not in ort.get_available_providers():
+            raise EngineError(
+                f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
+                'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
+            )
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN from their pip packages, which no loader path names
+        # TF32 rounds to 10 bits of mantissa, which is no FP32. The default search tries every algorithm anew for
+        # every new shape, which costs seconds a picture size.
+        cuda = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        providers = [(CUDA, cuda), CPU]
+    try:
+        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise EngineError(f"ONNX Runtime cannot load {metadata.name}: {first_line(error)}") from error
+    if index is not None and session.get_providers()[0] != CUDA:
+        # ONNX Runtime drops a provider that does not start and goes on with the rest.
+        raise EngineError(
+            f"device is cuda:{index}, but ONNX Runtime runs on {session.get_providers()[0]}: CUDA, cuDNN or the driver "
+            "is missing or does not fit; see `mirnet-deploy doctor`, or choose the device cpu"
+        )
+    return session

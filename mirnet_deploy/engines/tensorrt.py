@@ -1,0 +1,304 @@
+"""TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: only its refusals are tested.
+
+The two libraries have one API; `_import_library` and `_check_target` hold what differs. A plan is executable code, so
+hash, builder, version and device are checked before a byte of it is deserialized. pycuda uses the device's primary
+context, as torch and ONNX Runtime do, and pushes it only for the length of a call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.engines.base import closed_error, first_line, parse_device
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
+from mirnet_deploy.machine import TENSORRT_MODULES, cuda_device_count
+from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata, file_sha256, read_artifact
+
+MAX_CONTEXTS = 4
+"""Concurrent runs of one engine; each has its own execution context and scratch memory, further ones wait."""
+
+INSTALL = {"tensorrt": 'pip install "mirnet-deploy[tensorrt]"', "tensorrt_rtx": 'pip install "mirnet-deploy[rtx]"'}
+
+
+class TensorRTEngine:
+    """An `Engine` over one plan. Concurrent runs each take an execution context from a pool.
+
+    Raises:
+        ArtifactError: the file does not fit its sidecar, or its tensors do not fit its interface.
+        EngineError: no GPU, another library version or another GPU than the plan was built for, or no memory.
+        MissingDependencyError: TensorRT or pycuda is not installed.
+    """
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        index = 0 if device == "auto" else parse_device(device)
+        plan, self.metadata = read_artifact(path)
+        self._least, _, self._most = self.metadata.profile_shapes()
+        _check_device(path, index, self.metadata)
+        assert index is not None
+        trt = _import_library(path, self.metadata)
+        self._logger: Any = _logger(trt)
+        self._dtype = np.dtype(np.float32 if self.metadata.interface == "float" else np.uint8)
+        self._gpu = _Gpu(index)
+        self.device = f"cuda:{index}"
+        self.backend = f"{self.metadata.builder} {trt.__version__}"
+        self._free: list[_Slot] = []
+        self._made = 0
+        self._state = threading.Condition()
+        self._engine: Any = None
+        self._runtime: Any = None
+        try:
+            with self._gpu.active():
+                _check_target(path, self.metadata, self._gpu)
+                self._load(trt, path, plan)
+                self._free.append(self._new_slot())  # now, so that want of memory shows before the first picture
+                self._made = 1
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """See `Engine.run`. Returns when the result is in host memory."""
+        bounds = zip(self._least, batch.shape, self._most, strict=False)
+        if batch.ndim != 4 or batch.dtype != self._dtype or not all(low <= size <= high for low, size, high in bounds):
+            raise EngineError(
+                f"batch is {batch.dtype} {list(batch.shape)}; this plan takes {self._dtype} from {self._least} to "
+                f"{self._most}"
+            )
+        slot = self._take()
+        try:
+            with self._gpu.active():
+                return slot.run(batch)
+        finally:
+            with self._state:
+                self._free.append(slot)
+                self._state.notify()
+
+    def close(self) -> None:
+        """See `Engine.close`. Waits for the runs under way."""
+        with self._state:
+            while len(self._free) < self._made:
+                self._state.wait()
+            slots, self._free, self._made = self._free, [], 0
+            engine, self._engine = self._engine, None
+            runtime, self._runtime = self._runtime, None
+        if self._gpu.alive:
+            with self._gpu.active():  # TensorRT and pycuda free device memory in the context that is current
+                for slot in slots:
+                    slot.free()
+                slots.clear()
+                del engine, runtime
+            self._gpu.release()
+
+    def _load(self, trt: Any, path: Path, plan: bytes) -> None:
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise EngineError(f"{path} cannot be deserialized: {self._logger.last()}")
+        kind = trt.DataType.FLOAT if self.metadata.interface == "float" else trt.DataType.UINT8
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        expected = TENSOR_NAMES[self.metadata.interface]
+        if sorted(names) != sorted(expected) or any(self._engine.get_tensor_dtype(name) != kind for name in names):
+            raise ArtifactError(
+                f"{path} has tensors {', '.join(names)}; the interface {self.metadata.interface!r} has "
+                f"{' and '.join(expected)} of {kind}"
+            )
+
+    def _new_slot(self) -> _Slot:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise EngineError(f"no execution context for {self.metadata.name}: {self._logger.last()}")
+        names = TENSOR_NAMES[self.metadata.interface]
+        return _Slot(self._gpu.driver, context, self._logger, names, self._dtype, int(np.prod(self._most)))
+
+    def _take(self) -> _Slot:
+        """A slot that no other run has: a free one, else a new one, else the first that is given back."""
+        with self._state:
+            while not self._free:
+                if self._engine is None:
+                    raise closed_error(self.metadata)
+                if self._made < MAX_CONTEXTS:
+                    self._made += 1
+                    break
+                self._state.wait()
+            else:
+                return self._free.pop()
+        try:
+            with self._gpu.active():
+                return self._new_slot()
+        except BaseException:
+            with self._state:
+                self._made -= 1
+                self._state.notify()
+            raise
+
+
+class _Slot:
+    """What one run needs for itself: an execution context, a stream, and buffers for the profile's largest shape."""
+
+    def __init__(
+        self, driver: Any, context: Any, logger: Any, names: tuple[str, str], dtype: np.dtype[Any], most: int
+    ) -> None:
+        self._driver = driver
+        self._context = context
+        self._logger = logger
+        self._names = names
+        try:
+            self._stream = driver.Stream()  # never stream 0, on which TensorRT adds a synchronization of the device
+            # Pinned, or the copies would not be asynchronous.
+            self._host = [driver.pagelocked_empty(most, dtype) for _ in range(2)]
+            self._device = [driver.mem_alloc(most * dtype.itemsize) for _ in range(2)]
+        except driver.Error as error:
+            raise EngineError(f"no GPU memory for another run: {first_line(error)}") from error
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """Upload, execute, download and wait, with the GPU's context current."""
+        sent, received = (host[: batch.size] for host in self._host)
+        sent[...] = batch.reshape(-1)
+        try:
+            self._driver.memcpy_htod_async(self._device[0], sent, self._stream)
+            good = self._context.set_input_shape(self._names[0], tuple(batch.shape))
+            for name, memory in zip(self._names, self._device, strict=True):
+                good = good and self._context.set_tensor_address(name, int(memory))
+            good = good and self._context.execute_async_v3(self._stream.handle)
+            if good:
+                self._driver.memcpy_dtoh_async(received, self._device[1], self._stream)
+            self._stream.synchronize()  # also after a failure: the buffers must be at rest before they are reused
+        except self._driver.Error as error:
+            raise EngineError(
+                f"CUDA failed on a batch of shape {list(batch.shape)}: {first_line(error)}; start the process anew, since "
+                "such an error stays with it"
+            ) from error
+        if not good:
+            raise EngineError(f"TensorRT refused a batch of shape {list(batch.shape)}: {self._logger.last()}")
+        return np.array(received, copy=True).reshape(batch.shape)
+
+    def free(self) -> None:
+        """Frees everything, with the GPU's context current."""
+        self._context = None
+        for memory in self._device:
+            memory.free()
+        self._device, self._host, self._stream = [], [], None
+
+
+class _Gpu:
+    """The primary context of one device, current only inside `active`."""
+
+    def __init__(self, index: int) -> None:
+        try:
+            self.driver: Any = importlib.import_module("pycuda.driver")
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'plans need pycuda ({first_line(error)}): pip install "mirnet-deploy[tensorrt]"'
+            ) from error
+        try:
+            self.driver.init()
+            self.device: Any = self.driver.Device(index)
+            self._primary: Any = self.device.retain_primary_context()
+        except self.driver.Error as error:
+            raise EngineError(
+                f"cuda:{index} cannot be used: {first_line(error)}; see `mirnet-deploy doctor`"
+            ) from error
+
+    @property
+    def alive(self) -> bool:
+        """Whether the context is still held."""
+        return self._primary is not None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes the context current for this thread, and puts back what was."""
+        if self._primary is None:
+            raise EngineError("the engine is closed; open a new one")
+        self._primary.push()
+        try:
+            yield
+        finally:
+            self.driver.Context.pop()
+
+    def release(self) -> None:
+        """Gives the context back; torch and others may hold it still."""
+        self._primary.detach()
+        self._primary = None
+
+
+def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> None:
+    count = cuda_device_count()
+    if index is not None and index < count:
+        return
+    here = "this machine has none" if not count else f"the device asked for is not among its {count}"
+    if index is None:
+        here = "the device asked for is the CPU"
+    onnx = _onnx_of(path, metadata.onnx_sha256)
+    instead = f"use {onnx.name}, which lies beside it" if onnx else "use the .onnx file that was exported with it"
+    raise EngineError(f"{path} is a plan and needs an NVIDIA GPU, and {here}; {instead}")
+
+
+def _onnx_of(plan: Path, sha256: str | None) -> Path | None:
+    """The ONNX file beside `plan` to use instead: `mirnet.onnx` for `mirnet.plan`, else the one it was built from."""
+    namesake = plan.with_suffix(".onnx")
+    if namesake.is_file():
+        return namesake
+    others = sorted(plan.parent.glob("*.onnx"))
+    return next((other for other in others if file_sha256(other) == sha256), None)
+
+
+def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
+    """The module of the plan's own builder, in the plan's own version."""
+    builder = metadata.builder
+    if builder is None:
+        raise ArtifactError(f"the sidecar of {path} names no builder; export it again")
+    trt = None
+    for name in TENSORRT_MODULES[builder]:
+        try:
+            trt = importlib.import_module(name)
+            break
+        except ImportError:
+            continue
+    if trt is None:
+        raise MissingDependencyError(f"{path} was built by {builder}, which is not installed: {INSTALL[builder]}")
+    if trt.__version__ != metadata.builder_version:
+        raise EngineError(
+            f"{path} was built by {builder} {metadata.builder_version}, and {trt.__version__} is installed: plans do not "
+            "travel between versions; export it again here, or install that version"
+        )
+    return trt
+
+
+def _check_target(path: Path, metadata: ArtifactMetadata, gpu: _Gpu) -> None:
+    """TensorRT-RTX builds for compute capabilities, TensorRT for the very GPU model."""
+    major, minor = gpu.device.compute_capability()
+    here = f"sm{major}{minor}" if metadata.builder == "tensorrt_rtx" else gpu.device.name()
+    if here not in (metadata.targets or []):
+        raise EngineError(
+            f"{path} was built for {', '.join(metadata.targets or []) or 'no known GPU'}, and this one is {here}; "
+            "export it for this GPU"
+        )
+
+
+@cache
+def _logger(trt: Any) -> Any:
+    """The one logger of this process for `trt`: it must outlive every object of the library."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._error = "TensorRT gave no reason"
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self._error = message
+
+        def last(self) -> str:
+            """The last error, in one line."""
+            return self._error.strip().splitlines()[0] if self._error.strip() else "TensorRT gave no reason"
+
+    return Logger()

@@ -1,0 +1,157 @@
+"""What this machine has: processor, memory, GPUs and installed libraries. Nothing heavy is imported to find out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ORT_WHEELS = ("onnxruntime", "onnxruntime-gpu")
+TENSORRT_WHEELS = {
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx"),
+}
+"""Flavour -> the distributions that bring it, the one that users install first."""
+TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+"""Flavour -> its import names, best first."""
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU, as its driver describes it."""
+
+    name: str
+    memory_mib: int
+    driver: str
+    compute_capability: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine; a version is None where the library is not installed."""
+
+    python: str
+    os: str
+    cpu: str
+    cores: int
+    """Logical processors that this process may use."""
+    bf16: bool | None
+    """Whether the processor computes in bfloat16; None where that cannot be seen."""
+    memory_bytes: int | None
+    gpus: tuple[Gpu, ...]
+    onnxruntime: dict[str, str]
+    """Wheel -> version, of `onnxruntime` and `onnxruntime-gpu`; two entries overwrite each other's files."""
+    providers: tuple[str, ...]
+    """Execution providers in the installed ONNX Runtime; () where it is missing or broken."""
+    tensorrt: dict[str, str]
+    """Flavour (`tensorrt`, `tensorrt_rtx`) -> version."""
+    pycuda: str | None
+    torch: str | None
+    onnx: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for reports and JSON."""
+        return asdict(self)
+
+
+def describe_machine() -> Machine:
+    """Looks at this machine. Takes a fraction of a second, most of it for `nvidia-smi` and ONNX Runtime."""
+    cpu, flags = _processor()
+    return Machine(
+        python=platform.python_version(),
+        os=platform.platform(terse=True),
+        cpu=cpu,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        bf16=None if flags is None else any(flag in flags for flag in BF16_FLAGS),
+        memory_bytes=_memory(),
+        gpus=_gpus(),
+        onnxruntime={name: found for name in ORT_WHEELS if (found := _version(name))},
+        providers=_providers(),
+        tensorrt=_tensorrt(),
+        pycuda=_version("pycuda"),
+        torch=_version("torch"),
+        onnx=_version("onnx"),
+    )
+
+
+@cache
+def cuda_device_count() -> int:
+    """Number of GPUs that the NVIDIA driver offers; 0 without a driver. Makes no CUDA context."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _tensorrt() -> dict[str, str]:
+    found = {}
+    for flavour, wheels in TENSORRT_WHEELS.items():
+        versions = [value for wheel in wheels if (value := _version(wheel))]
+        if versions and any(find_spec(module) for module in TENSORRT_MODULES[flavour]):
+            found[flavour] = versions[0]
+    return found
+
+
+def _providers() -> tuple[str, ...]:
+    try:
+        import onnxruntime
+
+        return tuple(onnxruntime.get_available_providers())
+    except (ImportError, AttributeError):  # absent, or left without its library by another wheel's removal
+        return ()
+
+
+def _processor() -> tuple[str, list[str] | None]:
+    """Model name and feature flags (None where the system does not list them)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), None
+    values = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = values.get("model name") or platform.processor() or platform.machine()
+    flags = values.get("flags") or values.get("features")
+    return name, None if flags is None else flags.split()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    query = "--query-gpu=name,memory.total,driver_version,compute_cap"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
+    return tuple(Gpu(row[0], int(row[1]), row[2], row[3]) for row in rows if len(row) == 4 and row[1].isdigit())

@@ -1,0 +1,135 @@
+"""The grid of tiles over one picture: pure geometry, no pixels.
+
+A grid is made for the *padded* picture, whose sides are multiples of the network's size multiple. All tiles have one
+size, so any of them may share a batch; the last ones are clamped to the border rather than sticking out of it, and
+the overlap that this leaves over is spread evenly. Every origin and every edge of a core is a multiple of the size
+multiple: the coarse levels of the network then sample the same places in every tile (an origin that is not costs an
+error of 0.1). Cores cover the picture exactly once. Between a core's edge and its tile's edge lie at least `halo`
+pixels, except at the border of the picture, which a border tile keeps as its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mirnet_deploy.errors import UsageError
+
+Window = tuple[slice, slice]
+"""Rows and columns."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile. All positions are (row, column) in pixels of the padded picture unless said otherwise."""
+
+    origin: tuple[int, int]
+    """First row and first column."""
+    size: tuple[int, int]
+    """Height and width."""
+    core_origin: tuple[int, int]
+    """First row and first column of the core, the part whose output is kept."""
+    core_size: tuple[int, int]
+
+    @property
+    def window(self) -> Window:
+        """The whole tile, as slices of the picture."""
+        return _window(self.origin, self.size)
+
+    @property
+    def core(self) -> Window:
+        """The core, as slices of the picture."""
+        return _window(self.core_origin, self.core_size)
+
+    @property
+    def core_in_tile(self) -> Window:
+        """The core, as slices of the tile."""
+        return _window(
+            (self.core_origin[0] - self.origin[0], self.core_origin[1] - self.origin[1]),
+            self.core_size,
+        )
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of one picture, row by row.
+
+    Iterating gives the tiles; the grid may be walked as often as wanted. The weight of a tile's core is
+    `core_size[0] * core_size[1] / (height * width)`, and these weights sum to 1.
+    """
+
+    height: int
+    """Of the padded picture."""
+    width: int
+    tile_size: tuple[int, int]
+    """Height and width of every tile."""
+    halo: int
+    tiles: tuple[Tile, ...]
+
+    def __iter__(self) -> Iterator[Tile]:
+        return iter(self.tiles)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+def check_tile(tile: int, halo: int, multiple: int) -> None:
+    """Checks a side that a user asks for.
+
+    Raises:
+        UsageError: `tile` is not a multiple of `multiple`, or leaves no core between two halos.
+    """
+    if tile % multiple or tile <= 2 * halo:
+        raise UsageError(
+            f"tile is {tile}; expected a multiple of {multiple} and more than {2 * halo} (twice the halo of {halo})"
+        )
+
+
+def padded_side(side: int, multiple: int, minimum: int = 0) -> int:
+    """The smallest multiple of `multiple` that is at least `side` and `minimum`."""
+    return -(-max(side, minimum) // multiple) * multiple
+
+
+def make_grid(height: int, width: int, *, tile: tuple[int, int], halo: int, multiple: int = 4) -> TileGrid:
+    """Covers a padded picture of `height` x `width` pixels with tiles of at most `tile` (height, width).
+
+    An axis on which the picture fits in the tile is not cut.
+
+    Raises:
+        UsageError: a value is not a multiple of `multiple`, or a tile that must be cut leaves no core.
+    """
+    if height < multiple or width < multiple or height % multiple or width % multiple:
+        raise UsageError(f"the padded picture is {width}x{height}; expected multiples of {multiple}")
+    if halo < 0 or halo % multiple:
+        raise UsageError(f"halo is {halo}; expected a multiple of {multiple}")
+    rows = _cut(height, tile[0], halo, multiple)
+    cols = _cut(width, tile[1], halo, multiple)
+    size = (min(tile[0], height), min(tile[1], width))
+    tiles = tuple(
+        Tile((row, col), size, (top, left), (bottom - top, right - left))
+        for row, top, bottom in rows
+        for col, left, right in cols
+    )
+    return TileGrid(height, width, size, halo, tiles)
+
+
+def _cut(length: int, tile: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:
+    """One axis: (origin, start of the core, end of the core) of every tile."""
+    if length <= tile:
+        return [(0, 0, length)]
+    check_tile(tile, halo, multiple)
+    stride = tile - 2 * halo  # the furthest that two neighbours may lie apart
+    gaps = -(-(length - tile) // stride)
+    # Rounding down keeps every distance within one multiple of the mean, and the mean is at most the stride, itself
+    # a multiple: so no distance passes the stride, and every overlap is at least two halos.
+    origins = [(length - tile) * i // (gaps * multiple) * multiple for i in range(gaps + 1)]
+    edges = [0]
+    for left, right in zip(origins, origins[1:], strict=False):
+        overlap = left + tile - right
+        edges.append(right + overlap // (2 * multiple) * multiple)
+    edges.append(length)
+    return list(zip(origins, edges, edges[1:], strict=False))
+
+
+def _window(origin: tuple[int, int], size: tuple[int, int]) -> Window:
+    return slice(origin[0], origin[0] + size[0]), slice(origin[1], origin[1] + size[1])

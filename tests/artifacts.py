@@ -1,0 +1,128 @@
+"""Tiny artifacts for tests: real ONNX files with real sidecars, and plans whose sidecar is right and bytes are not.
+
+The graphs are written with `onnx.helper`, so they are independent of the exporter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, write_sidecar
+
+BLUR = np.outer([1, 2, 4, 2, 1], [1, 2, 4, 2, 1]).astype(np.float32) / 100
+
+
+def metadata(**values: Any) -> ArtifactMetadata:
+    """Metadata of a small float ONNX model, with some values replaced."""
+    base = ArtifactMetadata(
+        kind="onnx",
+        name="tiny",
+        interface="float",
+        precision="fp32",
+        precision_proof="made by hand",
+        network={"n_feat": 8, "n_rrg": 1, "n_msrb": 1},
+        weights="plain",
+        tile=64,
+        halo=16,
+        opset=17,
+        tool_version="test",
+    )
+    return replace(base, **values)
+
+
+def make_onnx(path: Path, kind: str = "identity", **values: Any) -> Path:
+    """Writes an ONNX artifact and its sidecar. `kind`:
+
+    - "identity": the picture itself;
+    - "brighter": twice the picture less a bit, passing both ends of [0, 1] (float interface);
+    - "mean": the picture less its mean over height and width: what a global pool does to tiles;
+    - "blur": a 5x5 convolution, reach 2 pixels, with zeros beyond the border;
+    - "nan": 0 / 0 everywhere.
+    """
+    described = metadata(name=path.stem, **values)
+    model = model_of(kind, described.interface)
+    return save(model, path, described)
+
+
+def save(model: onnx.ModelProto, path: Path, described: ArtifactMetadata) -> Path:
+    """Writes `model` with `described` inside and beside it."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, replace(described, sha256=None).to_json()
+    data = model.SerializeToString()
+    path.write_bytes(data)
+    write_sidecar(path, replace(described, sha256=hashlib.sha256(data).hexdigest()))
+    return path
+
+
+def make_plan(path: Path, data: bytes = b"no plan at all", **values: Any) -> Path:
+    """Writes bytes with the sidecar of a plan: enough for every check that comes before TensorRT."""
+    interface = values.get("interface", "image")
+    shapes = {
+        bound: [1, 3, side, side] if interface == "float" else [1, side, side, 3]
+        for bound, side in (("min", 16), ("opt", 64), ("max", 64))
+    }
+    defaults: dict[str, Any] = {
+        "kind": "plan",
+        "name": path.stem,
+        "interface": "image",
+        "profile": {"input" if interface == "float" else "image": shapes},
+        "builder": "tensorrt_rtx",
+        "builder_version": "1.7.1.116",
+        "targets": ["sm89"],
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    path.write_bytes(data)
+    write_sidecar(path, metadata(**{**defaults, **values}))
+    return path
+
+
+def model_of(kind: str, interface: str) -> onnx.ModelProto:
+    """The graph, checked by onnx, without our metadata."""
+    nodes = []
+    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in {"two": 2, "bit": 0.3, "zero": 0}.items()]
+    source, result = ("input", "output") if interface == "float" else ("image", "enhanced")
+    x, y = (source, result) if interface == "float" else ("x", "y")
+    if interface == "image":
+        nodes.append(helper.make_node("Cast", [source], ["bytes"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Transpose", ["bytes"], [x], perm=[0, 3, 1, 2]))
+    match kind:
+        case "identity":
+            nodes.append(helper.make_node("Identity", [x], [y]))
+        case "brighter":
+            nodes.append(helper.make_node("Mul", [x, "two"], ["doubled"]))
+            nodes.append(helper.make_node("Sub", ["doubled", "bit"], [y]))
+        case "mean":
+            nodes.append(helper.make_node("GlobalAveragePool", [x], ["pooled"]))
+            nodes.append(helper.make_node("Sub", [x, "pooled"], [y]))
+        case "blur":
+            weight = np.repeat(BLUR[None, None], 3, axis=0)
+            constants.append(numpy_helper.from_array(weight, "weight"))
+            nodes.append(helper.make_node("Conv", [x, "weight"], [y], pads=[2] * 4, group=3))
+        case "nan":
+            nodes.append(helper.make_node("Mul", [x, "zero"], ["none"]))
+            nodes.append(helper.make_node("Div", ["none", "none"], [y]))
+        case _:
+            raise ValueError(kind)
+    if interface == "image":
+        nodes.append(helper.make_node("Round", [y], ["rounded"]))
+        nodes.append(helper.make_node("Transpose", ["rounded"], ["back"], perm=[0, 2, 3, 1]))
+        nodes.append(helper.make_node("Cast", ["back"], [result], to=TensorProto.UINT8))
+    shape = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
+    dtype = TensorProto.FLOAT if interface == "float" else TensorProto.UINT8
+    graph = helper.make_graph(
+        nodes,
+        kind,
+        [helper.make_tensor_value_info(source, dtype, shape)],
+        [helper.make_tensor_value_info(result, dtype, shape)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
