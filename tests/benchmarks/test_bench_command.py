@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +267,11 @@ def test_real_onnx_files_from_end_to_end(tmp_path: Path, pairs_folder: Path) -> 
     assert means[str(one)]["psnr"] == pytest.approx(np.mean(expected), abs=0.05)
     with Image.open(sheet) as drawn:
         assert drawn.format == "PNG"
+
+
+def test_the_command_loads_no_library_before_it_runs() -> None:
+    code = "import sys, mirnet_deploy.cli.bench; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"torch", "numpy", "cv2", "onnx", "onnxruntime", "PIL", "skimage", "rich", "tensorrt", "tensorrt_rtx"}
+    assert "mirnet_deploy.cli.bench" in loaded.split()
+    assert not heavy & set(loaded.split())
