@@ -71,13 +71,8 @@ def encode_image(
     Raises:
         ImageError: the format cannot hold the picture; the text lacks the file's name.
     """
-    if picture.alpha is not None and kind not in ALPHA_FORMATS:
-        raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
-    if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS:
-        if not allow_8_bit:
-            raise ImageError(
-                f"is 16-bit and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit"
-            )
+    check_encodable(picture, kind, allow_8_bit=allow_8_bit)
+    if kind not in SIXTEEN_BIT_FORMATS:
         picture = picture.to_8_bit()
     if kind == "tiff":
         return encode_tiff(picture)
@@ -86,6 +81,18 @@ def encode_image(
     if kind == "bmp" and picture.alpha is not None:
         return _encode_bmp_with_alpha(picture)
     return _encode_by_pillow(picture, kind, quality, subsampling)
+
+
+def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool = False) -> None:
+    """Whether a format holds the picture's channels and depth, told before there is work in it.
+
+    Raises:
+        ImageError: it does not; the text lacks the file's name.
+    """
+    if picture.alpha is not None and kind not in ALPHA_FORMATS:
+        raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
+    if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS and not allow_8_bit:
+        raise ImageError(f"is 16-bit and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:

@@ -1,0 +1,187 @@
+"""`mirnet-deploy enhance`: the options, the report and the exit code. The work is in `planning` and `enhancing`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from mirnet_deploy.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from mirnet_deploy.enhancing import Batch, Enhancer, Result, Settings
+    from mirnet_deploy.planning import NoTask, Task
+    from mirnet_deploy.runtime import MIRNetRuntime
+
+INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended."""
+
+
+def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["auto", "none"]:
+    if value == "auto":
+        return "auto"
+    if value == "none":
+        return "none"
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise click.BadParameter(f"{value!r} is no tile; expected auto, none or a side in pixels, for example 512")
+    return int(value)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A folder, or the result's name for one picture.")
+@click.option("--model", default="lite", show_default=True, help="A bundled model's name, an .onnx or a .plan file.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine (default: all cores).")
+@click.option(
+    "--tile",
+    callback=_tile,
+    default="auto",
+    show_default=True,
+    metavar="auto|N|none",
+    help="Side of a tile in pixels; auto: by the picture's size; none: never tile.",
+)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in one run of the engine.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
+@click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
+@click.option("--force", is_flag=True, help="Do again what is done, and replace files that are not mirnet-deploy's.")
+@click.option(
+    "--format",
+    "target_format",
+    type=click.Choice(["png", "jpg", "webp", "tiff", "bmp"]),
+    help="Of the results (default: as the input). 16 bit becomes 8 where the format holds no more.",
+)
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and lossy WebP.")
+@click.option(
+    "--subsampling",
+    type=click.Choice(["4:4:4", "4:2:2", "4:2:0"]),
+    default="4:4:4",
+    show_default=True,
+    help="Of JPEG's colour.",
+)
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures unread (default: 250 million).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    paths: tuple[str, ...],
+    output: Path | None,
+    model: str,
+    device: str,
+    threads: int | None,
+    tile: int | Literal["auto", "none"],
+    batch: int,
+    jobs: int,
+    recursive: bool,
+    force: bool,
+    target_format: Any,
+    quality: int,
+    subsampling: Any,
+    max_pixels: int | None,
+    as_json: bool,
+) -> None:
+    """Make dark pictures brighter and cleaner.
+
+    PATH is a picture (PNG, JPEG, WebP, TIFF, BMP), a folder or a glob. NAME.EXT becomes NAME_enhanced.EXT beside it, or
+    NAME.EXT at the same place below -o FOLDER. What was done before with the same model and settings is skipped;
+    results are never enhanced again; a file that mirnet-deploy did not make is not replaced without --force.
+    """
+    from mirnet_deploy.engines import resolve_model
+    from mirnet_deploy.enhancing import Batch, Settings
+    from mirnet_deploy.errors import ArtifactError
+    from mirnet_deploy.images import DEFAULT_MAX_PIXELS
+    from mirnet_deploy.metadata import file_sha256
+    from mirnet_deploy.planning import plan
+
+    warnings.filterwarnings("ignore", module="PIL")  # damage is reported in our own line
+    entries = plan(paths, output=output, target_format=target_format, recursive=recursive)
+    try:
+        sha256 = file_sha256(resolve_model(model))
+    except OSError as error:
+        raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
+    settings = Settings(
+        model=model,
+        model_sha256=sha256,
+        tile=str(tile),
+        quality=quality,
+        subsampling=subsampling,
+        target_format=target_format,
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+        force=force,
+    )
+    with ExitStack() as opened:
+
+        def open_model() -> Enhancer:
+            return opened.enter_context(_open_model(model, device, tile, threads, batch))
+
+        results = _run(Batch(settings, open_model, jobs), entries, as_json)
+    _report(results, settings, as_json)
+    if any(result.status == "failed" for result in results):
+        sys.exit(1)
+
+
+def _open_model(
+    model: str, device: str, tile: int | Literal["auto", "none"], threads: int | None, batch: int
+) -> MIRNetRuntime:
+    from mirnet_deploy.runtime import MIRNetRuntime
+
+    return MIRNetRuntime(model, device=device, tile=tile, threads=threads, batch=batch)
+
+
+def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
+    """Runs the batch; Ctrl-C and SIGTERM end the process at once, between two writes."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with progress_bar("enhancing", len(entries)) as advance:
+            return work.run(entries, advance)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with work.no_more_writes():
+            _report([result for _, result in sorted(work.results.items())], work.settings, as_json)
+            click.echo("interrupted: run the same command again to go on", err=True)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Not sys.exit: that waits for the threads, and a large picture is minutes in the engine.
+            os._exit(INTERRUPTED)
+
+
+def _report(results: Sequence[Result], settings: Settings, as_json: bool) -> None:
+    """Results on stdout, as JSON or as lines; failures, and what the user should know, on stderr."""
+    counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
+    if as_json:
+        pictures = [_json_entry(result, settings) for result in results]
+        click.echo(json.dumps({"pictures": pictures, "model_sha256": settings.model_sha256, **counts}, indent=2))
+    else:
+        for result in results:
+            if result.status == "done":
+                click.echo(f"{result.input} -> {result.output}")
+    for result in results:
+        if result.status == "done" and result.note:
+            click.echo(f"note: {result.output}: {result.note}", err=True)
+    for result in results:
+        if result.status == "failed":
+            click.echo(f"error: {result.error}", err=True)
+    summary = f"{counts['done']} enhanced, {counts['skipped']} skipped, {counts['failed']} failed"
+    click.echo(summary, err=as_json)
+
+
+def _json_entry(result: Result, settings: Settings) -> dict[str, Any]:
+    return {
+        "input": str(result.input),
+        "output": None if result.output is None else str(result.output),
+        "status": result.status,
+        "error": result.error,
+        "note": result.note,
+        "seconds": None if result.seconds is None else round(result.seconds, 3),
+        "width": result.width,
+        "height": result.height,
+        "model": settings.model,
+    }

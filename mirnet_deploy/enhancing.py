@@ -1,0 +1,219 @@
+"""Many pictures through one model: what is done already is skipped, what fails does not stop the rest.
+
+An output ends in a record of what it was made from and how (`images.record`). An existing target is
+- skipped, if it is untouched since and its record equals the one that the work would give it,
+- made again, if it is untouched and the record differs (another input, model, setting or version of mirnet-deploy),
+- left alone, if it has no record or was changed since: then it is the user's. `force` alone replaces it.
+A file that carries a record is never an input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from mirnet_deploy import __version__
+from mirnet_deploy.errors import ImageError, MirnetDeployError
+from mirnet_deploy.files import write_atomically
+from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.picture import Picture
+from mirnet_deploy.images.reading import DEFAULT_MAX_PIXELS, decode_image, read_file
+from mirnet_deploy.images.record import Record, Stamp, read_stamp, stamped
+from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_image
+from mirnet_deploy.metadata import file_sha256
+from mirnet_deploy.planning import NoTask, Task
+
+
+class Enhancer(Protocol):
+    """What is needed of `MIRNetRuntime`."""
+
+    def enhance(self, image: NDArray[Any]) -> NDArray[Any]:
+        """HxWx3 RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides an output besides its input."""
+
+    model: str
+    """The model's name, for reports."""
+    model_sha256: str
+    tile: str = "auto"
+    quality: int = 95
+    subsampling: Subsampling = "4:4:4"
+    target_format: Format | None = None
+    """As the user asked for it; such a wish also lets 16 bit become 8."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    force: bool = False
+
+    def record(self, input_sha256: str, task: Task) -> Record:
+        """What an output of these settings says about itself. A setting that a format does not use is left out."""
+        values: dict[str, str | int | None] = {"tile": self.tile, "format": task.format}
+        if task.format in ("jpg", "webp"):
+            values["quality"] = self.quality
+        if task.format == "jpg":
+            values["subsampling"] = self.subsampling
+        return Record(input_sha256, self.model_sha256, values, __version__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one input."""
+
+    input: Path
+    status: Literal["done", "skipped", "failed"]
+    output: Path | None = None
+    error: str | None = None
+    note: str | None = None
+    """Why it was skipped, or what the user should know of a picture that was done."""
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass
+class Batch:
+    """Runs tasks. One use; `results` holds what is finished, also when the run is interrupted."""
+
+    settings: Settings
+    open_model: Callable[[], Enhancer]
+    """Called at most once, and only if a picture needs it."""
+    jobs: int = 1
+    """Pictures at a time. Each needs the memory of its own inference."""
+    results: dict[int, Result] = field(default_factory=dict)
+    """Index of the input -> result."""
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, entries: Sequence[Task | NoTask], advance: Callable[[float], None]) -> list[Result]:
+        """Works on all entries and returns their results in order; `advance` is called once for each.
+
+        Raises:
+            MirnetDeployError: the model cannot be opened.
+            KeyboardInterrupt: as it comes; the caller then leaves by way of `no_more_writes`.
+        """
+        todo: dict[int, Task] = {}
+        for index, entry in enumerate(entries):
+            result = self._settled(entry) if isinstance(entry, Task) else _without_task(entry)
+            if result is not None:
+                self.results[index] = result
+                advance(1)
+            elif isinstance(entry, Task):
+                todo[index] = entry
+        if todo:
+            self._enhance_all(todo, self.open_model(), advance)
+        return [self.results[index] for index in range(len(entries))]
+
+    @contextmanager
+    def no_more_writes(self) -> Iterator[None]:
+        """Waits for a write that is under way and lets no other begin: in this block the process may end at once."""
+        with self._writing:
+            yield
+
+    def _settled(self, task: Task) -> Result | None:
+        """The result of a task that needs no work, or whose target is the user's."""
+        source, target = task.source, task.target
+        try:
+            if not target.exists():
+                return None
+            stamp = read_stamp(target) if target.is_file() else None
+            if obstacle := self._obstacle(target, stamp):
+                return Result(source, "failed", target, error=f"{target} {obstacle}")
+            wanted = None if self.settings.force else self.settings.record(file_sha256(source), task)
+        except OSError as error:
+            return Result(source, "failed", target, error=f"{error.filename} cannot be read: {error.strerror or error}")
+        if wanted is not None and stamp is not None and stamp.record == wanted:
+            return Result(source, "skipped", target, note="done before with this model and these settings")
+        return None
+
+    def _obstacle(self, target: Path, stamp: Stamp | None) -> str | None:
+        """Why an existing target may not be replaced."""
+        if not target.is_file():
+            return "is in the way and is no regular file; move it or choose another -o"
+        if self.settings.force:
+            return None
+        if stamp is None:
+            return "exists and was not made by mirnet-deploy; pass --force to replace it"
+        return None if stamp.intact else "was changed since mirnet-deploy made it; pass --force to replace it"
+
+    def _enhance_all(self, todo: dict[int, Task], model: Enhancer, advance: Callable[[float], None]) -> None:
+        pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="picture")
+        try:
+            indices = {pool.submit(self._enhance, task, model): index for index, task in todo.items()}
+            for future in as_completed(indices):
+                self.results[indices[future]] = future.result()
+                advance(1)
+        finally:
+            # Not waited for: after an interruption a tile may take seconds yet.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _enhance(self, task: Task, model: Enhancer) -> Result:
+        """One picture, from file to file; a failure that is the picture's own becomes its result."""
+        try:
+            return self._make(task, model)
+        except MirnetDeployError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"{task.target} cannot be written: {error.strerror or error}"
+        except MemoryError:
+            reason = "out of memory; try a smaller --tile or fewer --jobs"
+        if str(task.source) not in reason:
+            reason = f"{task.source}: {reason}"
+        return Result(task.source, "failed", task.target, error=reason)
+
+    def _make(self, task: Task, model: Enhancer) -> Result:
+        start = time.perf_counter()
+        data = read_file(task.source)
+        picture = decode_image(data, str(task.source), max_pixels=self.settings.max_pixels)
+        allow_8_bit = self.settings.target_format == task.format
+        try:
+            # Before the inference, which may take minutes.
+            check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
+            enhanced = picture.with_rgb(model.enhance(picture.rgb()))
+            content = encode_image(
+                enhanced,
+                task.format,
+                quality=self.settings.quality,
+                subsampling=self.settings.subsampling,
+                allow_8_bit=allow_8_bit,
+            )
+        except ImageError as error:
+            raise ImageError(f"{task.source} {error}") from error
+        record = self.settings.record(hashlib.sha256(data).hexdigest(), task)
+        self._write(task.target, stamped(content, record))
+        return Result(
+            task.source,
+            "done",
+            task.target,
+            note=_note(picture, task.format),
+            seconds=time.perf_counter() - start,
+            width=picture.width,
+            height=picture.height,
+        )
+
+    def _write(self, target: Path, content: bytes) -> None:
+        with self._writing:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content)
+
+
+def _without_task(entry: NoTask) -> Result:
+    if entry.own:
+        return Result(entry.source, "skipped", note="it is an output of mirnet-deploy")
+    return Result(entry.source, "failed", error=entry.reason)
+
+
+def _note(picture: Picture, target: Format) -> str | None:
+    if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
+        return f"16 bit became 8, since a {target} holds no more"
+    if target == "bmp" and (picture.exif or picture.icc):
+        return "its EXIF and ICC profile are lost, since a bmp holds none"
+    return None

@@ -1,0 +1,374 @@
+"""`mirnet-deploy enhance`: what it writes, skips, refuses, prints and returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from mirnet_deploy.cli import main
+from mirnet_deploy.images import Picture, read_image, write_image
+from mirnet_deploy.images.record import read_stamp
+
+
+class Brightener:
+    """Doubles, as the runtime would: same shape, same dtype."""
+
+    opened = 0
+
+    def __init__(self, *_: object, **__: object) -> None:
+        type(self).opened += 1
+
+    def __enter__(self) -> Brightener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def enhance(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        top = np.iinfo(image.dtype).max
+        return np.minimum(image.astype(np.uint32) * 2, top).astype(image.dtype)
+
+
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model file; whoever opens it gets a `Brightener`."""
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    path.write_bytes(b"the fake's weights")
+    monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Brightener)
+    Brightener.opened = 0
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "sub/c.tiff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 128, (20, 30, 3), dtype=np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def enhance(*arguments: object, expect: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["enhance", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == expect, result.output
+    return result
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def statuses(*arguments: object, expect: int = 0) -> dict[str, str]:
+    report = json.loads(enhance(*arguments, "--json", expect=expect).stdout)
+    return {Path(entry["input"]).name: entry["status"] for entry in report["pictures"]}
+
+
+def test_pictures_become_brighter_beside_the_input(folder: Path, model: Path) -> None:
+    result = enhance(folder, "--model", model)
+    assert f"{folder / 'a.png'} -> {folder / 'a_enhanced.png'}" in result.stdout
+    assert "2 enhanced, 0 skipped, 0 failed" in result.stdout
+    assert result.stderr == ""
+    source, made = (np.asarray(Image.open(folder / name)) for name in ("a.png", "a_enhanced.png"))
+    np.testing.assert_array_equal(made, source * 2)
+    assert names(folder) == ["a.png", "a_enhanced.png", "b.jpg", "b_enhanced.jpg", "sub"]
+
+
+def test_one_model_is_opened_and_only_for_work(folder: Path, model: Path) -> None:
+    enhance(folder, "--recursive", "--model", model)
+    assert Brightener.opened == 1
+    assert statuses(folder, "--recursive", "--model", model) == {
+        "a.png": "skipped",
+        "b.jpg": "skipped",
+        "c.tiff": "skipped",
+        "a_enhanced.png": "skipped",
+        "b_enhanced.jpg": "skipped",
+        "c_enhanced.tiff": "skipped",
+    }
+    assert Brightener.opened == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
+def test_a_second_run_skips_and_a_difference_redoes(tmp_path: Path, model: Path, suffix: str) -> None:
+    source = tmp_path / f"a{suffix}"
+    Image.new("RGB", (12, 9), (30, 40, 50)).save(source)
+    common = (source, "-o", tmp_path / "out", "--model", model)
+    assert statuses(*common) == {source.name: "done"}
+    made = (tmp_path / f"out/a{suffix}").stat().st_mtime_ns
+    assert statuses(*common) == {source.name: "skipped"}
+    assert (tmp_path / f"out/a{suffix}").stat().st_mtime_ns == made
+    assert statuses(*common, "--force") == {source.name: "done"}
+    assert statuses(*common, "--tile", 64) == {source.name: "done"}
+    assert statuses(*common, "--tile", 64) == {source.name: "skipped"}
+    expected = "done" if suffix in (".jpg", ".webp") else "skipped"
+    assert statuses(*common, "--tile", 64, "--quality", 80) == {source.name: expected}
+    assert statuses(*common) == {source.name: "done"}
+    model.write_bytes(b"other weights")
+    assert statuses(*common) == {source.name: "done"}
+    Image.new("RGB", (12, 9), (60, 40, 50)).save(source)
+    assert statuses(*common) == {source.name: "done"}
+    assert statuses(*common) == {source.name: "skipped"}
+    # Threads, device and jobs change the time and not the picture.
+    assert statuses(*common, "--threads", 1, "--jobs", 2, "--device", "cpu") == {source.name: "skipped"}
+
+
+def test_outputs_are_known_after_they_were_moved_and_renamed(folder: Path, model: Path) -> None:
+    enhance(folder / "a.png", "--model", model)
+    (folder / "a_enhanced.png").rename(folder / "holiday.png")
+    assert statuses(folder / "holiday.png", "--model", model) == {"holiday.png": "skipped"}
+    assert not (folder / "holiday_enhanced.png").exists()
+
+
+def test_what_the_user_made_or_changed_is_not_replaced(folder: Path, model: Path) -> None:
+    target = folder / "out/a.png"
+    target.parent.mkdir()
+    target.write_bytes(b"the user's")
+    common = (folder / "a.png", "-o", folder / "out", "--model", model)
+    result = enhance(*common, expect=1)
+    assert "was not made by mirnet-deploy; pass --force" in result.stderr
+    assert target.read_bytes() == b"the user's"
+    enhance(*common, "--force")
+    with Image.open(target) as image:  # retouched by hand, with the record carried over by the program
+        retouched = bytearray(target.read_bytes())
+        assert image.size == (30, 20)
+    retouched[100] ^= 1
+    target.write_bytes(retouched)
+    result = enhance(*common, "--tile", 128, expect=1)
+    assert "was changed since mirnet-deploy made it" in result.stderr
+    assert target.read_bytes() == retouched
+
+
+def test_bad_inputs_do_not_stop_the_rest_and_are_listed_at_the_end(folder: Path, model: Path) -> None:
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:500])
+    (folder / "empty.jpg").touch()
+    result = enhance(folder, folder / "gone.png", "--model", model, expect=1)
+    assert "2 enhanced, 0 skipped, 3 failed" in result.stdout
+    errors = [line for line in result.stderr.splitlines() if line]
+    assert len(errors) == 3
+    assert all(line.startswith("error: ") for line in errors)
+    for name in ("cut.png is truncated", "empty.jpg is empty", "gone.png does not exist"):
+        assert any(name in line for line in errors)
+    assert not (folder / "cut_enhanced.png").exists()
+
+
+def test_a_file_that_vanishes_is_one_line(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Vanishing(Brightener):
+        def __init__(self, *_: object, **__: object) -> None:
+            (folder / "b.jpg").unlink()
+
+    monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Vanishing)
+    result = enhance(folder, "--model", model, expect=1)
+    assert f"error: {folder / 'b.jpg'} cannot be read: No such file" in result.stderr
+    assert (folder / "a_enhanced.png").exists()
+
+
+def test_json_says_it_all(folder: Path, model: Path) -> None:
+    report = json.loads(enhance(folder / "a.png", folder / "gone.png", "--model", model, "--json", expect=1).stdout)
+    done, failed = report["pictures"]
+    assert done.pop("seconds") >= 0
+    assert done == {
+        "input": str(folder / "a.png"),
+        "output": str(folder / "a_enhanced.png"),
+        "status": "done",
+        "error": None,
+        "note": None,
+        "width": 30,
+        "height": 20,
+        "model": str(model),
+    }
+    assert failed["status"] == "failed"
+    assert "does not exist" in failed["error"]
+    assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 1)
+
+
+def test_16_bit_grey_and_alpha_go_through_whole(tmp_path: Path, model: Path) -> None:
+    rng = np.random.default_rng(5)
+    grey = rng.integers(0, 30000, (8, 9), dtype=np.uint16)
+    alpha = rng.integers(0, 65536, (8, 9), dtype=np.uint16)
+    for suffix in (".png", ".tiff"):
+        write_image(Picture(grey, alpha), tmp_path / f"a{suffix}")
+        enhance(tmp_path / f"a{suffix}", "--model", model)
+        made = read_image(tmp_path / f"a_enhanced{suffix}")
+        np.testing.assert_array_equal(made.pixels, grey * 2)
+        np.testing.assert_array_equal(made.alpha, alpha)
+
+
+def test_8_bit_from_16_is_only_on_request_and_said(tmp_path: Path, model: Path) -> None:
+    write_image(Picture(np.full((5, 6, 3), 20000, np.uint16)), tmp_path / "a.png")
+    common = (tmp_path / "a.png", "--model", model)
+    result = enhance(*common, "-o", tmp_path / "x.jpg", expect=1)
+    assert "is 16-bit and a jpg holds 8; write png or tiff, or say --format jpg" in result.stderr
+    result = enhance(*common, "--format", "jpg")
+    assert "note:" in result.stderr
+    assert "16 bit became 8" in result.stderr
+    assert Image.open(tmp_path / "a_enhanced.jpg").mode == "RGB"
+
+
+def test_alpha_in_a_jpeg_is_one_line(tmp_path: Path, model: Path) -> None:
+    Image.new("RGBA", (5, 6)).save(tmp_path / "a.png")
+    result = enhance(tmp_path / "a.png", "--format", "jpg", "--model", model, expect=1)
+    assert f"error: {tmp_path / 'a.png'} has transparency, which a JPEG cannot hold" in result.stderr
+
+
+def test_max_pixels(folder: Path, model: Path) -> None:
+    result = enhance(folder / "a.png", "--max-pixels", 599, "--model", model, expect=1)
+    assert "30x20" in result.stderr
+    enhance(folder / "a.png", "--max-pixels", 600, "--model", model)
+
+
+def test_several_jobs_give_what_one_gives(folder: Path, model: Path) -> None:
+    for number in range(12):
+        Image.new("RGB", (10 + number, 7), (number, 2, 3)).save(folder / f"n{number}.png")
+    enhance(folder, "-o", folder / "one", "--model", model)
+    enhance(f"{folder}/*.*", "-o", folder / "four", "--jobs", 4, "--model", model)
+    made = names(folder / "one")
+    assert len(made) == 14
+    assert made == names(folder / "four")
+    for name in made:
+        assert (folder / "one" / name).read_bytes() == (folder / "four" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["gone.png"],
+        ["nothing*.png"],
+        ["a.png", "--tile", "big"],
+        ["a.png", "--jobs", "0"],
+        ["a.png", "--quality", "0"],
+        [],
+    ],
+)
+def test_usage_errors_exit_2(folder: Path, model: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    result = enhance(*arguments, "--model", model, expect=2)
+    assert "rror: " in result.stderr
+    assert Brightener.opened == 0
+
+
+def test_a_model_that_is_not_there_is_one_line(folder: Path) -> None:
+    result = enhance(folder, "--model", folder / "gone.onnx", expect=1)
+    assert result.stderr == f"error: model {folder / 'gone.onnx'} cannot be read: No such file or directory\n"
+    assert "no model 'nonsense'" in enhance(folder, "--model", "nonsense", expect=1).stderr
+
+
+def test_through_a_real_engine(folder: Path) -> None:
+    onnx = make_onnx(folder / "identity.onnx")
+    enhance(folder, "-o", folder / "out", "--recursive", "--model", onnx, "--device", "cpu", "--threads", 1)
+    for name in ("a.png", "sub/c.tiff"):
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(folder / "out" / name)), np.asarray(Image.open(folder / name))
+        )
+    stamp = read_stamp(folder / "out/a.png")
+    assert stamp is not None
+    assert stamp.intact
+    deep = Picture(np.random.default_rng(0).integers(0, 65536, (9, 7, 3), dtype=np.uint16))
+    write_image(deep, folder / "deep.png")
+    enhance(folder / "deep.png", "--model", onnx, "--device", "cpu")
+    np.testing.assert_array_equal(read_image(folder / "deep_enhanced.png").pixels, deep.pixels)
+
+
+def test_an_image_interface_says_that_it_takes_no_16_bit(folder: Path) -> None:
+    onnx = make_onnx(folder / "image.onnx", interface="image")
+    write_image(Picture(np.zeros((9, 7, 3), np.uint16)), folder / "deep.png")
+    result = enhance(folder / "deep.png", folder / "a.png", "--model", onnx, "--device", "cpu", expect=1)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {folder / 'deep.png'}")
+    assert "float" in line
+    assert (folder / "a_enhanced.png").exists()
+
+
+SLOW = """
+import signal, sys, time
+# A shell that runs the tests in the background makes its children ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
+from contextlib import contextmanager
+
+class Slow:
+    def __init__(self, *_, **__): pass
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def enhance(self, image):
+        print("working", file=sys.stderr, flush=True)
+        time.sleep(0 if image.shape[1] < 30 else 60)
+        return image
+
+def slow_write(path, data):
+    with mirnet_deploy.files.atomic_path(path) as temporary:
+        with temporary.open("wb") as stream:
+            stream.write(data[: len(data) // 2])
+            stream.flush()
+            print("writing", file=sys.stderr, flush=True)
+            time.sleep(0.5)
+            stream.write(data[len(data) // 2 :])
+
+mirnet_deploy.runtime.MIRNetRuntime = Slow
+if sys.argv[1] == "writing":
+    enhancing.write_atomically = slow_write
+from mirnet_deploy.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def started(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["working", "writing"])
+def test_an_interruption_leaves_whole_files_only(
+    folder: Path, started: list[subprocess.Popen[str]], number: signal.Signals, moment: str
+) -> None:
+    (folder / "model.onnx").write_bytes(b"weights")
+    width = 30 if moment == "working" else 20  # the narrow ones are fast to enhance, and slow to write
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (width, 20), (9, 9, 9)).save(folder / name)
+    before = names(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, moment, "enhance", str(folder), "--model", str(folder / "model.onnx")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    started.append(process)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if moment in line:
+            break
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 130, rest
+    assert time.monotonic() - sent < 10
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+    made = sorted(set(names(folder)) - set(before))
+    assert not [name for name in made if "partial" in name]
+    for name in made:  # the write that was under way was finished
+        stamp = read_stamp(folder / name)
+        assert stamp is not None
+        assert stamp.intact
+        with Image.open(folder / name) as image:
+            image.load()
+    assert made == ([] if moment == "working" else ["a_enhanced.png"])

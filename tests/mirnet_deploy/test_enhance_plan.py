@@ -1,0 +1,174 @@
+"""Which pictures a command line means, and where the results go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mirnet_deploy.errors import UsageError
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.record import Record, has_stamp, read_stamp, stamped
+from mirnet_deploy.planning import NoTask, Task, plan
+
+
+def picture(path: Path, kind: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path, kind)
+    return path
+
+
+def targets(
+    *arguments: str | Path, output: Path | None = None, form: Format | None = None, recursive: bool = False
+) -> dict[str, str]:
+    """Source name -> target, or the reason why there is none."""
+    entries = plan([str(argument) for argument in arguments], output=output, target_format=form, recursive=recursive)
+    return {entry.source.name: str(entry.target) if isinstance(entry, Task) else entry.reason for entry in entries}
+
+
+def test_beside_the_input(tmp_path: Path) -> None:
+    for name in ("a.png", "b.JPG", "c.tif", "d.jpeg"):
+        picture(tmp_path / name)
+        stem, suffix = name.split(".")
+        assert targets(tmp_path / name) == {name: str(tmp_path / f"{stem}_enhanced.{suffix}")}
+
+
+def test_below_an_output_folder_with_the_same_tree(tmp_path: Path) -> None:
+    picture(tmp_path / "in/one.png")
+    picture(tmp_path / "in/deep/er/two.webp")
+    out = tmp_path / "out"
+    assert targets(tmp_path / "in", output=out) == {"one.png": str(out / "one.png")}
+    assert targets(tmp_path / "in", output=out, recursive=True) == {
+        "one.png": str(out / "one.png"),
+        "two.webp": str(out / "deep/er/two.webp"),
+    }
+    assert targets(tmp_path / "in/deep/er/two.webp", output=out) == {"two.webp": str(out / "two.webp")}
+
+
+def test_output_may_name_the_one_result(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    assert targets(source, output=tmp_path / "x.jpg") == {"a.png": str(tmp_path / "x.jpg")}
+    picture(tmp_path / "b.png")
+    with pytest.raises(UsageError, match="names one picture"):
+        targets(tmp_path / "a.png", tmp_path / "b.png", output=tmp_path / "x.jpg")
+    with pytest.raises(UsageError, match="names one picture"):
+        targets(tmp_path, output=tmp_path / "x.jpg")
+    with pytest.raises(UsageError, match="contradict"):
+        targets(source, output=tmp_path / "x.jpg", form="png")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="is a file that is no picture"):
+        targets(source, output=tmp_path / "notes.txt")
+
+
+def test_a_format_or_the_content_changes_the_suffix(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpeg")
+    assert targets(tmp_path / "a.jpeg", form="jpg") == {"a.jpeg": str(tmp_path / "a_enhanced.jpeg")}
+    assert targets(tmp_path / "a.jpeg", form="webp") == {"a.jpeg": str(tmp_path / "a_enhanced.webp")}
+    picture(tmp_path / "png_in_truth.jpg", "PNG")
+    assert targets(tmp_path / "png_in_truth.jpg")["png_in_truth.jpg"].endswith("png_in_truth_enhanced.png")
+    picture(tmp_path / "no_suffix", "TIFF")
+    assert targets(tmp_path / "no_suffix")["no_suffix"].endswith("no_suffix_enhanced.tiff")
+
+
+def test_folders_hold_pictures_by_suffix_without_hidden_ones(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / ".hidden.png")
+    picture(tmp_path / ".cache/b.png")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "circle").symlink_to(tmp_path)
+    assert list(targets(tmp_path, recursive=True)) == ["a.png"]
+
+
+def test_globs_given_literally_expand(tmp_path: Path) -> None:
+    for name in ("a1.png", "a2.png", "b.png", "sub/a3.png"):
+        picture(tmp_path / name)
+    assert list(targets(f"{tmp_path}/a*.png")) == ["a1.png", "a2.png"]
+    assert sorted(targets(f"{tmp_path}/**/a*.png")) == ["a1.png", "a2.png", "a3.png"]
+    picture(tmp_path / "odd[1].png")
+    assert list(targets(tmp_path / "odd[1].png")) == ["odd[1].png"]
+
+
+def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    assert (
+        len(plan([str(path), f"{tmp_path}/*.png", str(tmp_path)], output=None, target_format=None, recursive=False))
+        == 1
+    )
+
+
+def test_the_second_input_with_the_same_result_is_refused(tmp_path: Path) -> None:
+    first, second = picture(tmp_path / "x/a.png"), picture(tmp_path / "y/a.png")
+    one, two = plan([str(first), str(second)], output=tmp_path / "out", target_format=None, recursive=False)
+    assert isinstance(one, Task)
+    assert isinstance(two, NoTask)
+    assert f"is already that of {first}" in two.reason
+    picture(tmp_path / "x/a.jpg")
+    found = targets(tmp_path / "x", form="png")
+    assert sum("is already that of" in reason for reason in found.values()) == 1
+
+
+def test_no_result_replaces_an_input(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "a_enhanced.png")
+    assert "would replace an input" in targets(tmp_path)["a.png"]
+    assert "would replace an input" in targets(tmp_path / "a.png", output=tmp_path)["a.png"]
+    assert "would replace an input" in targets(tmp_path / "a.png", output=tmp_path / "a.png")["a.png"]
+
+
+def test_inputs_that_are_no_pictures_stand_beside_those_that_are(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "empty.png").touch()
+    picture(tmp_path / "b.gif")
+    os.mkfifo(tmp_path / "pipe.png")
+    found = targets(tmp_path / "gone.png", tmp_path, tmp_path / "b.gif", f"{tmp_path}/none*.png")
+    assert found["a.png"].endswith("a_enhanced.png")
+    assert "does not exist" in found["gone.png"]
+    assert "is empty" in found["empty.png"]
+    assert "is a GIF" in found["b.gif"]
+    assert "no regular file" in found["pipe.png"]
+    assert "matches no file" in found["none*.png"]
+
+
+def test_nothing_at_all_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        targets(tmp_path / "gone.png")
+    with pytest.raises(UsageError, match="matches no file"):
+        targets(f"{tmp_path}/*.png")
+    with pytest.raises(UsageError, match=r"holds no pictures .* --recursive"):
+        targets(tmp_path)
+
+
+RECORD = Record("1" * 64, "2" * 64, {"tile": "auto"}, "1.0")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
+def test_a_record_is_read_back_and_no_reader_minds_it(tmp_path: Path, suffix: str) -> None:
+    path = picture(tmp_path / f"a{suffix}")
+    plain = path.read_bytes()
+    assert not has_stamp(path)
+    assert read_stamp(path) is None
+    path.write_bytes(stamped(plain, RECORD))
+    stamp = read_stamp(path)
+    assert stamp is not None
+    assert (stamp.record, stamp.intact) == (RECORD, True)
+    with Image.open(path) as image:
+        image.load()
+    entry = plan([str(path), str(picture(tmp_path / "b.png"))], output=None, target_format=None, recursive=False)[0]
+    assert isinstance(entry, NoTask)
+    assert entry.own
+
+
+def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.bmp")
+    data = bytearray(stamped(path.read_bytes(), RECORD))
+    data[60] ^= 1
+    path.write_bytes(data)
+    stamp = read_stamp(path)
+    assert stamp is not None
+    assert not stamp.intact
+    path.write_bytes(data[-25:])
+    assert read_stamp(path) is not None
+    path.write_bytes(b"")
+    assert not has_stamp(path)
