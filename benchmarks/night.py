@@ -1,0 +1,199 @@
+"""Pictures without a truth: what an engine does to them that should not be done, in figures and on a contact sheet.
+
+    python -m mirnet_deploy.benchmarks.night FOLDER --sheet night.jpg
+
+Per picture: the share of clipped values before and after, the shift of the colour balance, and whether the output's
+smoothest place carries a grid. Pictures are reduced to `--max-side` first: this is about faults, not about speed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.cli.progress import progress_bar
+from mirnet_deploy.errors import DataError, ImageError, MirnetDeployError
+from mirnet_deploy.files import write_atomically
+from mirnet_deploy.pairs import images_in
+
+Image = NDArray[np.uint8]
+
+PATCH = 64
+"""Side of the smooth place in pixels: a multiple of every period."""
+PERIODS = (2, 4, 8)
+"""Periods that strided convolutions (2, 4) and JPEG (8) leave."""
+CLIPPED = 254
+"""Levels from here on count as clipped."""
+SHEET_COLUMNS, SHEET_PANEL = 3, 300
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What an engine did to one picture."""
+
+    name: str
+    clipped_before: float
+    clipped_after: float
+    """Share of the values at 254 or 255."""
+    cast_before: float
+    cast_after: float
+    """Distance of the three channel means from grey, as the largest less the smallest over their mean."""
+    grid_before: dict[int, float]
+    grid_after: dict[int, float]
+    """Period in pixels -> amplitude in 8-bit levels (`grid_amplitude`) of the same smooth place."""
+
+
+def smoothest_place(image: Image) -> tuple[int, int]:
+    """Top and left of the `PATCH`-sided square with the least gradient that is neither black nor clipped."""
+    grey = image.mean(axis=2)
+    best, place = math.inf, (0, 0)
+    for top in range(0, grey.shape[0] - PATCH + 1, PATCH // 2):
+        for left in range(0, grey.shape[1] - PATCH + 1, PATCH // 2):
+            patch = grey[top : top + PATCH, left : left + PATCH]
+            rough = float(np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean())
+            if 8 < patch.mean() < 230 and rough < best:
+                best, place = rough, (top, left)
+    return place
+
+
+def grid_amplitude(patch: Image, period: int) -> float:
+    """Amplitude in levels of what repeats every `period` pixels along rows or columns, above the noise around it.
+
+    The patch's row means and column means are tapered (Hann) and transformed; the amplitude at the period's frequency
+    is taken, less the median amplitude of the frequencies around it, floored at 0. A sine of amplitude A gives A; a
+    grid below half a level cannot be seen.
+    """
+    grey = patch.astype(np.float64).mean(axis=2)
+    window = np.hanning(PATCH + 1)[:-1]
+    found = 0.0
+    for axis in (0, 1):
+        line = grey.mean(axis=axis)
+        line = line - np.polyval(np.polyfit(np.arange(PATCH), line, 2), np.arange(PATCH))
+        spectrum = np.abs(np.fft.rfft(line * window)) / window.sum()
+        if period > 2:
+            spectrum *= 2  # the Nyquist frequency has no mirror image
+        at = PATCH // period
+        around = [index for index in range(at - 6, at + 7) if abs(index - at) > 1 and 2 < index < len(spectrum)]
+        found = max(found, float(spectrum[at] - np.median(spectrum[around])))
+    return found
+
+
+def colour_cast(image: Image) -> float:
+    """Largest less smallest channel mean, over their mean; 0 is grey."""
+    means = image.reshape(-1, 3).mean(axis=0)
+    return float((means.max() - means.min()) / max(means.mean(), 1e-9))
+
+
+def examine(name: str, before: Image, after: Image) -> Faults:
+    """Compares a picture with what an engine made of it; both uint8 [H,W,3], sides of at least `PATCH`."""
+    top, left = smoothest_place(after)
+    patches = [image[top : top + PATCH, left : left + PATCH] for image in (before, after)]
+    grids = [{period: grid_amplitude(patch, period) for period in PERIODS} for patch in patches]
+    return Faults(
+        name,
+        float((before >= CLIPPED).mean()),
+        float((after >= CLIPPED).mean()),
+        colour_cast(before),
+        colour_cast(after),
+        *grids,
+    )
+
+
+def contact_sheet(pictures: Sequence[tuple[str, Image, Image]]) -> bytes:
+    """JPEG bytes of all pictures, input beside output, `SHEET_COLUMNS` to a row."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(13)
+    cell = (2 * SHEET_PANEL + 12, SHEET_PANEL + 22)
+    rows = math.ceil(len(pictures) / SHEET_COLUMNS)
+    sheet = Pillow.new("RGB", (SHEET_COLUMNS * cell[0], rows * cell[1]), (255, 255, 255))
+    pen = ImageDraw.Draw(sheet)
+    for index, (name, before, after) in enumerate(pictures):
+        left, top = (index % SHEET_COLUMNS) * cell[0], (index // SHEET_COLUMNS) * cell[1]
+        pen.text((left + 2, top + 2), name, (20, 20, 20), font)
+        for side, image in enumerate((before, after)):
+            panel = Pillow.fromarray(image)
+            panel.thumbnail((SHEET_PANEL, SHEET_PANEL), Pillow.Resampling.LANCZOS)
+            sheet.paste(panel, (left + side * (SHEET_PANEL + 2), top + 20))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _reduced(path: Path, max_side: int) -> Image:
+    import cv2
+
+    from mirnet_deploy.images import read_image
+
+    pixels = read_image(path).pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise ImageError(f"{path} is not an 8-bit colour picture")
+    scale = max_side / max(pixels.shape[:2])
+    if scale < 1:
+        size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if min(pixels.shape[:2]) < PATCH:
+        raise ImageError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]}; expected sides of at least {PATCH}")
+    return pixels
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--model", default="lite", show_default=True)
+@click.option("--max-side", type=click.IntRange(min=PATCH), default=800, show_default=True)
+@click.option("--sheet", type=click.Path(path_type=Path), help="Write input and output of every picture as a JPEG.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures as JSON.")
+def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path: Path | None) -> None:
+    """Examine what MODEL does to the pictures in FOLDER and below it."""
+    from mirnet_deploy.runtime import MIRNetRuntime
+
+    try:
+        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+        paths = [path for place in folders for path in images_in(place)]
+        if not paths:
+            raise DataError(f"{folder} holds no pictures")
+        found, drawn = [], []
+        with MIRNetRuntime(model, tile="none") as runtime, progress_bar("night", len(paths)) as advance:
+            for path in paths:
+                name = str(path.relative_to(folder))
+                before = _reduced(path, max_side)
+                after = np.asarray(runtime.enhance(before), dtype=np.uint8)
+                found.append(examine(name, before, after))
+                if sheet:
+                    drawn.append((name, before, after))
+                advance()
+        if sheet:
+            write_atomically(sheet, contact_sheet(drawn))
+    except (MirnetDeployError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if json_path:
+        write_atomically(json_path, (json.dumps([asdict(item) for item in found], indent=1) + "\n").encode())
+    click.echo("picture | clipped % before, after | cast before, after | grid at period 2, 4, 8 (levels) before; after")
+    for item in found:
+        grids = "; ".join(
+            ", ".join(f"{grid[period]:.2f}" for period in PERIODS) for grid in (item.grid_before, item.grid_after)
+        )
+        click.echo(
+            f"{item.name} | {100 * item.clipped_before:.2f}, {100 * item.clipped_after:.2f} | "
+            f"{item.cast_before:.2f}, {item.cast_after:.2f} | {grids}"
+        )
+    worst = {period: max(item.grid_after[period] for item in found) for period in PERIODS}
+    click.echo(
+        f"{len(found)} pictures: clipped {100 * fmean(item.clipped_before for item in found):.2f} % -> "
+        f"{100 * fmean(item.clipped_after for item in found):.2f} %; largest grid "
+        + ", ".join(f"{level:.2f} levels at period {period}" for period, level in worst.items())
+    )
+
+
+if __name__ == "__main__":
+    main()
