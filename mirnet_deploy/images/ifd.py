@@ -1,16 +1,23 @@
-"""The first directory (IFD0) of a classic TIFF structure: a TIFF file, or the EXIF block of any other format.
+"""Directories of a classic TIFF structure: a TIFF file, or the EXIF block of any other format.
 
-Only what must be exact is done here: reading integers, and changing them in place so that nothing else moves (maker
-notes hold offsets from the start of the block, so a block that is written anew loses them).
-Source: TIFF 6.0, section 2.
+Where it can be, a block is changed in place, so that nothing else moves (maker notes hold offsets from the start of the
+block). Where fields must move, to or from a TIFF file, they keep their types and bytes. Pillow does not do either: it
+decodes strings as Latin-1 and writes them as ASCII, which turns a copyright in UTF-8 into question marks.
+Source: TIFF 6.0, section 2; CIPA DC-008 (EXIF), section 4.6.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 ORIENTATION = 274
+EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+
+ByteOrder = Literal["<", ">"]
+"""As `struct` writes it."""
 
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -18,11 +25,10 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 
 @dataclass(frozen=True)
 class Directory:
-    """Where the values of IFD0 lie in `block`."""
+    """Where the values of one directory lie in `block`."""
 
     block: bytes
-    order: str
-    """"<" or ">", for `struct`."""
+    order: ByteOrder
     fields: dict[int, tuple[int, int, int]]
     """Tag -> (type, count, position of the values in the block)."""
     next_position: int
@@ -46,30 +52,33 @@ class Directory:
         return next(iter(self.integers(tag)), default)
 
 
-def read_directory(block: bytes) -> Directory:
-    """Reads IFD0.
+def read_directory(block: bytes, start: int | None = None) -> Directory:
+    """Reads the directory at `start`, or the first (IFD0). Fields of unknown types are left out.
 
     Raises:
         ValueError: not a TIFF structure, or one that ends before its directory does.
     """
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
+    orders: dict[bytes, ByteOrder] = {b"II*\0": "<", b"MM\0*": ">"}
+    order = orders.get(bytes(block[:4]))
     if order is None:
         raise ValueError("no TIFF header")
     try:
-        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        if start is None:
+            (start,) = struct.unpack_from(f"{order}I", block, 4)
         (count,) = struct.unpack_from(f"{order}H", block, start)
         fields = {}
         for position in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, length = struct.unpack_from(f"{order}HHI", block, position)
-            size = _SIZES.get(kind, 1) * length
+            size = _SIZES.get(kind, 0) * length
             place = position + 8 if size <= 4 else struct.unpack_from(f"{order}I", block, position + 8)[0]
             if place + size > len(block):
-                raise ValueError(f"tag {tag} reaches past the end")
-            fields[tag] = (kind, length, place)
+                raise ValueError(f"its TIFF tag {tag} reaches past the end")
+            if kind in _SIZES:
+                fields[tag] = (kind, length, place)
         directory = Directory(bytes(block), order, fields, start + 2 + 12 * count)
         _ = directory.next
     except struct.error as error:
-        raise ValueError(f"the directory reaches past the end ({error})") from error
+        raise ValueError("its TIFF directory reaches past the end") from error
     return directory
 
 
@@ -93,3 +102,63 @@ def unlink_next(block: bytes) -> bytes:
     patched = bytearray(block)
     struct.pack_into(f"{directory.order}I", patched, directory.next_position, 0)
     return bytes(patched)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field, free of its place."""
+
+    kind: int
+    count: int
+    content: bytes | Mapping[int, Field]
+    """The values as they lie in the file, or the fields of the directory that the value points to."""
+
+
+def movable_fields(block: bytes) -> tuple[ByteOrder, dict[int, Field]]:
+    """The byte order and the fields of IFD0, with the EXIF, GPS and interoperability directories inside them.
+
+    Raises:
+        ValueError: as `read_directory`.
+    """
+    directory = read_directory(block)
+    return directory.order, _movable(directory, {EXIF: {INTEROPERABILITY: {}}, GPS: {}})
+
+
+_Inner = Mapping[int, "_Inner"]
+
+
+def _movable(directory: Directory, inner: _Inner) -> dict[int, Field]:
+    """`inner`: the tags that point to directories here. Anywhere else they are left out: they could lead in circles."""
+    fields: dict[int, Field] = {}
+    for tag, (kind, count, position) in directory.fields.items():
+        if tag in inner:
+            try:
+                pointed = read_directory(directory.block, directory.integer(tag, 0))
+            except ValueError:
+                continue
+            fields[tag] = Field(kind, 1, _movable(pointed, inner[tag]))
+        elif tag not in (EXIF, GPS, INTEROPERABILITY):
+            fields[tag] = Field(kind, count, directory.block[position : position + _SIZES[kind] * count])
+    return fields
+
+
+def pack_block(fields: Mapping[int, Field], order: ByteOrder) -> bytes:
+    """A TIFF header and one directory with all that its fields hold."""
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return header + _pack_directory(fields, order, len(header))
+
+
+def _pack_directory(fields: Mapping[int, Field], order: ByteOrder, offset: int) -> bytes:
+    entries, contents = b"", b""
+    place = offset + 2 + 12 * len(fields) + 4
+    for tag, field in sorted(fields.items()):
+        content = field.content if isinstance(field.content, bytes) else _pack_directory(field.content, order, place)
+        entries += struct.pack(f"{order}HHI", tag, field.kind, field.count)
+        if isinstance(field.content, bytes) and len(content) <= 4:
+            entries += content.ljust(4, b"\0")
+            continue
+        entries += struct.pack(f"{order}I", place)
+        content += b"\0" * (len(content) % 2)
+        contents += content
+        place += len(content)
+    return struct.pack(f"{order}H", len(fields)) + entries + bytes(4) + contents

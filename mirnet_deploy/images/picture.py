@@ -14,7 +14,7 @@ Samples = NDArray[Any]
 """uint8 or uint16."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """Upright pixels with their alpha and metadata. Arrays are C-contiguous; alpha is never premultiplied.
 

@@ -80,7 +80,11 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     _check_size(*image.size, max_pixels)
     # Of a 16-bit file too: this checks that the stream has every row, and finds metadata behind the pixels.
     image.load()
-    if bodies[b"IHDR"][8] == 16:
+    depth = bodies[b"IHDR"][8]
+    if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
+        # Pillow spreads grey of 2 and 4 bits over 0 to 255, but not the level that is transparent.
+        image.info["transparency"] *= 255 // (2**depth - 1)
+    if depth == 16:
         pixels, alpha = png16.decode_png16(chunks)
     else:
         pixels, alpha = _samples(image)

@@ -8,16 +8,16 @@ Source: TIFF 6.0; Deflate is Adobe's TIFF technical note 3.
 
 from __future__ import annotations
 
-import io
+import struct
 import zlib
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.ifd import Directory
+from mirnet_deploy.images.ifd import ByteOrder, Directory, Field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.picture import Picture, Samples
 
@@ -123,13 +123,9 @@ def _unpack_by_cv2(directory: Directory, count: int) -> Samples:
 
 def exif_of_tiff(data: bytes) -> bytes | None:
     """The file's descriptive tags, with its EXIF and GPS directories, as an EXIF block."""
-    exif = Image.Exif()
-    exif.load(data)
-    for tag in _STRUCTURE & set(exif):
-        del exif[tag]
-    # Pillow keeps these two out of sight until they are asked for.
-    inner = [directory for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if (directory := exif.get_ifd(tag))]
-    return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) or inner else None
+    order, fields = movable_fields(data)
+    kept = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
+    return pack_block(kept, order) if kept else None
 
 
 def icc_of_tiff(directory: Directory) -> bytes | None:
@@ -141,49 +137,42 @@ def icc_of_tiff(directory: Directory) -> bytes | None:
 def encode_tiff(picture: Picture) -> bytes:
     """A picture as TIFF: Deflate, horizontal differences, straight alpha, with its EXIF as tags and its ICC profile.
 
-    Raises:
-        ImageError: EXIF that cannot be expressed as tags; the text lacks the file's name.
+    The byte order is that of the EXIF, whose fields are taken over as they are.
     """
+    order, fields = movable_fields(picture.exif) if picture.exif else ("<", {})
+    fields = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
     samples = picture.pixels[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack([samples, picture.alpha])
+        fields[EXTRA_SAMPLES] = _integers(order, "H", _STRAIGHT)
     height, width, count = samples.shape
     rows = max(1, _STRIP_BYTES // (width * count * samples.itemsize))
-    differences = samples.astype(samples.dtype.newbyteorder("<"))
+    differences = samples.astype(samples.dtype.newbyteorder(order))
     differences[:, 1:] -= samples[:, :-1]
     strips = [zlib.compress(differences[top : top + rows].tobytes(), 6) for top in range(0, height, rows)]
-    directory = ImageFileDirectory_v2()
-    if picture.exif:
-        _add_exif(directory, picture.exif)
-    directory[WIDTH], directory[HEIGHT] = width, height
-    directory[BITS] = (picture.bits,) * count
-    directory[COMPRESSION], directory[PREDICTOR] = _DEFLATE, _DIFFERENCES
-    directory[PHOTOMETRIC] = _BLACK_IS_ZERO if picture.grey else _RGB
-    directory[SAMPLES], directory[PLANAR], directory[STRIP_ROWS] = count, 1, rows
-    directory[SAMPLE_FORMAT] = (1,) * count
-    if picture.alpha is not None:
-        directory[EXTRA_SAMPLES] = _STRAIGHT
-    if picture.icc:
-        directory.tagtype[ICC_PROFILE] = 7
-        directory[ICC_PROFILE] = picture.icc
     lengths = [len(strip) for strip in strips]
-    directory[STRIP_COUNTS] = tuple(lengths)
-    # Pillow adds the place of the first strip to each offset when it writes the directory.
-    directory[STRIP_OFFSETS] = tuple(sum(lengths[:index]) for index in range(len(lengths)))
-    file = io.BytesIO()
-    try:
-        directory.save(file)
-    except Exception as error:  # foreign EXIF meets Pillow's packers, which raise whatever struct and str raise
-        raise ImageError(f"has EXIF that a TIFF cannot hold ({error}); write another format") from error
-    return file.getvalue() + b"".join(strips)
+    fields |= {
+        WIDTH: _integers(order, "I", width),
+        HEIGHT: _integers(order, "I", height),
+        BITS: _integers(order, "H", *[picture.bits] * count),
+        COMPRESSION: _integers(order, "H", _DEFLATE),
+        PHOTOMETRIC: _integers(order, "H", _BLACK_IS_ZERO if picture.grey else _RGB),
+        SAMPLES: _integers(order, "H", count),
+        STRIP_ROWS: _integers(order, "I", rows),
+        STRIP_OFFSETS: _integers(order, "I", *lengths),  # as many as there will be
+        STRIP_COUNTS: _integers(order, "I", *lengths),
+        PLANAR: _integers(order, "H", 1),
+        PREDICTOR: _integers(order, "H", _DIFFERENCES),
+        SAMPLE_FORMAT: _integers(order, "H", *[1] * count),
+    }
+    if picture.icc:
+        fields[ICC_PROFILE] = Field(7, len(picture.icc), picture.icc)
+    # The directory's size depends on the number of the offsets and not on their values.
+    offsets = accumulate([len(pack_block(fields, order)), *lengths[:-1]])
+    fields[STRIP_OFFSETS] = _integers(order, "I", *offsets)
+    return pack_block(fields, order) + b"".join(strips)
 
 
-def _add_exif(directory: ImageFileDirectory_v2, block: bytes) -> None:
-    exif = Image.Exif()
-    exif.load(block)
-    for tag, value in exif.items():
-        if tag not in _STRUCTURE:
-            directory[tag] = value
-    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if inner := exif.get_ifd(tag):
-            directory[tag] = inner
+def _integers(order: ByteOrder, size: Literal["H", "I"], *values: int) -> Field:
+    """A field of SHORT (H) or LONG (I) values."""
+    return Field({"H": 3, "I": 4}[size], len(values), struct.pack(f"{order}{len(values)}{size}", *values))

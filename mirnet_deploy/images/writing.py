@@ -102,9 +102,13 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
     elif kind == "webp":
         # `exact` keeps the colours below full transparency; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
+    pixels, icc = picture.pixels, picture.icc
+    if kind == "webp" and picture.grey:
+        pixels = picture.rgb()
+        # A grey profile does not fit the three channels that a WebP always has.
+        icc = None if icc and icc[16:20] == b"GRAY" else icc
     if kind != "bmp":
-        options |= {"exif": b"Exif\0\0" + picture.exif if picture.exif else b"", "icc_profile": picture.icc or b""}
-    pixels = picture.pixels
+        options |= {"exif": b"Exif\0\0" + picture.exif if picture.exif else b"", "icc_profile": icc or b""}
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     file = io.BytesIO()

@@ -1,0 +1,47 @@
+"""The progress bar: on a terminal's stderr, nowhere else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pty = pytest.importorskip("pty", reason="POSIX terminals")
+
+PROGRAM = """
+import sys
+from mirnet_deploy.cli.progress import progress_bar
+with progress_bar("developing", 3) as advance:
+    advance()
+    advance(2)
+    print("result")
+with progress_bar("of unknown length", None) as advance:
+    advance(0.5)
+assert ("rich" in sys.modules) == (sys.argv[1] == "terminal")
+"""
+
+
+def test_silent_where_stderr_is_no_terminal() -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM, "pipe"], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("result\n", "")
+
+
+def test_a_terminal_sees_the_bar_and_stdout_stays_clean() -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "terminal"], stdout=subprocess.PIPE, stderr=theirs, check=True, env=environment
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while part := os.read(ours, 65536):
+            seen += part
+    except OSError:  # Linux ends a closed terminal so
+        pass
+    os.close(ours)
+    assert result.stdout == b"result\n"
+    assert b"developing" in seen
+    assert b"100%" in seen
