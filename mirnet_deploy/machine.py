@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ORT_WHEELS = ("onnxruntime", "onnxruntime-gpu")
+ORT_WHEELS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+"""All of them install the one package `onnxruntime`."""
 TENSORRT_WHEELS = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx"),
@@ -49,7 +50,7 @@ class Machine:
     memory_bytes: int | None
     gpus: tuple[Gpu, ...]
     onnxruntime: dict[str, str]
-    """Wheel -> version, of `onnxruntime` and `onnxruntime-gpu`; two entries overwrite each other's files."""
+    """Wheel -> version, of `ORT_WHEELS`; two entries have overwritten each other's files."""
     providers: tuple[str, ...]
     """Execution providers in the installed ONNX Runtime; () where it is missing or broken."""
     tensorrt: dict[str, str]

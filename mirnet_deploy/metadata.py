@@ -33,7 +33,7 @@ TENSOR_NAMES: Mapping[Interface, tuple[str, str]] = {"float": ("input", "output"
 
 @dataclass(frozen=True)
 class Parity:
-    """Error against the FP32 PyTorch network on real crops; every figure is None where no device could run the artifact."""
+    """Error against the FP32 PyTorch network on real crops; figures are None where no device could run it."""
 
     executed: str
     """What ran it, for example "onnxruntime 1.32.0 CPUExecutionProvider", or "not executed"."""
@@ -101,7 +101,7 @@ class ArtifactMetadata:
             if getattr(self, name) not in allowed:
                 raise ArtifactError(f"metadata has {name} {getattr(self, name)!r}; expected one of {allowed}")
         for name in ("n_feat", "n_rrg", "n_msrb"):
-            value = self.network.get(name)
+            value = self.network.get(name) if isinstance(self.network, Mapping) else None
             if type(value) is not int or value < 1:
                 raise ArtifactError(f"metadata has {name} {value!r} of the network; expected a whole number from 1")
         for name, least in (("tile", 1), ("halo", 0), ("size_multiple", 1), ("batch", 1)):
@@ -155,7 +155,7 @@ class ArtifactMetadata:
             if values.get("parity") is not None:
                 values["parity"] = Parity(**values["parity"])
             return cls(**values)
-        except (ValueError, TypeError, AttributeError, ArtifactError) as error:
+        except (ValueError, TypeError, ArtifactError) as error:
             raise ArtifactError(f"{source} is not metadata of mirnet-deploy: {error}") from error
 
 

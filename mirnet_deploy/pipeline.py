@@ -112,7 +112,8 @@ def _put(out: NDArray[Any], tile: Tile, result: NDArray[Any]) -> None:
 def _run(engine: Engine, crops: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
     """[H,W,3] crops in, [N,H,W,3] of the same dtype out."""
     if engine.metadata.interface == "image":
-        return engine.run(np.stack(crops))
+        # Not np.stack alone, which keeps the strides of its parts: an engine takes C order.
+        return engine.run(np.ascontiguousarray(np.stack(crops)))
     scale = np.float32(SCALES[dtype])
     planes = np.empty((len(crops), 3, *crops[0].shape[:2]), np.float32)
     for plane, crop in zip(planes, crops, strict=True):
@@ -120,11 +121,11 @@ def _run(engine: Engine, crops: Sequence[NDArray[Any]], dtype: np.dtype[Any]) ->
     result = engine.run(planes)
     if not np.isfinite(result).all():
         raise EngineError(
-            f"{engine.metadata.name} ({engine.metadata.precision}) gave values that are not numbers on {engine.device}; "
-            "export it again in FP32"
+            f"{engine.metadata.name} ({engine.metadata.precision}) gave values that are not numbers on "
+            f"{engine.device}; export it again in FP32"
         )
-    result = np.clip(result, 0, 1)
+    clipped: NDArray[Any] = np.clip(result, 0, 1)
     if dtype != np.float32:
-        result *= scale
-        result = np.rint(result, out=result).astype(dtype)  # half to even
-    return result.transpose(0, 2, 3, 1)
+        clipped *= scale
+        clipped = np.rint(clipped, out=clipped).astype(dtype)  # half to even
+    return clipped.transpose(0, 2, 3, 1)

@@ -180,8 +180,8 @@ class MIRNetRuntime:
         whole = self._tile_size is None or (self._tile == "auto" and most is None and _fits(rows, cols, metadata))
         if whole and most is not None and (rows > most[1] or cols > most[2]):
             raise UsageError(
-                f"a picture of {width}x{height} does not fit whole in this plan, which takes up to {most[2]}x{most[1]}; "
-                "use tile='auto'"
+                f"a picture of {width}x{height} does not fit whole in this plan, which takes up to "
+                f"{most[2]}x{most[1]}; use tile='auto'"
             )
         tile = (rows, cols) if whole or self._tile_size is None else self._tile_size
         return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=multiple)

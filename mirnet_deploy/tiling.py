@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mirnet_deploy.errors import UsageError
 
@@ -124,11 +125,11 @@ def _cut(length: int, tile: int, halo: int, multiple: int) -> list[tuple[int, in
     # a multiple: so no distance passes the stride, and every overlap is at least two halos.
     origins = [(length - tile) * i // (gaps * multiple) * multiple for i in range(gaps + 1)]
     edges = [0]
-    for left, right in zip(origins, origins[1:], strict=False):
+    for left, right in pairwise(origins):
         overlap = left + tile - right
         edges.append(right + overlap // (2 * multiple) * multiple)
     edges.append(length)
-    return list(zip(origins, edges, edges[1:], strict=False))
+    return [(origin, *core) for origin, core in zip(origins, pairwise(edges), strict=True)]
 
 
 def _window(origin: tuple[int, int], size: tuple[int, int]) -> Window:

@@ -86,7 +86,7 @@ def make_plan(path: Path, data: bytes = b"no plan at all", **values: Any) -> Pat
 def model_of(kind: str, interface: str) -> onnx.ModelProto:
     """The graph, checked by onnx, without our metadata."""
     nodes = []
-    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in {"two": 2, "bit": 0.3, "zero": 0}.items()]
+    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in {"two": 2, "bit": 0.301, "zero": 0}.items()]
     source, result = ("input", "output") if interface == "float" else ("image", "enhanced")
     x, y = (source, result) if interface == "float" else ("x", "y")
     if interface == "image":

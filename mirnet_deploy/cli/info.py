@@ -12,7 +12,7 @@ import click
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError
 from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, read_sidecar, sidecar_path
 
-CHECKPOINTS = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
 
 @click.command()
@@ -42,6 +42,8 @@ def describe(file: str) -> dict[str, Any]:
     from mirnet_deploy.engines import resolve_model
 
     path = resolve_model(file)
+    if path.is_file() and path.suffix not in (".onnx", ".plan"):
+        raise ArtifactError(f"{path} is none of ours; expected .onnx, .plan or a checkpoint ({', '.join(CHECKPOINTS)})")
     if path.is_file() and path.suffix == ".onnx":
         metadata, integrity = _onnx(path)
     else:

@@ -25,7 +25,7 @@ def resolve_model(model: str | Path) -> Path:
         ArtifactError: no such bundled model.
     """
     path = Path(model)
-    if isinstance(model, Path) or path.suffix or path.name != model or path.exists():
+    if isinstance(model, Path) or path.suffix or path.name != model:
         return path
     if model not in bundled_models():
         known = ", ".join(bundled_models()) or "none in this installation"

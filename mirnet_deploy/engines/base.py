@@ -56,7 +56,7 @@ def load_onnx(path: Path) -> tuple[bytes, ArtifactMetadata]:
     if inside != replace(metadata, sha256=None):
         names = [name for name in vars(inside) if name != "sha256" and getattr(inside, name) != getattr(metadata, name)]
         raise ArtifactError(
-            f"{path} and its sidecar disagree on {', '.join(names) or 'sha256'}: one of them was edited; export it again"
+            f"{path} and its sidecar disagree on {', '.join(names) or 'sha256'}: one was edited; export it again"
         )
     return data, metadata
 

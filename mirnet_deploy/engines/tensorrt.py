@@ -174,8 +174,8 @@ class _Slot:
             self._stream.synchronize()  # also after a failure: the buffers must be at rest before they are reused
         except self._driver.Error as error:
             raise EngineError(
-                f"CUDA failed on a batch of shape {list(batch.shape)}: {first_line(error)}; start the process anew, since "
-                "such an error stays with it"
+                f"CUDA failed on a batch of shape {list(batch.shape)}: {first_line(error)}; start the process "
+                "anew, since such an error stays with it"
             ) from error
         if not good:
             raise EngineError(f"TensorRT refused a batch of shape {list(batch.shape)}: {self._logger.last()}")
@@ -267,8 +267,8 @@ def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
         raise MissingDependencyError(f"{path} was built by {builder}, which is not installed: {INSTALL[builder]}")
     if trt.__version__ != metadata.builder_version:
         raise EngineError(
-            f"{path} was built by {builder} {metadata.builder_version}, and {trt.__version__} is installed: plans do not "
-            "travel between versions; export it again here, or install that version"
+            f"{path} was built by {builder} {metadata.builder_version}, and {trt.__version__} is installed: plans do "
+            "not travel between versions; export it again here, or install that version"
         )
     return trt
 

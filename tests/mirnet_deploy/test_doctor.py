@@ -1,0 +1,130 @@
+"""`mirnet-deploy doctor`: true facts about this machine, and the command for each thing that is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+
+import onnxruntime
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from mirnet_deploy import machine
+from mirnet_deploy.cli import main
+from mirnet_deploy.cli.doctor import findings
+from mirnet_deploy.machine import Gpu, Machine, describe_machine
+
+BARE = Machine(
+    python="3.12.1",
+    os="Linux",
+    cpu="A Processor",
+    cores=4,
+    bf16=None,
+    memory_bytes=None,
+    gpus=(),
+    onnxruntime={},
+    providers=(),
+    tensorrt={},
+    pycuda=None,
+    torch=None,
+    onnx=None,
+)
+GPU = Gpu("NVIDIA L4", 23034, "580.1", "8.9")
+CPU_ORT = {"onnxruntime": {"onnxruntime": "1.2.3"}, "providers": ("CPUExecutionProvider",)}
+
+
+def finding(described, start):
+    return next(each for each in findings(described) if each.subject.startswith(start))
+
+
+def test_facts_are_those_of_other_libraries():
+    here = describe_machine()
+    assert here.python == platform.python_version()
+    assert here.memory_bytes == psutil.virtual_memory().total
+    assert here.cores == len(psutil.Process().cpu_affinity())
+    assert here.providers == tuple(onnxruntime.get_available_providers())
+    assert here.onnxruntime == {"onnxruntime": onnxruntime.__version__}
+    assert here.torch == importlib.metadata.version("torch")
+    import tensorrt_rtx
+
+    assert here.tensorrt["tensorrt_rtx"] == tensorrt_rtx.__version__
+
+
+def test_nothing_heavy_is_imported_to_find_out():
+    script = (
+        "import sys; from mirnet_deploy.machine import describe_machine; describe_machine();"
+        "print([name for name in ('torch', 'onnx', 'cv2', 'tensorrt_rtx', 'pycuda') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_json():
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    assert result.exit_code == 0
+    report = json.loads(result.output)
+    assert report["machine"]["python"] == platform.python_version()
+    assert {each["status"] for each in report["findings"]} <= {"ok", "missing", "broken", "none"}
+
+
+def test_the_table_exits_0():
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 0
+    assert onnxruntime.__version__ in result.output
+
+
+@pytest.mark.parametrize(
+    ("subject", "extra"), [("ONNX Runtime", "cpu"), ("TensorRT-RTX", "rtx"), ("torch", "train"), ("onnx", "export")]
+)
+def test_a_bare_machine_is_told_what_to_install(subject, extra):
+    found = finding(BARE, subject)
+    assert found.status == "missing"
+    assert found.remedy == f'pip install "mirnet-deploy[{extra}]"'
+
+
+def test_every_extra_that_is_named_exists():
+    extras = importlib.metadata.metadata("mirnet-deploy").get_all("Provides-Extra")
+    for described in (BARE, replace(BARE, gpus=(GPU,)), replace(BARE, gpus=(GPU,), **CPU_ORT)):
+        for each in findings(described):
+            if each.remedy:
+                assert each.remedy.rpartition("[")[2].removesuffix(']"') in extras
+
+
+def test_without_a_gpu_nothing_is_asked_for_that_needs_one():
+    for subject in ("GPU", "TensorRT (", "pycuda"):
+        assert finding(BARE, subject).status == "none"
+        assert finding(BARE, subject).remedy is None
+
+
+def test_a_gpu_wants_cuda_and_tensorrt():
+    described = replace(BARE, gpus=(GPU,), **CPU_ORT)
+    assert "NVIDIA L4, 23034 MiB" in finding(described, "GPU 0").found
+    assert finding(described, "ONNX Runtime").remedy == (
+        'pip uninstall -y onnxruntime && pip install "mirnet-deploy[cuda]"'
+    )
+    assert finding(described, "TensorRT (").remedy == 'pip install "mirnet-deploy[tensorrt]"'
+    assert finding(described, "pycuda").remedy == 'pip install "mirnet-deploy[tensorrt]"'
+
+
+def test_two_onnxruntimes_over_one_another_are_broken():
+    both = {"onnxruntime": "1.2.3", "onnxruntime-gpu": "1.2.3"}
+    found = finding(replace(BARE, onnxruntime=both, providers=("CPUExecutionProvider",)), "ONNX Runtime")
+    assert found.status == "broken"
+    assert found.remedy == 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "mirnet-deploy[cpu]"'
+
+
+def test_an_onnxruntime_that_does_not_import_is_broken():
+    assert finding(replace(BARE, onnxruntime={"onnxruntime": "1.2.3"}), "ONNX Runtime").status == "broken"
+
+
+def test_nvidia_smi_is_read(tmp_path, monkeypatch):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho 'NVIDIA L4, 23034, 580.1, 8.9'\necho 'NVIDIA X, [N/A], 580.1, 8.9'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert machine.describe_machine().gpus == (GPU,)

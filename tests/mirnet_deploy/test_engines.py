@@ -1,0 +1,219 @@
+"""Engines: checks before loading, no device but the one asked for, the library's own values."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from artifacts import make_onnx, make_plan, metadata, model_of, save
+
+from mirnet_deploy import engines
+from mirnet_deploy.engines import open_engine, resolve_model
+from mirnet_deploy.engines import tensorrt as tensorrt_engine
+from mirnet_deploy.engines.base import parse_device
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.metadata import file_sha256, sidecar_path
+
+
+def test_onnx_engine_gives_what_onnx_runtime_gives(tmp_path):
+    path = make_onnx(tmp_path / "blur.onnx", "blur")
+    batch = np.random.default_rng(0).random((2, 3, 20, 28), dtype=np.float32)
+    expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": batch})[0]
+    engine = open_engine(path, device="cpu", threads=1)
+    assert np.array_equal(engine.run(batch), expected)
+    assert engine.device == "cpu"
+    assert engine.backend == f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+    assert engine.metadata.name == "blur"
+
+
+def test_closing_twice_and_running_after(tmp_path):
+    engine = open_engine(make_onnx(tmp_path / "a.onnx"))
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="engine of a is closed"):
+        engine.run(np.zeros((1, 3, 4, 4), np.float32))
+
+
+def test_a_batch_that_the_graph_refuses(tmp_path):
+    engine = open_engine(make_onnx(tmp_path / "a.onnx"))
+    with pytest.raises(EngineError, match=r"batch of shape \[1, 4, 4, 4\]"):
+        engine.run(np.zeros((1, 4, 4, 4), np.float32))
+
+
+@pytest.mark.parametrize(("device", "index"), [("cpu", None), ("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)])
+def test_parse_device(device, index):
+    assert parse_device(device) == index
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:²"])
+def test_devices_that_are_none(tmp_path, device):
+    with pytest.raises(UsageError, match="device is"):
+        open_engine(make_onnx(tmp_path / "a.onnx"), device=device)
+
+
+def test_threads_must_be_positive(tmp_path):
+    with pytest.raises(UsageError, match="threads is 0"):
+        open_engine(make_onnx(tmp_path / "a.onnx"), threads=0)
+
+
+def test_cuda_without_the_provider_is_an_error_and_never_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(EngineError, match=r"no CUDA provider: .*mirnet-deploy\[cuda\]"):
+        open_engine(make_onnx(tmp_path / "a.onnx"), device="cuda:0")
+
+
+def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch):
+    """What ONNX Runtime does where CUDA's libraries do not load: it warns, and the session runs on the CPU."""
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda data, options, **_: real(data, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(EngineError, match="ONNX Runtime runs on CPUExecutionProvider"):
+        open_engine(make_onnx(tmp_path / "a.onnx"), device="cuda:0")
+
+
+def test_the_file_is_checked_before_the_library_sees_it(tmp_path, monkeypatch):
+    path = make_onnx(tmp_path / "a.onnx")
+    path.write_bytes(path.read_bytes() + b"\x00")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("the library saw the file"))
+    with pytest.raises(ArtifactError, match="does not match its sidecar"):
+        open_engine(path)
+
+
+def test_a_foreign_onnx_file_is_refused(tmp_path):
+    path = tmp_path / "foreign.onnx"
+    onnx.save(model_of("identity", "float"), path)
+    with pytest.raises(ArtifactError, match=r"has no sidecar foreign\.onnx\.json"):
+        open_engine(path)
+
+
+@pytest.mark.parametrize(("graph", "said"), [("image", "float"), ("float", "image")])
+def test_a_graph_of_another_interface_than_its_metadata(tmp_path, graph, said):
+    path = save(model_of("identity", graph), tmp_path / "a.onnx", metadata(interface=said))
+    with pytest.raises(ArtifactError, match=f"the interface '{said}' has"):
+        open_engine(path)
+
+
+def test_without_onnxruntime_the_error_names_the_extra(tmp_path):
+    path = make_onnx(tmp_path / "a.onnx")
+    script = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from mirnet_deploy import MIRNetRuntime, MirnetDeployError\n"
+        f"try: MIRNetRuntime({str(path)!r})\n"
+        "except MirnetDeployError as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("MissingDependencyError")
+    assert 'pip install "mirnet-deploy[cpu]"' in said
+    assert len(said.splitlines()) == 1
+
+
+def test_names_of_bundled_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "MODELS", tmp_path)
+    for name in ("small", "large"):
+        make_onnx(tmp_path / f"{name}.onnx")
+    assert engines.bundled_models() == ["large", "small"]
+    assert resolve_model("small") == tmp_path / "small.onnx"
+    assert open_engine("small").metadata.name == "small"
+    with pytest.raises(ArtifactError, match=r"no model 'tiny'; .* bundled model: large, small"):
+        open_engine("tiny")
+
+
+@pytest.mark.parametrize("name", ["ckpt.pt", "net.pth", "net.safetensors"])
+def test_a_checkpoint_is_sent_to_export(name):
+    with pytest.raises(ArtifactError, match=f"mirnet-deploy export {name}"):
+        open_engine(name)
+
+
+def test_other_files_are_refused():
+    with pytest.raises(ArtifactError, match=r"photo\.jpg is neither"):
+        open_engine("photo.jpg")
+
+
+# Plans. No GPU here: what comes before the first call into CUDA.
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 0)
+
+
+@pytest.fixture
+def one_gpu(monkeypatch):
+    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
+
+
+def test_a_bare_plan_is_refused(tmp_path):
+    plan = make_plan(tmp_path / "a.plan")
+    sidecar_path(plan).unlink()
+    with pytest.raises(ArtifactError, match=r"has no sidecar a\.plan\.json"):
+        open_engine(plan)
+
+
+def test_a_changed_plan_is_refused(tmp_path):
+    plan = make_plan(tmp_path / "a.plan")
+    plan.write_bytes(b"another plan")
+    with pytest.raises(ArtifactError, match="does not match its sidecar"):
+        open_engine(plan)
+
+
+def test_without_a_gpu_the_error_names_the_onnx_file(tmp_path, no_gpu):
+    plan = make_plan(tmp_path / "mirnet.plan")
+    with pytest.raises(EngineError, match=r"needs an NVIDIA GPU, and this machine has none; use the \.onnx file"):
+        open_engine(plan)
+    make_onnx(tmp_path / "mirnet.onnx")
+    with pytest.raises(EngineError, match=r"this machine has none; use mirnet\.onnx"):
+        open_engine(plan)
+
+
+def test_the_onnx_file_of_another_name_is_known_by_its_hash(tmp_path, no_gpu):
+    make_onnx(tmp_path / "other.onnx", "mean")
+    source = make_onnx(tmp_path / "source.onnx")
+    plan = make_plan(tmp_path / "a.plan", onnx_sha256=file_sha256(source))
+    with pytest.raises(EngineError, match=r"use source\.onnx"):
+        open_engine(plan)
+
+
+@pytest.mark.parametrize(("device", "said"), [("cpu", "is the CPU"), ("cuda:1", "not among its 1")])
+def test_a_plan_on_a_device_that_cannot_run_it(tmp_path, one_gpu, device, said):
+    with pytest.raises(EngineError, match=said):
+        open_engine(make_plan(tmp_path / "a.plan"), device=device)
+
+
+def test_a_plan_of_another_version(tmp_path, one_gpu):
+    with pytest.raises(EngineError, match=r"tensorrt_rtx 0\.1, and .* is installed"):
+        open_engine(make_plan(tmp_path / "a.plan", builder_version="0.1"))
+
+
+def test_a_plan_of_a_library_that_is_not_installed(tmp_path, one_gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingDependencyError, match=r"built by tensorrt, which is not installed: .*\[tensorrt\]"):
+        open_engine(make_plan(tmp_path / "a.plan", builder="tensorrt", targets=["NVIDIA L4"]))
+
+
+def test_without_pycuda_the_error_names_the_extra(tmp_path, one_gpu, monkeypatch):
+    import tensorrt_rtx
+
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(MissingDependencyError, match=r"pycuda .*mirnet-deploy\[tensorrt\]"):
+        open_engine(make_plan(tmp_path / "a.plan", builder_version=tensorrt_rtx.__version__))
+
+
+@pytest.mark.gpu
+def test_onnx_on_the_gpu_agrees_with_the_cpu(tmp_path):
+    path = make_onnx(tmp_path / "blur.onnx", "blur")
+    batch = np.random.default_rng(0).random((2, 3, 64, 96), dtype=np.float32)
+    on_gpu = open_engine(path, device="cuda:0")
+    assert on_gpu.device == "cuda:0"
+    assert "CUDAExecutionProvider" in on_gpu.backend
+    np.testing.assert_allclose(on_gpu.run(batch), open_engine(path, device="cpu").run(batch), atol=1e-5)

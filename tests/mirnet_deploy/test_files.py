@@ -1,0 +1,50 @@
+"""Files are there whole or not at all."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from mirnet_deploy.files import atomic_path, write_atomically
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "result.bin"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_result_has_the_permissions_of_any_new_file(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_atomically(tmp_path / "result", b"")
+    assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_long_names_fit(tmp_path):
+    path = tmp_path / ("n" * 250)
+    write_atomically(path, b"x")
+    assert path.read_bytes() == b"x"
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "result", b"")

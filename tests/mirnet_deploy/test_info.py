@@ -1,0 +1,83 @@
+"""`mirnet-deploy info`: what a file is, or one line that says why it is none of ours."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+from artifacts import make_onnx, make_plan, model_of
+from click.testing import CliRunner
+
+from mirnet_deploy import engines
+from mirnet_deploy.cli import main
+from mirnet_deploy.metadata import Parity, sidecar_path
+
+
+def info(*arguments):
+    return CliRunner().invoke(main, ["info", *map(str, arguments)])
+
+
+def test_onnx_as_a_table(tmp_path):
+    parity = Parity("onnxruntime 1.0 CPUExecutionProvider", 2, 1e-6, 118.25)
+    result = info(make_onnx(tmp_path / "tiny.onnx", parity=parity))
+    assert result.exit_code == 0
+    for text in ("tiny.onnx", "float", "fp32", "118.25 dB", "the SHA-256 and the metadata inside are its sidecar's"):
+        assert text in result.output
+
+
+def test_plan_as_json(tmp_path):
+    plan = make_plan(tmp_path / "a.plan")
+    facts = json.loads(info(plan, "--json").output)
+    assert facts["kind"] == "plan"
+    assert facts["targets"] == ["sm89"]
+    assert facts["bytes"] == plan.stat().st_size
+    assert facts["integrity"] == "the SHA-256 is its sidecar's"
+
+
+def test_an_onnx_file_without_its_sidecar_says_so(tmp_path):
+    path = make_onnx(tmp_path / "tiny.onnx")
+    sidecar_path(path).unlink()
+    result = info(path)
+    assert result.exit_code == 0
+    assert "no sidecar: not checked" in result.output
+
+
+def test_names_of_bundled_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "MODELS", tmp_path)
+    make_onnx(tmp_path / "small.onnx")
+    assert json.loads(info("small", "--json").output)["name"] == "small"
+    assert "bundled model: small" in info("tiny").output
+
+
+def test_a_checkpoint(tmp_path):
+    import torch
+
+    from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+
+    network = MIRNet(MIRNetConfig(8, 1, 1))
+    path = tmp_path / "net.pt"
+    torch.save({"state_dict": network.state_dict(), "epoch": 3}, path)
+    result = info(path, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.output)
+    assert facts["kind"] == "checkpoint"
+    assert facts["network"] == {"n_feat": 8, "n_rrg": 1, "n_msrb": 1}
+    assert facts["parameters"] == network.parameter_count()
+    assert facts["describe"] == {"epoch": 3}
+
+
+@pytest.mark.parametrize(
+    "name", ["foreign.onnx", "text.onnx", "bare.plan", "photo.jpg", "net.pt", "none.onnx", "damaged.onnx"]
+)
+def test_what_is_not_ours_is_one_line_and_exit_1(tmp_path, name):
+    onnx.save(model_of("identity", "float"), tmp_path / "foreign.onnx")
+    damaged = make_onnx(tmp_path / "damaged.onnx")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    for other in ("text.onnx", "bare.plan", "photo.jpg", "net.pt"):
+        (tmp_path / other).write_bytes(b"hello, world")
+    result = info(tmp_path / name)
+    assert result.exit_code == 1
+    assert result.output.startswith("error: ")
+    assert name in result.output
+    assert len(result.output.splitlines()) == 1
