@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 FP32_NODE = "groups.0.blocks.0.down12.conv2/Conv"
-UNKNOWN_NODE = "interface/BitwiseNot"
+UNKNOWN_NODE = "interface/SequenceConstruct"
 
 
 def leave_one_in_fp32(model: onnx.ModelProto) -> int:
@@ -24,13 +24,11 @@ def leave_one_in_fp32(model: onnx.ModelProto) -> int:
 
 
 def add_unknown_operator(model: onnx.ModelProto) -> int:
-    """The image is inverted bit by bit, twice: valid ONNX of the same values that no TensorRT parser takes."""
-    output = model.graph.output[0].name
-    model.graph.node[-1].output[0] = "before"
-    model.graph.node.extend(
-        [
-            helper.make_node("BitwiseNot", ["before"], ["inverted"], name=UNKNOWN_NODE),
-            helper.make_node("BitwiseNot", ["inverted"], [output], name=f"{UNKNOWN_NODE}#2"),
-        ]
-    )
-    return 2
+    """The picture goes into a sequence of one and out of it again: valid ONNX that no TensorRT parser takes."""
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array(0), "first"))
+    index, node = next((i, node) for i, node in enumerate(graph.node) if node.op_type == "Round")
+    picture, node.input[0] = node.input[0], "taken_out"
+    graph.node.insert(index, helper.make_node("SequenceAt", ["sequence", "first"], ["taken_out"]))
+    graph.node.insert(index, helper.make_node("SequenceConstruct", [picture], ["sequence"], name=UNKNOWN_NODE))
+    return 1
