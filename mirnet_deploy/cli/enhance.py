@@ -100,7 +100,7 @@ def command(
     from mirnet_deploy.metadata import file_sha256
     from mirnet_deploy.planning import plan
 
-    warnings.filterwarnings("ignore", module="PIL")  # damage is reported in our own line
+    _leave_the_talking_to_us()
     entries = plan(paths, output=output, target_format=target_format, recursive=recursive)
     try:
         sha256 = file_sha256(resolve_model(model))
@@ -125,6 +125,15 @@ def command(
     _report(results, settings, as_json)
     if any(result.status == "failed" for result in results):
         sys.exit(1)
+
+
+def _leave_the_talking_to_us() -> None:
+    """Damaged files get one line, and it is ours; sizes are judged by --max-pixels alone, for every format."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", module="PIL")
+    Image.MAX_IMAGE_PIXELS = None
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
 def _open_model(

@@ -23,7 +23,11 @@ from mirnet_deploy.images.ifd import read_directory, reset_orientation, unlink_n
 from mirnet_deploy.images.picture import Picture, Samples
 
 DEFAULT_MAX_PIXELS = 250_000_000
-"""Passes the 200-megapixel sensors of telephones and stops a file of a few bytes that claims gigabytes."""
+"""Passes the 200-megapixel sensors of telephones and stops a file of a few bytes that claims gigabytes.
+
+Of WebP and 8-bit TIFF, Pillow itself refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, unless the
+program sets that (`mirnet-deploy enhance` does).
+"""
 
 _CMYK = "is CMYK; convert it to RGB first"
 _ANIMATED = "is animated or has several pages; expected a single picture"

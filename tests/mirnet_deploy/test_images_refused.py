@@ -16,6 +16,7 @@ from PIL import Image
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image, write_image
+from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.reading import decode_image
 
 # Pillow warns of the damage that these tests make.
@@ -147,6 +148,32 @@ def test_a_bomb_costs_nothing(tmp_path: Path) -> None:
     big = pillow("BMP")
     with pytest.raises(ImageError, match="megapixels"):
         decode_image(big[:18] + struct.pack("<ii", 2**30, 2**30) + big[26:], "bomb")
+
+
+def test_a_tiff_with_a_giant_tile_is_refused() -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, NOISE.astype(np.uint16), photometric="rgb", tile=(48, 48), compression="zlib")
+    data = bytearray(file.getvalue())
+    kind, _, position = read_directory(bytes(data)).fields[322]
+    struct.pack_into("<H" if kind == 3 else "<I", data, position, 60000)
+    with pytest.raises(ImageError, match="tiles are larger than the picture"):
+        decode_image(bytes(data), "a")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_damage_anywhere_gives_a_picture_or_one_line(tmp_path: Path, kind: str) -> None:
+    data, rng = WHOLE[kind](tmp_path), np.random.default_rng(11)
+    errors = []
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in rng.integers(0, min(len(data), 400), 3):
+            damaged[place] = rng.integers(0, 256)
+        try:
+            decode_image(bytes(damaged), "a", max_pixels=1_000_000)
+        except ImageError as error:
+            errors.append(str(error))
+    assert errors
+    assert not [error for error in errors if "\n" in error]
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
