@@ -1,4 +1,5 @@
-"""TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: only its refusals are tested.
+"""TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: tests use stand-ins of TensorRT
+and pycuda.
 
 The two libraries have one API; `_import_library` and `_check_target` hold what differs. A plan is executable code, so
 hash, builder, version and device are checked before a byte of it is deserialized. pycuda uses the device's primary

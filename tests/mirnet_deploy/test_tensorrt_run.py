@@ -1,0 +1,262 @@
+"""The TensorRT engine against stand-ins of TensorRT and pycuda: the order of calls, and what a refusal becomes.
+
+No GPU is here. The stand-ins enforce the rules that the real ones punish with a crash: every call with the context
+current, one run at a time in an execution context, nothing freed after the pop.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from artifacts import make_plan
+
+from mirnet_deploy.engines import open_engine
+from mirnet_deploy.engines import tensorrt as tensorrt_engine
+from mirnet_deploy.errors import ArtifactError, EngineError
+
+NAMES = ("image", "enhanced")
+
+
+class Cuda(ModuleType):
+    """pycuda.driver: device memory is a numpy array, streams run at once, and a context must be current."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self):
+        super().__init__("pycuda.driver")
+        self.stack = threading.local()
+        self.memory = {}
+        self.detached = 0
+        self.fail_copies = False
+        driver = self
+        self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
+        self.Stream = lambda: self.current() and SimpleNamespace(handle=77, synchronize=lambda: None)
+        self.pagelocked_empty = lambda count, dtype: self.current() and np.empty(count, dtype)
+
+        class Device:
+            def __init__(self, index):
+                self.index = index
+
+            def compute_capability(self):
+                return (8, 9)
+
+            def retain_primary_context(self):
+                return SimpleNamespace(push=lambda: driver.depth(1), detach=driver.detach)
+
+        self.Device = Device
+
+    def init(self):
+        pass
+
+    def depth(self, step):
+        self.stack.depth = getattr(self.stack, "depth", 0) + step
+        assert self.stack.depth >= 0
+
+    def current(self):
+        assert getattr(self.stack, "depth", 0) > 0, "no CUDA context is current"
+        return True
+
+    def detach(self):
+        assert not self.memory, "memory outlived its context"
+        self.detached += 1
+
+    def mem_alloc(self, size):
+        self.current()
+        address = 4096 * (len(self.memory) + 1)
+        self.memory[address] = np.zeros(size, np.uint8)
+        return Memory(self, address)
+
+    def memcpy_htod_async(self, memory, host, stream):
+        self.current()
+        if self.fail_copies:
+            raise self.Error("cuMemcpyHtoDAsync failed: an illegal memory access was encountered")
+        self.memory[int(memory)][: host.nbytes] = host.view(np.uint8)
+
+    def memcpy_dtoh_async(self, host, memory, stream):
+        self.current()
+        host.view(np.uint8)[...] = self.memory[int(memory)][: host.nbytes]
+
+
+class Memory:
+    def __init__(self, driver, address):
+        self.driver, self.address = driver, address
+
+    def __int__(self):
+        return self.address
+
+    def free(self):
+        self.driver.current()
+        del self.driver.memory[self.address]
+
+
+class Context:
+    """IExecutionContext: gives 255 minus the image."""
+
+    made = 0
+
+    def __init__(self, library):
+        self.library = library
+        self.busy = threading.Lock()
+        self.addresses = {}
+
+    def set_input_shape(self, name, shape):
+        self.shape = shape
+        return name == NAMES[0]
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+        return name in NAMES
+
+    def execute_async_v3(self, stream):
+        assert stream != 0
+        assert self.busy.acquire(blocking=False), "one execution context in two threads"
+        self.library.cuda.current()
+        time.sleep(0.01)
+        if self.library.refuse:
+            self.library.log("[E] Error Code 3: the profile is not set")
+        else:
+            size = int(np.prod(self.shape))
+            memory = self.library.cuda.memory
+            memory[self.addresses["enhanced"]][:size] = 255 - memory[self.addresses["image"]][:size]
+        self.busy.release()
+        return not self.library.refuse
+
+
+class Library(ModuleType):
+    """The module tensorrt_rtx."""
+
+    __version__ = "9.9"
+
+    def __init__(self, cuda):
+        super().__init__("tensorrt_rtx")
+        self.cuda = cuda
+        self.refuse = False
+        self.names = NAMES
+        self.contexts = []
+        self.deserializes = True
+        self.DataType = SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8")
+
+        class ILogger:
+            ERROR, INTERNAL_ERROR = "error", "internal"
+
+        self.ILogger = ILogger
+
+    def Runtime(self, logger):
+        self.log = lambda message: logger.log(self.ILogger.ERROR, message)
+        return SimpleNamespace(deserialize_cuda_engine=self.deserialize)
+
+    def deserialize(self, plan):
+        assert plan == b"no plan at all"
+        if not self.deserializes:
+            self.log("[E] the magic tag does not match\nmore")
+            return None
+        return SimpleNamespace(
+            num_io_tensors=len(self.names),
+            get_tensor_name=lambda i: self.names[i],
+            get_tensor_dtype=lambda name: "UINT8",
+            create_execution_context=self.create,
+        )
+
+    def create(self):
+        self.cuda.current()
+        self.contexts.append(Context(self))
+        return self.contexts[-1]
+
+
+@pytest.fixture
+def library(monkeypatch):
+    cuda = Cuda()
+    fake = Library(cuda)
+    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
+    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
+    return fake
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan(tmp_path / "a.plan", builder_version="9.9")
+
+
+def batch(side=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (1, side, side + 4, 3), dtype=np.uint8)
+
+
+def test_a_run_and_its_end(library, plan):
+    engine = open_engine(plan)
+    assert (engine.device, engine.backend) == ("cuda:0", "tensorrt_rtx 9.9")
+    first, second = batch(60, 1), batch(16, 2)
+    kept = engine.run(first)
+    assert np.array_equal(engine.run(second), 255 - second)
+    assert np.array_equal(kept, 255 - first)  # the result is the caller's, not the staging buffer
+    engine.close()
+    engine.close()
+    assert library.cuda.memory == {}
+    assert library.cuda.detached == 1
+    with pytest.raises(EngineError, match="engine of a is closed"):
+        engine.run(first)
+
+
+def test_threads_share_a_bounded_pool_of_contexts(library, plan):
+    engine = open_engine(plan)
+    batches = [batch(16 + 4 * (i % 8), i) for i in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        for sent, result in zip(batches, pool.map(engine.run, batches), strict=True):
+            assert np.array_equal(result, 255 - sent)
+    assert 1 < len(library.contexts) <= tensorrt_engine.MAX_CONTEXTS
+    engine.close()
+    assert library.cuda.memory == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((1, 68, 64, 3), np.uint8), np.zeros((2, 64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)],
+)
+def test_a_batch_outside_the_profile(library, plan, wrong):
+    with pytest.raises(EngineError, match=r"this plan takes uint8 from \[1, 16, 16, 3\] to \[1, 64, 64, 3\]"):
+        open_engine(plan).run(wrong)
+
+
+def test_a_refused_run_gives_the_reason_and_the_next_one_works(library, plan):
+    engine = open_engine(plan)
+    library.refuse = True
+    with pytest.raises(EngineError, match="Error Code 3: the profile is not set"):
+        engine.run(batch())
+    library.refuse = False
+    assert np.array_equal(engine.run(batch()), 255 - batch())
+
+
+def test_a_cuda_error_says_that_it_stays(library, plan):
+    engine = open_engine(plan)
+    library.cuda.fail_copies = True
+    with pytest.raises(EngineError, match=r"illegal memory access.* start the process anew"):
+        engine.run(batch())
+
+
+def test_a_plan_that_does_not_deserialize(library, plan):
+    library.deserializes = False
+    with pytest.raises(EngineError, match=r"cannot be deserialized: .*magic tag does not match$"):
+        open_engine(plan)
+    assert library.cuda.detached == 1
+
+
+def test_tensors_of_another_interface(library, plan):
+    library.names = ("input", "output")
+    with pytest.raises(ArtifactError, match="has tensors input, output; the interface 'image' has image and enhanced"):
+        open_engine(plan)
+    assert library.cuda.detached == 1
+
+
+def test_a_plan_for_another_gpu(library, tmp_path):
+    path = make_plan(tmp_path / "a.plan", builder_version="9.9", targets=["sm86", "sm120"])
+    with pytest.raises(EngineError, match="built for sm86, sm120, and this one is sm89"):
+        open_engine(path)
+    assert library.cuda.detached == 1
