@@ -124,7 +124,7 @@ class Batch:
         try:
             if not target.exists():
                 return None
-            stamp = read_stamp(target) if target.is_file() else None
+            stamp = _stamp_of(target)
             if obstacle := self._obstacle(target, stamp):
                 return Result(source, "failed", target, error=f"{target} {obstacle}")
             wanted = None if self.settings.force else self.settings.record(file_sha256(source), task)
@@ -174,19 +174,15 @@ class Batch:
         data = read_file(task.source)
         picture = decode_image(data, str(task.source), max_pixels=self.settings.max_pixels)
         allow_8_bit = self.settings.target_format == task.format
-        try:
-            # Before the inference, which may take minutes.
-            check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
-            enhanced = picture.with_rgb(model.enhance(picture.rgb()))
-            content = encode_image(
-                enhanced,
-                task.format,
-                quality=self.settings.quality,
-                subsampling=self.settings.subsampling,
-                allow_8_bit=allow_8_bit,
-            )
-        except ImageError as error:
-            raise ImageError(f"{task.source} {error}") from error
+        # Before the inference, which may take minutes.
+        check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
+        content = encode_image(
+            picture.with_rgb(model.enhance(picture.rgb())),
+            task.format,
+            quality=self.settings.quality,
+            subsampling=self.settings.subsampling,
+            allow_8_bit=allow_8_bit,
+        )
         record = self.settings.record(hashlib.sha256(data).hexdigest(), task)
         self._write(task.target, stamped(content, record))
         return Result(
@@ -201,8 +197,15 @@ class Batch:
 
     def _write(self, target: Path, content: bytes) -> None:
         with self._writing:
+            # Once more: the inference took its time, and the user may have saved something here.
+            if target.exists() and (obstacle := self._obstacle(target, _stamp_of(target))):
+                raise ImageError(f"{target} {obstacle}")
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(target, content)
+
+
+def _stamp_of(target: Path) -> Stamp | None:
+    return read_stamp(target) if target.is_file() else None
 
 
 def _without_task(entry: NoTask) -> Result:

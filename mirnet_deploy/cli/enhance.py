@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -146,8 +145,7 @@ def _open_model(
 
 def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
     """Runs the batch; Ctrl-C and SIGTERM end the process at once, between two writes."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with progress_bar("enhancing", len(entries)) as advance:
             return work.run(entries, advance)
@@ -160,6 +158,8 @@ def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[R
             sys.stderr.flush()
             # Not sys.exit: that waits for the threads, and a large picture is minutes in the engine.
             os._exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(results: Sequence[Result], settings: Settings, as_json: bool) -> None:

@@ -176,6 +176,29 @@ def test_a_file_that_vanishes_is_one_line(folder: Path, model: Path, monkeypatch
     assert (folder / "a_enhanced.png").exists()
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Brightener):
+        def enhance(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            (folder / "a_enhanced.png").write_bytes(b"the user's")
+            return image
+
+    monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Slow)
+    result = enhance(folder / "a.png", "--model", model, expect=1)
+    assert "was not made by mirnet-deploy" in result.stderr
+    assert (folder / "a_enhanced.png").read_bytes() == b"the user's"
+
+
+def test_a_folder_in_the_way_is_one_line(folder: Path, model: Path) -> None:
+    (folder / "a_enhanced.png").mkdir()
+    result = enhance(folder / "a.png", "--model", model, "--force", expect=1)
+    assert "is in the way" in result.stderr
+    (folder / "file").write_bytes(b"")
+    result = enhance(folder / "a.png", "--model", model, "-o", folder / "file" / "below", expect=1)
+    assert "cannot be written: " in result.stderr
+
+
 def test_json_says_it_all(folder: Path, model: Path) -> None:
     report = json.loads(enhance(folder / "a.png", folder / "gone.png", "--model", model, "--json", expect=1).stdout)
     done, failed = report["pictures"]
@@ -221,7 +244,7 @@ def test_8_bit_from_16_is_only_on_request_and_said(tmp_path: Path, model: Path) 
 def test_alpha_in_a_jpeg_is_one_line(tmp_path: Path, model: Path) -> None:
     Image.new("RGBA", (5, 6)).save(tmp_path / "a.png")
     result = enhance(tmp_path / "a.png", "--format", "jpg", "--model", model, expect=1)
-    assert f"error: {tmp_path / 'a.png'} has transparency, which a JPEG cannot hold" in result.stderr
+    assert f"error: {tmp_path / 'a.png'}: has transparency, which a JPEG cannot hold" in result.stderr
 
 
 def test_max_pixels(folder: Path, model: Path) -> None:
