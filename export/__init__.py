@@ -1,0 +1,1 @@
+"""From a checkpoint to ONNX files and TensorRT plans, each step with its proof."""

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
 from mirnet_deploy.metadata import Builder
@@ -200,9 +200,10 @@ def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:
                 part = (step + 1) / self.phases[phase_name][1]
                 self.done[phase_name] = part
                 # A step of a phase is a fraction of the parent's current step.
-                while (parent := self.phases[phase_name][0]) in self.phases:
-                    phase_name = cast(str, parent)
-                    part = self.done[phase_name] + part / self.phases[phase_name][1]
+                parent = self.phases[phase_name][0]
+                while parent is not None and parent in self.phases:
+                    part = self.done[parent] + part / self.phases[parent][1]
+                    parent = self.phases[parent][0]
                 self.highest = max(self.highest, min(part, 1.0))
                 on_progress(self.highest)
             return True

@@ -38,11 +38,12 @@ class Bounds:
 
 BOUNDS: dict[tuple[Interface, Precision], Bounds] = {
     ("float", "fp32"): Bounds(max_abs=1e-4, psnr=90.0, residual_psnr=60.0),
-    ("float", "fp16"): Bounds(max_abs=math.inf, psnr=45.0, residual_psnr=40.0),
-    ("image", "fp32"): Bounds(max_abs=1, psnr=60.0, residual_psnr=40.0),
-    ("image", "fp16"): Bounds(max_abs=math.inf, psnr=45.0, residual_psnr=35.0),
+    ("float", "fp16"): Bounds(max_abs=0.02, psnr=45.0, residual_psnr=45.0),
+    ("image", "fp32"): Bounds(max_abs=1, psnr=60.0, residual_psnr=45.0),
+    ("image", "fp16"): Bounds(max_abs=5, psnr=45.0, residual_psnr=40.0),
 }
-"""By interface and precision. The image interface rounds both sides to 8 bits, and one level is 48 dB by itself."""
+"""By interface and precision. One broken pixel vanishes in a PSNR, so every line bounds the largest error as well. The
+image interface rounds both sides to 8 bits: one level is 48 dB by itself, and all of a faint residual."""
 
 
 def onnx_session(model: bytes) -> tuple[Run, str]:

@@ -40,7 +40,8 @@ def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
         if value.dim() == 4
     }  # fmt: skip
     known = {name for name, _ in network.named_parameters()} | {name for name, _ in network.named_buffers()}
-    inside, outside = set(), set()
+    inside: set[str] = set()
+    outside: set[str] = set()
     for node in model.graph.node:
         if node.op_type not in CONVOLUTIONS:
             continue
@@ -112,4 +113,5 @@ def _is_spatial_pool(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
 
 def _last_sum(model: onnx.ModelProto) -> onnx.NodeProto:
     """The residual sum that gives the network's output: the last Add of the graph (nodes are in order)."""
-    return next(node for node in reversed(model.graph.node) if node.op_type == "Add")
+    node: onnx.NodeProto = next(node for node in reversed(model.graph.node) if node.op_type == "Add")
+    return node

@@ -26,8 +26,8 @@ def read_crops(folder: Path | None = None) -> list[NDArray[np.uint8]]:
     Sides are multiples of 4 and at most `CROP_SIDE`; at most `MAX_CROPS` pictures are taken, in order of their names.
 
     Raises:
-        DataError: no folder, or no picture in it.
-        ImageError: a picture cannot be read, or is smaller than 4x4.
+        DataError: no folder, no picture in it, or one smaller than 4x4.
+        ImageError: a picture cannot be read.
     """
     folder = folder or PACKAGED
     if not folder.is_dir():

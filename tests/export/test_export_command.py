@@ -187,3 +187,10 @@ def test_a_file_that_is_no_checkpoint_is_one_line(export: Invoke, tmp_path: Path
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {path} ")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_missing_library_is_named_with_its_extra(export: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = export()
+    assert result.exit_code == 1
+    assert result.stderr == 'error: export needs onnxruntime: pip install "mirnet-deploy[export,cpu]"\n'
