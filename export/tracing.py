@@ -55,6 +55,9 @@ def trace(module: nn.Module, interface: Interface, opset: int) -> onnx.ModelProt
     _rename(model.graph)
     _strip(model)
     check_form(model, interface)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    if versions != {"": opset}:
+        raise ExportError(f"PyTorch exported to opset {versions}; expected {opset}: choose another --opset")
     return model
 
 

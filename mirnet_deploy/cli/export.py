@@ -132,22 +132,26 @@ def _show(exported: Sequence[Exported], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("artifact", "precision", "MB", "max abs", "PSNR", "residual PSNR", "run by")
+    table = Table("artifact", "precision", "MB", "max abs", "PSNR", "residual PSNR")
     for item in exported:
         size = f"{item.path.stat().st_size / 1e6:.1f}"
         table.add_row(item.path.name, item.metadata.precision, size, *_figures(item))
-    console = Console(highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = 120
-    console.print(table)
+    Console(highlight=False).print(table)
     for item in exported:
-        click.echo(f"{item.path}: {item.metadata.precision_proof}")
+        click.echo(f"{item.path}: {item.metadata.precision_proof}; {_circumstances(item)}")
 
 
-def _figures(item: Exported) -> tuple[str, str, str, str]:
+def _circumstances(item: Exported) -> str:
+    parity = item.metadata.parity
+    if parity is None or parity.max_abs is None:
+        return f"parity {parity.executed if parity else 'not measured'}"
+    return f"parity on {parity.crops} crops by {parity.executed}"
+
+
+def _figures(item: Exported) -> tuple[str, str, str]:
     parity: Parity | None = item.metadata.parity
     if parity is None or parity.max_abs is None or parity.psnr is None or parity.residual_psnr is None:
-        return ("–", "–", "–", parity.executed if parity else "–")
+        return ("not executed", "–", "–")
     image = item.metadata.interface == "image"
     largest = f"{parity.max_abs:.0f}/255" if image else f"{parity.max_abs:.1e}"
-    return (largest, f"{parity.psnr:.1f} dB", f"{parity.residual_psnr:.1f} dB", parity.executed)
+    return (largest, f"{parity.psnr:.1f} dB", f"{parity.residual_psnr:.1f} dB")
