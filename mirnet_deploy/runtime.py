@@ -79,7 +79,7 @@ class MIRNetRuntime:
         device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
         tile: "auto", "none", or a side in pixels: a multiple of 4 and more than twice the model's halo.
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
-        batch: tiles of one picture to run at once.
+        batch: tiles of one picture to run at once; memory grows with it.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
