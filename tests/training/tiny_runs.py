@@ -17,7 +17,9 @@ from typing import Any
 from click.testing import CliRunner
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mirnet_deploy.training.trainer", "mirnet_deploy.training.logs"])
+# What a run imports on its way, and what would otherwise be most of a child's time.
+SLOW_IMPORTS = ["torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "skimage.metrics"]
+_context.set_forkserver_preload([*SLOW_IMPORTS, "mirnet_deploy.cli.train", "mirnet_deploy.training.trainer"])
 
 TINY = "--n-feat 8 --n-rrg 1 --n-msrb 1 --crop 16 --batch 2 --threads 1 --precision fp32 --seed 3".split()
 PACE = "--steps 10 --validate-every 4 --validate-limit 2 --save-every 3".split()
