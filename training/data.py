@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator as Generating
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,7 +255,7 @@ class Feed:
     ahead: int = 4
     """Batches made before they are asked for."""
 
-    def batches(self, step: int, samples_seen: int) -> Iterator[tuple[Tensor, int]]:
+    def batches(self, step: int, samples_seen: int) -> Generating[tuple[Tensor, int], None, None]:
         """From `step` on: ([2,N,3,S,S] float32 (low, high), samples seen by all ranks after this batch)."""
         with ThreadPoolExecutor(self.workers, thread_name_prefix="samples") as pool:
             waiting: deque[tuple[list[Future[NDArray[np.float32]]], int]] = deque()

@@ -21,7 +21,7 @@ def step_seconds(network: MIRNet, device: torch.device, batch: int, crop: int, *
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = network(crops)
-        charbonnier(output, crops).backward()
+        charbonnier(output, crops).backward()  # type: ignore[no-untyped-call]
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - start)
@@ -33,7 +33,7 @@ def bf16_gain(network: MIRNet, device: torch.device, batch: int, crop: int) -> f
 
     Works on a copy and leaves torch's global random state as it was.
     """
-    probe = copy.deepcopy(network).to(device, memory_format=torch.channels_last)
+    probe = copy.deepcopy(network).to(device).channels_last()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         plain = step_seconds(probe, device, batch, crop, bf16=False)
         return plain / step_seconds(probe, device, batch, crop, bf16=True)

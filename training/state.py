@@ -97,7 +97,7 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
     network = MIRNet(settings.network)
     if init is not None:
         network.load_state_dict(init)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).channels_last()
     recipe = settings.recipe
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.999))
     plateau = None

@@ -149,5 +149,6 @@ class Trainer:
 
 @torch.no_grad()
 def _average(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    averages, weights = list(ema.parameters()), list(network.parameters())
+    averages: list[Tensor] = list(ema.parameters())
+    weights: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(averages, weights, 1 - decay)

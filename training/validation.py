@@ -38,7 +38,8 @@ def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
     with torch.inference_mode():
         output = network(batch.contiguous(memory_format=torch.channels_last))
     levels = (output[0, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
-    return levels.permute(1, 2, 0).cpu().numpy()
+    picture: Image = levels.permute(1, 2, 0).cpu().numpy()
+    return picture
 
 
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
