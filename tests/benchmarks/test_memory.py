@@ -35,7 +35,7 @@ def test_the_peak_is_of_the_process_and_does_not_fall() -> None:
     before, held, after = map(float, done.stdout.split())
     assert before < 250
     assert 195 < held - before < 230
-    assert after >= held
+    assert after >= held - 1  # Linux counts resident pages in batches per core: right to a few hundred KiB
 
 
 def test_an_engine_that_cannot_be_opened_is_a_line() -> None:
