@@ -1,11 +1,13 @@
 """Low-light pictures made from well-lit ones, in linear light, in the order in which a camera spoils them.
 
-Exposure, white balance, shot and read noise, then the sRGB curve and 8-bit quantisation. The joint distribution of
+Exposure (of the whole scene, or falling off around pools of light), white balance, shot and read noise, then the sRGB
+curve and 8-bit quantisation. The joint distribution of
 shot and read noise is that of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ FloatImage = NDArray[np.float32]
 
 STOPS = (0.5, 5.5)
 """Range of underexposure, in stops."""
+UNEVEN = 0.5
+"""Share of the pictures in which the light is uneven: what a lamp lights is exposed as in the target, the rest is dark.
+Without them a network brightens everything alike, and lamps and skies grow into white patches."""
 WHITE_BALANCE = 0.1
 """Standard deviation of the log of the red and blue gains."""
 SHOT_NOISE = (1e-4, 3e-3)
@@ -34,7 +39,7 @@ def linear_to_srgb(image: FloatImage) -> FloatImage:
 def degrade(image: FloatImage, rng: Generator) -> FloatImage:
     """A dark, noisy version of a well-lit picture, float32 [H,W,3] sRGB in [0, 1] on the grid of 8-bit values."""
     light = srgb_to_linear(image)
-    exposure = 2.0 ** -rng.uniform(*STOPS)
+    exposure = _exposure(image.shape[0], image.shape[1], rng)
     gains = np.exp(rng.normal(0.0, WHITE_BALANCE, 3))
     gains[1] = 1.0
     light = light * (exposure * gains).astype(np.float32)
@@ -43,3 +48,14 @@ def degrade(image: FloatImage, rng: Generator) -> FloatImage:
     variance = light * np.float32(np.exp(log_shot)) + np.float32(np.exp(log_read))
     noisy = light + rng.normal(size=light.shape).astype(np.float32) * np.sqrt(variance)
     return (np.rint(linear_to_srgb(np.clip(noisy, 0.0, 1.0)) * 255) / 255).astype(np.float32)
+
+
+def _exposure(height: int, width: int, rng: Generator) -> FloatImage:
+    """Factor on linear light: one number, or a smooth field between 1 and that number; float32 [H,W,1] or [1,1,1]."""
+    stops = rng.uniform(*STOPS)
+    if rng.random() >= UNEVEN:
+        return np.full((1, 1, 1), 2.0**-stops, dtype=np.float32)
+    coarse = rng.random((int(rng.integers(2, 7)), int(rng.integers(2, 7))), dtype=np.float32)
+    darkness = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * 1.5 - 0.25, 0.0, 1.0)
+    field: FloatImage = np.exp2(-np.float32(stops) * darkness[..., None])
+    return field
