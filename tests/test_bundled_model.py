@@ -1,0 +1,75 @@
+"""The bundled model is the network that its card describes, and it is worth using."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from mirnet_deploy import MIRNetRuntime, metrics
+from mirnet_deploy.engines import open_engine, resolve_model
+from mirnet_deploy.metadata import file_sha256, read_sidecar
+from mirnet_deploy.pairs import find_pairs
+from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINT = ROOT / "weights" / "lite.pt"
+PAIRS = find_pairs(ROOT / "examples" / "pairs")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> LoadedCheckpoint:
+    return load_checkpoint(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def outputs() -> list[NDArray[np.uint8]]:
+    with MIRNetRuntime("lite") as runtime:
+        return [runtime.enhance(np.asarray(Image.open(pair.low))) for pair in PAIRS]
+
+
+def test_it_is_lite_and_comes_from_the_checkpoint_in_the_repository(checkpoint: LoadedCheckpoint) -> None:
+    assert checkpoint.network.parameter_count() == 663_615
+    assert checkpoint.weights == "ema"
+    described = read_sidecar(resolve_model("lite"))
+    assert (described.interface, described.precision, described.name) == ("float", "fp32", "lite")
+    assert described.checkpoint_sha256 == file_sha256(CHECKPOINT)
+
+
+def test_it_agrees_with_pytorch_on_real_crops(checkpoint: LoadedCheckpoint) -> None:
+    """To 1e-4 on the output; and on output minus input, where a network that does nothing would be caught."""
+    samples = sorted(resolve_model("lite").parent.with_name("samples").glob("*.png"))
+    crops = np.stack([np.asarray(Image.open(path)) for path in samples])
+    batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    with torch.inference_mode():
+        expected = checkpoint.network(torch.from_numpy(batch)).numpy()
+    engine = open_engine("lite", "cpu")
+    output = engine.run(batch)
+    engine.close()
+    assert np.abs(output - expected).max() < 1e-4
+    residual = np.abs(expected - batch).max()
+    assert residual > 0.2, "it should do something"
+    assert np.abs((output - batch) - (expected - batch)).max() < 1e-4 * residual
+
+
+def test_it_beats_what_anyone_can_do_without_it(outputs: list[NDArray[np.uint8]]) -> None:
+    """Mean PSNR on four pairs of a camera that it never saw: above the input, autocontrast and a gamma of 1/2.2."""
+
+    def mean_psnr(pictures: list[NDArray[np.uint8]]) -> float:
+        truths = [np.asarray(Image.open(pair.high)) for pair in PAIRS]
+        return fmean(metrics.psnr(p, t, data_range=255) for p, t in zip(pictures, truths, strict=True))
+
+    lows = [np.asarray(Image.open(pair.low)) for pair in PAIRS]
+    baselines = {
+        "input": lows,
+        "autocontrast": [np.asarray(ImageOps.autocontrast(Image.fromarray(low))) for low in lows],
+        "gamma": [np.rint(255 * (low / 255) ** (1 / 2.2)).astype(np.uint8) for low in lows],
+    }
+    ours = mean_psnr(outputs)
+    for name, pictures in baselines.items():
+        assert ours > mean_psnr(pictures), name
