@@ -139,6 +139,8 @@ def _ours(path: Path, content: dict[str, Any]) -> LoadedCheckpoint:
     weights: Literal["ema", "plain"] = "ema" if content.get("ema") else "plain"
     try:
         state = content["ema"] if weights == "ema" else content["network"]
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the weights are a {type(state).__name__}")
         config = MIRNetConfig(**content["config"])
         describe = dict(content.get("describe", {}))
     except (KeyError, TypeError, ValueError, UsageError) as error:

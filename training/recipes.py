@@ -58,7 +58,7 @@ class Recipe:
             raise UsageError(
                 f"crop is {self.crop}; expected a multiple of {SIZE_MULTIPLE}, at least {4 * SIZE_MULTIPLE}"
             )
-        if not (self.lr > 0 and math.isfinite(self.lr)) or self.clip < 0:
+        if not (self.lr > 0 and math.isfinite(self.lr)) or not self.clip >= 0:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
         for name in ("decay", "large_from", "mixup", "synthetic"):
             if not 0 <= getattr(self, name) <= 1:

@@ -107,16 +107,27 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
     return State(network, ema, optimizer, plateau, torch.zeros((), dtype=torch.float64, device=device))
 
 
+def check_finite(folder: Path, state: State) -> None:
+    """Looks at the loss and at the weights: a finite loss can have a gradient that is not.
+
+    Raises:
+        TrainingError: the run has diverged.
+    """
+    for name, tensor in [("loss", state.loss_sum), *state.network.named_parameters()]:
+        if not torch.isfinite(tensor).all():
+            before = f"{folder / LAST} is from before" if (folder / LAST).exists() else "nothing was saved"
+            raise TrainingError(
+                f"{name} is not finite at step {state.step}; {before}: start again with a lower --lr, or with --clip"
+            )
+
+
 def save_state(folder: Path, settings: Settings, state: State) -> None:
     """Writes `last.pt`, atomically.
 
     Raises:
         TrainingError: the run has diverged; the last good checkpoint stays.
     """
-    if not torch.isfinite(state.loss_sum):
-        raise TrainingError(
-            f"the loss is not finite at step {state.step}; {folder / LAST} is from before: try a lower --lr, or clip"
-        )
+    check_finite(folder, state)
     training = {
         "settings": settings.to_dict(),
         "optimizer": state.optimizer.state_dict(),

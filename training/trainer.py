@@ -16,7 +16,7 @@ from mirnet_deploy.training.data import Feed, Split
 from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.logs import RunLog
 from mirnet_deploy.training.losses import LOSSES
-from mirnet_deploy.training.state import Settings, State, save_best, save_state
+from mirnet_deploy.training.state import Settings, State, check_finite, save_best, save_state
 from mirnet_deploy.training.validation import Quality, validate
 
 EMA_WARMUP = 10
@@ -109,6 +109,7 @@ class Trainer:
 
     def _validate(self, log: RunLog | None) -> None:
         state = self.state
+        check_finite(self.folder, state)  # here, since the sum of the losses starts anew below
         loss = self.processes.mean(state.loss_sum / max(state.losses, 1))
         quality = Quality(0.0, 0.0, 0.0)
         if log:

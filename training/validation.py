@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mirnet_deploy import metrics
+from mirnet_deploy.errors import ImageError
 from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.data import load_pair, read_rgb8
 from mirnet_deploy.training.degrade import degrade
@@ -58,14 +59,22 @@ def validate(
     device: torch.device,
     done: Callable[[], object] = lambda: None,
 ) -> Quality:
-    """Mean quality of `network` (put into eval mode) over `items`; `done` is called after every picture."""
+    """Mean quality of `network` (put into eval mode) over `items`; `done` is called after every picture.
+
+    Raises:
+        ImageError: a picture cannot be read, or is smaller than the window of SSIM.
+        DataError: the pictures of a pair differ in size.
+    """
     network.eval()
     psnr, ssim, gt_mean_psnr = [], [], []
     for item in items:
         low, high = validation_pair(item)
         output = enhance_whole(network, low, device)
         psnr.append(metrics.psnr(output, high, data_range=255))
-        ssim.append(metrics.ssim(output, high, data_range=255))
+        try:
+            ssim.append(metrics.ssim(output, high, data_range=255))
+        except ImageError as error:
+            raise ImageError(f"validation picture {item.name}: {error}") from error
         gt_mean_psnr.append(metrics.psnr(metrics.gt_mean(output, high), high, data_range=255))
         done()
     return Quality(fmean(psnr), fmean(ssim), fmean(gt_mean_psnr))

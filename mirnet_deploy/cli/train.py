@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 @click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")
 @click.option("--ema", type=float, help="Decay of the averaged weights; 0 keeps none.")
 @click.option("--clip", type=float, help="Largest norm of the gradient; 0 does not clip.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     help="auto: bfloat16 autocast where a measurement at the start shows a gain.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=int, help="CPU threads.  [default: torch's]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: torch's]")
 @click.option("--validate-every", type=int, default=250, show_default=True, help="Steps between validations.")
 @click.option(
     "--validate-limit",
@@ -77,7 +79,11 @@ if TYPE_CHECKING:
     help="Validation pictures looked at, spread over the split.",
 )
 @click.option("--save-every", type=int, default=50, show_default=True, help="Steps between checkpoints.")
-@click.option("--max-minutes", type=float, help="End cleanly after this many minutes; --resume goes on.")
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End cleanly after this many minutes; --resume goes on.",
+)
 def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
     """Train a MIRNet on the pairs in DATA, or on photographs that --degrade darkens.
 
@@ -91,12 +97,18 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
         from mirnet_deploy.training.distributed import join_processes
     except ImportError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
+    for module in ("tensorboard", "matplotlib", "skimage"):  # imported later, at the first validation or before it
+        if find_spec(module) is None:
+            raise MissingDependencyError(f'training needs {module}: pip install "mirnet-deploy[train]"')
     if (data is None) == (degrade is None):
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     with join_processes(options["device"]) as processes:
-        _train(data, degrade, options, processes)
+        try:
+            _train(data, degrade, options, processes)
+        except OSError as error:
+            raise TrainingError(f"the run in {options['output']} cannot go on: {error}") from error
 
 
 def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], processes: Processes) -> None:
@@ -111,7 +123,10 @@ def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], pro
     say(f"recipe {settings.recipe_name}, step {state.step} of {settings.steps}, {processes.device}, in {folder}")
     limit = options["max_minutes"]
     deadline = time.monotonic() + 60 * limit if limit else float("inf")
-    with _stop_signals() as stopped, progress_bar("training", settings.steps - state.step) as advance:
+    bar: AbstractContextManager[Callable[..., object]] = nullcontext(lambda: None)  # one bar for all processes
+    if processes.is_main:
+        bar = progress_bar("training", settings.steps - state.step)
+    with _stop_signals() as stopped, bar as advance:
         trainer = Trainer(settings, state, split, folder, processes, _Reporter(advance, say))
         done = trainer.run(lambda: stopped() or time.monotonic() >= deadline)
     if done:
@@ -147,7 +162,8 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
         settings, content = read_settings(folder)
         if settings.data != split.fingerprint:
             raise TrainingError(f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint})")
-        if options["steps"]:
+        _refuse_changes(settings, options)
+        if options["steps"] is not None:
             settings = replace(settings, steps=options["steps"])
         _remove_half_written(folder, processes)
         return settings, resumed_state(folder, settings, content, processes.device)
@@ -162,6 +178,29 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
     _remove_half_written(folder, processes)
     processes.wait()
     return settings, new_state(settings, processes.device, init)
+
+
+def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
+    """A resumed run keeps its settings; options that say the same are welcome, others would be lost without a word."""
+    from mirnet_deploy.training.network import MIRNetConfig
+
+    source = click.get_current_context().get_parameter_source
+    stored = {
+        **settings.to_dict(),
+        **settings.network.to_dict(),
+        **settings.recipe.to_dict(),
+        "recipe": settings.recipe_name.partition(" with ")[0],
+    }
+    sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
+    if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
+        raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
+    same = ("recipe", "batch", "crop", "lr", "loss", "mixup", "synthetic", "ema", "clip", "seed", "precision")
+    names = ("n_feat", "n_rrg", "n_msrb", *same, "validate_every", "validate_limit", "save_every")
+    for name in names:
+        asked = options[name]
+        if source(name) is ParameterSource.COMMANDLINE and asked not in (stored[name], "auto"):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"the run has {option} {stored[name]}, not {asked}; --resume changes nothing but --steps")
 
 
 def _remove_half_written(folder: Path, processes: Processes) -> None:

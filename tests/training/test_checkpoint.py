@@ -115,6 +115,10 @@ DAMAGED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
         r"conv_out\.weight has shape \(3, 8, 1, 1\)",
     ),
     "not finite": (lambda s: s["conv_out.weight"].fill_(float("nan")), "not finite"),
+    "a wider blur": (
+        lambda s: s.update({f"{PREFIX}.down.8_2.body.0.bot.0.filt": torch.zeros(8, 1, 5, 5)}),
+        "not the blur",
+    ),
     "another blur": (lambda s: s[f"{PREFIX}.down.8_2.body.0.bot.0.filt"].fill_(1 / 9), "not the blur"),
 }
 
@@ -155,6 +159,13 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) 
     with pytest.raises(CheckpointError, match="cut") as error:
         load_checkpoint(cut)
     assert "\n" not in str(error.value)
+
+
+def test_a_damaged_checkpoint_of_ours_is_named(tmp_path: Path) -> None:
+    for weights in ("text", [1], None):
+        save_checkpoint(tmp_path / "odd.pt", {"config": TINY.to_dict(), "network": weights})
+        with pytest.raises(CheckpointError, match="lacks a valid part"):
+            load_checkpoint(tmp_path / "odd.pt")
 
 
 class Bomb:

@@ -55,7 +55,15 @@ def test_pools_per_pass() -> None:
 
 
 def test_one_slope_for_every_dau() -> None:
-    """Changing the one shared slope changes what each DAU gives, and no DAU has a slope of its own."""
+    """Every use of a DAU is given the one parameter, and no DAU has a slope of its own."""
+    network, given = MIRNet(TINY), []
+    for module in network.modules():
+        if isinstance(module, DAU):
+            module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1]))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 8, 8))
+    assert len(given) == 6
+    assert all(slope is network.dau_slope for slope in given)
     assert not any("act" in name for name, _ in DAU(8).named_parameters())
     assert [name for name, _ in MIRNet(TINY).named_parameters() if name == "dau_slope"] == ["dau_slope"]
 

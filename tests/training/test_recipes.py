@@ -22,6 +22,7 @@ from mirnet_deploy.training.recipes import RECIPES, Recipe
         {"mixup": 1.5},
         {"ema": 1.0},
         {"clip": -1.0},
+        {"clip": float("nan")},
         {"schedule": "cosine"},
         {"decay": -0.1},
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,9 @@ def test_a_run_is_not_overwritten(run_folder: Path, lol_folder: Path) -> None:
         (["{lol}", "--n-feat", "9"], 2, "n_feat is 9"),
         (["{lol}", "--lr", "-1"], 2, "lr is -1"),
         (["{lol}", "--steps", "0"], 2, "steps is 0"),
+        (["{lol}", "--threads", "0"], 2, "--threads"),
+        (["{lol}", "--seed", "-1"], 2, "--seed"),
+        (["{lol}", "--max-minutes", "0"], 2, "--max-minutes"),
         (["{lol}", "--resume"], 1, "last.pt is not a file"),
         (["{lol}", "--init", "none.pt"], 1, "none.pt is not a file"),
         (["{lol}", "--init", "none.pt", "--preset", "lite"], 2, "brings the size"),
@@ -142,3 +146,61 @@ def test_resuming_on_other_data_is_refused(run_folder: Path, lol_folder: Path) -
     code, output = train(str(lol_folder / "our485"), "-o", str(run_folder), "--resume")
     assert code == 1
     assert "was trained on other data" in output
+
+
+@pytest.mark.parametrize("change", [["--lr", "0.5"], ["--n-feat", "16"], ["--recipe", "plateau"], ["--seed", "4"]])
+def test_resuming_with_other_settings_is_refused(run_folder: Path, lol_folder: Path, change: list[str]) -> None:
+    code, output = train(str(lol_folder), "-o", str(run_folder), *TINY, *PACE, "--resume", *change)
+    assert code == 2, output
+    assert f"the run has {change[0]}" in output
+
+
+def test_resuming_with_another_preset_is_refused(run_folder: Path, lol_folder: Path) -> None:
+    code, output = train(str(lol_folder), "-o", str(run_folder), "--resume", "--preset", "lite")
+    assert code == 2, output
+    assert "another size than --preset lite" in output
+
+
+def test_resuming_a_finished_run_with_its_own_command_is_no_mistake(run_folder: Path, lol_folder: Path) -> None:
+    code, output = train(str(lol_folder), "-o", str(run_folder), *TINY, *PACE, "--resume")
+    assert code == 0, output
+    assert "done:" in output
+
+
+@pytest.mark.parametrize("save_every", ["2", "100"])
+def test_a_diverged_run_ends_and_saves_nothing_broken(lol_folder: Path, tmp_path: Path, save_every: str) -> None:
+    """Also where the first to look is the validation, after which the sum of the losses starts anew."""
+    arguments = [*TINY, "--lr", "1e30", "--steps", "10", "--validate-every", "4", "--save-every", save_every]
+    code, output = train(str(lol_folder), "-o", str(tmp_path), *arguments)
+    assert code == 1, output
+    assert "is not finite at step" in output
+    for path in tmp_path.glob("*.pt"):
+        load_checkpoint(path)  # refuses weights that are not finite
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(lol_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").mkdir()
+    code, output = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE)
+    assert code == 1
+    assert "cannot go on" in output
+    assert "log.csv" in output
+
+
+@pytest.mark.parametrize("split", ["our485", "eval15"])
+def test_an_unreadable_picture_is_one_clear_line(lol_folder: Path, tmp_path: Path, split: str) -> None:
+    """In a loading thread, and in the validation."""
+    shutil.copytree(lol_folder, tmp_path / "lol")
+    victim = next((tmp_path / "lol" / split / "low").iterdir())
+    victim.write_bytes(victim.read_bytes()[:100])
+    code, output = train(str(tmp_path / "lol"), "-o", str(tmp_path / "run"), *TINY, *PACE)
+    assert code == 1
+    assert f"error: {victim}" in output
+
+
+def test_a_validation_picture_without_ssim_is_named(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder, tmp_path / "lol")
+    for side, name in (("low", "5.bmp"), ("high", "5.png")):
+        Image.new("RGB", (12, 8)).save(tmp_path / "lol" / "eval15" / side / name)
+    code, output = train(str(tmp_path / "lol"), "-o", str(tmp_path / "run"), *TINY, *PACE)
+    assert code == 1
+    assert "validation picture 5: a picture of 12x8 has no SSIM" in output
