@@ -120,7 +120,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _strip_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
-    stripped = dict(state)
+    stripped = {str(name): value for name, value in state.items()}
     changed = True
     while changed:
         changed = False
@@ -136,7 +136,7 @@ def _ours(path: Path, content: dict[str, Any]) -> LoadedCheckpoint:
         raise CheckpointError(
             f"{path} has checkpoint format {content.get('format_version')}; this mirnet-deploy reads {FORMAT_VERSION}"
         )
-    weights: Literal["ema", "plain"] = "ema" if content.get("ema") else "plain"
+    weights: Literal["ema", "plain"] = "ema" if content.get("ema") is not None else "plain"
     try:
         state = content["ema"] if weights == "ema" else content["network"]
         if not isinstance(state, Mapping):
@@ -169,6 +169,8 @@ def _loaded(
         network = MIRNet(config)
         own = from_published(tensors, config, str(path))
     for name, tensor in own.items():
+        if tensor.layout is not torch.strided:
+            raise CheckpointError(f"{path}: {name} is stored as {tensor.layout}; expected a dense tensor")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} holds values that are not finite")
     network.load_state_dict(own)

@@ -115,6 +115,10 @@ DAMAGED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
         r"conv_out\.weight has shape \(3, 8, 1, 1\)",
     ),
     "not finite": (lambda s: s["conv_out.weight"].fill_(float("nan")), "not finite"),
+    "sparse": (
+        lambda s: s.update({"conv_out.weight": torch.zeros(3, 8, 3, 3).to_sparse()}),
+        r"conv_out\.weight is stored as torch\.sparse_coo",
+    ),
     "a wider blur": (
         lambda s: s.update({f"{PREFIX}.down.8_2.body.0.bot.0.filt": torch.zeros(8, 1, 5, 5)}),
         "not the blur",
@@ -141,7 +145,9 @@ def test_something_else_names_a_few_keys(tmp_path: Path) -> None:
     assert "and 57 more" in str(error.value)
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {1: torch.zeros(1)}, {}, {"state_dict": {}}, "text"])
+@pytest.mark.parametrize(
+    "content", [[1, 2], torch.zeros(3), {1: torch.zeros(1)}, {}, {"state_dict": {}}, {"model": {1: 2}}, "text"]
+)
 def test_other_contents_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(CheckpointError):
