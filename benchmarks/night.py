@@ -53,15 +53,17 @@ class Faults:
 
 
 def smoothest_place(image: Image) -> tuple[int, int]:
-    """Top and left of the `PATCH`-sided square with the least gradient that is neither black nor clipped."""
+    """Top and left of the `PATCH`-sided square with the least gradient; one that is neither black nor
+    clipped, where there is one."""
     grey = image.mean(axis=2)
-    best, place = math.inf, (0, 0)
+    best, place = (True, math.inf), (0, 0)
     for top in range(0, grey.shape[0] - PATCH + 1, PATCH // 2):
         for left in range(0, grey.shape[1] - PATCH + 1, PATCH // 2):
             patch = grey[top : top + PATCH, left : left + PATCH]
             rough = float(np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean())
-            if 8 < patch.mean() < 230 and rough < best:
-                best, place = rough, (top, left)
+            rank = (not 8 < patch.mean() < 230, rough)
+            if rank < best:
+                best, place = rank, (top, left)
     return place
 
 
@@ -174,10 +176,10 @@ def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path:
                 advance()
         if sheet:
             write_atomically(sheet, contact_sheet(drawn))
+        if json_path:
+            write_atomically(json_path, (json.dumps([asdict(item) for item in found], indent=1) + "\n").encode())
     except (MirnetDeployError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if json_path:
-        write_atomically(json_path, (json.dumps([asdict(item) for item in found], indent=1) + "\n").encode())
     click.echo("picture | clipped % before, after | cast before, after | grid at period 2, 4, 8 (levels) before; after")
     for item in found:
         grids = "; ".join(

@@ -48,7 +48,7 @@ def test_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
     assert not [name for name in names if "test" in name.lower()]
 
 
-def test_sdist_holds_the_sources_and_the_tests_do_not_need_shared(built: Path) -> None:
+def test_sdist_holds_the_sources(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

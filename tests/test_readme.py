@@ -23,7 +23,7 @@ RUN = [(language, code) for language, code in BLOCKS if language in ("bash", "py
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, lol_folder: Path) -> Path:
-    """The tracked files, the tiny pairs as `LOL`, and a fresh virtual environment that sees this one's packages."""
+    """The tracked files, the tiny pairs as `LOL`, and beside them an empty virtual environment for the set-up block."""
     folder: Path = tmp_path_factory.mktemp("readme") / "mirnet-deploy"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, tracked.split("\0")):
@@ -42,6 +42,14 @@ def test_marks_are_counted() -> None:
         "bash gpu": 1,
         "text": 1,
     }
+
+
+def test_no_figure_is_missing_and_every_link_leads_somewhere() -> None:
+    for page in ("README.md", "weights/lite.md", "training/RESULTS.md", "examples/README.md"):
+        text = (ROOT / page).read_text()
+        assert "@@" not in text, page
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"
 
 
 @pytest.mark.parametrize("index", range(len(RUN)))

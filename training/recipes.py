@@ -36,7 +36,8 @@ class Recipe:
     """Side of a crop in pixels, a multiple of 4."""
     large_from: float = 0.75
     """Share of the steps after which crops have twice the side and a batch a quarter of the crops (at least one):
-    the pools then see statistics closer to those of whole pictures. 1 turns this off."""
+    the pools then see statistics closer to those of whole pictures. 1 turns this off. Several processes equal one with
+    their batches together only where each batch is a multiple of 4."""
     mixup: float = 0.0
     """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
     synthetic: float = 0.35

@@ -26,8 +26,8 @@ EMA_WARMUP = 10
 class Reporter(Protocol):
     """What a run tells its user."""
 
-    def step(self, step: int, loss: float | None) -> None:
-        """A step is done; the mean loss since the last row, now and then."""
+    def step(self) -> None:
+        """A step is done."""
         ...
 
     def row(self, row: dict[str, float]) -> None:
@@ -104,8 +104,7 @@ class Trainer:
             decay = min(recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
             _average(state.ema, state.network, decay)
         if self.processes.is_main:
-            shown = state.step % 20 == 0
-            self.reporter.step(state.step, float(state.loss_sum) / state.losses if shown else None)
+            self.reporter.step()
 
     def _validate(self, log: RunLog | None) -> None:
         state = self.state

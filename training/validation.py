@@ -21,6 +21,10 @@ from mirnet_deploy.training.network import SIZE_MULTIPLE, MIRNet
 Image = NDArray[np.uint8]
 
 
+LARGEST = 1536
+"""Of a picture with longer sides the middle counts: PyTorch takes over a gigabyte a megapixel to run `lite`."""
+
+
 @dataclass(frozen=True)
 class Quality:
     """Means over the validation pictures: PSNR in dB, SSIM, and PSNR in dB after GT-mean scaling."""
@@ -43,11 +47,17 @@ def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
     return picture
 
 
+def _middle(image: Image) -> Image:
+    top, left = (max(0, (size - LARGEST) // 2) for size in image.shape[:2])
+    return image[top : top + LARGEST, left : left + LARGEST]
+
+
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
-    """The two pictures of a pair, or a photograph and its always-the-same darkened version."""
+    """The two pictures of a pair, or a photograph and its always-the-same darkened version; at most `LARGEST` a side."""
     if isinstance(item, Pair):
-        return load_pair(item)
-    high = read_rgb8(item)
+        low, high = load_pair(item)
+        return _middle(low), _middle(high)
+    high = _middle(read_rgb8(item))
     seed = [ord(letter) for letter in item.name]
     low = degrade(high.astype(np.float32) / np.float32(255), np.random.default_rng(seed))
     return np.rint(low * 255).astype(np.uint8), high

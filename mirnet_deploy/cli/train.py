@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     type=int,
     default=12,
     show_default=True,
-    help="Validation pictures looked at, spread over the split.",
+    help="Validation pictures looked at, spread over the split; whole, up to 1536 pixels a side.",
 )
 @click.option("--save-every", type=int, default=50, show_default=True, help="Steps between checkpoints.")
 @click.option(
@@ -141,7 +141,7 @@ class _Reporter:
     def __init__(self, advance: Callable[..., object], say: Callable[[str], object]) -> None:
         self._advance, self._say = advance, say
 
-    def step(self, step: int, loss: float | None) -> None:
+    def step(self) -> None:
         self._advance()
 
     def row(self, row: dict[str, float]) -> None:

@@ -23,6 +23,7 @@ from mirnet_deploy.training.data import (
     sample_index,
 )
 from mirnet_deploy.training.recipes import Recipe
+from mirnet_deploy.training.validation import LARGEST, validation_pair
 
 PLAIN = Recipe(synthetic=0.0, mixup=0.0, crop=16, batch=2)
 
@@ -176,3 +177,12 @@ def test_photographs_are_found_in_every_folder(lol_folder: Path) -> None:
     assert (len(split.train), len(split.validation)) == (12, 2)
     low, high = make_sample(split.train, 0, 16, PLAIN, 0)
     assert low.mean() < 0.95 * high.mean()
+
+
+def test_of_camera_sized_pictures_the_middle_is_validated(tmp_path: Path) -> None:
+    picture = np.zeros((40, LARGEST + 100, 3), dtype=np.uint8)
+    picture[:, 50:-50] = 200
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    low, high = validation_pair(tmp_path / "wide.png")
+    assert low.shape == high.shape == (40, LARGEST, 3)
+    assert (high == 200).all()
