@@ -53,10 +53,10 @@ def _middle(image: Image) -> Image:
 
 
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
-    """The two pictures of a pair, or a photograph and its always-the-same darkened version; at most `LARGEST` a side."""
+    """The two pictures of a pair, or a photograph and its own darkened version: always the same, `LARGEST` a side."""
     if isinstance(item, Pair):
-        low, high = load_pair(item)
-        return _middle(low), _middle(high)
+        low_image, high_image = load_pair(item)
+        return _middle(low_image), _middle(high_image)
     high = _middle(read_rgb8(item))
     seed = [ord(letter) for letter in item.name]
     low = degrade(high.astype(np.float32) / np.float32(255), np.random.default_rng(seed))
