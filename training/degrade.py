@@ -16,7 +16,7 @@ FloatImage = NDArray[np.float32]
 
 STOPS = (0.5, 5.5)
 """Range of underexposure, in stops."""
-UNEVEN = 0.5
+UNEVEN = 0.2
 """Share of the pictures in which the light is uneven: what a lamp lights is exposed as in the target, the rest is dark.
 Without them a network brightens everything alike, and lamps and skies grow into white patches."""
 WHITE_BALANCE = 0.1
