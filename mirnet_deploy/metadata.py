@@ -194,9 +194,9 @@ def read_artifact(artifact: Path) -> tuple[bytes, ArtifactMetadata]:
     Raises:
         ArtifactError: as `read_sidecar`.
     """
-    path = sidecar_path(artifact)
     if not artifact.is_file():
         raise ArtifactError(f"{artifact} is not a file; expected an .onnx or .plan file that mirnet-deploy exported")
+    path = sidecar_path(artifact)
     if not path.is_file():
         raise ArtifactError(
             f"{artifact} has no sidecar {path.name} beside it; only artifacts of `mirnet-deploy export` are loaded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,9 @@ def _single_target(
     output: Path | None, target_format: Format | None, count: int, arguments: Sequence[str]
 ) -> Path | None:
     """`output` where it names the one result itself."""
-    if output is None or output.is_dir():
+    if output is None or os.path.isdir(output):  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to us)
         return None
-    if output.exists() and output.suffix.lower() not in SUFFIXES:
+    if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {output} is a file that is no picture; expected a folder or a picture's name")
     if output.suffix.lower() not in SUFFIXES:
         return None
@@ -128,6 +129,9 @@ def _single_target(
 def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[Source | NoTask]:
     for argument in arguments:
         path = Path(argument)
+        if not argument:  # as of an unset shell variable; Path("") would be the whole folder that one is in
+            yield NoTask(path, "an empty name is no picture, folder or glob; a dot is this folder")
+            continue
         # A file whose name holds a bracket is that file; only what does not exist can be a glob.
         if os.path.lexists(path) or not glob.has_magic(argument):
             yield from _of_path(path, recursive)
@@ -140,11 +144,16 @@ def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[Source | NoTa
 
 
 def _of_path(path: Path, recursive: bool) -> Iterator[Source | NoTask]:
-    if not path.is_dir():
-        if path.exists():
-            yield Source(path, Path(path.name))
-        else:
-            yield NoTask(path, f"{path} does not exist")
+    try:
+        mode = path.stat().st_mode  # not exists(), which raises in a folder that is closed to us
+    except FileNotFoundError:
+        yield NoTask(path, f"{path} does not exist")
+        return
+    except OSError as error:
+        yield NoTask(path, f"{path} cannot be read: {error.strerror or error}")
+        return
+    if not stat.S_ISDIR(mode):
+        yield Source(path, Path(path.name))
         return
     closed: list[OSError] = []
     pictures = [file for file in _files_below(path, recursive, closed) if file.suffix.lower() in SUFFIXES]

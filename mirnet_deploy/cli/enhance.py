@@ -93,6 +93,7 @@ def command(
     results are never enhanced again; a file that mirnet-deploy did not make is not replaced without --force.
     """
     from mirnet_deploy.engines import resolve_model
+    from mirnet_deploy.engines.base import parse_device
     from mirnet_deploy.enhancing import Batch, Settings
     from mirnet_deploy.errors import ArtifactError
     from mirnet_deploy.images import DEFAULT_MAX_PIXELS
@@ -100,6 +101,8 @@ def command(
     from mirnet_deploy.planning import plan
 
     _leave_the_talking_to_us()
+    if device != "auto":
+        parse_device(device)  # said also where every picture is done already
     entries = plan(paths, output=output, target_format=target_format, recursive=recursive)
     try:
         sha256 = file_sha256(resolve_model(model))

@@ -190,13 +190,12 @@ def _finished(
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:
     """The EXIF block with orientation 1 and no thumbnail, and the orientation that it had."""
     block = image.info.get("exif")
-    if block is None and "Raw profile type exif" in image.info:  # PNGs of ImageMagick: a title, a length, hexadecimal
-        block = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
-    if not block:
-        return None, 1
-    block = block.removeprefix(b"Exif\0\0")
     try:
-        block, orientation = reset_orientation(block)
+        if block is None and "Raw profile type exif" in image.info:  # PNGs of ImageMagick: title, length, hexadecimal
+            block = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+        if not block:
+            return None, 1
+        block, orientation = reset_orientation(block.removeprefix(b"Exif\0\0"))
         return unlink_next(block), orientation
     except ValueError:  # damaged EXIF harms no pixel; it is dropped, since nobody can read it
         return None, 1

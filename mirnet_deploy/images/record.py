@@ -73,6 +73,8 @@ def read_stamp(path: Path) -> Stamp | None:
     if not has_stamp(path):
         return None
     data = path.read_bytes()
+    if len(data) < _TAIL.size:
+        return Stamp(None, intact=False)
     length, _ = _TAIL.unpack_from(data, len(data) - _TAIL.size)
     start = len(data) - _TAIL.size - length
     if length > _LONGEST or start < 0:

@@ -395,3 +395,9 @@ def test_an_interruption_leaves_whole_files_only(
         with Image.open(folder / name) as image:
             image.load()
     assert made == ([] if moment == "working" else ["a_enhanced.png"])
+
+
+def test_a_device_that_cannot_be_is_said_also_where_all_is_done(folder: Path, model: Path) -> None:
+    enhance(folder / "a.png", "--model", model)
+    result = enhance(folder / "a.png", "--model", model, "--device", "gpu", expect=2)
+    assert result.output == "error: device is 'gpu'; expected auto, cpu, cuda or cuda:N\n"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.record import Record, has_stamp, read_stamp, stamped
+from mirnet_deploy.images.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
 from mirnet_deploy.planning import NoTask, Task, plan
 
 
@@ -172,3 +173,30 @@ def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
     assert read_stamp(path) is not None
     path.write_bytes(b"")
     assert not has_stamp(path)
+
+
+def test_a_file_that_is_only_the_magic_word(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(MAGIC)
+    assert read_stamp(tmp_path / "a.png") == Stamp(None, intact=False)
+
+
+def test_an_empty_argument_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="an empty name"):
+        targets("")
+    assert targets(".") == {"a.png": "a_enhanced.png"}
+
+
+def test_closed_folders_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, closed = picture(tmp_path / "a.png"), tmp_path / "closed"
+    real = os.stat
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if closed in Path(os.fsdecode(path)).parents:  # root, whom no mode stops, runs this test too
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert targets(closed / "b.png", source)["b.png"] == f"{closed / 'b.png'} cannot be read: Permission denied"
+    assert targets(source, output=closed / "x.png") == {"a.png": str(closed / "x.png")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
@@ -39,10 +40,16 @@ def test_the_result_has_the_permissions_of_any_new_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_long_names_fit(tmp_path):
-    path = tmp_path / ("n" * 250)
+@pytest.mark.parametrize("letter", ["n", "夜"])
+def test_long_names_fit(tmp_path, letter):
+    path = tmp_path / (letter * (250 // len(letter.encode())))
     write_atomically(path, b"x")
     assert path.read_bytes() == b"x"
+
+
+def test_the_umask_of_other_threads_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail(f"the umask of the whole process becomes {mask:o}"))
+    write_atomically(tmp_path / "result", b"x")
 
 
 def test_a_missing_folder_is_an_os_error(tmp_path):

@@ -412,6 +412,16 @@ def test_exif_in_a_text_chunk_of_imagemagick(tmp_path: Path) -> None:
     assert tags(tmp_path / "b.png") == WANTED
 
 
+def test_damaged_exif_in_a_text_chunk_harms_no_pixel(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n      12\nno hexadecimal\n")
+    pixels = samples("rgb", 8)[0]
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=text)
+    picture = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert picture.exif is None
+
+
 def test_a_grey_profile_does_not_go_into_a_webp(tmp_path: Path) -> None:
     grey_icc = ICC[:16] + b"GRAY" + ICC[20:]
     write_image(Picture(samples("grey", 8)[0], icc=grey_icc), tmp_path / "a.webp")

@@ -81,3 +81,10 @@ def test_what_is_not_ours_is_one_line_and_exit_1(tmp_path, name):
     assert result.output.startswith("error: ")
     assert name in result.output
     assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", [".", "/"])
+def test_a_folder_without_a_name_is_one_line(path):
+    result = info(path)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert result.output.startswith(f"error: {path} is not a file")
