@@ -149,8 +149,8 @@ def _of_path(path: Path, recursive: bool) -> Iterator[Source | NoTask]:
     except FileNotFoundError:
         yield NoTask(path, f"{path} does not exist")
         return
-    except OSError as error:
-        yield NoTask(path, f"{path} cannot be read: {error.strerror or error}")
+    except OSError as refusal:
+        yield NoTask(path, f"{path} cannot be read: {refusal.strerror or refusal}")
         return
     if not stat.S_ISDIR(mode):
         yield Source(path, Path(path.name))

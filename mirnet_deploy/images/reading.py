@@ -19,7 +19,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import integrity, png16, tiff
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
-from mirnet_deploy.images.ifd import read_directory, reset_orientation, unlink_next
+from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, unlink_next
 from mirnet_deploy.images.picture import Picture, Samples
 
 DEFAULT_MAX_PIXELS = 250_000_000
@@ -197,5 +197,14 @@ def _exif(image: Image.Image) -> tuple[bytes | None, int]:
             return None, 1
         block, orientation = reset_orientation(block.removeprefix(b"Exif\0\0"))
         return unlink_next(block), orientation
-    except ValueError:  # damaged EXIF harms no pixel; it is dropped, since nobody can read it
-        return None, 1
+    except ValueError:  # damaged EXIF harms no pixel; it is dropped, less the way that viewers still turn the picture
+        return None, _orientation_by_pillow(image)
+
+
+def _orientation_by_pillow(image: Image.Image) -> int:
+    """The orientation in a damaged EXIF block, as far as Pillow, which is lenient, can tell; else 1."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged bytes make Pillow raise nearly anything
+        return 1
+    return orientation if isinstance(orientation, int) else 1

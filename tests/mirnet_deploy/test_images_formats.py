@@ -422,6 +422,20 @@ def test_damaged_exif_in_a_text_chunk_harms_no_pixel(tmp_path: Path) -> None:
     assert picture.exif is None
 
 
+@pytest.mark.parametrize("damage", ["a value past the end", "no end of the directory"])
+def test_damaged_exif_still_turns_the_picture(tmp_path: Path, damage: str) -> None:
+    turned = struct.pack("<HHIHH", 274, 3, 1, 6, 0)
+    if damage == "a value past the end":
+        block = struct.pack("<IH", 8, 2) + struct.pack("<HHII", 271, 2, 40, 9999) + turned + bytes(4)
+    else:
+        block = struct.pack("<IH", 8, 1) + turned
+    Image.fromarray(samples("rgb", 8)[0]).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + block)
+    with pytest.warns(UserWarning, match="larger than file|Corrupt EXIF"):
+        picture = read_image(tmp_path / "a.jpg")
+    assert (picture.width, picture.height) == (13, 21)
+    assert picture.exif is None
+
+
 def test_a_grey_profile_does_not_go_into_a_webp(tmp_path: Path) -> None:
     grey_icc = ICC[:16] + b"GRAY" + ICC[20:]
     write_image(Picture(samples("grey", 8)[0], icc=grey_icc), tmp_path / "a.webp")
