@@ -93,4 +93,4 @@ RECIPES = {
         loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, synthetic=0.0, ema=0.0, clip=0.0
     ),
 }
-"""`plateau` is how many MIRNet repositories train; `aligned` is what we found to be better."""
+"""`plateau` is how many MIRNet repositories train, `aligned` is ours; RESULTS.md holds them against each other."""
