@@ -16,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, write_sidecar
 
+FIXTURES = Path(__file__).parent / "fixtures"
+"""Files made elsewhere (shared/fixtures)."""
 BLUR = np.outer([1, 2, 4, 2, 1], [1, 2, 4, 2, 1]).astype(np.float32) / 100
 
 

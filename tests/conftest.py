@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-FIXTURES = Path(__file__).parent / "fixtures"
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A GPU test on a machine without one is deselected, which pytest counts aloud; it never passes by skipping.

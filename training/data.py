@@ -148,7 +148,7 @@ class DegradedSource:
         image = _at_least(self._cache.read(self.paths[index]), side)
         top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape[:2])
         high = _cut(image, top, left, side)
-        return degrade(high, rng), high
+        return degrade(high, rng)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def make_sample(source: Source, number: int, side: int, recipe: Recipe, seed: in
     rng = np.random.default_rng([seed, 2, number])
     low, high = source.crop(sample_index(number, len(source), seed), side, rng)
     if rng.random() < recipe.synthetic:
-        low = degrade(high, rng)
+        low, high = degrade(high, rng)
     if rng.random() < recipe.mixup:
         share = np.float32(rng.beta(1.0, 1.0))
         other_low, other_high = source.crop(int(rng.integers(len(source))), side, rng)

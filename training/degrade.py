@@ -1,8 +1,8 @@
 """Low-light pictures made from well-lit ones, in linear light, in the order in which a camera spoils them.
 
 Exposure (of the whole scene, or falling off around pools of light), white balance, shot and read noise, then the sRGB
-curve and 8-bit quantisation. The joint distribution of
-shot and read noise is that of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
+curve and 8-bit quantisation; lamps are painted into both pictures. The joint distribution of shot and read noise is that
+of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
 
-STOPS = (0.5, 5.5)
-"""Range of underexposure, in stops."""
-UNEVEN = 0.2
-"""Share of the pictures in which the light is uneven: what a lamp lights is exposed as in the target, the rest is dark.
-Without them a network brightens everything alike, and lamps and skies grow into white patches."""
+STOPS = (0.0, 5.5)
+"""Range of underexposure, in stops. From nothing on: a network that never saw a good picture brightens that too."""
+UNEVEN = 0.3
+"""Share of the pictures in which the light is uneven: somewhere exposed as in the target, elsewhere dark. Without them
+a network brightens everything alike, and skies and lit walls grow into white patches."""
+LAMPS = 0.3
+"""Share of the pictures with lamps: up to four, as bright in the target as in the dark picture, and no larger."""
+LAMP_LIGHT = (1.0, 32.0)
+"""Range of a lamp's light at its centre, white being 1."""
+LAMP_RADIUS = (0.01, 0.08)
+"""Range of the radius at which a lamp has a third of that, in sides of the picture."""
 WHITE_BALANCE = 0.1
 """Standard deviation of the log of the red and blue gains."""
 SHOT_NOISE = (1e-4, 3e-3)
@@ -36,26 +42,51 @@ def linear_to_srgb(image: FloatImage) -> FloatImage:
     return np.where(image <= 0.0031308, image * 12.92, 1.055 * image ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
-def degrade(image: FloatImage, rng: Generator) -> FloatImage:
-    """A dark, noisy version of a well-lit picture, float32 [H,W,3] sRGB in [0, 1] on the grid of 8-bit values."""
+def degrade(image: FloatImage, rng: Generator) -> tuple[FloatImage, FloatImage]:
+    """A dark, noisy version of a well-lit picture and its target: both float32 [H,W,3] sRGB in [0, 1].
+
+    The dark one lies on the grid of 8-bit values. The target is `image` itself where there are no lamps.
+    """
+    height, width = image.shape[:2]
     light = srgb_to_linear(image)
-    exposure = _exposure(image.shape[0], image.shape[1], rng)
     gains = np.exp(rng.normal(0.0, WHITE_BALANCE, 3))
     gains[1] = 1.0
-    light = light * (exposure * gains).astype(np.float32)
+    dark = light * (_exposure(height, width, rng) * gains).astype(np.float32)
+    target = image
+    if rng.random() < LAMPS:
+        lamps = _lamps(height, width, rng)
+        dark = dark + lamps
+        target = linear_to_srgb(np.clip(light + lamps, 0.0, 1.0))
     log_shot = rng.uniform(*np.log(SHOT_NOISE))
     log_read = 2.18 * log_shot + 1.20 + rng.normal(0.0, 0.26)
-    variance = light * np.float32(np.exp(log_shot)) + np.float32(np.exp(log_read))
-    noisy = light + rng.normal(size=light.shape).astype(np.float32) * np.sqrt(variance)
-    return (np.rint(linear_to_srgb(np.clip(noisy, 0.0, 1.0)) * 255) / 255).astype(np.float32)
+    variance = dark * np.float32(np.exp(log_shot)) + np.float32(np.exp(log_read))
+    noisy = dark + rng.normal(size=dark.shape).astype(np.float32) * np.sqrt(variance)
+    return (np.rint(linear_to_srgb(np.clip(noisy, 0.0, 1.0)) * 255) / 255).astype(np.float32), target
 
 
 def _exposure(height: int, width: int, rng: Generator) -> FloatImage:
-    """Factor on linear light: one number, or a smooth field between 1 and that number; float32 [H,W,1] or [1,1,1]."""
-    stops = rng.uniform(*STOPS)
+    """Factor on linear light: one number, or a smooth field from 1 to that number; float32 [H,W,1] or [1,1,1]."""
+    stops = np.float32(rng.uniform(*STOPS))
     if rng.random() >= UNEVEN:
         return np.full((1, 1, 1), 2.0**-stops, dtype=np.float32)
     coarse = rng.random((int(rng.integers(2, 7)), int(rng.integers(2, 7))), dtype=np.float32)
-    darkness = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * 1.5 - 0.25, 0.0, 1.0)
-    field: FloatImage = np.exp2(-np.float32(stops) * darkness[..., None])
+    darkness = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    # Both ends are seen in every such picture. One that is evenly grey is then never half of an uneven one, and the
+    # network may go on taking it for an underexposed one.
+    darkness = (darkness - darkness.min()) / max(float(np.ptp(darkness)), 1e-6)
+    field: FloatImage = np.exp2(-stops * darkness[..., None])
     return field
+
+
+def _lamps(height: int, width: int, rng: Generator) -> FloatImage:
+    """Light of one to four lamps with their halos, float32 [H,W,3]: in linear light, white being 1."""
+    y, x = np.ogrid[:height, :width]
+    light = np.zeros((height, width, 3), dtype=np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        squared = (y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2
+        radius = max(height, width) * np.exp(rng.uniform(*np.log(LAMP_RADIUS)))
+        colour = np.exp(rng.uniform(*np.log(LAMP_LIGHT)) + rng.normal(0.0, 0.3, 3))
+        # The profile of Moffat (Astronomy & Astrophysics 3, 455, 1969), as of stars: a core with wide skirts.
+        profile = (1.0 + squared / radius**2) ** -1.5
+        light += (profile[..., None] * colour).astype(np.float32)
+    return light

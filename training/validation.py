@@ -59,8 +59,8 @@ def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
         return _middle(low_image), _middle(high_image)
     high = _middle(read_rgb8(item))
     seed = [ord(letter) for letter in item.name]
-    low = degrade(high.astype(np.float32) / np.float32(255), np.random.default_rng(seed))
-    return np.rint(low * 255).astype(np.uint8), high
+    low, target = degrade(high.astype(np.float32) / np.float32(255), np.random.default_rng(seed))
+    return np.rint(low * 255).astype(np.uint8), np.rint(target * 255).astype(np.uint8)
 
 
 def validate(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES
+from artifacts import FIXTURES
 from safetensors.torch import save_file
 from torch import Tensor
 
