@@ -17,47 +17,70 @@ def test_srgb_curve_is_the_standards() -> None:
     np.testing.assert_allclose(linear_to_srgb(srgb_to_linear(ramp)), ramp, atol=1e-5)
 
 
-def test_the_result_lies_on_the_8_bit_grid_and_is_dark() -> None:
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Four stops of underexposure and nothing else; a test turns on what it is about."""
+    values = {"STOPS": (4.0, 4.0), "UNEVEN": 0.0, "LAMPS": 0.0, "WHITE_BALANCE": 0.0, "SHOT_NOISE": (1e-6, 1e-6)}
+    for name, value in values.items():
+        monkeypatch.setattr(module, name, value)
+    return monkeypatch
+
+
+def test_the_result_lies_on_the_8_bit_grid_and_is_no_brighter() -> None:
     image = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
-    for seed in range(10):
-        low = degrade(image, np.random.default_rng(seed))
-        assert low.dtype == np.float32
+    for seed in range(20):
+        low, target = degrade(image, np.random.default_rng(seed))
+        assert low.dtype == target.dtype == np.float32
         levels = low * 255
         np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
-        assert low.mean() < image.mean()
+        assert low.mean() < target.mean() + 0.05, "white balance and noise aside"
+        assert target.min() >= 0
+        assert target.max() <= 1
 
 
-def test_same_generator_same_picture() -> None:
+def test_same_generator_same_pictures() -> None:
     image = np.full((8, 8, 3), 0.5, dtype=np.float32)
-    a, b = (degrade(image, np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(a, b)
+    for seed in range(10):
+        first, second = (degrade(image, np.random.default_rng(seed)) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
 
 
-def test_noise_follows_light(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_lamps_the_target_is_the_picture(plain: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
+    assert degrade(image, np.random.default_rng(0))[1] is image
+
+
+def test_noise_follows_light(plain: pytest.MonkeyPatch) -> None:
     """Shot noise: in linear light its variance grows with the signal."""
-    monkeypatch.setattr(module, "STOPS", (2.0, 2.0))
-    monkeypatch.setattr(module, "WHITE_BALANCE", 0.0)
-    monkeypatch.setattr(module, "UNEVEN", 0.0)
-    monkeypatch.setattr(module, "SHOT_NOISE", (1e-3, 1e-3))
+    plain.setattr(module, "STOPS", (2.0, 2.0))
+    plain.setattr(module, "SHOT_NOISE", (1e-3, 1e-3))
     variances = []
     for level in (0.5, 1.0):
         flat = np.full((200, 200, 3), level, dtype=np.float32)
-        light = srgb_to_linear(degrade(flat, np.random.default_rng(1)))
+        light = srgb_to_linear(degrade(flat, np.random.default_rng(1))[0])
         expected = srgb_to_linear(flat).mean() / 4
         assert light.mean() == pytest.approx(expected, rel=0.02)
         variances.append(light.var())
     assert variances[1] / variances[0] == pytest.approx(1 / srgb_to_linear(np.float32([0.5]))[0], rel=0.15)
 
 
-def test_uneven_light_leaves_lit_places_as_they_are_and_darkens_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNEVEN", 1.0)
-    monkeypatch.setattr(module, "STOPS", (5.0, 5.0))
-    monkeypatch.setattr(module, "WHITE_BALANCE", 0.0)
-    monkeypatch.setattr(module, "SHOT_NOISE", (1e-6, 1e-6))
+def test_uneven_light_shows_both_ends_in_every_picture(plain: pytest.MonkeyPatch) -> None:
+    plain.setattr(module, "UNEVEN", 1.0)
     flat = np.full((96, 96, 3), 0.7, dtype=np.float32)
-    for seed in range(5):
-        low = degrade(flat, np.random.default_rng(seed))
-        assert low.max() > 0.65
-        assert low.min() < 0.25
+    dark = linear_to_srgb(srgb_to_linear(np.float32([0.7])) / 16)[0]
+    for seed in range(10):
+        low, _ = degrade(flat, np.random.default_rng(seed))
+        assert low.max() == pytest.approx(0.7, abs=0.02)
+        assert low.min() == pytest.approx(dark, abs=0.02)
         steps = np.abs(np.diff(low.mean(axis=2), axis=1))
         assert steps.max() < 0.2, "the light must fall off smoothly"
+
+
+def test_lamps_are_as_large_in_the_target_as_in_the_dark_picture(plain: pytest.MonkeyPatch) -> None:
+    plain.setattr(module, "LAMPS", 1.0)
+    plain.setattr(module, "LAMP_LIGHT", (8.0, 8.0))
+    black = np.zeros((96, 96, 3), dtype=np.float32)
+    for seed in range(10):
+        low, target = degrade(black, np.random.default_rng(seed))
+        assert target.max() == pytest.approx(1.0), "a lamp of eight times white clips"
+        np.testing.assert_allclose(low, target, atol=0.02)
