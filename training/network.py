@@ -289,7 +289,7 @@ class MIRNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 # torch's own start lets a third of the variance through a layer. In a network without biases, fed
-                # with dark pictures, that leaves next to nothing, and the first hundreds of steps go into scale.
+                # with dark pictures, the first hundreds of steps then go into scale (RESULTS.md, "The start").
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             elif isinstance(module, nn.ConvTranspose2d):
                 _without_checkerboard(module)
