@@ -10,6 +10,7 @@ A file that carries a record is never an input.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ from mirnet_deploy.images.record import Record, Stamp, read_stamp, stamped
 from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_image
 from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.planning import NoTask, Task
+
+_log = logging.getLogger(__name__)
 
 
 class Enhancer(Protocol):
@@ -161,6 +164,7 @@ class Batch:
             return self._make(task, model)
         except MirnetDeployError as error:
             reason = str(error)
+            _log.debug("%s failed", task.source, exc_info=True)
         except OSError as error:
             reason = f"{task.target} cannot be written: {error.strerror or error}"
         except MemoryError:
@@ -210,7 +214,7 @@ def _stamp_of(target: Path) -> Stamp | None:
 
 def _without_task(entry: NoTask) -> Result:
     if entry.own:
-        return Result(entry.source, "skipped", note="it is an output of mirnet-deploy")
+        return Result(entry.source, "skipped", note="an output of mirnet-deploy")
     return Result(entry.source, "failed", error=entry.reason)
 
 

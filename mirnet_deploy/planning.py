@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import mimetypes
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,11 +56,9 @@ def plan(
     format, or the content is (a PNG named .jpg gives .png). Of two inputs with the same result the second has no task.
 
     Raises:
-        UsageError: nothing at all to work on, or an `output` that does not fit the inputs.
+        UsageError: an `output` that does not fit the inputs.
     """
     found = list(_once(_expand(arguments, recursive)))
-    if all(isinstance(entry, NoTask) for entry in found):
-        raise UsageError("; ".join(entry.reason for entry in found[:3] if isinstance(entry, NoTask)))
     inspected = [(entry, _inspect(entry) if isinstance(entry, Source) else entry) for entry in found]
     inputs = {_real(entry.path) for entry, kind in inspected if isinstance(entry, Source) and isinstance(kind, str)}
     single = _single_target(output, target_format, sum(isinstance(entry, Source) for entry in found), arguments)
@@ -118,6 +117,8 @@ def _single_target(
     if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {output} is a file that is no picture; expected a folder or a picture's name")
     if output.suffix.lower() not in SUFFIXES:
+        if (mimetypes.guess_type(output)[0] or "").startswith("image/"):
+            raise UsageError(f"-o {output}: {output.suffix} cannot be written; expected {', '.join(SUFFIXES)}")
         return None
     if count != 1 or Path(arguments[0]).is_dir():
         raise UsageError(f"-o {output} names one picture, but the input may be several; name a folder")

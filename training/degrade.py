@@ -1,8 +1,8 @@
 """Low-light pictures made from well-lit ones, in linear light, in the order in which a camera spoils them.
 
 Exposure (of the whole scene, or falling off around pools of light), white balance, shot and read noise, then the sRGB
-curve and 8-bit quantisation; lamps are painted into both pictures. The joint distribution of shot and read noise is that
-of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
+curve and 8-bit quantisation; lamps are painted into both pictures. The joint distribution of shot and read noise is
+that of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -53,3 +54,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def main(debug: bool) -> None:
     """MIRNet low-light enhancement, from training to a production engine."""
+    if debug:
+        # What is caught on the way, such as the failure of one picture of a batch.
+        logging.basicConfig()
+        logging.getLogger("mirnet_deploy").setLevel(logging.DEBUG)

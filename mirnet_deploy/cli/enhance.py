@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -181,7 +182,9 @@ def _report(results: Sequence[Result], settings: Settings, as_json: bool) -> Non
     for result in results:
         if result.status == "failed":
             click.echo(f"error: {result.error}", err=True)
-    summary = f"{counts['done']} enhanced, {counts['skipped']} skipped, {counts['failed']} failed"
+    why = Counter(result.note for result in results if result.status == "skipped")
+    reasons = f" ({', '.join(f'{note}: {count}' for note, count in why.items())})" if why else ""
+    summary = f"{counts['done']} enhanced, {counts['skipped']} skipped{reasons}, {counts['failed']} failed"
     click.echo(summary, err=as_json)
 
 

@@ -199,6 +199,27 @@ def test_a_folder_in_the_way_is_one_line(folder: Path, model: Path) -> None:
     assert "cannot be written: " in result.stderr
 
 
+def test_json_even_where_there_is_nothing(tmp_path: Path, model: Path) -> None:
+    report = json.loads(enhance(tmp_path / "gone.png", "--model", model, "--json", expect=1).stdout)
+    assert "does not exist" in report["pictures"][0]["error"]
+
+
+def test_the_summary_says_why_pictures_were_skipped(folder: Path, model: Path) -> None:
+    enhance(folder / "a.png", "--model", model)
+    again = enhance(folder / "a.png", folder / "a_enhanced.png", "--model", model).stdout
+    assert "2 skipped (done before with this model and these settings: 1, an output of mirnet-deploy: 1)" in again
+
+
+def test_debug_shows_where_a_picture_failed(folder: Path) -> None:
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:500])
+    model = make_onnx(folder / "tiny.onnx")
+    command = [sys.executable, "-m", "mirnet_deploy", "--debug", "enhance", folder / "cut.png", "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "error: " in done.stderr
+
+
 def test_json_says_it_all(folder: Path, model: Path) -> None:
     report = json.loads(enhance(folder / "a.png", folder / "gone.png", "--model", model, "--json", expect=1).stdout)
     done, failed = report["pictures"]
@@ -268,8 +289,6 @@ def test_several_jobs_give_what_one_gives(folder: Path, model: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["gone.png"],
-        ["nothing*.png"],
         ["a.png", "--tile", "big"],
         ["a.png", "--jobs", "0"],
         ["a.png", "--quality", "0"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +133,18 @@ def test_inputs_that_are_no_pictures_stand_beside_those_that_are(tmp_path: Path)
     assert "matches no file" in found["none*.png"]
 
 
-def test_nothing_at_all_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        targets(tmp_path / "gone.png")
-    with pytest.raises(UsageError, match="matches no file"):
-        targets(f"{tmp_path}/*.png")
-    with pytest.raises(UsageError, match=r"holds no pictures .* --recursive"):
-        targets(tmp_path)
+def test_where_there_is_nothing_each_argument_says_why(tmp_path: Path) -> None:
+    found = targets(tmp_path / "gone.png", f"{tmp_path}/*.png", tmp_path)
+    assert "does not exist" in found["gone.png"]
+    assert "matches no file" in found["*.png"]
+    assert re.search("holds no pictures .* --recursive", found[tmp_path.name])
+
+
+def test_a_result_in_a_format_that_is_not_written_is_no_folder(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"\.gif cannot be written; expected \.png"):
+        targets(source, output=tmp_path / "out.gif")
+    assert targets(source, output=tmp_path / "out.v2")
 
 
 RECORD = Record("1" * 64, "2" * 64, {"tile": "auto"}, "1.0")
@@ -183,8 +189,7 @@ def test_a_file_that_is_only_the_magic_word(tmp_path: Path) -> None:
 def test_an_empty_argument_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="an empty name"):
-        targets("")
+    assert "an empty name" in next(iter(targets("").values()))
     assert targets(".") == {"a.png": "a_enhanced.png"}
 
 
