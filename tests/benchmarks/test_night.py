@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from artifacts import make_onnx
 from click.testing import CliRunner
 from PIL import Image
 
@@ -66,6 +68,24 @@ def test_the_sheet_shows_every_picture() -> None:
     assert sheet.size == (3 * 612, 2 * 322)
     left = np.asarray(sheet)[30:170, 10:180]
     assert abs(float(left.mean()) - 90) < 3
+
+
+def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> None:
+    folder = tmp_path / "dark"
+    (folder / "sub").mkdir(parents=True)
+    Image.fromarray(flat()).save(folder / "a.png")
+    Image.fromarray(flat(200, 100)).save(folder / "sub/b.png")
+    model = make_onnx(tmp_path / "tiny.onnx", "brighter")
+    sheet, figures = tmp_path / "sheet.jpg", tmp_path / "night.json"
+    options = ["--model", str(model), "--max-side", "160", "--sheet", str(sheet), "--json", str(figures)]
+    result = CliRunner().invoke(main, [str(folder), *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "2 pictures: clipped 0.00 %" in result.output
+    found = json.loads(figures.read_text())
+    assert [item["name"] for item in found] == ["a.png", "sub/b.png"]
+    assert set(found[0]["grid_after"]) == {"2", "4", "8"}
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "JPEG"
 
 
 def test_the_command_fails_in_one_line(tmp_path: Path) -> None:
