@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 FloatImage = NDArray[np.float32]
 
-STOPS = (0.0, 5.5)
-"""Range of underexposure, in stops. From nothing on: a network that never saw a good picture brightens that too."""
+STOPS = (0.5, 5.5)
+"""Range of underexposure, in stops."""
+BRIGHTER = (0.0, 1.0)
+"""Range of what the target is brightened by first, in stops, as far as nothing clips. What a data set calls well lit is
+often short of white (99 % of the values of LOL's training targets are below 0.82 on average)."""
+GOOD = 0.1
+"""Share of the pictures that are not darkened: brightened until the lightest parts are white, they are to stay as they
+are. A network that never saw a good picture brightens that too."""
+GOOD_STOPS = 2.0
+"""At most this much for that: a picture of a black thing has no white parts."""
 UNEVEN = 0.3
 """Share of the pictures in which the light is uneven: somewhere exposed as in the target, elsewhere dark. Without them
 a network brightens everything alike, and skies and lit walls grow into white patches."""
@@ -45,23 +53,30 @@ def linear_to_srgb(image: FloatImage) -> FloatImage:
 def degrade(image: FloatImage, rng: Generator) -> tuple[FloatImage, FloatImage]:
     """A dark, noisy version of a well-lit picture and its target: both float32 [H,W,3] sRGB in [0, 1].
 
-    The dark one lies on the grid of 8-bit values. The target is `image` itself where there are no lamps.
+    The dark one lies on the grid of 8-bit values. The target is `image`, brightened, with the lamps.
     """
     height, width = image.shape[:2]
-    light = srgb_to_linear(image)
+    good = rng.random() < GOOD
+    light = _brightened(srgb_to_linear(image), GOOD_STOPS if good else rng.uniform(*BRIGHTER))
+    exposure = np.ones((1, 1, 1), dtype=np.float32) if good else _exposure(height, width, rng)
     gains = np.exp(rng.normal(0.0, WHITE_BALANCE, 3))
     gains[1] = 1.0
-    dark = light * (_exposure(height, width, rng) * gains).astype(np.float32)
-    target = image
+    dark = light * (exposure * gains).astype(np.float32)
     if rng.random() < LAMPS:
         lamps = _lamps(height, width, rng)
-        dark = dark + lamps
-        target = linear_to_srgb(np.clip(light + lamps, 0.0, 1.0))
+        dark, light = dark + lamps, light + lamps
     log_shot = rng.uniform(*np.log(SHOT_NOISE))
     log_read = 2.18 * log_shot + 1.20 + rng.normal(0.0, 0.26)
     variance = dark * np.float32(np.exp(log_shot)) + np.float32(np.exp(log_read))
     noisy = dark + rng.normal(size=dark.shape).astype(np.float32) * np.sqrt(variance)
-    return (np.rint(linear_to_srgb(np.clip(noisy, 0.0, 1.0)) * 255) / 255).astype(np.float32), target
+    low = np.rint(linear_to_srgb(np.clip(noisy, 0.0, 1.0)) * 255) / 255
+    return low.astype(np.float32), linear_to_srgb(np.clip(light, 0.0, 1.0))
+
+
+def _brightened(light: FloatImage, stops: float) -> FloatImage:
+    """Linear light, brightened by up to `stops`: as far as one value in 200 stays the brightest that is not clipped."""
+    headroom = 1.0 / max(float(np.quantile(light, 0.995)), 1e-6)
+    return light * np.float32(np.clip(headroom, 1.0, 2.0**stops))
 
 
 def _exposure(height: int, width: int, rng: Generator) -> FloatImage:

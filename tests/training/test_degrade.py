@@ -20,7 +20,15 @@ def test_srgb_curve_is_the_standards() -> None:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Four stops of underexposure and nothing else; a test turns on what it is about."""
-    values = {"STOPS": (4.0, 4.0), "UNEVEN": 0.0, "LAMPS": 0.0, "WHITE_BALANCE": 0.0, "SHOT_NOISE": (1e-6, 1e-6)}
+    values = {
+        "STOPS": (4.0, 4.0),
+        "BRIGHTER": (0.0, 0.0),
+        "GOOD": 0.0,
+        "UNEVEN": 0.0,
+        "LAMPS": 0.0,
+        "WHITE_BALANCE": 0.0,
+        "SHOT_NOISE": (1e-6, 1e-6),
+    }
     for name, value in values.items():
         monkeypatch.setattr(module, name, value)
     return monkeypatch
@@ -45,9 +53,25 @@ def test_same_generator_same_pictures() -> None:
         np.testing.assert_array_equal(first, second)
 
 
-def test_without_lamps_the_target_is_the_picture(plain: pytest.MonkeyPatch) -> None:
+def test_without_lamps_and_headroom_the_target_is_the_picture(plain: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
-    assert degrade(image, np.random.default_rng(0))[1] is image
+    np.testing.assert_allclose(degrade(image, np.random.default_rng(0))[1], image, atol=1e-5)
+
+
+def test_a_target_is_brightened_as_far_as_nothing_clips(plain: pytest.MonkeyPatch) -> None:
+    plain.setattr(module, "BRIGHTER", (1.0, 1.0))
+    dull, bright = np.full((16, 16, 3), 0.4, dtype=np.float32), np.full((16, 16, 3), 0.9, dtype=np.float32)
+    expected = linear_to_srgb(2 * srgb_to_linear(dull))
+    np.testing.assert_allclose(degrade(dull, np.random.default_rng(0))[1], expected, atol=1e-5)
+    np.testing.assert_allclose(degrade(bright, np.random.default_rng(0))[1], 1.0, atol=1e-5)
+
+
+def test_a_good_picture_is_bright_and_stays_as_it_is(plain: pytest.MonkeyPatch) -> None:
+    plain.setattr(module, "GOOD", 1.0)
+    image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32) * 0.6
+    low, target = degrade(image, np.random.default_rng(0))
+    np.testing.assert_allclose(low, target, atol=0.02)
+    assert target.max() == pytest.approx(1.0)
 
 
 def test_noise_follows_light(plain: pytest.MonkeyPatch) -> None:
