@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mirnet_deploy.benchmarks.latency import Enhancer, Image, one_line
-from mirnet_deploy.errors import DataError
-from mirnet_deploy.images import read_image
 from mirnet_deploy.metrics import gt_mean, psnr, ssim
-from mirnet_deploy.pairs import Pair
+from mirnet_deploy.pairs import Pair, read_pair
 
 DATA_RANGE = 255
 GAMMA = 1 / 2.2
@@ -80,29 +77,6 @@ def gamma(image: Image) -> Image:
 def baselines() -> list[Baseline]:
     """The untouched input, Pillow's autocontrast and a gamma of 1/2.2."""
     return [Baseline("input", lambda image: image), Baseline("autocontrast", autocontrast), Baseline("gamma", gamma)]
-
-
-def read_rgb8(path: Path) -> Image:
-    """A picture as uint8 [H,W,3] RGB: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    return np.ascontiguousarray(read_image(path).to_8_bit().rgb(), dtype=np.uint8)
-
-
-def read_pair(pair: Pair) -> tuple[Image, Image]:
-    """The dark picture and its target, uint8 [H,W,3] RGB.
-
-    Raises:
-        ImageError: a file cannot be read.
-        DataError: the two differ in size.
-    """
-    low, high = read_rgb8(pair.low), read_rgb8(pair.high)
-    if low.shape != high.shape:
-        sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (low, high)]
-        raise DataError(f"pair {pair.name}: {pair.low} is {sizes[0]}, {pair.high} is {sizes[1]}; expected one size")
-    return low, high
 
 
 def measure_picture(engine: str, picture: str, output: Image, target: Image) -> QualityRow:

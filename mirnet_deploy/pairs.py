@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mirnet_deploy.errors import DataError
+from mirnet_deploy.images import read_image
+
+Image = NDArray[np.uint8]
+"""[H,W,3] RGB."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -56,3 +63,56 @@ def find_pairs(folder: Path) -> list[Pair]:
     if not low:
         raise DataError(f"{folder} holds no pictures; expected low/ and high/ with {', '.join(sorted(IMAGE_SUFFIXES))}")
     return [Pair(stem, low[stem], high[stem]) for stem in sorted(low)]
+
+
+def check_sizes(pairs: Sequence[Pair]) -> None:
+    """Checks, by the headers alone, that the pictures of each pair are of one size: not after an hour of training.
+
+    Raises:
+        DataError: some are not (a few are named).
+    """
+    different = []
+    for pair in pairs:
+        low, high = _header_size(pair.low), _header_size(pair.high)
+        # Sorted: a camera may have turned one of them, which `read_pair` sees.
+        if low and high and sorted(low) != sorted(high):
+            different.append(f"{pair.name}: low is {low[0]}x{low[1]} and high is {high[0]}x{high[1]}")
+    if different:
+        names = ", ".join(different[:3]) + ("…" if len(different) > 3 else "")
+        raise DataError(f"{len(different)} pairs are not of one size ({names})")
+
+
+def _header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height as stored; None where Pillow cannot say, and reading the file will say why."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(path) as image:
+            return image.size
+    except (OSError, Pillow.DecompressionBombError):
+        return None
+
+
+def read_rgb8(path: Path) -> Image:
+    """A picture as uint8 [H,W,3] RGB: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    return np.ascontiguousarray(read_image(path).to_8_bit().rgb(), dtype=np.uint8)
+
+
+def read_pair(pair: Pair, read: Callable[[Path], Image] = read_rgb8) -> tuple[Image, Image]:
+    """The dark picture and its target, uint8 [H,W,3] RGB.
+
+    Raises:
+        ImageError: a file cannot be read.
+        DataError: the two differ in size.
+    """
+    low, high = read(pair.low), read(pair.high)
+    if low.shape != high.shape:
+        raise DataError(
+            f"pair {pair.name}: low is {low.shape[1]}x{low.shape[0]} and high is {high.shape[1]}x{high.shape[0]}; "
+            "expected one size"
+        )
+    return low, high

@@ -25,12 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mirnet_deploy.errors import DataError
-from mirnet_deploy.images import read_image
-from mirnet_deploy.pairs import Pair, find_pairs, images_in
+from mirnet_deploy.pairs import Image, Pair, check_sizes, find_pairs, images_in, read_pair, read_rgb8
 from mirnet_deploy.training.degrade import degrade
 from mirnet_deploy.training.recipes import Recipe
 
-Image = NDArray[np.uint8]
 T = TypeVar("T")
 
 CACHE_BYTES = 6 << 30
@@ -39,20 +37,6 @@ TRAIN_FOLDERS = ("train", "our485")
 VAL_FOLDERS = ("val", "eval15")
 HOLD_OUT_EVERY = 10
 """Of a folder without a validation split, every tenth picture is held out."""
-
-
-def read_rgb8(path: Path) -> Image:
-    """A picture as uint8 [H,W,3] RGB (16-bit ones rounded to 8 bits, grey ones repeated, alpha left out).
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    pixels = read_image(path).pixels
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / 257.0)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
 class Source(Protocol):
@@ -101,7 +85,7 @@ class PairSource:
     """Real pairs.
 
     Raises:
-        DataError: the two pictures of a pair differ in size (when the pair is first used).
+        DataError: the two pictures of a pair differ in size (where the headers did not show it).
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -112,26 +96,10 @@ class PairSource:
         return len(self.pairs)
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        low, high = load_pair(self.pairs[index], self._cache)
+        low, high = read_pair(self.pairs[index], self._cache.read)
         low, high = _at_least(low, side), _at_least(high, side)
         top, left = (int(rng.integers(0, size - side + 1)) for size in low.shape[:2])
         return _cut(low, top, left, side), _cut(high, top, left, side)
-
-
-def load_pair(pair: Pair, cache: _Cache | None = None) -> tuple[Image, Image]:
-    """Both pictures of a pair, uint8 [H,W,3] RGB.
-
-    Raises:
-        DataError: they differ in size.
-    """
-    read = cache.read if cache else read_rgb8
-    low, high = read(pair.low), read(pair.high)
-    if low.shape != high.shape:
-        raise DataError(
-            f"pair {pair.name}: low is {low.shape[1]}x{low.shape[0]} and high is {high.shape[1]}x{high.shape[0]}; "
-            "expected one size"
-        )
-    return low, high
 
 
 class DegradedSource:
@@ -160,16 +128,17 @@ class Split:
     """Pairs, or well-lit photographs to be darkened, each always in the same way."""
     description: str
     fingerprint: str
-    """Number of training pictures and a hash of all file names: tells one data set from another."""
+    """Kind and number of training pictures and a hash of all file names: tells one data set from another."""
 
 
-def _fingerprint(train: Sequence[Path], held_out: Sequence[Path]) -> str:
+def _fingerprint(kind: str, train: Sequence[Path], held_out: Sequence[Path]) -> str:
     names = "\n".join(["train", *(path.name for path in train), "held out", *(path.name for path in held_out)])
-    return f"{len(train)} pictures, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return f"{len(train)} {kind}, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 def _pair_split(train: Sequence[Pair], held_out: Sequence[Pair], description: str) -> Split:
-    fingerprint = _fingerprint([pair.low for pair in train], [pair.low for pair in held_out])
+    check_sizes([*train, *held_out])
+    fingerprint = _fingerprint("pairs", [pair.low for pair in train], [pair.low for pair in held_out])
     return Split(PairSource(train), held_out, description, fingerprint)
 
 
@@ -177,7 +146,7 @@ def open_pairs(root: Path) -> Split:
     """LOL layouts: `train/` or `our485/` and `val/` or `eval15/`; or one folder of pairs, every tenth held out.
 
     Raises:
-        DataError: neither layout is there, or too few pairs.
+        DataError: neither layout is there, too few pairs, or the pictures of a pair differ in size.
     """
     train = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
     validation = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
@@ -205,7 +174,7 @@ def open_photographs(root: Path) -> Split:
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     kept, held = _hold_out([path for folder in folders for path in images_in(folder)], root)
     said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
-    return Split(DegradedSource(kept), held, said, _fingerprint(kept, held))
+    return Split(DegradedSource(kept), held, said, _fingerprint("photographs", kept, held))
 
 
 def _hold_out(items: Sequence[T], folder: Path) -> tuple[list[T], list[T]]:

@@ -9,17 +9,12 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mirnet_deploy import metrics
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.pairs import Pair
-from mirnet_deploy.training.data import load_pair, read_rgb8
+from mirnet_deploy.pairs import Image, Pair, read_pair, read_rgb8
 from mirnet_deploy.training.degrade import degrade
 from mirnet_deploy.training.network import SIZE_MULTIPLE, MIRNet
-
-Image = NDArray[np.uint8]
-
 
 LARGEST = 1536
 """Of a picture with longer sides the middle counts: PyTorch takes over a gigabyte a megapixel to run `lite`."""
@@ -55,7 +50,7 @@ def _middle(image: Image) -> Image:
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
     """The two pictures of a pair, or a photograph and its own darkened version: always the same, `LARGEST` a side."""
     if isinstance(item, Pair):
-        low_image, high_image = load_pair(item)
+        low_image, high_image = read_pair(item)
         return _middle(low_image), _middle(high_image)
     high = _middle(read_rgb8(item))
     seed = [ord(letter) for letter in item.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from mirnet_deploy.benchmarks.quality import (
     mean_rows,
     measure_pairs,
     measure_picture,
-    read_rgb8,
 )
 from mirnet_deploy.pairs import find_pairs
 
@@ -130,12 +128,3 @@ def test_baselines_are_what_they_are_called() -> None:
     assert (stretched[..., 1].min(), stretched[..., 1].max()) == (0, 255)
     assert [each.name for each in baselines()] == ["input", "autocontrast", "gamma"]
     assert np.array_equal(baselines()[0].enhance(image), image)
-
-
-def test_pictures_of_16_bits_and_grey_ones_become_8_bit_rgb(tmp_path: Path) -> None:
-    grey = np.array([[0, 128, 129, 65535], [257, 514, 600, 30000]], np.uint16)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    pixels = read_rgb8(tmp_path / "grey.png")
-    assert pixels.dtype == np.uint8
-    expected = [[math.floor(int(value) / 257 + 0.5) for value in row] for row in grey]
-    assert pixels.tolist() == [[[value] * 3 for value in row] for row in expected]

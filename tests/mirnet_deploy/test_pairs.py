@@ -1,0 +1,64 @@
+"""Pairs of pictures: found by stem, read as 8-bit RGB, refused where they do not belong together."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.pairs import check_sizes, find_pairs, read_pair, read_rgb8
+
+
+def test_pairs_match_by_stem_whatever_the_extension(lol_folder: Path) -> None:
+    pairs = find_pairs(lol_folder / "our485")
+    assert [pair.name for pair in pairs] == ["0", "1", "2", "3", "4"]
+    assert {pair.low.suffix for pair in pairs} == {".bmp"}
+    assert {pair.high.suffix for pair in pairs} == {".png"}
+
+
+def test_partners_missing_are_named(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    (tmp_path / "pairs" / "high" / "3.png").unlink()
+    with pytest.raises(DataError, match=r"1 pictures have no partner .*\(3\)"):
+        find_pairs(tmp_path / "pairs")
+
+
+def test_two_pictures_of_one_stem_are_refused(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    shutil.copy(tmp_path / "pairs/high/3.png", tmp_path / "pairs/low/3.png")
+    with pytest.raises(DataError, match=r"both 3\.bmp and 3\.png"):
+        find_pairs(tmp_path / "pairs")
+
+
+def test_sizes_of_a_pair_must_agree(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
+    with pytest.raises(DataError, match="pair 3: low is 56x44 and high is 10x12"):
+        read_pair(find_pairs(tmp_path / "pairs")[3])
+    with pytest.raises(DataError, match=r"1 pairs are not of one size \(3: low is 56x44 and high is 10x12\)"):
+        check_sizes(find_pairs(tmp_path / "pairs"))
+
+
+def test_a_pair_that_a_camera_turned_is_of_one_size(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (44, 56)).save(tmp_path / "pairs/high/3.png", exif=exif)
+    pair = find_pairs(tmp_path / "pairs")[3]
+    check_sizes([pair])
+    low, high = read_pair(pair)
+    assert low.shape == high.shape == (44, 56, 3)
+
+
+def test_pictures_of_16_bits_and_grey_ones_become_8_bit_rgb(tmp_path: Path) -> None:
+    grey = np.array([[0, 128, 129, 65535], [257, 514, 600, 30000]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    pixels = read_rgb8(tmp_path / "grey.png")
+    assert pixels.dtype == np.uint8
+    expected = [[math.floor(int(value) / 257 + 0.5) for value in row] for row in grey]
+    assert pixels.tolist() == [[[value] * 3 for value in row] for row in expected]
