@@ -48,7 +48,7 @@ def _middle(image: Image) -> Image:
 
 
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
-    """The two pictures of a pair, or a photograph and its own darkened version: always the same, `LARGEST` a side."""
+    """The pictures of a pair, or what `degrade` makes of a photograph: always the same, up to `LARGEST` a side."""
     if isinstance(item, Pair):
         low_image, high_image = read_pair(item)
         return _middle(low_image), _middle(high_image)
