@@ -162,13 +162,9 @@ class Batch:
         """One picture, from file to file; a failure that is the picture's own becomes its result."""
         try:
             return self._make(task, model)
-        except MirnetDeployError as error:
-            reason = str(error)
+        except (MirnetDeployError, OSError, MemoryError) as error:
             _log.debug("%s failed", task.source, exc_info=True)
-        except OSError as error:
-            reason = f"{task.target} cannot be written: {error.strerror or error}"
-        except MemoryError:
-            reason = "out of memory; try a smaller --tile or fewer --jobs"
+            reason = _reason(error, task)
         if str(task.source) not in reason:
             reason = f"{task.source}: {reason}"
         return Result(task.source, "failed", task.target, error=reason)
@@ -216,6 +212,14 @@ def _without_task(entry: NoTask) -> Result:
     if entry.own:
         return Result(entry.source, "skipped", note="an output of mirnet-deploy")
     return Result(entry.source, "failed", error=entry.reason)
+
+
+def _reason(error: Exception, task: Task) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --tile or fewer --jobs"
+    if isinstance(error, OSError):
+        return f"{task.target} cannot be written: {error.strerror or error}"
+    return str(error)
 
 
 def _note(picture: Picture, target: Format) -> str | None:

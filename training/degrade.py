@@ -18,7 +18,7 @@ STOPS = (0.5, 5.5)
 """Range of underexposure, in stops."""
 BRIGHTER = (0.0, 1.0)
 """Range of what the target is brightened by first, in stops, as far as nothing clips. What a data set calls well lit is
-often short of white (99 % of the values of LOL's training targets are below 0.82 on average)."""
+often short of white."""
 GOOD = 0.1
 """Share of the pictures that are not darkened: brightened until the lightest parts are white, they are to stay as they
 are. A network that never saw a good picture brightens that too."""

@@ -34,14 +34,15 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_the_result_lies_on_the_8_bit_grid_and_is_no_brighter() -> None:
+def test_the_result_lies_on_the_8_bit_grid_and_is_dark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GOOD", 0.0)
     image = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     for seed in range(20):
         low, target = degrade(image, np.random.default_rng(seed))
         assert low.dtype == target.dtype == np.float32
         levels = low * 255
         np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
-        assert low.mean() < target.mean() + 0.05, "white balance and noise aside"
+        assert low.mean() < target.mean()
         assert target.min() >= 0
         assert target.max() <= 1
 

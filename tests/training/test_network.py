@@ -105,7 +105,7 @@ def test_transposed_convolutions_start_without_a_checkerboard() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dark_picture_keeps_its_scale_through_an_untrained_network(seed: int) -> None:
-    """With torch's own start the residual has half of the picture's deviation here, and training starts slowly."""
+    """torch's own start fails this, and trains slowly at first."""
     torch.manual_seed(seed)
     network, dark = MIRNet(PRESETS["lite"]), torch.rand(1, 3, 64, 64) * 0.1
     with torch.no_grad():
