@@ -1,8 +1,8 @@
 """Training samples as a pure function of (seed, sample number), so that a resumed run sees what an unbroken one sees.
 
 No random state is ever stored: sample number `i` draws its picture from the shuffled epoch that `i` falls into, and
-its crop, darkening, MixUp partner and symmetry from a generator seeded with (seed, i). Ranks of a distributed run take
-neighbouring numbers, so two ranks see exactly what one process with twice the batch sees.
+its crop, darkening, lamps, MixUp partner and symmetry from a generator seeded with (seed, i). Ranks of a distributed
+run take neighbouring numbers, so two ranks see exactly what one process with twice the batch sees.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch import Tensor
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.pairs import Image, Pair, check_sizes, find_pairs, images_in, read_pair, read_rgb8
 from mirnet_deploy.training.degrade import degrade
+from mirnet_deploy.training.lamps import paint_lamps
 from mirnet_deploy.training.recipes import Recipe
 
 T = TypeVar("T")
@@ -196,6 +197,8 @@ def make_sample(source: Source, number: int, side: int, recipe: Recipe, seed: in
     low, high = source.crop(sample_index(number, len(source), seed), side, rng)
     if rng.random() < recipe.synthetic:
         low, high = degrade(high, rng)
+    if rng.random() < recipe.lamps:
+        low, high = paint_lamps(low, high, rng)
     if rng.random() < recipe.mixup:
         share = np.float32(rng.beta(1.0, 1.0))
         other_low, other_high = source.crop(int(rng.integers(len(source))), side, rng)

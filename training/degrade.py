@@ -1,8 +1,8 @@
 """Low-light pictures made from well-lit ones, in linear light, in the order in which a camera spoils them.
 
 Exposure (of the whole scene, or falling off around pools of light), white balance, shot and read noise, then the sRGB
-curve and 8-bit quantisation; lamps are painted into both pictures. The joint distribution of shot and read noise is
-that of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section 3.1.
+curve and 8-bit quantisation. The joint distribution of shot and read noise is that of Brooks et al., "Unprocessing
+Images for Learned Raw Denoising", CVPR 2019, section 3.1.
 """
 
 from __future__ import annotations
@@ -27,12 +27,6 @@ GOOD_STOPS = 2.0
 UNEVEN = 0.3
 """Share of the pictures in which the light is uneven: somewhere exposed as in the target, elsewhere dark. Without them
 a network brightens everything alike, and skies and lit walls grow into white patches."""
-LAMPS = 0.3
-"""Share of the pictures with lamps: up to four, as bright in the target as in the dark picture, and no larger."""
-LAMP_LIGHT = (1.0, 32.0)
-"""Range of a lamp's light at its centre, white being 1."""
-LAMP_RADIUS = (0.01, 0.08)
-"""Range of the radius at which a lamp has a third of that, in sides of the picture."""
 WHITE_BALANCE = 0.1
 """Standard deviation of the log of the red and blue gains."""
 SHOT_NOISE = (1e-4, 3e-3)
@@ -53,7 +47,7 @@ def linear_to_srgb(image: FloatImage) -> FloatImage:
 def degrade(image: FloatImage, rng: Generator) -> tuple[FloatImage, FloatImage]:
     """A dark, noisy version of a well-lit picture and its target: both float32 [H,W,3] sRGB in [0, 1].
 
-    The dark one lies on the grid of 8-bit values. The target is `image`, brightened, with the lamps.
+    The dark one lies on the grid of 8-bit values. The target is `image`, brightened.
     """
     height, width = image.shape[:2]
     good = rng.random() < GOOD
@@ -62,9 +56,6 @@ def degrade(image: FloatImage, rng: Generator) -> tuple[FloatImage, FloatImage]:
     gains = np.exp(rng.normal(0.0, WHITE_BALANCE, 3))
     gains[1] = 1.0
     dark = light * (exposure * gains).astype(np.float32)
-    if rng.random() < LAMPS:
-        lamps = _lamps(height, width, rng)
-        dark, light = dark + lamps, light + lamps
     log_shot = rng.uniform(*np.log(SHOT_NOISE))
     log_read = 2.18 * log_shot + 1.20 + rng.normal(0.0, 0.26)
     variance = dark * np.float32(np.exp(log_shot)) + np.float32(np.exp(log_read))
@@ -91,17 +82,3 @@ def _exposure(height: int, width: int, rng: Generator) -> FloatImage:
     darkness = (darkness - darkness.min()) / max(float(np.ptp(darkness)), 1e-6)
     field: FloatImage = np.exp2(-stops * darkness[..., None])
     return field
-
-
-def _lamps(height: int, width: int, rng: Generator) -> FloatImage:
-    """Light of one to four lamps with their halos, float32 [H,W,3]: in linear light, white being 1."""
-    y, x = np.ogrid[:height, :width]
-    light = np.zeros((height, width, 3), dtype=np.float32)
-    for _ in range(int(rng.integers(1, 5))):
-        squared = (y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2
-        radius = max(height, width) * np.exp(rng.uniform(*np.log(LAMP_RADIUS)))
-        colour = np.exp(rng.uniform(*np.log(LAMP_LIGHT)) + rng.normal(0.0, 0.3, 3))
-        # The profile of Moffat (Astronomy & Astrophysics 3, 455, 1969), as of stars: a core with wide skirts.
-        profile = (1.0 + squared / radius**2) ** -1.5
-        light += (profile[..., None] * colour).astype(np.float32)
-    return light

@@ -43,6 +43,8 @@ class Recipe:
     synthetic: float = 0.35
     """Probability that the dark crop is replaced by its target darkened (`training.degrade`): other cameras, less
     noise, exposures down from nearly right."""
+    lamps: float = 0.3
+    """Probability that lamps are painted into both crops (`training.lamps`)."""
     ema: float = 0.999
     """Decay of the averaged weights; 0 keeps none."""
     clip: float = 1.0
@@ -61,7 +63,7 @@ class Recipe:
             )
         if not (self.lr > 0 and math.isfinite(self.lr)) or not self.clip >= 0:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
-        for name in ("decay", "large_from", "mixup", "synthetic"):
+        for name in ("decay", "large_from", "mixup", "synthetic", "lamps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
         if not 0 <= self.ema < 1:
@@ -90,7 +92,7 @@ class Recipe:
 RECIPES = {
     "aligned": Recipe(),
     "plateau": Recipe(
-        loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, synthetic=0.0, ema=0.0, clip=0.0
+        loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, synthetic=0.0, lamps=0.0, ema=0.0, clip=0.0
     ),
 }
 """`plateau` is how many MIRNet repositories train, `aligned` is ours; RESULTS.md holds them against each other."""

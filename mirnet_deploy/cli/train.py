@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 @click.option("--loss", type=click.Choice(["charbonnier", "charbonnier+ssim", "aligned", "aligned+ssim"]), help="Loss.")
 @click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
 @click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")
+@click.option("--lamps", type=float, help="Probability that lamps are painted into both crops.")
 @click.option("--ema", type=float, help="Decay of the averaged weights; 0 keeps none.")
 @click.option("--clip", type=float, help="Largest norm of the gradient; 0 does not clip.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -194,7 +195,7 @@ def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
     sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
     if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
         raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
-    same = ("recipe", "batch", "crop", "lr", "loss", "mixup", "synthetic", "ema", "clip", "seed", "precision")
+    same = ("recipe", "batch", "crop", "lr", "loss", "mixup", "synthetic", "lamps", "ema", "clip", "seed", "precision")
     names = ("n_feat", "n_rrg", "n_msrb", *same, "validate_every", "validate_limit", "save_every")
     for name in names:
         asked = options[name]
@@ -226,7 +227,7 @@ def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes)
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
-    names = ("batch", "crop", "lr", "loss", "mixup", "synthetic", "ema", "clip")
+    names = ("batch", "crop", "lr", "loss", "mixup", "synthetic", "lamps", "ema", "clip")
     changes = {name: options[name] for name in names if options[name] is not None}
     recipe = replace(RECIPES[options["recipe"]], **changes)
     changed = ", ".join(f"{name} {value}" for name, value in changes.items())

@@ -24,7 +24,7 @@ from mirnet_deploy.training.data import (
 from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.validation import LARGEST, validation_pair
 
-PLAIN = Recipe(synthetic=0.0, mixup=0.0, crop=16, batch=2)
+PLAIN = Recipe(synthetic=0.0, lamps=0.0, mixup=0.0, crop=16, batch=2)
 
 
 @pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
@@ -66,7 +66,7 @@ def test_every_picture_once_an_epoch() -> None:
 
 def test_samples_are_a_function_of_seed_and_number(lol_folder: Path) -> None:
     pairs = find_pairs(lol_folder / "our485")
-    recipe = Recipe(synthetic=0.5, mixup=0.5, crop=16)
+    recipe = Recipe(synthetic=0.5, lamps=0.5, mixup=0.5, crop=16)
     first = [make_sample(PairSource(pairs), number, 16, recipe, 1) for number in range(6)]
     again = [make_sample(PairSource(pairs), number, 16, recipe, 1) for number in reversed(range(6))]
     np.testing.assert_array_equal(first, again[::-1])
@@ -109,7 +109,7 @@ def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path, monkeypatc
 
     pairs = find_pairs(lol_folder / "our485")
     for number in range(5):
-        low, high = make_sample(NoLow(pairs), number, 16, Recipe(synthetic=1.0), 0)
+        low, high = make_sample(NoLow(pairs), number, 16, Recipe(synthetic=1.0, lamps=0.0), 0)
         assert 0 < low.mean() < high.mean()
 
 
@@ -122,7 +122,7 @@ def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
             _, high = super().crop(index, side, rng)
             return high / 4, high
 
-    low, high = make_sample(Quarter(pairs), 3, 16, Recipe(synthetic=0.0, mixup=1.0), 0)
+    low, high = make_sample(Quarter(pairs), 3, 16, Recipe(synthetic=0.0, lamps=0.0, mixup=1.0), 0)
     alone = make_sample(Quarter(pairs), 3, 16, PLAIN, 0)[1]
     np.testing.assert_allclose(low, high / 4, atol=1e-6)
     assert not np.allclose(np.sort(high.ravel()), np.sort(alone.ravel()))
@@ -136,7 +136,7 @@ def test_pictures_smaller_than_the_crop_are_reflected(lol_folder: Path) -> None:
 def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Path) -> None:
     source = PairSource(find_pairs(lol_folder / "our485"))
     ranks = [list(Feed(source, PLAIN, 0, 3, rank, 2).batches(0, 0)) for rank in (0, 1)]
-    one = list(Feed(source, Recipe(synthetic=0.0, crop=16, batch=4), 0, 3).batches(0, 0))
+    one = list(Feed(source, Recipe(synthetic=0.0, lamps=0.0, crop=16, batch=4), 0, 3).batches(0, 0))
     for (left, seen_left), (right, seen_right), (both, seen) in zip(*ranks, one, strict=True):
         assert seen_left == seen_right == seen
         torch.testing.assert_close(torch.cat([left, right], dim=1), both, atol=0, rtol=0)
@@ -165,3 +165,10 @@ def test_of_camera_sized_pictures_the_middle_is_validated(tmp_path: Path) -> Non
     low, high = validation_pair(tmp_path / "wide.png")
     assert low.shape == high.shape == (40, LARGEST, 3)
     assert (high == 255).all()
+
+
+def test_lamps_are_painted_into_both_crops(lol_folder: Path) -> None:
+    source = open_pairs(lol_folder).train
+    bare, lit = (make_sample(source, 2, 16, Recipe(synthetic=0.0, lamps=share, crop=16), 0) for share in (0.0, 1.0))
+    for without, painted in zip(bare, lit, strict=True):
+        assert painted.mean() > without.mean()

@@ -25,7 +25,6 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         "BRIGHTER": (0.0, 0.0),
         "GOOD": 0.0,
         "UNEVEN": 0.0,
-        "LAMPS": 0.0,
         "WHITE_BALANCE": 0.0,
         "SHOT_NOISE": (1e-6, 1e-6),
     }
@@ -54,7 +53,7 @@ def test_same_generator_same_pictures() -> None:
         np.testing.assert_array_equal(first, second)
 
 
-def test_without_lamps_and_headroom_the_target_is_the_picture(plain: pytest.MonkeyPatch) -> None:
+def test_without_headroom_the_target_is_the_picture(plain: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
     np.testing.assert_allclose(degrade(image, np.random.default_rng(0))[1], image, atol=1e-5)
 
@@ -99,13 +98,3 @@ def test_uneven_light_shows_both_ends_in_every_picture(plain: pytest.MonkeyPatch
         assert low.min() == pytest.approx(dark, abs=0.02)
         steps = np.abs(np.diff(low.mean(axis=2), axis=1))
         assert steps.max() < 0.2, "the light must fall off smoothly"
-
-
-def test_lamps_are_as_large_in_the_target_as_in_the_dark_picture(plain: pytest.MonkeyPatch) -> None:
-    plain.setattr(module, "LAMPS", 1.0)
-    plain.setattr(module, "LAMP_LIGHT", (8.0, 8.0))
-    black = np.zeros((96, 96, 3), dtype=np.float32)
-    for seed in range(10):
-        low, target = degrade(black, np.random.default_rng(seed))
-        assert target.max() == pytest.approx(1.0), "a lamp of eight times white clips"
-        np.testing.assert_allclose(low, target, atol=0.02)

@@ -51,4 +51,4 @@ def test_crops_grow_at_the_end() -> None:
 def test_plateau_is_the_common_recipe() -> None:
     plateau = RECIPES["plateau"]
     assert (plateau.loss, plateau.lr, plateau.batch, plateau.schedule) == ("charbonnier", 1e-3, 8, "plateau")
-    assert plateau.ema == plateau.synthetic == plateau.mixup == 0
+    assert plateau.ema == plateau.synthetic == plateau.lamps == plateau.mixup == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_runs import KILLS, PACE, TINY, train
 
-MIXED = ["--mixup", "0.5", "--synthetic", "0.5"]
+MIXED = ["--mixup", "0.5", "--synthetic", "0.5", "--lamps", "0.5"]
 
 
 def tensors_of(value: Any, name: str = "") -> dict[str, Any]:
