@@ -2,8 +2,9 @@
 
     python -m mirnet_deploy.benchmarks.night FOLDER --sheet night.jpg
 
-Per picture: the share of clipped values before and after, the shift of the colour balance, and whether the output's
-smoothest place carries a grid. Pictures are reduced to `--max-side` first: this is about faults, not about speed.
+Per picture: the share of clipped values before and after, how far clipped lamps grew, the shift of the colour balance,
+and whether the output's smoothest place carries a grid. Pictures are reduced to `--max-side` first: this is about
+faults, not about speed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ PERIODS = (2, 4, 8)
 """Periods that strided convolutions (2, 4) and JPEG (8) leave."""
 CLIPPED = 254
 """Levels from here on count as clipped."""
+LAMP = 20
+"""Fewest white pixels of a picture that count as a lamp."""
+LAMP_REACH = 12
+"""Pixels around a lamp in which white counts as the lamp grown; what whitens farther away is a sky or a wall."""
 SHEET_COLUMNS, SHEET_PANEL = 3, 300
 
 
@@ -44,6 +49,9 @@ class Faults:
     clipped_before: float
     clipped_after: float
     """Share of the values at 254 or 255."""
+    lamps_before: int
+    lamps_after: int
+    """White pixels in the picture (0 where it has no lamp), and those of the output on and around them."""
     cast_before: float
     cast_after: float
     """Distance of the three channel means from grey, as the largest less the smallest over their mean."""
@@ -95,6 +103,21 @@ def colour_cast(image: Image) -> float:
     return float((means.max() - means.min()) / max(means.mean(), 1e-9))
 
 
+def lamp_areas(before: Image, after: Image) -> tuple[int, int]:
+    """Pixels that are white (all channels clipped) before, and those that are white after within `LAMP_REACH` of them.
+
+    (0, 0) where fewer than `LAMP` pixels are white before.
+    """
+    import cv2
+
+    white = (before >= CLIPPED).all(axis=2)
+    if white.sum() < LAMP:
+        return 0, 0
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * LAMP_REACH + 1, 2 * LAMP_REACH + 1))
+    near = cv2.dilate(white.astype(np.uint8), around) > 0
+    return int(white.sum()), int((near & (after >= CLIPPED).all(axis=2)).sum())
+
+
 def examine(name: str, before: Image, after: Image) -> Faults:
     """Compares a picture with what an engine made of it; both uint8 [H,W,3], sides of at least `PATCH`."""
     top, left = smoothest_place(after)
@@ -104,6 +127,7 @@ def examine(name: str, before: Image, after: Image) -> Faults:
         name,
         float((before >= CLIPPED).mean()),
         float((after >= CLIPPED).mean()),
+        *lamp_areas(before, after),
         colour_cast(before),
         colour_cast(after),
         *grids,
@@ -180,16 +204,23 @@ def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path:
             write_atomically(json_path, (json.dumps([asdict(item) for item in found], indent=1) + "\n").encode())
     except (MirnetDeployError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo("picture | clipped % before, after | cast before, after | grid at period 2, 4, 8 (levels) before; after")
+    click.echo(
+        "picture | clipped % before, after | lamp pixels before, after | cast before, after | grid at period 2, 4, 8 (levels) before; after"
+    )
     for item in found:
         grids = "; ".join(
             ", ".join(f"{grid[period]:.2f}" for period in PERIODS) for grid in (item.grid_before, item.grid_after)
         )
         click.echo(
             f"{item.name} | {100 * item.clipped_before:.2f}, {100 * item.clipped_after:.2f} | "
+            f"{item.lamps_before}, {item.lamps_after} | "
             f"{item.cast_before:.2f}, {item.cast_after:.2f} | {grids}"
         )
     worst = {period: max(item.grid_after[period] for item in found) for period in PERIODS}
+    lamps = [item for item in found if item.lamps_before]
+    if lamps:
+        grown = sum(item.lamps_after for item in lamps) / sum(item.lamps_before for item in lamps)
+        click.echo(f"lamps in {len(lamps)} pictures: {grown:.2f} times the area")
     click.echo(
         f"{len(found)} pictures: clipped {100 * fmean(item.clipped_before for item in found):.2f} % -> "
         f"{100 * fmean(item.clipped_after for item in found):.2f} %; largest grid "

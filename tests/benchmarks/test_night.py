@@ -17,6 +17,7 @@ from mirnet_deploy.benchmarks.night import (
     contact_sheet,
     examine,
     grid_amplitude,
+    lamp_areas,
     main,
     smoothest_place,
 )
@@ -59,6 +60,17 @@ def test_cast_and_clipping() -> None:
     found = examine("x", grey, blue)
     assert found.clipped_after == 0.25
     assert found.cast_after > 0.2 > found.cast_before
+
+
+def test_a_lamp_that_grows_is_measured_and_a_sky_far_from_it_is_not() -> None:
+    before = flat()
+    before[40:50, 40:50] = 255
+    after = before.copy()
+    after[38:52, 38:52] = 255
+    after[100:, :] = 255
+    assert lamp_areas(before, after) == (100, 196)
+    assert lamp_areas(before, before) == (100, 100)
+    assert lamp_areas(flat(), after) == (0, 0)
 
 
 def test_the_sheet_shows_every_picture() -> None:
