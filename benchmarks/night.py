@@ -205,7 +205,8 @@ def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path:
     except (MirnetDeployError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(
-        "picture | clipped % before, after | lamp pixels before, after | cast before, after | grid at period 2, 4, 8 (levels) before; after"
+        "picture | clipped % before, after | lamp pixels before, after | cast before, after | "
+        "grid at period 2, 4, 8 (levels) before; after"
     )
     for item in found:
         grids = "; ".join(
