@@ -11,7 +11,7 @@ from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
 from mirnet_deploy.export.precision import Islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata, Interface, Parity, Precision
-from mirnet_deploy.training.network import SIZE_MULTIPLE
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 MIN_SIDE = SIZE_MULTIPLE
 """The smallest picture that a plan takes: the smallest there is. (At 2 the levels no longer fit one another.)"""

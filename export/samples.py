@@ -11,7 +11,7 @@ import mirnet_deploy
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
-from mirnet_deploy.training.network import SIZE_MULTIPLE
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 PACKAGED = Path(mirnet_deploy.__file__).parent / "samples"
 """Two crops of dark photographs that ship in the package."""

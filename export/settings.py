@@ -8,7 +8,7 @@ from typing import get_args
 
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.metadata import Interface
-from mirnet_deploy.training.network import SIZE_MULTIPLE
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 DEFAULT_OPSET = 20
 OPSETS = range(18, 24)

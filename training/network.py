@@ -15,68 +15,14 @@ Precision: the pools, the squeeze convolutions behind them and the last residual
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mirnet_deploy.errors import UsageError
-
-SIZE_MULTIPLE = 4
-"""Height and width must be multiples of this: the coarsest level has a quarter of the resolution."""
-
-LEVELS = 3
-"""Resolutions in a multi-scale residual block: 1, 1/2 and 1/4."""
-
-REDUCTION = 8
-"""Channel reduction of the squeeze convolutions in DAU and SKFF."""
-
-
-@dataclass(frozen=True)
-class MIRNetConfig:
-    """Hyper-parameters of a MIRNet; the defaults are the paper's.
-
-    Raises:
-        UsageError: a value is not a positive whole number, or `n_feat` is not a multiple of 8.
-    """
-
-    n_feat: int = 64
-    """Channels at full resolution."""
-    n_rrg: int = 3
-    """Recursive residual groups."""
-    n_msrb: int = 2
-    """Multi-scale residual blocks in each group."""
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"{name} is {value!r}; expected a whole number of at least 1")
-        if self.n_feat % REDUCTION:
-            raise UsageError(f"n_feat is {self.n_feat}; expected a multiple of {REDUCTION} (the channel reduction)")
-
-    @classmethod
-    def preset(cls, name: str) -> MIRNetConfig:
-        """The configuration called `name`.
-
-        Raises:
-            UsageError: there is no such preset.
-        """
-        if name not in PRESETS:
-            raise UsageError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
-        return PRESETS[name]
-
-    def to_dict(self) -> dict[str, int]:
-        """Plain values, as stored in checkpoints and artifact metadata."""
-        return asdict(self)
-
-
-PRESETS = {
-    "paper": MIRNetConfig(64, 3, 2),
-    "base": MIRNetConfig(32, 2, 2),
-    "lite": MIRNetConfig(16, 1, 2),
-}
+from mirnet_deploy.training.config import LEVELS, REDUCTION, MIRNetConfig
+from mirnet_deploy.training.context import PoolContext
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
@@ -93,13 +39,18 @@ def _fp32_island(x: Tensor) -> AbstractContextManager[Any]:
 class GlobalPool(nn.Module):
     """Mean over height and width, [N,C,H,W] in any float dtype -> [N,C,1,1] float32.
 
-    The only place where a MIRNet looks further than its receptive field: a class of its own, so that tiling can
-    find every pool and give it the means of the whole picture.
+    The only place where a MIRNet looks further than its receptive field: a class of its own, so that tiles can be given
+    the means of the whole picture (`training.context`).
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self.level = level
+
+    def forward(self, x: Tensor, pools: PoolContext | None = None) -> Tensor:
         # Not mean(dtype=float32): that exports as a mean in half, then a cast, and the half sum overflows.
-        return x.float().mean(dim=(2, 3), keepdim=True)
+        x = x.float()
+        return x.mean(dim=(2, 3), keepdim=True) if pools is None else pools.mean(x, self.level)
 
 
 class SpatialAttention(nn.Module):
@@ -117,14 +68,14 @@ class SpatialAttention(nn.Module):
 class ChannelAttention(nn.Module):
     """Scales every channel by one gate made from the channels' means (squeeze and excitation)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, level: int) -> None:
         super().__init__()
-        self.pool = GlobalPool()
+        self.pool = GlobalPool(level)
         self.squeeze = _conv(channels, channels // REDUCTION, 1)
         self.excite = _conv(channels // REDUCTION, channels, 1)
 
-    def forward(self, r: Tensor) -> Tensor:
-        pooled = self.pool(r)
+    def forward(self, r: Tensor, pools: PoolContext | None = None) -> Tensor:
+        pooled = self.pool(r, pools)
         with _fp32_island(r):
             gate = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))
         return r * gate.to(r.dtype)
@@ -133,40 +84,41 @@ class ChannelAttention(nn.Module):
 class DAU(nn.Module):
     """Dual attention unit: two 3x3 convolutions, spatial and channel attention side by side, a residual.
 
-    `slope` ([1]) is the PReLU slope that every DAU of the network shares.
+    `slope` ([1]) is the PReLU slope that every DAU of the network shares; `level` says at 1 / 2**level of which
+    resolution the unit stands.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, level: int = 0) -> None:
         super().__init__()
         self.conv1 = _conv(channels, channels, 3)
         self.conv2 = _conv(channels, channels, 3)
         self.spatial = SpatialAttention()
-        self.channel = ChannelAttention(channels)
+        self.channel = ChannelAttention(channels, level)
         self.merge = _conv(2 * channels, channels, 1)
 
-    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
         r = self.conv1(x)
         r = self.conv2(F.prelu(r, slope.to(r.dtype)))
-        y: Tensor = self.merge(torch.cat([self.spatial(r), self.channel(r)], dim=1)) + x
+        y: Tensor = self.merge(torch.cat([self.spatial(r), self.channel(r, pools)], dim=1)) + x
         return y
 
 
 class SKFF(nn.Module):
     """Selective kernel feature fusion: branches weighted, a channel at a time, by a softmax over the branches."""
 
-    def __init__(self, channels: int, branches: int = LEVELS) -> None:
+    def __init__(self, channels: int, level: int = 0, branches: int = LEVELS) -> None:
         super().__init__()
         hidden = max(channels // REDUCTION, 4)
-        self.pool = GlobalPool()
+        self.pool = GlobalPool(level)
         self.squeeze = _conv(channels, hidden, 1)
         self.act = nn.PReLU()
         self.excite = nn.ModuleList(_conv(hidden, channels, 1) for _ in range(branches))
 
-    def forward(self, branches: list[Tensor]) -> Tensor:
+    def forward(self, branches: list[Tensor], pools: PoolContext | None = None) -> Tensor:
         total = branches[0]
         for branch in branches[1:]:
             total = total + branch
-        pooled = self.pool(total)
+        pooled = self.pool(total, pools)
         with _fp32_island(total):
             z = self.act(self.squeeze(pooled))
             weights = torch.softmax(torch.stack([excite(z) for excite in self.excite]), dim=0)
@@ -236,8 +188,8 @@ class MSRB(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         width = [channels * 2**level for level in range(LEVELS)]
-        self.dau = nn.ModuleList(DAU(c) for c in width)
-        self.skff = nn.ModuleList(SKFF(c) for c in width)
+        self.dau = nn.ModuleList(DAU(c, level) for level, c in enumerate(width))
+        self.skff = nn.ModuleList(SKFF(c, level) for level, c in enumerate(width))
         self.down01, self.down12 = Down(width[0]), Down(width[1])
         self.down02 = nn.Sequential(Down(width[0]), Down(width[1]))
         self.up10, self.up21 = Up(width[1]), Up(width[2])
@@ -246,16 +198,16 @@ class MSRB(nn.Module):
         self.last_up2 = nn.Sequential(Up(width[2]), Up(width[1]))
         self.conv = _conv(channels, channels, 3)
 
-    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
         dau0, dau1, dau2 = self.dau
         skff0, skff1, skff2 = self.skff
-        a0 = dau0(x, slope)
-        a1 = dau1(self.down01(a0), slope)
-        a2 = dau2(self.down12(a1), slope)
-        b0 = dau0(skff0([a0, self.up10(a1), self.up20(a2)]), slope)
-        b1 = dau1(skff1([self.down01(a0), a1, self.up21(a2)]), slope)
-        b2 = dau2(skff2([self.down02(a0), self.down12(a1), a2]), slope)
-        y: Tensor = self.conv(skff0([b0, self.last_up1(b1), self.last_up2(b2)])) + x
+        a0 = dau0(x, slope, pools)
+        a1 = dau1(self.down01(a0), slope, pools)
+        a2 = dau2(self.down12(a1), slope, pools)
+        b0 = dau0(skff0([a0, self.up10(a1), self.up20(a2)], pools), slope, pools)
+        b1 = dau1(skff1([self.down01(a0), a1, self.up21(a2)], pools), slope, pools)
+        b2 = dau2(skff2([self.down02(a0), self.down12(a1), a2], pools), slope, pools)
+        y: Tensor = self.conv(skff0([b0, self.last_up1(b1), self.last_up2(b2)], pools)) + x
         return y
 
 
@@ -267,16 +219,19 @@ class RRG(nn.Module):
         self.blocks = nn.ModuleList(MSRB(channels) for _ in range(n_msrb))
         self.conv = _conv(channels, channels, 3)
 
-    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
         y = x
         for block in self.blocks:
-            y = block(y, slope)
+            y = block(y, slope, pools)
         z: Tensor = self.conv(y) + x
         return z
 
 
 class MIRNet(nn.Module):
-    """The network: [N,3,H,W] RGB in [0, 1] -> [N,3,H,W] RGB float32, not clamped. H and W are multiples of 4."""
+    """The network: [N,3,H,W] RGB in [0, 1] -> [N,3,H,W] RGB float32, not clamped. H and W are multiples of 4.
+
+    With `pools` its global pools give their means to, and take them from, that object.
+    """
 
     def __init__(self, config: MIRNetConfig | None = None) -> None:
         super().__init__()
@@ -294,10 +249,10 @@ class MIRNet(nn.Module):
             elif isinstance(module, nn.ConvTranspose2d):
                 _without_checkerboard(module)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pools: PoolContext | None = None) -> Tensor:
         y = self.conv_in(x.to(self.conv_in.weight.dtype))
         for group in self.groups:
-            y = group(y, self.dau_slope)
+            y = group(y, self.dau_slope, pools)
         residual: Tensor = self.conv_out(y)
         return residual.float() + x.float()
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from mirnet_deploy.errors import CheckpointError
-from mirnet_deploy.training.network import LEVELS, MIRNet, MIRNetConfig
+from mirnet_deploy.training.config import LEVELS, MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
 
 _DAU_PARTS = {
     "conv1": "body.0",

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from mirnet_deploy.errors import UsageError
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 from mirnet_deploy.training.losses import LOSSES
-from mirnet_deploy.training.network import SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mirnet_deploy.errors import CheckpointError, TrainingError, UsageError
 from mirnet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
-from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import Recipe
 
 LAST, BEST = "last.pt", "best.pt"

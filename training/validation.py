@@ -13,8 +13,9 @@ import torch
 from mirnet_deploy import metrics
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.pairs import Image, Pair, read_pair, read_rgb8
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 from mirnet_deploy.training.degrade import degrade
-from mirnet_deploy.training.network import SIZE_MULTIPLE, MIRNet
+from mirnet_deploy.training.network import MIRNet
 
 LARGEST = 1536
 """Of a picture with longer sides the middle counts: PyTorch takes over a gigabyte a megapixel to run `lite`."""

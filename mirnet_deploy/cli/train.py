@@ -183,7 +183,7 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
 
 def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
     """A resumed run keeps its settings; options that say the same are welcome, others would be lost without a word."""
-    from mirnet_deploy.training.network import MIRNetConfig
+    from mirnet_deploy.training.config import MIRNetConfig
 
     source = click.get_current_context().get_parameter_source
     stored = {
@@ -214,7 +214,8 @@ def _remove_half_written(folder: Path, processes: Processes) -> None:
 
 def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes) -> tuple[Any, Settings]:
     from mirnet_deploy.training.checkpoint import load_checkpoint
-    from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+    from mirnet_deploy.training.config import MIRNetConfig
+    from mirnet_deploy.training.network import MIRNet
     from mirnet_deploy.training.recipes import RECIPES
     from mirnet_deploy.training.state import Settings
 

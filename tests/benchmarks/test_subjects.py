@@ -18,7 +18,8 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError
 from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, write_sidecar
 from mirnet_deploy.training.checkpoint import save_checkpoint
-from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
 
 METADATA = ArtifactMetadata(
     kind="plan",

@@ -53,7 +53,8 @@ def test_names_of_bundled_models(tmp_path, monkeypatch):
 def test_a_checkpoint(tmp_path):
     import torch
 
-    from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+    from mirnet_deploy.training.config import MIRNetConfig
+    from mirnet_deploy.training.network import MIRNet
 
     network = MIRNet(MIRNetConfig(8, 1, 1))
     path = tmp_path / "net.pt"

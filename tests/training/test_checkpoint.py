@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mirnet_deploy.errors import CheckpointError
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
-from mirnet_deploy.training.network import MIRNet, MIRNetConfig
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.published import to_published
 
 PUBLISHED = FIXTURES / "published_layout"

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.training.network import DAU, PRESETS, SKFF, Blur, ChannelAttention, MIRNet, MIRNetConfig, Up
+from mirnet_deploy.training.config import PRESETS, MIRNetConfig
+from mirnet_deploy.training.network import DAU, SKFF, Blur, ChannelAttention, MIRNet, Up
 
 TINY = MIRNetConfig(8, 1, 1)
 

@@ -1,0 +1,60 @@
+"""The means that the global pools of one forward pass use, and the means that they measure: what tiles share.
+
+A tile that takes the means of its own pixels is another network than the whole picture's (shared statistics are the
+point of squeeze and excitation). So the pools can be *given* the means of the whole picture, as one vector for all
+pools, the **context**; and they *measure* their means over the tile's core alone, so that halos and padding do not
+count. Averaged over the tiles of a picture, the measured means are the next, better guess of the context: a pool
+depends only on pools before it, so every pass over all tiles makes at least one more stage of pools exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MEASURED = (1.0, 0.0)
+"""`mode` in which every pool uses the means that it measures, as the plain network does."""
+GIVEN = (0.0, 1.0)
+"""`mode` in which every pool uses the means in the context."""
+
+
+class PoolContext:
+    """Gives to and takes from the pools of one forward pass, in the order in which the network runs them.
+
+    Args:
+        context: float32 [1,K] or [N,K], the means of all pools (`MIRNetConfig.context_size`).
+        mode: float32 [2], the weights of measured and given means (`MEASURED`, `GIVEN`).
+        rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
+            such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (the coarser levels
+            take every second and every fourth value).
+        cols: float32 [N,W], [1,W] or [1,1].
+    """
+
+    def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
+        self._context, self._mode, self._rows, self._cols = context, mode, rows, cols
+        self._measured: list[Tensor] = []
+        self._used = 0
+
+    @classmethod
+    def plain(cls, size: int) -> PoolContext:
+        """No context of `size` values, every pixel weighs the same: for a pass that only reports its means."""
+        one = torch.ones(1, 1)
+        return cls(torch.zeros(1, size), torch.tensor(MEASURED), one, one)
+
+    def mean(self, x: Tensor, level: int) -> Tensor:
+        """The means for the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1]."""
+        rows, cols = self._rows[:, :: 2**level], self._cols[:, :: 2**level]
+        # One axis after the other: the second product then has a single column.
+        lines = (x * cols[:, None, None, :]).mean(dim=3, keepdim=True) / cols.mean(dim=1)[:, None, None, None]
+        weighted = lines * rows[:, None, :, None]
+        measured = weighted.mean(dim=2, keepdim=True) / rows.mean(dim=1)[:, None, None, None]
+        channels = x.shape[1]
+        given = self._context[:, self._used : self._used + channels, None, None]
+        self._used += channels
+        self._measured.append(measured.flatten(1))
+        return self._mode[0] * measured + self._mode[1] * given
+
+    @property
+    def statistics(self) -> Tensor:
+        """What the pools measured, float32 [N,K]; of a tile that used given means, with those in force."""
+        return torch.cat(self._measured, dim=1)
