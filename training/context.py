@@ -32,6 +32,7 @@ class PoolContext:
 
     def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
         self._context, self._mode, self._rows, self._cols = context, mode, rows, cols
+        self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self._measured: list[Tensor] = []
         self._used = 0
 
@@ -43,16 +44,21 @@ class PoolContext:
 
     def mean(self, x: Tensor, level: int) -> Tensor:
         """The means for the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1]."""
-        rows, cols = self._rows[:, :: 2**level], self._cols[:, :: 2**level]
-        # One axis after the other: the second product then has a single column.
-        lines = (x * cols[:, None, None, :]).mean(dim=3, keepdim=True) / cols.mean(dim=1)[:, None, None, None]
-        weighted = lines * rows[:, None, :, None]
-        measured = weighted.mean(dim=2, keepdim=True) / rows.mean(dim=1)[:, None, None, None]
+        weight, total = self._weight(level)
+        measured = (x * weight).mean(dim=(2, 3), keepdim=True) / total
         channels = x.shape[1]
         given = self._context[:, self._used : self._used + channels, None, None]
         self._used += channels
-        self._measured.append(measured.flatten(1))
+        self._measured.append(measured[:, :, 0, 0])
         return self._mode[0] * measured + self._mode[1] * given
+
+    def _weight(self, level: int) -> tuple[Tensor, Tensor]:
+        """The weight of every pixel and its mean, [N,1,h,w] and [N,1,1,1]; the same for all pools of a level."""
+        if level not in self._weights:
+            rows, cols = self._rows[:, :: 2**level], self._cols[:, :: 2**level]
+            weight = rows[:, None, :, None] * cols[:, None, None, :]
+            self._weights[level] = weight, weight.mean(dim=(2, 3), keepdim=True)
+        return self._weights[level]
 
     @property
     def statistics(self) -> Tensor:
