@@ -22,6 +22,7 @@ from mirnet_deploy.export.tracing import trace
 from mirnet_deploy.files import write_atomically
 from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Precision, file_sha256, write_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+from mirnet_deploy.training.reach import structural_reach
 
 
 def export_onnx(
@@ -55,6 +56,7 @@ def export_onnx(
         weights=checkpoint.weights,
         tile=settings.tile,
         halo=settings.halo,
+        reach=structural_reach(checkpoint.config),
         batch=settings.batch,
         opset=settings.opset,
         checkpoint_sha256=checkpoint.sha256,

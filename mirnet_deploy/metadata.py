@@ -68,6 +68,9 @@ class ArtifactMetadata:
     """Side in pixels of the tile the artifact was made for; a multiple of `size_multiple`."""
     halo: int
     """Pixels on each inner side of a tile that are computed and discarded."""
+    reach: int | None = None
+    """Pixels over which anything can be carried from input to output, the pools' means fixed, for any weights
+    (structural reach). A halo is smaller where these weights look less far; None where nobody knows."""
     size_multiple: int = 4
     batch: int = 1
     profile: Mapping[str, Mapping[str, list[int]]] | None = None

@@ -46,11 +46,13 @@ class PoolContext:
         """The means for the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1]."""
         weight, total = self._weight(level)
         measured = (x * weight).mean(dim=(2, 3), keepdim=True) / total
-        channels = x.shape[1]
-        given = self._context[:, self._used : self._used + channels, None, None]
-        self._used += channels
         self._measured.append(measured[:, :, 0, 0])
-        return self._mode[0] * measured + self._mode[1] * given
+        return self._mode[0] * measured + self._mode[1] * self.given(x.shape[1])
+
+    def given(self, channels: int) -> Tensor:
+        """The context's means for the next pool, [1,C,1,1] or [N,C,1,1]."""
+        self._used += channels
+        return self._context[:, self._used - channels : self._used, None, None]
 
     def _weight(self, level: int) -> tuple[Tensor, Tensor]:
         """The weight of every pixel and its mean, [N,1,h,w] and [N,1,1,1]; the same for all pools of a level."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Side of the largest picture that the plan takes, and the one it is tuned for; a multiple of 4.",
 )
-@click.option("--halo", type=int, default=32, show_default=True, help="Pixels that the runtime discards around a tile.")
+@click.option(
+    "--halo",
+    type=int,
+    help="Pixels that the runtime discards around a tile.  [default: as far as these weights look, measured on the "
+    "samples]",
+)
 @click.option("--batch", type=int, default=1, show_default=True, help="Most tiles that the plan takes at once.")
 @click.option(
     "--samples",
@@ -84,15 +89,20 @@ def command(
         from mirnet_deploy.export.samples import read_crops
         from mirnet_deploy.export.settings import ExportSettings
         from mirnet_deploy.training.checkpoint import load_checkpoint
+        from mirnet_deploy.training.reach import derived_halo
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
-    settings = ExportSettings(**{name: options[name] for name in ExportSettings.__dataclass_fields__})
+    given = {name: options[name] for name in ExportSettings.__dataclass_fields__ if options[name] is not None}
+    settings = ExportSettings(**{"halo": 0} | given)
     outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
     if not options["force"]:
         outputs.refuse_existing()
     library, no_builder = _find_builder(builder, targets)
     loaded = load_checkpoint(checkpoint)
     crops = read_crops(samples)
+    if options["halo"] is None:
+        with progress_bar("measuring the halo", None):
+            settings = replace(settings, halo=derived_halo(loaded.network, crops))
     _make_folder(output_dir)
     kind = "EMA (averaged)" if loaded.weights == "ema" else "plain (the checkpoint has no EMA weights)"
     click.echo(f"{checkpoint}: {loaded.layout} checkpoint, {loaded.config}, weights: {kind}", err=options["as_json"])

@@ -16,9 +16,10 @@ from PIL import Image
 
 from mirnet_deploy.cli import main
 from mirnet_deploy.export import onnx_file
-from mirnet_deploy.export.samples import PACKAGED
+from mirnet_deploy.export.samples import PACKAGED, read_crops
 from mirnet_deploy.metadata import read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+from mirnet_deploy.training.reach import derived_halo
 
 Invoke = Callable[..., Result]
 
@@ -47,7 +48,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_fp16_makes_three_artifacts_with_their_proof(export: Invoke, tmp_path: Path) -> None:
+def test_fp16_makes_three_artifacts_with_their_proof(
+    export: Invoke, checkpoint: LoadedCheckpoint, tmp_path: Path
+) -> None:
     result = export("--fp16", "--samples", str(PACKAGED))
     assert result.exit_code == 0, result.output
     artifacts = ["mirnet.fp16.onnx", "mirnet.onnx", "mirnet.plan"]
@@ -56,7 +59,8 @@ def test_fp16_makes_three_artifacts_with_their_proof(export: Invoke, tmp_path: P
     for name in artifacts:
         assert read_sidecar(tmp_path / "out" / name).precision_proof in result.output
     plan = read_sidecar(tmp_path / "out" / "mirnet.plan")
-    assert (plan.precision, plan.interface, plan.tile, plan.halo) == ("fp16", "image", 128, 32)
+    assert (plan.precision, plan.interface, plan.tile) == ("fp16", "image", 128)
+    assert plan.halo == derived_halo(checkpoint.network, read_crops())
     assert plan.onnx_sha256 == read_sidecar(tmp_path / "out" / "mirnet.fp16.onnx").sha256
 
 
@@ -161,7 +165,8 @@ def test_the_users_own_pictures_prove_it(export: Invoke, tmp_path: Path) -> None
     ("arguments", "code", "text"),
     [
         (["--tile", "510"], 2, "tile is 510; expected a multiple of 4"),
-        (["--tile", "64"], 2, "tile is 64 with halo 32; expected a tile larger than two halos"),
+        (["--tile", "64", "--halo", "32"], 2, "tile is 64 with halo 32; expected a tile larger than two halos"),
+        (["--tile", "8"], 2, "tile is 8 with halo "),
         (["--batch", "0"], 2, "batch is 0; expected at least 1"),
         (["--opset", "9"], 2, "opset is 9; expected 18 to 23"),
         (["--name", "../x"], 2, "name is '../x'"),

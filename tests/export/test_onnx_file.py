@@ -22,6 +22,7 @@ from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+from mirnet_deploy.training.reach import structural_reach
 
 ALL: list[tuple[Interface, Precision]] = [(i, p) for i in ("float", "image") for p in ("fp32", "fp16")]
 SIZES = [(1, 4, 4), (1, 8, 4), (3, 12, 20), (2, 64, 36), (1, 100, 76)]
@@ -124,6 +125,7 @@ def test_sidecar_and_file_say_the_same(
     assert sidecar.sha256 == hashlib.sha256(artifact.path.read_bytes()).hexdigest()
     assert vars(sidecar) | {"sha256": None} == vars(inside)
     assert (sidecar.interface, sidecar.precision, sidecar.tile, sidecar.halo) == (interface, precision, 64, 8)
+    assert sidecar.reach == structural_reach(checkpoint.config)
     assert sidecar.network == {"n_feat": 8, "n_rrg": 1, "n_msrb": 1}
     assert sidecar.checkpoint_sha256 == checkpoint.sha256
 
