@@ -113,7 +113,8 @@ def lamp_areas(before: Image, after: Image) -> tuple[int, int]:
     white = (before >= CLIPPED).all(axis=2)
     if white.sum() < LAMP:
         return 0, 0
-    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * LAMP_REACH + 1, 2 * LAMP_REACH + 1))
+    side = 2 * LAMP_REACH + 1
+    around = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), dtype=np.uint8)
     near = cv2.dilate(white.astype(np.uint8), around) > 0
     return int(white.sum()), int((near & (after >= CLIPPED).all(axis=2)).sum())
 

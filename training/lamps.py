@@ -30,7 +30,7 @@ def paint_lamps(low: FloatImage, high: FloatImage, rng: Generator) -> tuple[Floa
     In the dark picture light adds up, as on a sensor. In the target it rolls off, so that nothing there is white that
     was not white before.
     """
-    light = lamp_light(*low.shape[:2], rng)
+    light = lamp_light(low.shape[0], low.shape[1], rng)
     dark = linear_to_srgb(np.clip(srgb_to_linear(low) + light, 0.0, 1.0))
     target = 1.0 - (1.0 - srgb_to_linear(high)) * (1.0 - np.minimum(light, 1.0))
     levels: FloatImage = (np.rint(dark * 255) / 255).astype(np.float32)
@@ -42,7 +42,7 @@ def lamp_light(height: int, width: int, rng: Generator) -> FloatImage:
     y, x = np.ogrid[:height, :width]
     light = np.zeros((height, width, 3), dtype=np.float32)
     for _ in range(int(rng.integers(1, MOST + 1))):
-        radii = max(height, width) * np.exp(rng.uniform(*np.log(RADIUS), 2))
+        radii = max(height, width) * np.exp(rng.uniform(np.log(RADIUS[0]), np.log(RADIUS[1]), 2))
         shape = np.exp(rng.uniform(*np.log(SHAPE)))
         distance = abs((y - rng.uniform(0, height)) / radii[0]) ** shape
         distance = distance + abs((x - rng.uniform(0, width)) / radii[1]) ** shape
