@@ -115,7 +115,7 @@ def lamp_areas(before: Image, after: Image) -> tuple[int, int]:
         return 0, 0
     side = 2 * LAMP_REACH + 1
     around = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), dtype=np.uint8)
-    near = cv2.dilate(white.astype(np.uint8), around) > 0
+    near = cv2.dilate(np.asarray(white, dtype=np.uint8), around) > 0
     return int(white.sum()), int((near & (after >= CLIPPED).all(axis=2)).sum())
 
 
