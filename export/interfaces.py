@@ -1,4 +1,8 @@
-"""The two faces of an exported network: float tensors, or 8-bit pictures as they lie in memory."""
+"""The two faces of an exported network: float tensors, or 8-bit pictures as they lie in memory.
+
+Called with the picture alone they are the plain network. Called with the four tensors of a `PoolContext` too, they
+return the means that the pools measured beside the result, float32 [N,K].
+"""
 
 from __future__ import annotations
 
@@ -6,34 +10,62 @@ import torch
 from torch import Tensor, nn
 
 from mirnet_deploy.metadata import Interface
+from mirnet_deploy.training.context import MEASURED, PoolContext
 from mirnet_deploy.training.network import MIRNet
 
 
-class FloatInterface(nn.Module):
-    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: for parity, and for 16 bits."""
-
+class _Interface(nn.Module):
     def __init__(self, network: MIRNet) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.network(x)
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mode: Tensor | None = None,
+        rows: Tensor | None = None,
+        cols: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        if context is None or mode is None or rows is None or cols is None:
+            return self.picture(self.network(self.planes(x)))
+        pools = PoolContext(context, mode, rows, cols)
+        return self.picture(self.network(self.planes(x), pools)), pools.statistics
+
+    def planes(self, x: Tensor) -> Tensor:
+        """The network's input."""
+        raise NotImplementedError
+
+    def picture(self, y: Tensor) -> Tensor:
+        """What comes out, of the network's output."""
+        raise NotImplementedError
+
+
+class FloatInterface(_Interface):
+    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: for parity, and for 16 bits."""
+
+    def planes(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
+
+    def picture(self, y: Tensor) -> Tensor:
+        """`y` itself."""
         return y
 
 
-class ImageInterface(nn.Module):
+class ImageInterface(_Interface):
     """uint8 [N,H,W,3] RGB -> uint8 [N,H,W,3] RGB: normalised, clamped and rounded (half to even) inside the graph.
 
     The first operation on the picture is the cast and the last one too: TensorRT transposes no uint8 tensor.
     The normalisation and the rounding are float32 in a half-precision network as well.
     """
 
-    def __init__(self, network: MIRNet) -> None:
-        super().__init__()
-        self.network = network
+    def planes(self, x: Tensor) -> Tensor:
+        """float32 [N,3,H,W] in [0, 1]."""
+        return x.to(torch.float32).permute(0, 3, 1, 2) / 255.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.network(x.to(torch.float32).permute(0, 3, 1, 2) / 255.0)
+    def picture(self, y: Tensor) -> Tensor:
+        """Clamped, rounded, uint8 [N,H,W,3]."""
         levels = torch.round(y.clamp(0.0, 1.0) * 255.0)
         return levels.permute(0, 2, 3, 1).to(torch.uint8)
 
@@ -44,11 +76,29 @@ def with_interface(network: MIRNet, interface: Interface) -> nn.Module:
     return module.eval()
 
 
-def example_input(interface: Interface) -> Tensor:
-    """A small input to trace with. Every dynamic side differs, so that no two of them are taken for one."""
+def example_inputs(interface: Interface, context: int = 0) -> tuple[Tensor, ...]:
+    """Small inputs to trace with, for a context of so many values the `CONTEXT_INPUTS` too.
+
+    Every dynamic side differs, so that no two of them are taken for one.
+    """
+    batch, height, width = 2, 16, 24
     if interface == "float":
-        return torch.rand(2, 3, 16, 24)
-    return torch.randint(0, 256, (2, 16, 24, 3), dtype=torch.uint8)
+        x = torch.rand(batch, 3, height, width)
+    else:
+        x = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8)
+    if not context:
+        return (x,)
+    return x, torch.zeros(1, context), torch.tensor(MEASURED), torch.ones(batch, height), torch.ones(batch, width)
+
+
+def context_defaults(context: int) -> dict[str, Tensor]:
+    """Values of the `CONTEXT_INPUTS` that make the plain network at any size: [1,1] stands for all rows and columns."""
+    return {
+        "context": torch.zeros(1, context),
+        "mode": torch.tensor(MEASURED),
+        "rows": torch.ones(1, 1),
+        "cols": torch.ones(1, 1),
+    }
 
 
 DYNAMIC_AXES: dict[Interface, dict[int, str]] = {
@@ -56,3 +106,11 @@ DYNAMIC_AXES: dict[Interface, dict[int, str]] = {
     "image": {0: "batch", 1: "height", 2: "width"},
 }
 """Axis -> its name, by interface: the same for the input and the output."""
+
+CONTEXT_AXES: dict[str, dict[int, str]] = {
+    "context": {},
+    "mode": {},
+    "rows": {0: "batch", 1: "height"},
+    "cols": {0: "batch", 1: "width"},
+}
+"""Axis -> its name, of the `CONTEXT_INPUTS`."""

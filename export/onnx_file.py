@@ -58,6 +58,8 @@ def export_onnx(
         halo=settings.halo,
         reach=structural_reach(checkpoint.config),
         batch=settings.batch,
+        context=0 if settings.plain else checkpoint.config.context_size,
+        stages=checkpoint.config.pool_stages,
         opset=settings.opset,
         checkpoint_sha256=checkpoint.sha256,
         parity=measured,
@@ -75,7 +77,8 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
     network = checkpoint.network
     if precision == "fp16":
         network = copy.deepcopy(network).half_with_islands()
-    model = trace(with_interface(network, settings.interface), settings.interface, settings.opset)
+    context = 0 if settings.plain else network.config.context_size
+    model = trace(with_interface(network, settings.interface), settings.interface, settings.opset, context)
     for rewrite in REWRITES:
         rewrite(model)
     model.producer_name, model.producer_version = "mirnet-deploy", __version__

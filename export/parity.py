@@ -61,7 +61,9 @@ def onnx_session(model: bytes) -> tuple[Run, str]:
         ) from error
     provider = "CPUExecutionProvider"
     try:
-        session = onnxruntime.InferenceSession(model, providers=[provider])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of every input that has a default
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
     except Exception as error:  # onnxruntime's exceptions have no common public base
         raise ExportError(f"ONNX Runtime does not load the exported graph: {str(error).splitlines()[0]}") from error
     name = session.get_inputs()[0].name

@@ -19,7 +19,7 @@ from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyErro
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.builder import BuilderLibrary, gpu_name
 from mirnet_deploy.export.onnx_file import export_onnx
-from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
+from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan, without_defaults
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.files import write_atomically
@@ -127,7 +127,8 @@ def export_plan(
         advance(now - done)
         done = now
 
-    plan = build_plan(data, islands, settings, source.metadata.precision, library, on_progress)
+    model = data if settings.plain else without_defaults(data)
+    plan = build_plan(model, islands, settings, source.metadata.precision, library, on_progress)
     on_progress(1.0)
     metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
     metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops))

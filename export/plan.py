@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import onnx
+
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
 from mirnet_deploy.export.precision import Islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata, Interface, Parity, Precision
+from mirnet_deploy.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, ArtifactMetadata, Parity, Precision
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 MIN_SIDE = SIZE_MULTIPLE
@@ -64,7 +66,7 @@ def build_plan(
     builder = trt.Builder(library.logger)
     network = library.create_network(builder)
     parse(model, network, library)
-    check_interface(network, settings.interface, library)
+    check_interface(network, settings, library)
     proof = prove_network(network, islands, precision, library)
     config = builder.create_builder_config()
     library.configure(config)
@@ -101,18 +103,32 @@ def parse(model: bytes, network: Any, library: BuilderLibrary) -> None:
     )
 
 
-def check_interface(network: Any, interface: Interface, library: BuilderLibrary) -> None:
-    """The parsed network has the one input and output of `interface`; the parser drops some inputs without a word.
+def without_defaults(model: bytes) -> bytes:
+    """The ONNX model with the `CONTEXT_INPUTS` required: the parsers drop an input that has a default."""
+    proto = onnx.load_from_string(model)
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in CONTEXT_INPUTS]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    return bytes(proto.SerializeToString())
+
+
+def check_interface(network: Any, settings: ExportSettings, library: BuilderLibrary) -> None:
+    """The parsed network has the inputs and outputs that were asked for; the parser drops some without a word.
 
     Raises:
         ExportError: names or dtypes differ.
     """
-    dtype = library.trt.float32 if interface == "float" else library.trt.uint8
-    expected = [(name, dtype) for name in TENSOR_NAMES[interface]]
+    float32 = library.trt.float32
+    picture = float32 if settings.interface == "float" else library.trt.uint8
+    source, result = TENSOR_NAMES[settings.interface]
+    expected = [[(source, picture)], [(result, picture)]]
+    if not settings.plain:
+        expected[0] += [(name, float32) for name in CONTEXT_INPUTS]
+        expected[1].append((STATISTICS, float32))
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    actual = [(tensor.name, tensor.dtype) for tensor in inputs + outputs]
-    if len(inputs) != 1 or actual != expected:
+    actual = [[(tensor.name, tensor.dtype) for tensor in tensors] for tensors in (inputs, outputs)]
+    if actual != expected:
         raise ExportError(f"the parsed network has tensors {actual}; expected {expected}")
 
 
@@ -141,10 +157,10 @@ def prove_network(network: Any, islands: Islands, precision: Precision, library:
         raise ExportError(f"node {missing[0]} is not in the network that {library.name} parsed")
     outside = len(found - islands.inside)
     proven = (
-        f"{len(found)} convolutions and {pools} spatial pools compute in FLOAT"
+        f"{len(found)} convolutions and {pools} spatial means compute in FLOAT"
         if precision == "fp32"
         else f"{outside} of {outside} convolutions compute in HALF, {len(islands.inside)} in the FP32 islands and "
-        f"{pools} spatial pools in FLOAT"
+        f"{pools} spatial means in FLOAT"
     )
     return f"{proven} (network after parse, {library.name} {library.version})"
 
@@ -170,7 +186,11 @@ def make_profile(settings: ExportSettings) -> Profile:
 
     largest = shape(settings.batch, settings.tile)
     name = TENSOR_NAMES[settings.interface][0]
-    return {name: {"min": shape(1, MIN_SIDE), "opt": largest, "max": largest}}
+    profile = {name: {"min": shape(1, MIN_SIDE), "opt": largest, "max": largest}}
+    if not settings.plain:
+        weights = {"min": [1, MIN_SIDE], "opt": [settings.batch, settings.tile], "max": [settings.batch, settings.tile]}
+        profile |= {"rows": weights, "cols": weights}
+    return profile
 
 
 def _add_profile(builder: Any, config: Any, profile: Profile, library: BuilderLibrary) -> None:

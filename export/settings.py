@@ -34,6 +34,8 @@ class ExportSettings:
     batch: int = 1
     """Largest number of tiles that a plan takes at once."""
     opset: int = DEFAULT_OPSET
+    plain: bool = False
+    """Artifacts of the picture alone, without the context inputs and the statistics output: tiles cannot share."""
 
     def __post_init__(self) -> None:
         if self.interface not in get_args(Interface):

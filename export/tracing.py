@@ -1,4 +1,4 @@
-"""From a PyTorch module to an ONNX graph that people can read: one tensor in, one out, nodes named by their module."""
+"""From a PyTorch module to an ONNX graph that people can read: fixed tensor names, nodes named by their module."""
 
 from __future__ import annotations
 
@@ -15,36 +15,42 @@ import torch
 from torch import nn
 
 from mirnet_deploy.errors import ExportError
-from mirnet_deploy.export.interfaces import DYNAMIC_AXES, example_input
-from mirnet_deploy.metadata import TENSOR_NAMES, Interface
+from mirnet_deploy.export.interfaces import CONTEXT_AXES, DYNAMIC_AXES, context_defaults, example_inputs
+from mirnet_deploy.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, Interface
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "network."
 """The attribute of the interface modules that holds the MIRNet: no part of any name in the graph."""
+_Tensor = tuple[str, int, list[int | str]]
+"""Name, element type and shape."""
 SHAPE_OPERATORS = frozenset({"Shape", "Reshape", "Size", "ConstantOfShape", "Loop", "If", "Scan"})
 """Operators that make sizes depend on data: none of them has a place in this network."""
 
 
-def trace(module: nn.Module, interface: Interface, opset: int) -> onnx.ModelProto:
+def trace(module: nn.Module, interface: Interface, opset: int, context: int = 0) -> onnx.ModelProto:
     """The ONNX model of `module` (an interface of `interfaces.py`) with dynamic, named batch, height and width.
 
     Nodes are named `module.path/Operator` (`#2` for the second use of a tied module), weights like the network's
-    parameters; what the exporter adds for its own debugging (source lines, local paths) is dropped.
+    parameters; what the exporter adds for its own debugging (source lines, local paths) is dropped. With a `context` of
+    so many values the graph has the `CONTEXT_INPUTS`, with defaults, and the output `statistics`.
 
     Raises:
         ExportError: PyTorch cannot export the module, or the graph is not of the form promised above.
     """
     name_in, name_out = TENSOR_NAMES[interface]
+    axes: dict[str, dict[int, str] | None] = {"x": DYNAMIC_AXES[interface]}
+    if context:
+        axes |= {name: names or None for name, names in CONTEXT_AXES.items()}
     with _quiet_exporter():
         try:
             program = torch.onnx.export(
                 module,
-                (example_input(interface),),
+                example_inputs(interface, context),
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes={"x": DYNAMIC_AXES[interface]},
-                input_names=[name_in],
-                output_names=[name_out],
+                dynamic_shapes=axes,
+                input_names=[name_in, *(CONTEXT_INPUTS if context else ())],
+                output_names=[name_out, *([STATISTICS] if context else [])],
                 verbose=False,
             )
         except Exception as error:  # the exporter raises whatever its many stages raise
@@ -54,7 +60,10 @@ def trace(module: nn.Module, interface: Interface, opset: int) -> onnx.ModelProt
     model = program.model_proto
     _rename(model.graph)
     _strip(model)
-    check_form(model, interface)
+    check_form(model, interface, context)
+    if context:
+        for name, value in context_defaults(context).items():
+            model.graph.initializer.append(onnx.numpy_helper.from_array(value.numpy(), name))
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions != {"": opset}:
         raise ExportError(f"PyTorch exported to opset {versions}; expected {opset}: choose another --opset")
@@ -108,26 +117,35 @@ def _strip(model: onnx.ModelProto) -> None:
     graph.name = "MIRNet"
 
 
-def check_form(model: onnx.ModelProto, interface: Interface) -> None:
-    """The graph takes and gives the one tensor that the interface promises, and no size in it depends on data.
+def check_form(model: onnx.ModelProto, interface: Interface, context: int = 0) -> None:
+    """The graph takes and gives the tensors that the interface promises, and no size in it depends on data.
 
     Raises:
         ExportError: with the tensor or node that is not as promised.
     """
-    dtype = onnx.TensorProto.FLOAT if interface == "float" else onnx.TensorProto.UINT8
+    float32, picture = (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT if interface == "float" else onnx.TensorProto.UINT8,
+    )
     axes = DYNAMIC_AXES[interface]
-    expected = [axes.get(axis, 3) for axis in range(4)]
-    for kind, values, name in zip(
-        ("input", "output"), (model.graph.input, model.graph.output), TENSOR_NAMES[interface], strict=True
-    ):
-        names = [value.name for value in values]
-        if names != [name]:
-            raise ExportError(f"the exported graph has {kind} {names}; expected [{name!r}]")
-        tensor = values[0].type.tensor_type
-        shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
-        if shape != expected or tensor.elem_type != dtype:
-            actual = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise ExportError(f"the exported graph's {kind} {name} is {actual} {shape}; expected {expected}")
+    shape: list[int | str] = [axes.get(axis, 3) for axis in range(4)]
+    name_in, name_out = TENSOR_NAMES[interface]
+    inputs: list[_Tensor] = [(name_in, picture, shape)]
+    outputs: list[_Tensor] = [(name_out, picture, shape)]
+    if context:
+        inputs += [("context", float32, [1, context]), ("mode", float32, [2])]
+        inputs += [("rows", float32, ["batch", "height"]), ("cols", float32, ["batch", "width"])]
+        outputs += [(STATISTICS, float32, ["batch", context])]
+    for kind, values, expected in (("input", model.graph.input, inputs), ("output", model.graph.output, outputs)):
+        names, wanted = [value.name for value in values], [name for name, _, _ in expected]
+        if names != wanted:
+            raise ExportError(f"the exported graph has {kind} {names}; expected {wanted}")
+        for value, (name, dtype, sides) in zip(values, expected, strict=True):
+            tensor = value.type.tensor_type
+            actual = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+            if actual != sides or tensor.elem_type != dtype:
+                said = onnx.TensorProto.DataType.Name(tensor.elem_type)
+                raise ExportError(f"the exported graph's {kind} {name} is {said} {actual}; expected {sides}")
     for node in model.graph.node:
         if node.op_type in SHAPE_OPERATORS or node.domain not in ("", "ai.onnx"):
             raise ExportError(f"node {node.name} is a {node.domain}{node.op_type}; expected a graph free of those")

@@ -28,7 +28,15 @@ Precision = Literal["fp32", "fp16"]
 Builder = Literal["tensorrt", "tensorrt_rtx"]
 
 TENSOR_NAMES: Mapping[Interface, tuple[str, str]] = {"float": ("input", "output"), "image": ("image", "enhanced")}
-"""Names of the one input and the one output, by interface."""
+"""Names of the picture that goes in and the one that comes out, by interface."""
+
+CONTEXT_INPUTS = ("context", "mode", "rows", "cols")
+"""Inputs of an artifact with a context, all float32: `context` [1,K], the means that the global pools are given; `mode`
+[2], the weights of measured and given means ([1, 0] is the plain network, [0, 1] takes the context); `rows` [N,H] and
+`cols` [N,W], a separable weight of every pixel in the measured means. An ONNX file has defaults for them (the plain
+network, every pixel counts), a plan does not."""
+STATISTICS = "statistics"
+"""Output of an artifact with a context: float32 [N,K], the means that the pools measured."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,10 @@ class ArtifactMetadata:
     batch: int = 1
     profile: Mapping[str, Mapping[str, list[int]]] | None = None
     """Plan only: input name -> {"min": shape, "opt": shape, "max": shape}."""
+    context: int = 0
+    """K, the values of the context (`CONTEXT_INPUTS`); 0 where the artifact takes the picture alone."""
+    stages: int | None = None
+    """The longest chain of global pools that depend on one another."""
     opset: int | None = None
     sha256: str | None = None
     """Of the artifact; None inside the artifact itself."""
@@ -107,7 +119,7 @@ class ArtifactMetadata:
             value = self.network.get(name) if isinstance(self.network, Mapping) else None
             if type(value) is not int or value < 1:
                 raise ArtifactError(f"metadata has {name} {value!r} of the network; expected a whole number from 1")
-        for name, least in (("tile", 1), ("halo", 0), ("size_multiple", 1), ("batch", 1)):
+        for name, least in (("tile", 1), ("halo", 0), ("size_multiple", 1), ("batch", 1), ("context", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ArtifactError(f"metadata has {name} {value!r}; expected a whole number from {least}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.engines.base import closed_error, first_line, load_onnx, parse_device
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import cuda_device_count
-from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -65,12 +65,15 @@ class OnnxRuntimeEngine:
 
     def _check_graph(self, path: Path) -> None:
         kind = TENSOR_TYPES[self.metadata.interface]
-        for side, nodes, name in (
-            ("inputs", self._session.get_inputs(), self._input),
-            ("outputs", self._session.get_outputs(), self._output),
+        outputs = [(self._output, kind, 4)]
+        if self.metadata.context:
+            outputs.append((STATISTICS, "tensor(float)", 2))
+        for side, nodes, name, expected in (
+            ("inputs", self._session.get_inputs(), self._input, [(self._input, kind, 4)]),
+            ("outputs", self._session.get_outputs(), self._output, outputs),
         ):
             actual = [(node.name, node.type, len(node.shape)) for node in nodes]
-            if actual != [(name, kind, 4)]:
+            if actual != expected:
                 said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
                 raise ArtifactError(
                     f"{path} has {side} {said}; the interface {self.metadata.interface!r} has {name} {kind} of rank 4"

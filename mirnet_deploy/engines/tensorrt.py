@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from mirnet_deploy.engines.base import closed_error, first_line, parse_device
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import TENSORRT_MODULES, cuda_device_count
-from mirnet_deploy.metadata import TENSOR_NAMES, ArtifactMetadata, file_sha256, read_artifact
+from mirnet_deploy.metadata import (
+    CONTEXT_INPUTS,
+    STATISTICS,
+    TENSOR_NAMES,
+    ArtifactMetadata,
+    file_sha256,
+    read_artifact,
+)
 
 MAX_CONTEXTS = 4
 """Concurrent runs of one engine; each has its own execution context and scratch memory, further ones wait."""
@@ -106,11 +113,13 @@ class TensorRTEngine:
             raise EngineError(f"{path} cannot be deserialized: {self._logger.last()}")
         kind = trt.DataType.FLOAT if self.metadata.interface == "float" else trt.DataType.UINT8
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        expected = TENSOR_NAMES[self.metadata.interface]
-        if sorted(names) != sorted(expected) or any(self._engine.get_tensor_dtype(name) != kind for name in names):
+        expected = dict.fromkeys(TENSOR_NAMES[self.metadata.interface], kind)
+        if self.metadata.context:
+            expected |= dict.fromkeys((*CONTEXT_INPUTS, STATISTICS), trt.DataType.FLOAT)
+        if {name: self._engine.get_tensor_dtype(name) for name in names} != expected:
             raise ArtifactError(
                 f"{path} has tensors {', '.join(names)}; the interface {self.metadata.interface!r} has "
-                f"{' and '.join(expected)} of {kind}"
+                f"{', '.join(f'{name} of {dtype}' for name, dtype in expected.items())}"
             )
 
     def _new_slot(self) -> _Slot:
@@ -118,7 +127,7 @@ class TensorRTEngine:
         if context is None:
             raise EngineError(f"no execution context for {self.metadata.name}: {self._logger.last()}")
         names = TENSOR_NAMES[self.metadata.interface]
-        return _Slot(self._gpu.driver, context, self._logger, names, self._dtype, int(np.prod(self._most)))
+        return _Slot(self._gpu.driver, context, self._logger, names, self._dtype, self._most, self.metadata)
 
     def _take(self) -> _Slot:
         """A slot that no other run has: a free one, else a new one, else the first that is given back."""
@@ -146,17 +155,34 @@ class _Slot:
     """What one run needs for itself: an execution context, a stream, and buffers for the profile's largest shape."""
 
     def __init__(
-        self, driver: Any, context: Any, logger: Any, names: tuple[str, str], dtype: np.dtype[Any], most: int
+        self,
+        driver: Any,
+        context: Any,
+        logger: Any,
+        names: tuple[str, str],
+        dtype: np.dtype[Any],
+        shape: list[int],
+        metadata: ArtifactMetadata,
     ) -> None:
         self._driver = driver
         self._context = context
         self._logger = logger
         self._names = names
+        self._axes = (0, 2, 3) if metadata.interface == "float" else (0, 1, 2)
+        self._plain: dict[str, NDArray[np.float32]] = {}
+        self._plain_memory: dict[str, Any] = {}
+        most = int(np.prod(shape))
+        if metadata.context:
+            self._plain = plain_context(metadata.context, *(shape[axis] for axis in self._axes))
         try:
             self._stream = driver.Stream()  # never stream 0, on which TensorRT adds a synchronization of the device
             # Pinned, or the copies would not be asynchronous.
             self._host = [driver.pagelocked_empty(most, dtype) for _ in range(2)]
             self._device = [driver.mem_alloc(most * dtype.itemsize) for _ in range(2)]
+            for name, value in self._plain.items():
+                self._plain_memory[name] = driver.mem_alloc(value.nbytes)
+                driver.memcpy_htod_async(self._plain_memory[name], value, self._stream)
+            self._stream.synchronize()
         except driver.Error as error:
             raise EngineError(f"no GPU memory for another run: {first_line(error)}") from error
 
@@ -167,7 +193,10 @@ class _Slot:
         try:
             self._driver.memcpy_htod_async(self._device[0], sent, self._stream)
             good = self._context.set_input_shape(self._names[0], tuple(batch.shape))
-            for name, memory in zip(self._names, self._device, strict=True):
+            for name, shape in self._plain_shapes(*(batch.shape[axis] for axis in self._axes)).items():
+                good = good and self._context.set_input_shape(name, shape)
+            addresses = dict(zip(self._names, self._device, strict=True)) | self._plain_memory
+            for name, memory in addresses.items():
                 good = good and self._context.set_tensor_address(name, int(memory))
             good = good and self._context.execute_async_v3(self._stream.handle)
             if good:
@@ -182,12 +211,31 @@ class _Slot:
             raise EngineError(f"TensorRT refused a batch of shape {list(batch.shape)}: {self._logger.last()}")
         return np.array(received, copy=True).reshape(batch.shape)
 
+    def _plain_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the context's inputs beside a picture of that shape; none where the plan has no context."""
+        if not self._plain:
+            return {}
+        fixed = {name: self._plain[name].shape for name in ("context", "mode")}
+        return {**fixed, "rows": (batch, height), "cols": (batch, width)}
+
     def free(self) -> None:
         """Frees everything, with the GPU's context current."""
         self._context = None
-        for memory in self._device:
+        for memory in (*self._device, *self._plain_memory.values()):
             memory.free()
-        self._device, self._host, self._stream = [], [], None
+        self._device, self._host, self._stream, self._plain_memory = [], [], None, {}
+
+
+def plain_context(size: int, batch: int, height: int, width: int) -> dict[str, NDArray[np.float32]]:
+    """Values that make the plain network of one with a context of `size` values, for pictures up to that shape, and
+    the place for its statistics. Every weight is 1, so the first values of `rows` and `cols` serve smaller ones too."""
+    return {
+        "context": np.zeros((1, size), np.float32),
+        "mode": np.array([1, 0], np.float32),
+        "rows": np.ones((batch, height), np.float32),
+        "cols": np.ones((batch, width), np.float32),
+        STATISTICS: np.zeros((batch, size), np.float32),
+    }
 
 
 class _Gpu:

@@ -30,13 +30,13 @@ def shared_traces() -> Iterator[None]:
     traces: dict[tuple[object, ...], onnx.ModelProto] = {}
     trace = onnx_file.trace
 
-    def trace_once(module: nn.Module, interface: Interface, opset: int) -> onnx.ModelProto:
+    def trace_once(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
         weights = tuple(
             (name, str(value.dtype), float(value.detach().double().sum())) for name, value in module.named_parameters()
         )
-        key = (interface, opset, weights)
+        key = (interface, opset, context, weights)
         if key not in traces:
-            traces[key] = trace(module, interface, opset)
+            traces[key] = trace(module, interface, opset, context)
         copy = onnx.ModelProto()
         copy.CopyFrom(traces[key])
         return copy

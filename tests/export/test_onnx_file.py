@@ -22,6 +22,7 @@ from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
+from mirnet_deploy.training.context import GIVEN, PoolContext
 from mirnet_deploy.training.reach import structural_reach
 
 ALL: list[tuple[Interface, Precision]] = [(i, p) for i in ("float", "image") for p in ("fp32", "fp16")]
@@ -49,7 +50,7 @@ def floats(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
 def test_names_types_and_axes_are_ours(exported: Export, interface: Interface, precision: Precision) -> None:
     model = onnx.load(exported(interface, precision).path)
     onnx.checker.check_model(model, full_check=True)
-    (source,), (target,) = model.graph.input, model.graph.output
+    (source, *given), (target, measured) = model.graph.input, model.graph.output
     axes = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
     names = ["input", "output"] if interface == "float" else ["image", "enhanced"]
     dtype = onnx.TensorProto.FLOAT if interface == "float" else onnx.TensorProto.UINT8
@@ -58,6 +59,14 @@ def test_names_types_and_axes_are_ours(exported: Export, interface: Interface, p
         tensor = value.type.tensor_type
         assert tensor.elem_type == dtype  # half precision stays inside
         assert [dim.dim_param or dim.dim_value for dim in tensor.shape.dim] == axes
+    shapes = {"context": [1, 176], "mode": [2], "rows": ["batch", "height"], "cols": ["batch", "width"]}
+    for value in (*given, measured):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == onnx.TensorProto.FLOAT
+        sides = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        assert sides == shapes.pop(value.name, ["batch", 176])
+    assert shapes == {}
+    assert measured.name == "statistics"
     assert {entry.version for entry in model.opset_import if not entry.domain} == {20}
 
 
@@ -185,3 +194,43 @@ def test_an_output_of_another_shape_or_with_nan_is_an_error() -> None:
         parity.measure(lambda x: x[..., :4], "half", "float", [crop], expected)
     with pytest.raises(ExportError, match="not finite"):
         parity.measure(lambda x: x * np.nan, "nan", "float", [crop], expected)
+
+
+@pytest.mark.parametrize(("interface", "precision"), ALL)
+def test_given_means_are_taken_and_measured_ones_reported(
+    exported: Export, checkpoint: LoadedCheckpoint, interface: Interface, precision: Precision
+) -> None:
+    """Two tiles of unlike sizes of core, at a size that the export has not seen, against the FP32 network."""
+    image = np.stack([crop[40:104, 60:160] for crop in read_crops()])
+    rows, cols = np.zeros((2, 64), np.float32), np.zeros((2, 100), np.float32)
+    rows[0, 8:40], rows[1, :], cols[0, 12:100], cols[1, 4:64] = 1, 1, 1, 1
+    x = torch.from_numpy(image.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    plain = PoolContext.plain(checkpoint.config.context_size)
+    with torch.inference_mode():
+        unlike = checkpoint.network(x, plain)
+        context = 2 * plain.statistics.mean(dim=0, keepdim=True) + 0.3  # far from what either would measure
+        pools = PoolContext(context, torch.tensor(GIVEN), torch.from_numpy(rows), torch.from_numpy(cols))
+        expected = checkpoint.network(x, pools).numpy()
+    assert np.abs(expected - unlike.numpy()).max() > 0.01
+    session = onnxruntime.InferenceSession(exported(interface, precision).path, providers=["CPUExecutionProvider"])
+    batch = image if interface == "image" else x.numpy()
+    values = {"context": context.numpy(), "mode": np.float32(GIVEN), "rows": rows, "cols": cols}
+    output, statistics = session.run(None, {session.get_inputs()[0].name: batch} | values)
+    if interface == "image":
+        output, expected = output / 255.0, np.rint(expected.clip(0, 1).transpose(0, 2, 3, 1) * 255) / 255
+    single = 1.01 / 255 if interface == "image" else 2e-3
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5 if (interface, precision) == ALL[0] else single)
+    tolerance = 1e-5 if precision == "fp32" else 5e-3
+    np.testing.assert_allclose(statistics, pools.statistics.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def test_plain_artifacts_take_the_picture_alone(
+    checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    path = tmp_path / "plain.onnx"
+    settings = ExportSettings(interface="float", tile=64, halo=8, plain=True)
+    metadata = export_onnx(checkpoint, path, settings, "fp32", crops)
+    model = onnx.load(path)
+    assert [value.name for value in model.graph.input] == ["input"]
+    assert [value.name for value in model.graph.output] == ["output"]
+    assert metadata.context == 0

@@ -38,9 +38,9 @@ def library() -> BuilderLibrary:
         (
             "image",
             "fp16",
-            "79 of 79 convolutions compute in HALF, 28 in the FP32 islands and 10 spatial pools in FLOAT",
+            "79 of 79 convolutions compute in HALF, 28 in the FP32 islands and 13 spatial means in FLOAT",
         ),
-        ("float", "fp32", "107 convolutions and 10 spatial pools compute in FLOAT"),
+        ("float", "fp32", "107 convolutions and 13 spatial means compute in FLOAT"),
     ],
 )
 def test_a_plan_says_what_it_is(
@@ -69,7 +69,10 @@ def test_a_plan_says_what_it_is(
     assert said.parity == Parity("not executed")
     shapes = {side: [side, side, 3] if interface == "image" else [3, side, side] for side in (4, 64)}
     name = "image" if interface == "image" else "input"
-    assert said.profile == {name: {"min": [1, *shapes[4]], "opt": [2, *shapes[64]], "max": [2, *shapes[64]]}}
+    weights = {"min": [1, 4], "opt": [2, 64], "max": [2, 64]}
+    picture = {"min": [1, *shapes[4]], "opt": [2, *shapes[64]], "max": [2, *shapes[64]]}
+    assert said.profile == {name: picture, "rows": weights, "cols": weights}
+    assert (said.context, said.stages) == (176, 6)
     assert sum(parts) == pytest.approx(1)
     assert min(parts) >= 0
 
@@ -82,6 +85,16 @@ def test_an_operator_that_the_builder_does_not_know_is_named(
     islands = find_islands(model, checkpoint.network)
     with pytest.raises(ExportError, match=rf"does not take node {UNKNOWN_NODE} \(SequenceConstruct\)"):
         build_plan(model.SerializeToString(), islands, ExportSettings(), "fp16", library)
+
+
+def test_a_context_that_the_parser_dropped_is_refused(
+    exported: Export, checkpoint: LoadedCheckpoint, library: BuilderLibrary
+) -> None:
+    """The ONNX file as it is has defaults for it, and the parser says nothing."""
+    model = exported("image", "fp16").path.read_bytes()
+    islands = find_islands(onnx.load_from_string(model), checkpoint.network)
+    with pytest.raises(ExportError, match=r"has tensors \[\[\('image'.*'context'"):
+        build_plan(model, islands, ExportSettings(tile=64, halo=8), "fp16", library)
 
 
 def test_a_plan_of_the_other_interface_is_refused(

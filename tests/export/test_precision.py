@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import find_builder
-from mirnet_deploy.export.plan import build_plan
+from mirnet_deploy.export.plan import build_plan, without_defaults
 from mirnet_deploy.export.precision import element_types, find_islands, prove_onnx
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.metadata import Interface
@@ -37,7 +37,7 @@ def test_half_graph_is_half_outside_its_islands(
     types = element_types(model)
     axes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
     pools = [node for node in model.graph.node if node.op_type == "ReduceMean" and axes[node.input[1]] == [2, 3]]
-    assert len(pools) == 10  # 6 in DAUs, 4 in SKFFs
+    assert len(pools) == 13  # 6 in DAUs, 4 in SKFFs, and the mean weight of a pixel at three levels
     assert {types[pool.input[0]] for pool in pools} == {TensorProto.FLOAT}
     maxima = [node for node in model.graph.node if node.op_type == "ReduceMax"]
     assert {types[node.input[0]] for node in maxima} == {TensorProto.FLOAT16}
@@ -60,20 +60,20 @@ def test_one_convolution_left_in_fp32_is_named(exported: Export, checkpoint: Loa
     islands = find_islands(model, checkpoint.network)
     library = find_builder("tensorrt_rtx")
     assert library is not None
+    settings = ExportSettings(tile=64, halo=8)
     with pytest.raises(ExportError, match=f"node {FP32_NODE} computes in FLOAT; expected HALF"):
-        build_plan(model.SerializeToString(), islands, ExportSettings(tile=64, halo=8), "fp16", library)
+        build_plan(without_defaults(model.SerializeToString()), islands, settings, "fp16", library)
 
 
 def test_a_pool_that_sums_in_half_is_named(exported: Export, checkpoint: LoadedCheckpoint) -> None:
     model = onnx.load(exported("float", "fp16").path)
     axes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
     pool = next(node for node in model.graph.node if node.op_type == "ReduceMean" and axes[node.input[1]] == [2, 3])
-    widen = next(node for node in model.graph.node if pool.input[0] in node.output)
     # What `mean(dtype=float32)` exports as: the mean in half, then a cast.
     index = list(model.graph.node).index(pool)
-    pool.input[0] = widen.input[0]
-    wide, pool.output[0] = pool.output[0], "narrow_mean"
-    model.graph.node.insert(index + 1, helper.make_node("Cast", ["narrow_mean"], [wide], to=TensorProto.FLOAT))
+    (wide, wide_mean), (pool.input[0], pool.output[0]) = (pool.input[0], pool.output[0]), ("narrow", "narrow_mean")
+    model.graph.node.insert(index + 1, helper.make_node("Cast", ["narrow_mean"], [wide_mean], to=TensorProto.FLOAT))
+    model.graph.node.insert(index, helper.make_node("Cast", [wide], ["narrow"], to=TensorProto.FLOAT16))
     with pytest.raises(ExportError, match=f"node {pool.name} computes in FLOAT16; expected FLOAT"):
         prove_onnx(model, checkpoint.network, "fp16")
 

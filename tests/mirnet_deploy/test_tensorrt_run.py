@@ -105,14 +105,15 @@ class Context:
         self.library = library
         self.busy = threading.Lock()
         self.addresses = {}
+        self.shapes = {}
 
     def set_input_shape(self, name, shape):
-        self.shape = shape
-        return name == NAMES[0]
+        self.shapes[name] = shape
+        return name in self.library.names
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
-        return name in NAMES
+        return name in self.library.names
 
     def execute_async_v3(self, stream):
         assert stream != 0
@@ -122,8 +123,9 @@ class Context:
         if self.library.refuse:
             self.library.log("[E] Error Code 3: the profile is not set")
         else:
-            size = int(np.prod(self.shape))
+            size = int(np.prod(self.shapes["image"]))
             memory = self.library.cuda.memory
+            assert set(self.addresses) == set(self.library.names), "a tensor has no address"
             memory[self.addresses["enhanced"]][:size] = 255 - memory[self.addresses["image"]][:size]
         self.busy.release()
         return not self.library.refuse
@@ -160,7 +162,7 @@ class Library(ModuleType):
         return SimpleNamespace(
             num_io_tensors=len(self.names),
             get_tensor_name=lambda i: self.names[i],
-            get_tensor_dtype=lambda name: "UINT8",
+            get_tensor_dtype=lambda name: "UINT8" if name in NAMES else "FLOAT",
             create_execution_context=self.create,
         )
 
@@ -203,6 +205,28 @@ def test_a_run_and_its_end(library, plan):
     assert library.cuda.detached == 1
     with pytest.raises(EngineError, match="engine of a is closed"):
         engine.run(first)
+
+
+def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
+    library.names = (*NAMES, "context", "mode", "rows", "cols", "statistics")
+    engine = open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
+    sent = batch(16)
+    assert np.array_equal(engine.run(sent), 255 - sent)
+    context, memory = library.contexts[0], library.cuda.memory
+    shapes = {"context": (1, 176), "mode": (2,), "rows": (1, 16), "cols": (1, 20)}
+    assert {name: shape for name, shape in context.shapes.items() if name != "image"} == shapes
+    values = {name: memory[context.addresses[name]].view(np.float32) for name in shapes}
+    assert values["mode"].tolist() == [1, 0]
+    assert (values["context"] == 0).all()
+    assert (values["rows"][:16] == 1).all()
+    assert (values["cols"][:20] == 1).all()
+    engine.close()
+    assert library.cuda.memory == {}
+
+
+def test_a_plan_whose_tensors_lack_the_context_is_refused(library, tmp_path):
+    with pytest.raises(ArtifactError, match=r"has tensors image, enhanced; .* context of FLOAT"):
+        open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
 
 
 def test_threads_share_a_bounded_pool_of_contexts(library, plan):
@@ -250,7 +274,8 @@ def test_a_plan_that_does_not_deserialize(library, plan):
 
 def test_tensors_of_another_interface(library, plan):
     library.names = ("input", "output")
-    with pytest.raises(ArtifactError, match="has tensors input, output; the interface 'image' has image and enhanced"):
+    said = "has tensors input, output; the interface 'image' has image of UINT8, enhanced of UINT8"
+    with pytest.raises(ArtifactError, match=said):
         open_engine(plan)
     assert library.cuda.detached == 1
 
