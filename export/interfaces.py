@@ -14,7 +14,9 @@ from mirnet_deploy.training.context import MEASURED, PoolContext
 from mirnet_deploy.training.network import MIRNet
 
 
-class _Interface(nn.Module):
+class FloatInterface(nn.Module):
+    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: for parity, and for 16 bits."""
+
     def __init__(self, network: MIRNet) -> None:
         super().__init__()
         self.network = network
@@ -33,27 +35,15 @@ class _Interface(nn.Module):
         return self.picture(self.network(self.planes(x), pools)), pools.statistics
 
     def planes(self, x: Tensor) -> Tensor:
-        """The network's input."""
-        raise NotImplementedError
-
-    def picture(self, y: Tensor) -> Tensor:
-        """What comes out, of the network's output."""
-        raise NotImplementedError
-
-
-class FloatInterface(_Interface):
-    """float32 [N,3,H,W] RGB in [0, 1] -> float32 [N,3,H,W] RGB, not clamped: for parity, and for 16 bits."""
-
-    def planes(self, x: Tensor) -> Tensor:
-        """`x` itself."""
+        """What goes into the network, float32 [N,3,H,W] in [0, 1]: here `x` itself."""
         return x
 
     def picture(self, y: Tensor) -> Tensor:
-        """`y` itself."""
+        """What comes out, of the network's output: here `y` itself."""
         return y
 
 
-class ImageInterface(_Interface):
+class ImageInterface(FloatInterface):
     """uint8 [N,H,W,3] RGB -> uint8 [N,H,W,3] RGB: normalised, clamped and rounded (half to even) inside the graph.
 
     The first operation on the picture is the cast and the last one too: TensorRT transposes no uint8 tensor.
@@ -101,16 +91,13 @@ def context_defaults(context: int) -> dict[str, Tensor]:
     }
 
 
+def context_shapes(context: int) -> dict[str, list[int | str]]:
+    """Shapes of the `CONTEXT_INPUTS` for a context of so many values; a side that is a name may have any length."""
+    return {"context": [1, context], "mode": [2], "rows": ["batch", "height"], "cols": ["batch", "width"]}
+
+
 DYNAMIC_AXES: dict[Interface, dict[int, str]] = {
     "float": {0: "batch", 2: "height", 3: "width"},
     "image": {0: "batch", 1: "height", 2: "width"},
 }
 """Axis -> its name, by interface: the same for the input and the output."""
-
-CONTEXT_AXES: dict[str, dict[int, str]] = {
-    "context": {},
-    "mode": {},
-    "rows": {0: "batch", 1: "height"},
-    "cols": {0: "batch", 1: "width"},
-}
-"""Axis -> its name, of the `CONTEXT_INPUTS`."""

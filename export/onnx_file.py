@@ -58,7 +58,7 @@ def export_onnx(
         halo=settings.halo,
         reach=structural_reach(checkpoint.config),
         batch=settings.batch,
-        context=0 if settings.plain else checkpoint.config.context_size,
+        context=settings.context(checkpoint.config),
         stages=checkpoint.config.pool_stages,
         opset=settings.opset,
         checkpoint_sha256=checkpoint.sha256,
@@ -77,7 +77,7 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
     network = checkpoint.network
     if precision == "fp16":
         network = copy.deepcopy(network).half_with_islands()
-    context = 0 if settings.plain else network.config.context_size
+    context = settings.context(checkpoint.config)
     model = trace(with_interface(network, settings.interface), settings.interface, settings.opset, context)
     for rewrite in REWRITES:
         rewrite(model)

@@ -8,7 +8,7 @@ from typing import get_args
 
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.metadata import Interface
-from mirnet_deploy.training.config import SIZE_MULTIPLE
+from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 
 DEFAULT_OPSET = 20
 OPSETS = range(18, 24)
@@ -36,6 +36,10 @@ class ExportSettings:
     opset: int = DEFAULT_OPSET
     plain: bool = False
     """Artifacts of the picture alone, without the context inputs and the statistics output: tiles cannot share."""
+
+    def context(self, config: MIRNetConfig) -> int:
+        """Values of the context that the artifacts of such a network take; 0 for plain ones."""
+        return 0 if self.plain else config.context_size
 
     def __post_init__(self) -> None:
         if self.interface not in get_args(Interface):

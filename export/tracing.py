@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mirnet_deploy.errors import ExportError
-from mirnet_deploy.export.interfaces import CONTEXT_AXES, DYNAMIC_AXES, context_defaults, example_inputs
+from mirnet_deploy.export.interfaces import DYNAMIC_AXES, context_defaults, context_shapes, example_inputs
 from mirnet_deploy.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, Interface
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -40,7 +40,8 @@ def trace(module: nn.Module, interface: Interface, opset: int, context: int = 0)
     name_in, name_out = TENSOR_NAMES[interface]
     axes: dict[str, dict[int, str] | None] = {"x": DYNAMIC_AXES[interface]}
     if context:
-        axes |= {name: names or None for name, names in CONTEXT_AXES.items()}
+        for name, shape in context_shapes(context).items():
+            axes[name] = {axis: side for axis, side in enumerate(shape) if isinstance(side, str)} or None
     with _quiet_exporter():
         try:
             program = torch.onnx.export(
@@ -133,8 +134,7 @@ def check_form(model: onnx.ModelProto, interface: Interface, context: int = 0) -
     inputs: list[_Tensor] = [(name_in, picture, shape)]
     outputs: list[_Tensor] = [(name_out, picture, shape)]
     if context:
-        inputs += [("context", float32, [1, context]), ("mode", float32, [2])]
-        inputs += [("rows", float32, ["batch", "height"]), ("cols", float32, ["batch", "width"])]
+        inputs += [(name, float32, sides) for name, sides in context_shapes(context).items()]
         outputs += [(STATISTICS, float32, ["batch", context])]
     for kind, values, expected in (("input", model.graph.input, inputs), ("output", model.graph.output, outputs)):
         names, wanted = [value.name for value in values], [name for name, _, _ in expected]

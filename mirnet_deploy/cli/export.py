@@ -94,7 +94,7 @@ def command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
     given = {name: options[name] for name in ExportSettings.__dataclass_fields__ if options[name] is not None}
-    settings = ExportSettings(**{"halo": 0} | given)
+    settings = ExportSettings(**{"halo": 0} | given)  # a halo to be measured is not known before the weights are
     outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
     if not options["force"]:
         outputs.refuse_existing()

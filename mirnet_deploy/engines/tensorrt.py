@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.engines.base import closed_error, first_line, parse_device
+from mirnet_deploy.engines.gpu import Gpu
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import TENSORRT_MODULES, cuda_device_count
 from mirnet_deploy.metadata import (
@@ -55,7 +54,7 @@ class TensorRTEngine:
         trt = _import_library(path, self.metadata)
         self._logger: Any = _logger(trt)
         self._dtype = np.dtype(np.float32 if self.metadata.interface == "float" else np.uint8)
-        self._gpu = _Gpu(index)
+        self._gpu = Gpu(index)
         self.device = f"cuda:{index}"
         self.backend = f"{self.metadata.builder} {trt.__version__}"
         self._free: list[_Slot] = []
@@ -238,47 +237,6 @@ def plain_context(size: int, batch: int, height: int, width: int) -> dict[str, N
     }
 
 
-class _Gpu:
-    """The primary context of one device, current only inside `active`."""
-
-    def __init__(self, index: int) -> None:
-        try:
-            self.driver: Any = importlib.import_module("pycuda.driver")
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'plans need pycuda ({first_line(error)}): pip install "mirnet-deploy[tensorrt]"'
-            ) from error
-        try:
-            self.driver.init()
-            self.device: Any = self.driver.Device(index)
-            self._primary: Any = self.device.retain_primary_context()
-        except self.driver.Error as error:
-            raise EngineError(
-                f"cuda:{index} cannot be used: {first_line(error)}; see `mirnet-deploy doctor`"
-            ) from error
-
-    @property
-    def alive(self) -> bool:
-        """Whether the context is still held."""
-        return self._primary is not None
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Makes the context current for this thread, and puts back what was."""
-        if self._primary is None:
-            raise EngineError("the engine is closed; open a new one")
-        self._primary.push()
-        try:
-            yield
-        finally:
-            self.driver.Context.pop()
-
-    def release(self) -> None:
-        """Gives the context back; torch and others may hold it still."""
-        self._primary.detach()
-        self._primary = None
-
-
 def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> None:
     count = cuda_device_count()
     if index is not None and index < count:
@@ -322,7 +280,7 @@ def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
     return trt
 
 
-def _check_target(path: Path, metadata: ArtifactMetadata, gpu: _Gpu) -> None:
+def _check_target(path: Path, metadata: ArtifactMetadata, gpu: Gpu) -> None:
     """TensorRT-RTX builds for compute capabilities, TensorRT for the very GPU model."""
     major, minor = gpu.device.compute_capability()
     here = f"sm{major}{minor}" if metadata.builder == "tensorrt_rtx" else gpu.device.name()

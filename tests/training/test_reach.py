@@ -26,7 +26,7 @@ def crops() -> list[NDArray[np.uint8]]:
 
 @pytest.mark.parametrize(("preset", "reach"), [("lite", 116), ("base", 228), ("paper", 340)])
 def test_structural_reach(preset: str, reach: int) -> None:
-    """Three pixels more than design.md says, which counted from one place on the coarsest grid; 0.6 s for `paper`."""
+    """Three pixels more than design.md says, which counted from one place on the coarsest grid."""
     assert structural_reach(PRESETS[preset]) == reach
 
 
