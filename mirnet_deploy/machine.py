@@ -142,6 +142,21 @@ def _memory() -> int | None:
         return None
 
 
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine's, or of its control group's; None where nobody says."""
+    limits = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")
+        most = (group / "memory.max").read_text().strip()
+        if most.isdigit():
+            limits.append(max(0, int(most) - int((group / "memory.current").read_text())))
+    except (OSError, ValueError, IndexError):
+        pass  # not Linux, or an older control group: what was found so far
+    return min(limits, default=None)
+
+
 def _gpus() -> tuple[Gpu, ...]:
     query = "--query-gpu=name,memory.total,driver_version,compute_cap"
     try:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.consistency import Consistency, Outcome, enhance_consistently
 from mirnet_deploy.engines import open_engine, resolve_model
+from mirnet_deploy.engines.base import no_context_error
 from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.limits import Limits, TileSetting, check_tile_setting, choose_batch, choose_tile, whole_budget
 from mirnet_deploy.metadata import ArtifactMetadata
-from mirnet_deploy.pipeline import check_out, check_picture, run_picture
-from mirnet_deploy.tiling import TileGrid, check_tile, make_grid, padded_side
-
-TileSetting = int | Literal["auto", "none"]
-
-WHOLE_BUDGET = 24 << 20
-"""Pixels times `n_feat` that an ONNX model takes at once under `tile="auto"`: 1.57 megapixels of `lite`, 0.79 of
-`base`, 0.39 of `paper`, each in about 3 GiB (measured for `lite`: 2 GiB a megapixel). A constant rather than this
-machine's free memory, so that a picture has one result everywhere."""
+from mirnet_deploy.pipeline import HostPipeline, check_out, check_picture
+from mirnet_deploy.scenes import SceneCuts
+from mirnet_deploy.tiling import TileGrid, make_grid
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,9 @@ class RuntimeInfo:
     """Height and width of the tiles of a picture that does not run whole; None where every picture does."""
     batch: int
     """Tiles run at once."""
+    consistency: Consistency
+    tolerance: float
+    """dB."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -48,20 +49,38 @@ class RuntimeInfo:
 
 
 @dataclass(frozen=True)
-class _Limits:
-    """Shapes that the engine takes: of ONNX files any, of plans those of the optimization profile."""
+class PictureInfo:
+    """How one picture was enhanced, and how close it is to the network's result for the whole of it."""
 
-    least: tuple[int, int, int] = (1, 0, 0)
-    """Batch, height and width."""
-    most: tuple[int, int, int] | None = None
+    tiles: int
+    """1 for a picture that ran whole, and so is the network's result itself."""
+    tile_size: tuple[int, int]
+    """Height and width."""
+    consistency: Consistency
+    """As asked for."""
+    seconds: float
+    passes: int = 1
+    """Over the whole picture; the last one wrote the result."""
+    sampled: float = 0.0
+    """Share of the picture that was measured beside the passes, for the first guess of the means."""
+    predicted_psnr: float | None = None
+    """dB between result and whole picture, before rounding; None where there is nothing to predict (one tile) or
+    nothing was predicted (local)."""
+    predicted_max_abs: float | None = None
+    """The largest difference, of a range of 1; None as above."""
+    within_tolerance: bool | None = None
+    """Whether the prediction keeps the tolerance; None as above."""
 
-    @classmethod
-    def of(cls, metadata: ArtifactMetadata) -> _Limits:
-        if metadata.kind != "plan":
-            return cls()
-        axes = (0, 2, 3) if metadata.interface == "float" else (0, 1, 2)
-        least, _, most = metadata.profile_shapes()
-        return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class Enhanced(NamedTuple):
+    """A result, and how it was made."""
+
+    pixels: NDArray[Any]
+    info: PictureInfo
 
 
 class MIRNetRuntime:
@@ -69,17 +88,23 @@ class MIRNetRuntime:
 
     One runtime may be shared by threads: concurrent calls give the bits of serial ones, each at the memory of one call.
 
-    Whole pictures or tiles: the network takes means over everything it sees, so a tile that is run alone comes out
-    somewhat different from the same place in the whole picture. `tile="auto"` therefore runs a picture whole up to a
-    fixed number of pixels (`WHOLE_BUDGET`; a plan: up to the largest shape of its profile) and otherwise in the largest
-    tiles that keep the same bound. `tile=N` runs in tiles of N x N every picture that is larger, `tile="none"` none.
+    A picture runs whole where that fits (`tile="auto"`), otherwise in tiles. The network takes means over everything it
+    sees, so tiles must share the means of the whole picture, or they come out visibly brighter and darker than one
+    another. `consistency` says how far to go (the method is in `mirnet_deploy.consistency`):
+    - "exact": until the result is predicted to be within `tolerance` of the network's for the whole picture;
+    - "fast": with means guessed from a thumbnail, in one pass;
+    - "local": every tile by itself, as other tools do; for comparison.
 
     Args:
         model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`.
         device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
-        tile: "auto", "none", or a side in pixels: a multiple of 4 and more than twice the model's halo.
+        tile: "auto" (an ONNX model: whole up to `limits.WHOLE_BUDGET` or what half of the free memory holds, else the
+            largest square tile within the same; a plan: its largest shape), "none" (always whole), or a side in
+            pixels: a multiple of 4 and more than twice the model's halo.
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
         batch: tiles of one picture to run at once; memory grows with it.
+        consistency: see above.
+        tolerance: PSNR in dB that "exact" must reach before rounding; no pixel may be off by more than 1/255 either.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
@@ -96,30 +121,36 @@ class MIRNetRuntime:
         tile: TileSetting = "auto",
         threads: int | None = None,
         batch: int = 1,
+        consistency: Consistency = "exact",
+        tolerance: float = 60.0,
     ) -> None:
-        if tile not in ("auto", "none") and (type(tile) is not int or tile < 1):
-            raise UsageError(f"tile is {tile!r}; expected 'auto', 'none' or a whole number of pixels")
-        if type(batch) is not int or batch < 1:
-            raise UsageError(f"batch is {batch!r}; expected a whole number from 1")
+        check_tile_setting(tile, batch)
+        if consistency not in get_args(Consistency):
+            raise UsageError(f"consistency is {consistency!r}; expected {', '.join(get_args(Consistency))}")
+        if not 0 < tolerance < float("inf"):
+            raise UsageError(f"tolerance is {tolerance!r}; expected a PSNR in dB, above 0")
         self._engine = open_engine(model, device, threads)
         self._closed = False
-        self._tile = tile
         try:
             metadata = self._engine.metadata
-            self._limits = _Limits.of(metadata)
-            self._tile_size = _tile_size(tile, metadata, self._limits)
-            self._batch = _batch(batch, self._limits)
+            self._limits = Limits.of(metadata)
+            self._budget = whole_budget() if tile == "auto" and self._limits.most is None else 0
+            tile_size = choose_tile(tile, metadata, self._limits, self._budget)
+            batch = choose_batch(batch, self._limits)
         except BaseException:
             self._engine.close()
             raise
+        self._pipeline = HostPipeline(self._engine, batch, self._limits)
         self._info = RuntimeInfo(
             path=str(resolve_model(model)),
             metadata=metadata,
             device=self._engine.device,
             backend=self._engine.backend,
             tile=tile,
-            tile_size=self._tile_size,
-            batch=self._batch,
+            tile_size=tile_size,
+            batch=batch,
+            consistency=consistency,
+            tolerance=tolerance,
         )
 
     @property
@@ -142,20 +173,31 @@ class MIRNetRuntime:
 
         Raises:
             ImageError: the picture or `out` is not as described.
-            EngineError: the runtime is closed, or the engine refuses, for example for want of memory.
+            EngineError: the runtime is closed, or the engine refuses, for example for want of memory; or tiles must
+                share their means and the artifact has no context.
         """
-        if self._closed:
-            raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
-        check_picture(image, self._engine.metadata.interface)
-        if out is None:
-            out = np.empty(image.shape, image.dtype)
-        else:
-            check_out(out, image)
-            if np.may_share_memory(image, out):
-                image = image.copy()  # a tile's halo must not read what its neighbour has written
-        grid = self._grid(*image.shape[:2])
-        run_picture(self._engine, image, out, grid, self._batch, self._limits.least[0])
-        return out
+        return self.enhance_with_info(image, out).pixels
+
+    def enhance_with_info(self, image: NDArray[Any], out: NDArray[Any] | None = None) -> Enhanced:
+        """As `enhance`, with what is known of the result."""
+        return self._enhance(image, out, None)[0]
+
+    def frames(self, frames: Iterable[NDArray[Any]]) -> Iterator[Enhanced]:
+        """Enhances the frames of a film, one pass each.
+
+        What a thumbnail's means lack of its picture's is carried from frame to frame, so that only the first frame of a
+        scene is made as a still picture: that is a frame of another size or dtype than the one before, or one whose
+        thumbnail looks like none of the same scene (`SceneCuts`). How close a frame is says its info.
+
+        Args:
+            frames: as `enhance` takes them; consumed one by one.
+        """
+        cuts, defect = SceneCuts(), None
+        for frame in frames:
+            check_picture(frame, self._engine.metadata.interface)
+            result, outcome = self._enhance(frame, None, None if cuts.before(frame) else defect)
+            defect = None if outcome is None else outcome.defect
+            yield result
 
     def close(self) -> None:
         """Frees the engine. May be called twice; `enhance` is an error afterwards."""
@@ -171,53 +213,64 @@ class MIRNetRuntime:
     ) -> None:
         self.close()
 
-    def _grid(self, height: int, width: int) -> TileGrid:
-        metadata = self._engine.metadata
-        multiple = metadata.size_multiple
-        rows = padded_side(height, multiple, self._limits.least[1])
-        cols = padded_side(width, multiple, self._limits.least[2])
-        most = self._limits.most
-        whole = self._tile_size is None or (self._tile == "auto" and most is None and _fits(rows, cols, metadata))
-        if whole and most is not None and (rows > most[1] or cols > most[2]):
-            raise UsageError(
-                f"a picture of {width}x{height} does not fit whole in this plan, which takes up to "
-                f"{most[2]}x{most[1]}; use tile='auto'"
+    def _enhance(
+        self, image: NDArray[Any], out: NDArray[Any] | None, defect: NDArray[np.float64] | None
+    ) -> tuple[Enhanced, Outcome | None]:
+        """One picture; `defect` makes it a later frame of a scene."""
+        start = time.perf_counter()
+        if self._closed:
+            raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
+        check_picture(image, self._engine.metadata.interface)
+        if out is None:
+            out = np.empty(image.shape, image.dtype)
+        else:
+            check_out(out, image)
+            if np.may_share_memory(image, out):
+                image = image.copy()  # a tile's halo must not read what its neighbour has written
+        grid = self._grid(image)
+        outcome = None
+        if len(grid) == 1 or self._info.consistency == "local":
+            self._pipeline.run(image, out, grid)
+        else:
+            outcome = self._run_consistently(image, out, grid, defect)
+        info = PictureInfo(len(grid), grid.tile_size, self._info.consistency, seconds=time.perf_counter() - start)
+        if outcome:
+            info = replace(
+                info,
+                passes=outcome.passes,
+                sampled=outcome.sampled,
+                predicted_psnr=outcome.prediction.psnr,
+                predicted_max_abs=outcome.prediction.max_abs,
+                within_tolerance=outcome.prediction.within(self._info.tolerance),
             )
-        tile = (rows, cols) if whole or self._tile_size is None else self._tile_size
-        return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=multiple)
+        return Enhanced(out, info), outcome
 
-
-def _fits(height: int, width: int, metadata: ArtifactMetadata) -> bool:
-    return height * width * metadata.network["n_feat"] <= WHOLE_BUDGET
-
-
-def _tile_size(tile: TileSetting, metadata: ArtifactMetadata, limits: _Limits) -> tuple[int, int] | None:
-    """Height and width of tiles, None for whole pictures.
-
-    Raises:
-        UsageError: the side does not fit the network's size multiple, its halo or the plan's profile.
-    """
-    if tile == "none":
-        return None
-    multiple, halo = metadata.size_multiple, metadata.halo
-    if tile == "auto":
-        if limits.most is not None:
-            return limits.most[1], limits.most[2]
-        step = 4 * multiple
-        side = math.isqrt(WHOLE_BUDGET // metadata.network["n_feat"]) // step * step
-        return (max(side, 4 * halo, step),) * 2
-    check_tile(tile, halo, multiple)
-    if limits.most is not None and not (
-        max(limits.least[1:]) <= tile <= min(limits.most[1:])  # every tile of a grid must fit the profile
-    ):
-        raise UsageError(
-            f"tile is {tile}; this plan takes tiles from {max(limits.least[1:])} to {min(limits.most[1:])}: "
-            "use tile='auto', or export a plan with another --tile"
+    def _run_consistently(
+        self, image: NDArray[Any], out: NDArray[Any], grid: TileGrid, defect: NDArray[np.float64] | None
+    ) -> Outcome:
+        metadata = self._engine.metadata
+        if not metadata.context or metadata.stages is None:
+            raise no_context_error(metadata)
+        one_pass = self._info.consistency == "fast" or defect is not None
+        return enhance_consistently(
+            self._pipeline,
+            image,
+            out,
+            grid,
+            tolerance=self._info.tolerance,
+            passes=1 if one_pass else metadata.stages + 1,
+            defect=defect,
         )
-    return tile, tile
 
-
-def _batch(batch: int, limits: _Limits) -> int:
-    if limits.most is not None and batch > limits.most[0]:
-        raise UsageError(f"batch is {batch}; this plan takes up to {limits.most[0]}: export it with a larger --batch")
-    return max(batch, limits.least[0])
+    def _grid(self, image: NDArray[Any]) -> TileGrid:
+        metadata, most, tile = self._engine.metadata, self._limits.most, self._info.tile_size
+        height, width = image.shape[:2]
+        rows, cols = self._pipeline.padded(image)
+        if tile is None or rows * cols * metadata.network["n_feat"] <= self._budget:
+            tile = rows, cols
+            if most is not None and (rows > most[1] or cols > most[2]):
+                raise UsageError(
+                    f"a picture of {width}x{height} does not fit whole in this plan, which takes up to "
+                    f"{most[2]}x{most[1]}; use tile='auto'"
+                )
+        return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=metadata.size_multiple)

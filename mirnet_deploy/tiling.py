@@ -43,6 +43,11 @@ class Tile:
         return _window(self.core_origin, self.core_size)
 
     @property
+    def core_area(self) -> int:
+        """Pixels in the core: its weight in the means of the picture."""
+        return self.core_size[0] * self.core_size[1]
+
+    @property
     def core_in_tile(self) -> Window:
         """The core, as slices of the tile."""
         return _window(
@@ -55,8 +60,8 @@ class Tile:
 class TileGrid:
     """The tiles of one picture, row by row.
 
-    Iterating gives the tiles; the grid may be walked as often as wanted. The weight of a tile's core is
-    `core_size[0] * core_size[1] / (height * width)`, and these weights sum to 1.
+    Iterating gives the tiles; the grid may be walked as often as wanted. The areas of their cores sum to that of the
+    picture.
     """
 
     height: int
@@ -66,6 +71,16 @@ class TileGrid:
     """Height and width of every tile."""
     halo: int
     tiles: tuple[Tile, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the padded picture."""
+        return self.height, self.width
+
+    @property
+    def area(self) -> int:
+        """Pixels of the padded picture."""
+        return self.height * self.width
 
     def __iter__(self) -> Iterator[Tile]:
         return iter(self.tiles)

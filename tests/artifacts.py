@@ -47,9 +47,12 @@ def make_onnx(path: Path, kind: str = "identity", **values: Any) -> Path:
     - "mean": the picture less its mean over height and width: what a global pool does to tiles;
     - "blur": a 5x5 convolution, reach 2 pixels, with zeros beyond the border;
     - "nan": 0 / 0 everywhere.
+
+    All have a context of 3 values, the means of the picture, as artifacts of the exporter have theirs; none if
+    `context` is 0.
     """
-    described = metadata(name=path.stem, **values)
-    model = model_of(kind, described.interface)
+    described = metadata(**{"name": path.stem, "context": 3, "stages": 1, **values})
+    model = model_of(kind, described.interface, pool=bool(described.context))
     return save(model, path, described)
 
 
@@ -85,7 +88,7 @@ def make_plan(path: Path, data: bytes = b"no plan at all", **values: Any) -> Pat
     return path
 
 
-def model_of(kind: str, interface: str) -> onnx.ModelProto:
+def model_of(kind: str, interface: str, *, pool: bool = False) -> onnx.ModelProto:
     """The graph, checked by onnx, without our metadata."""
     nodes = []
     constants = [numpy_helper.from_array(np.float32(v), n) for n, v in {"two": 2, "bit": 0.301, "zero": 0}.items()]
@@ -94,6 +97,8 @@ def model_of(kind: str, interface: str) -> onnx.ModelProto:
     if interface == "image":
         nodes.append(helper.make_node("Cast", [source], ["bytes"], to=TensorProto.FLOAT))
         nodes.append(helper.make_node("Transpose", ["bytes"], [x], perm=[0, 3, 1, 2]))
+    if pool:
+        nodes += pool_nodes(x, "pooled")
     match kind:
         case "identity":
             nodes.append(helper.make_node("Identity", [x], [y]))
@@ -101,7 +106,6 @@ def model_of(kind: str, interface: str) -> onnx.ModelProto:
             nodes.append(helper.make_node("Mul", [x, "two"], ["doubled"]))
             nodes.append(helper.make_node("Sub", ["doubled", "bit"], [y]))
         case "mean":
-            nodes.append(helper.make_node("GlobalAveragePool", [x], ["pooled"]))
             nodes.append(helper.make_node("Sub", [x, "pooled"], [y]))
         case "blur":
             weight = np.repeat(BLUR[None, None], 3, axis=0)
@@ -118,13 +122,39 @@ def model_of(kind: str, interface: str) -> onnx.ModelProto:
         nodes.append(helper.make_node("Cast", ["back"], [result], to=TensorProto.UINT8))
     shape = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
     dtype = TensorProto.FLOAT if interface == "float" else TensorProto.UINT8
-    graph = helper.make_graph(
-        nodes,
-        kind,
-        [helper.make_tensor_value_info(source, dtype, shape)],
-        [helper.make_tensor_value_info(result, dtype, shape)],
-        constants,
-    )
+    inputs = [helper.make_tensor_value_info(source, dtype, shape)]
+    outputs = [helper.make_tensor_value_info(result, dtype, shape)]
+    if pool:
+        values = {"context": [[0, 0, 0]], "mode": [1, 0], "rows": [[1]], "cols": [[1]]}
+        constants += [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in values.items()]
+        sides = {"context": [1, 3], "mode": [2], "rows": ["batch", "height"], "cols": ["batch", "width"]}
+        inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, side) for name, side in sides.items()]
+        outputs.append(helper.make_tensor_value_info("statistics", TensorProto.FLOAT, ["batch", 3]))
+    graph = helper.make_graph(nodes, kind, inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+def pool_nodes(x: str, pooled: str) -> list[onnx.NodeProto]:
+    """A global pool of three channels that can be given its means, and tells what it measures."""
+    node = helper.make_node
+    axes = numpy_helper.from_array(np.array([1, 3]), "axes13"), numpy_helper.from_array(np.array([1, 2]), "axes12")
+    spatial = numpy_helper.from_array(np.array([2, 3]), "axes23")
+    index = [numpy_helper.from_array(np.int64(i), f"at{i}") for i in (0, 1)]
+    return [
+        *(node("Constant", [], [tensor.name], value=tensor) for tensor in (*axes, spatial, *index)),
+        node("Unsqueeze", ["rows", "axes13"], ["down"]),
+        node("Unsqueeze", ["cols", "axes12"], ["across"]),
+        node("Mul", ["down", "across"], ["share"]),
+        node("Mul", [x, "share"], ["weighted"]),
+        node("ReduceMean", ["weighted"], ["sum"], axes=[2, 3]),
+        node("ReduceMean", ["share"], ["total"], axes=[2, 3]),
+        node("Div", ["sum", "total"], ["measured"]),
+        node("Squeeze", ["measured", "axes23"], ["statistics"]),
+        node("Unsqueeze", ["context", "axes23"], ["given"]),
+        *(node("Gather", ["mode", f"at{i}"], [f"mode{i}"]) for i in (0, 1)),
+        node("Mul", ["measured", "mode0"], ["own"]),
+        node("Mul", ["given", "mode1"], ["others"]),
+        node("Add", ["own", "others"], [pooled]),
+    ]

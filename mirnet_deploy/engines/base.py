@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ArtifactError, EngineError, UsageError
 from mirnet_deploy.metadata import ArtifactMetadata, read_artifact
 from mirnet_deploy.onnx_file import onnx_metadata
+
+
+class Pools(NamedTuple):
+    """What the global pools of a run use and measure: the `CONTEXT_INPUTS` of an artifact with a context."""
+
+    context: NDArray[np.float32]
+    """[1,K]: means for all pools."""
+    mode: NDArray[np.float32]
+    """[2]: the weights of measured and given means in those that are used (`MEASURED`, `GIVEN`, `CORRECTED`)."""
+    rows: NDArray[np.float32]
+    """[N,H]: with `cols`, a separable weight of every pixel in the measured means; not all 0."""
+    cols: NDArray[np.float32]
+    """[N,W]."""
+
+
+MEASURED = np.array([1, 0], np.float32)
+"""`mode` of the plain network: pools use the means that they measure."""
+GIVEN = np.array([0, 1], np.float32)
+"""`mode` in which pools use the means in the context."""
+CORRECTED = np.array([1, 1], np.float32)
+"""`mode` in which pools use the means that they measure plus the context, which is then a correction."""
 
 
 class Engine(Protocol):
@@ -37,6 +59,17 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the library or the device refuses, for example for want of memory; or the engine is closed.
+        """
+
+    def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Runs one batch as `run`, with a say in what the global pools use, and tells what they measured.
+
+        Returns:
+            The result as of `run`, and float32 [N,K], K as the metadata says: the means that the pools measured, with
+            those that they used in force.
+
+        Raises:
+            EngineError: as `run`; or the artifact has no context.
         """
 
     def close(self) -> None:
@@ -73,6 +106,14 @@ def parse_device(device: str) -> int | None:
     if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
         return int(index or 0)
     raise UsageError(f"device is {device!r}; expected auto, cpu, cuda or cuda:N")
+
+
+def no_context_error(metadata: ArtifactMetadata) -> EngineError:
+    """The error of a pooled run where the artifact has no context."""
+    return EngineError(
+        f"{metadata.name} was exported with --plain and cannot share means between tiles; export it again without, or "
+        "use consistency='local'"
+    )
 
 
 def closed_error(metadata: ArtifactMetadata) -> EngineError:

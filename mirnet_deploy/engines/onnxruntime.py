@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines.base import closed_error, first_line, load_onnx, parse_device
+from mirnet_deploy.engines.base import Pools, closed_error, first_line, load_onnx, no_context_error, parse_device
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
@@ -42,22 +43,36 @@ class OnnxRuntimeEngine:
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `Engine.run`."""
+        result: NDArray[Any] = self._run(batch, [self._output], {})[0]
+        return result
+
+    def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """See `Engine.run_pooled`."""
+        if not self.metadata.context:
+            raise no_context_error(self.metadata)
+        result, statistics = self._run(batch, [self._output, STATISTICS], pools._asdict())
+        return result, statistics
+
+    def _run(
+        self, batch: NDArray[Any], outputs: list[str], pools: dict[str, NDArray[np.float32]]
+    ) -> list[NDArray[Any]]:
         session = self._session
         if session is None:
             raise closed_error(self.metadata)
         try:
-            result: NDArray[Any] = session.run([self._output], {self._input: batch})[0]
+            results: list[NDArray[Any]] = session.run(outputs, {self._input: batch} | pools)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise EngineError(
                 f"ONNX Runtime failed on a batch of shape {list(batch.shape)}: {first_line(error)} "
                 "(if memory ran out, use smaller tiles)"
             ) from error
+        result = results[0]
         if result.shape != batch.shape or result.dtype != batch.dtype:
             raise ArtifactError(
                 f"{self.metadata.name} gave {result.dtype} {list(result.shape)} for {batch.dtype} {list(batch.shape)}; "
                 "expected the same"
             )
-        return result
+        return results
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines.base import closed_error, first_line, parse_device
+from mirnet_deploy.engines.base import MEASURED, Pools, closed_error, first_line, no_context_error, parse_device
 from mirnet_deploy.engines.gpu import Gpu
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.machine import TENSORRT_MODULES, cuda_device_count
@@ -74,6 +74,15 @@ class TensorRTEngine:
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `Engine.run`. Returns when the result is in host memory."""
+        return self._run(batch, None)[0]
+
+    def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """See `Engine.run_pooled`. Returns when the result is in host memory."""
+        if not self.metadata.context:
+            raise no_context_error(self.metadata)
+        return self._run(batch, pools)
+
+    def _run(self, batch: NDArray[Any], pools: Pools | None) -> tuple[NDArray[Any], NDArray[np.float32]]:
         bounds = zip(self._least, batch.shape, self._most, strict=False)
         if batch.ndim != 4 or batch.dtype != self._dtype or not all(low <= size <= high for low, size, high in bounds):
             raise EngineError(
@@ -83,7 +92,7 @@ class TensorRTEngine:
         slot = self._take()
         try:
             with self._gpu.active():
-                return slot.run(batch)
+                return slot.run(batch, pools)
         finally:
             with self._state:
                 self._free.append(slot)
@@ -168,38 +177,45 @@ class _Slot:
         self._logger = logger
         self._names = names
         self._axes = (0, 2, 3) if metadata.interface == "float" else (0, 1, 2)
-        self._plain: dict[str, NDArray[np.float32]] = {}
-        self._plain_memory: dict[str, Any] = {}
+        self._pooled: dict[str, Any] = {}
+        self._context_size = metadata.context
         most = int(np.prod(shape))
-        if metadata.context:
-            self._plain = plain_context(metadata.context, *(shape[axis] for axis in self._axes))
         try:
             self._stream = driver.Stream()  # never stream 0, on which TensorRT adds a synchronization of the device
             # Pinned, or the copies would not be asynchronous.
             self._host = [driver.pagelocked_empty(most, dtype) for _ in range(2)]
             self._device = [driver.mem_alloc(most * dtype.itemsize) for _ in range(2)]
-            for name, value in self._plain.items():
-                self._plain_memory[name] = driver.mem_alloc(value.nbytes)
-                driver.memcpy_htod_async(self._plain_memory[name], value, self._stream)
-            self._stream.synchronize()
+            if metadata.context:
+                largest = _plain_pools(metadata.context, *(shape[axis] for axis in self._axes))
+                self._pooled = {name: driver.mem_alloc(value.nbytes) for name, value in largest._asdict().items()}
+                self._pooled[STATISTICS] = driver.mem_alloc(shape[0] * metadata.context * 4)
         except driver.Error as error:
             raise EngineError(f"no GPU memory for another run: {first_line(error)}") from error
 
-    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Upload, execute, download and wait, with the GPU's context current."""
+    def run(self, batch: NDArray[Any], pools: Pools | None) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Upload, execute, download and wait, with the GPU's context current. `pools`: None for the plain network.
+
+        Returns:
+            The result, and the means that the pools measured, [N,K] ([N,0] of a plan without a context).
+        """
         sent, received = (host[: batch.size] for host in self._host)
         sent[...] = batch.reshape(-1)
+        statistics = np.empty((batch.shape[0], self._context_size), np.float32)
+        inputs = self._pool_inputs(batch, pools)
         try:
             self._driver.memcpy_htod_async(self._device[0], sent, self._stream)
             good = self._context.set_input_shape(self._names[0], tuple(batch.shape))
-            for name, shape in self._plain_shapes(*(batch.shape[axis] for axis in self._axes)).items():
-                good = good and self._context.set_input_shape(name, shape)
-            addresses = dict(zip(self._names, self._device, strict=True)) | self._plain_memory
+            for name, value in inputs.items():
+                self._driver.memcpy_htod_async(self._pooled[name], value, self._stream)
+                good = good and self._context.set_input_shape(name, value.shape)
+            addresses = dict(zip(self._names, self._device, strict=True)) | self._pooled
             for name, memory in addresses.items():
                 good = good and self._context.set_tensor_address(name, int(memory))
             good = good and self._context.execute_async_v3(self._stream.handle)
             if good:
                 self._driver.memcpy_dtoh_async(received, self._device[1], self._stream)
+                if inputs:
+                    self._driver.memcpy_dtoh_async(statistics, self._pooled[STATISTICS], self._stream)
             self._stream.synchronize()  # also after a failure: the buffers must be at rest before they are reused
         except self._driver.Error as error:
             raise EngineError(
@@ -208,33 +224,27 @@ class _Slot:
             ) from error
         if not good:
             raise EngineError(f"TensorRT refused a batch of shape {list(batch.shape)}: {self._logger.last()}")
-        return np.array(received, copy=True).reshape(batch.shape)
+        return np.array(received, copy=True).reshape(batch.shape), statistics
 
-    def _plain_shapes(self, batch: int, height: int, width: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the context's inputs beside a picture of that shape; none where the plan has no context."""
-        if not self._plain:
+    def _pool_inputs(self, batch: NDArray[Any], pools: Pools | None) -> dict[str, NDArray[np.float32]]:
+        """The context's inputs by name; none where the plan has no context."""
+        if not self._pooled:
             return {}
-        fixed = {name: self._plain[name].shape for name in ("context", "mode")}
-        return {**fixed, "rows": (batch, height), "cols": (batch, width)}
+        pools = pools or _plain_pools(self._context_size, *(batch.shape[axis] for axis in self._axes))
+        return pools._asdict()
 
     def free(self) -> None:
         """Frees everything, with the GPU's context current."""
         self._context = None
-        for memory in (*self._device, *self._plain_memory.values()):
+        for memory in (*self._device, *self._pooled.values()):
             memory.free()
-        self._device, self._host, self._stream, self._plain_memory = [], [], None, {}
+        self._device, self._host, self._stream, self._pooled = [], [], None, {}
 
 
-def plain_context(size: int, batch: int, height: int, width: int) -> dict[str, NDArray[np.float32]]:
-    """Values that make the plain network of one with a context of `size` values, for pictures up to that shape, and
-    the place for its statistics. Every weight is 1, so the first values of `rows` and `cols` serve smaller ones too."""
-    return {
-        "context": np.zeros((1, size), np.float32),
-        "mode": np.array([1, 0], np.float32),
-        "rows": np.ones((batch, height), np.float32),
-        "cols": np.ones((batch, width), np.float32),
-        STATISTICS: np.zeros((batch, size), np.float32),
-    }
+def _plain_pools(size: int, batch: int, height: int, width: int) -> Pools:
+    """The plain network, of one with a context of `size` values."""
+    ones = np.ones((batch, height), np.float32), np.ones((batch, width), np.float32)
+    return Pools(np.zeros((1, size), np.float32), MEASURED, *ones)
 
 
 def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from artifacts import BLUR, make_onnx, make_plan, metadata
 
-from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy import MIRNetRuntime, limits, runtime
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.metadata import read_sidecar
 
@@ -61,7 +61,7 @@ def recorder(monkeypatch):
     def open_runtime(described, **settings):
         engine = Recorder(described)
         monkeypatch.setattr(runtime, "open_engine", lambda *_: engine)
-        return MIRNetRuntime("test.onnx", **settings), engine
+        return MIRNetRuntime("test.onnx", consistency="local", **settings), engine
 
     return open_runtime
 
@@ -142,11 +142,23 @@ def test_tiles_of_a_local_network_give_exactly_the_whole_picture(models, size, t
 
 
 def test_tiles_of_a_network_with_a_global_mean_differ_from_the_whole_picture(models):
-    """Why "auto" prefers whole pictures."""
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None, :, None].repeat(64, 0).repeat(3, 2)
-    with MIRNetRuntime(models["mean"], tile="none") as whole, MIRNetRuntime(models["mean"], tile=64) as tiled:
+    with (
+        MIRNetRuntime(models["mean"], tile="none") as whole,
+        MIRNetRuntime(models["mean"], tile=64, consistency="local") as tiled,
+    ):
         np.testing.assert_allclose(whole.enhance(ramp), np.clip(ramp - 0.5, 0, 1), atol=1e-5)
         assert np.abs(whole.enhance(ramp) - tiled.enhance(ramp)).max() > 0.3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(65, 64), (66, 131), (201, 303), (7, 300)])
+def test_tiles_that_share_the_mean_give_the_whole_picture(models, dtype, size):
+    image = picture(*size, dtype)
+    with MIRNetRuntime(models["mean"], tile="none") as whole, MIRNetRuntime(models["mean"], tile=64) as tiled:
+        expected, result = whole.enhance(image), tiled.enhance(image)
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    np.testing.assert_allclose(result / white, expected / white, atol=1e-6 + (0.51 / white if white > 1 else 0))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +284,7 @@ def test_use_after_close(models):
 
 
 def test_auto_runs_whole_up_to_the_budget_and_in_tiles_beyond(recorder, monkeypatch):
-    monkeypatch.setattr(runtime, "WHOLE_BUDGET", 8 * 128 * 128)
+    monkeypatch.setattr(limits, "WHOLE_BUDGET", 8 * 128 * 128)
     each, engine = recorder(metadata(halo=16))
     each.enhance(picture(64, 256))
     assert engine.shapes == [(1, 3, 64, 256)]

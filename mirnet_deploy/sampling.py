@@ -1,0 +1,148 @@
+"""Which few patches of a picture stand for all of it: a stratified sample, drawn by what can be seen without a network.
+
+The means of a network's pools vary over a picture with its light, its colours and its detail. Patches are therefore
+sorted into strata of their kind, and of each stratum the patch in the middle is measured and counts for all of it.
+Source: stratified sampling, Cochran, "Sampling Techniques", chapter 5; the strata are cut as a regression tree cuts,
+Breiman et al., "Classification and Regression Trees".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.limits import Limits
+from mirnet_deploy.pipeline import SCALES
+from mirnet_deploy.thumbnail import Guess, Thumbnail
+from mirnet_deploy.tiling import Tile, TileGrid, make_grid
+
+PATCH = 256
+"""Side in pixels of what is measured of a patch, at most."""
+_DARK = 0.01
+"""Added before logarithms, so that black is not infinitely far from almost black; [0, 1] units."""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of a picture and of its thumbnail: the same places, in the same order. Each list is of one size."""
+
+    large: list[Tile]
+    small: list[Tile]
+
+    @classmethod
+    def of(cls, thumbnail: Thumbnail, grid: TileGrid, limits: Limits) -> Patches | None:
+        """Covers the thumbnail, less what exceeds a multiple of 4; None where the engine takes no tiles so small.
+
+        A core of the thumbnail begins and ends on a multiple of 4, and so does what it is of the picture.
+        """
+        factor, halo = thumbnail.factors[0], grid.halo
+        room = min(PATCH, min(grid.tile_size) - 2 * halo)
+        side = room // (4 * factor) * 4
+        height, width = (length // 4 * 4 for length in thumbnail.pixels.shape[:2])
+        window = side + 2 * halo
+        if thumbnail.factors != (factor, factor) or side < 4 or min(height, width) < max(window, *limits.least[1:]):
+            return None
+        cells = make_grid(height, width, tile=(side, side), halo=0)
+        small = [_around(cell.core_origin, cell.core_size, window, halo, (height, width)) for cell in cells]
+        large = [
+            _around(
+                _times(cell.core_origin, factor),
+                _times(cell.core_size, factor),
+                side * factor + 2 * halo,
+                halo,
+                grid.size,
+            )
+            for cell in cells
+        ]
+        return cls(large, small)
+
+
+def describe(image: NDArray[Any], patches: Patches, thumbnail: Thumbnail, guess: Guess) -> NDArray[np.float64]:
+    """[n,9]: the brightness and colour of every patch, before and after, its contrasts and its detail; standardized."""
+    white = SCALES[image.dtype]
+    rows = []
+    for large, small in zip(patches.large, patches.small, strict=True):
+        before, after = (pixels[small.core].reshape(-1, 3) for pixels in (thumbnail.pixels, guess.enhanced))
+        green = image[large.core][..., 1].astype(np.float32)
+        detail = np.abs(np.diff(green, axis=1)).mean() / white
+        contrasts = before.mean(1).std(), after.mean(1).std(), np.log(detail + _DARK / 4)
+        rows.append([*np.log(before.mean(0) + _DARK), *after.mean(0), *contrasts])
+    features = np.array(rows, np.float64)
+    return np.asarray((features - features.mean(0)) / (features.std(0) + 1e-9))
+
+
+def representatives(
+    features: NDArray[np.float64], areas: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Picks `count` of the rows of `features`, [n,f], to stand for all of them.
+
+    The stratum that scatters most along one feature is cut in two where that takes most of the scatter away, until
+    there are `count`; the row nearest to a stratum's mean stands for it.
+
+    Returns:
+        Indices, ascending, and the share of the total area that each stands for; the shares sum to 1.
+    """
+    strata = [np.arange(len(features))]
+    scatter = [_scatter(features, areas)]
+    while len(strata) < min(count, len(features)):
+        widest = int(np.argmax([part.max() for part in scatter]))
+        stratum, axis = strata.pop(widest), int(np.argmax(scatter.pop(widest)))
+        for part in _cut(stratum, features[stratum, axis], areas[stratum]):
+            strata.append(part)
+            scatter.append(_scatter(features[part], areas[part]))
+    picks = []
+    for stratum in strata:
+        middle = np.average(features[stratum], axis=0, weights=areas[stratum])
+        picks.append(stratum[np.argmin(((features[stratum] - middle) ** 2).sum(axis=1))])
+    shares = np.array([areas[stratum].sum() for stratum in strata]) / areas.sum()
+    order = np.argsort(picks)
+    return np.array(picks)[order], shares[order]
+
+
+def regression_estimate(
+    seen: NDArray[np.float64], known: NDArray[np.float64], shares: NDArray[np.float64], of_all: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The mean over a picture of what was seen in a sample, [n,K] -> [K].
+
+    Args:
+        known: [n,K], the like of it in the same places, which is known for all of the picture:
+        of_all: [K], its mean. How far the sample is from it, times the slope of `seen` over `known` in the sample, is
+            how far the sample's mean of `seen` is off (Cochran, "Sampling Techniques", chapter 7).
+        shares: [n], what each row stands for.
+    """
+    seen_mean, known_mean = shares @ seen, shares @ known
+    spread = shares @ (known - known_mean) ** 2
+    slope = (shares @ ((seen - seen_mean) * (known - known_mean))) / np.maximum(spread, np.finfo(np.float32).tiny)
+    return np.asarray(seen_mean + slope * (of_all - known_mean))
+
+
+def _around(core: tuple[int, int], size: tuple[int, int], window: int, halo: int, bounds: tuple[int, int]) -> Tile:
+    """A square tile of side `window` with at least `halo` around its core, except where `bounds` end."""
+    origin = [max(0, min(start - halo, bound - window)) for start, bound in zip(core, bounds, strict=True)]
+    return Tile((origin[0], origin[1]), (window, window), core, size)
+
+
+def _times(pair: tuple[int, int], factor: int) -> tuple[int, int]:
+    return pair[0] * factor, pair[1] * factor
+
+
+def _scatter(features: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[f], the sum of squares around the mean, by feature; -1 for a single row, which cannot be cut."""
+    if len(features) == 1:
+        return np.full(features.shape[1], -1.0)
+    middle = np.average(features, axis=0, weights=areas)
+    return np.asarray((areas[:, None] * (features - middle) ** 2).sum(axis=0))
+
+
+def _cut(
+    stratum: NDArray[np.intp], values: NDArray[np.float64], areas: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The two parts of a stratum, by one feature, whose means differ most for their sizes."""
+    order = np.argsort(values, kind="stable")
+    area, moment = np.cumsum(areas[order]), np.cumsum((areas * values)[order])
+    between = moment[:-1] ** 2 / area[:-1] + (moment[-1] - moment[:-1]) ** 2 / (area[-1] - area[:-1])
+    first = int(np.argmax(between)) + 1
+    return stratum[order[:first]], stratum[order[first:]]
