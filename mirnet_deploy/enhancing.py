@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -33,13 +33,17 @@ from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_im
 from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.planning import NoTask, Task
 
+if TYPE_CHECKING:  # the runtime loads with the first picture
+    from mirnet_deploy.consistency import Consistency
+    from mirnet_deploy.runtime import Enhanced, PictureInfo
+
 _log = logging.getLogger(__name__)
 
 
 class Enhancer(Protocol):
     """What is needed of `MIRNetRuntime`."""
 
-    def enhance(self, image: NDArray[Any]) -> NDArray[Any]:
+    def enhance_with_info(self, image: NDArray[Any]) -> Enhanced:
         """HxWx3 RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
 
 
@@ -51,6 +55,8 @@ class Settings:
     """The model's name, for reports."""
     model_sha256: str
     tile: str = "auto"
+    consistency: Consistency = "exact"
+    tolerance: float = 60.0
     quality: int = 95
     subsampling: Subsampling = "4:4:4"
     target_format: Format | None = None
@@ -60,7 +66,10 @@ class Settings:
 
     def record(self, input_sha256: str, task: Task) -> Record:
         """What an output of these settings says about itself. A setting that a format does not use is left out."""
-        values: dict[str, str | int | None] = {"tile": self.tile, "format": task.format}
+        values: dict[str, str | int | float | None] = {"tile": self.tile, "format": task.format}
+        values["consistency"] = self.consistency
+        if self.consistency == "exact":
+            values["tolerance"] = self.tolerance
         if task.format in ("jpg", "webp"):
             values["quality"] = self.quality
         if task.format == "jpg":
@@ -81,6 +90,8 @@ class Result:
     seconds: float | None = None
     width: int | None = None
     height: int | None = None
+    made: PictureInfo | None = None
+    """How it was enhanced, and how close it is to the network's result for the whole picture."""
 
 
 @dataclass
@@ -176,8 +187,9 @@ class Batch:
         allow_8_bit = self.settings.target_format == task.format
         # Before the inference, which may take minutes.
         check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
+        pixels, info = model.enhance_with_info(picture.rgb())
         content = encode_image(
-            picture.with_rgb(model.enhance(picture.rgb())),
+            picture.with_rgb(pixels),
             task.format,
             quality=self.settings.quality,
             subsampling=self.settings.subsampling,
@@ -189,11 +201,24 @@ class Batch:
             task.source,
             "done",
             task.target,
-            note=_note(picture, task.format),
+            note="; ".join(self._notes(picture, task.format, info)) or None,
             seconds=time.perf_counter() - start,
             width=picture.width,
             height=picture.height,
+            made=info,
         )
+
+    def _notes(self, picture: Picture, target: Format, info: PictureInfo) -> Iterator[str]:
+        """What the user should know of a picture that was done."""
+        if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
+            yield f"16 bit became 8, since a {target} holds no more"
+        if target == "bmp" and (picture.exif or picture.icc):
+            yield "its EXIF and ICC profile are lost, since a bmp holds none"
+        if self.settings.consistency == "exact" and info.within_tolerance is False:
+            yield (
+                f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, not to "
+                f"{self.settings.tolerance:g} and 1/255"
+            )
 
     def _write(self, target: Path, content: bytes) -> None:
         with self._writing:
@@ -220,11 +245,3 @@ def _reason(error: Exception, task: Task) -> str:
     if isinstance(error, OSError):
         return f"{task.target} cannot be written: {error.strerror or error}"
     return str(error)
-
-
-def _note(picture: Picture, target: Format) -> str | None:
-    if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
-        return f"16 bit became 8, since a {target} holds no more"
-    if target == "bmp" and (picture.exif or picture.icc):
-        return "its EXIF and ICC profile are lost, since a bmp holds none"
-    return None

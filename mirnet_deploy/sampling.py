@@ -8,6 +8,7 @@ Breiman et al., "Classification and Regression Trees".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
 PATCH = 256
 """Side in pixels of what is measured of a patch, at most."""
+_Pair = tuple[int, int]
 _DARK = 0.01
 """Added before logarithms, so that black is not infinitely far from almost black; [0, 1] units."""
 
@@ -34,30 +36,20 @@ class Patches:
 
     @classmethod
     def of(cls, thumbnail: Thumbnail, grid: TileGrid, limits: Limits) -> Patches | None:
-        """Covers the thumbnail, less what exceeds a multiple of 4; None where the engine takes no tiles so small.
+        """Covers a picture and its thumbnail; None where the engine takes no tiles so small.
 
-        A core of the thumbnail begins and ends on a multiple of 4, and so does what it is of the picture.
+        Cores begin and end on multiples of 4 in both, so a place in the picture may be off by 2 pixels.
         """
-        factor, halo = thumbnail.factors[0], grid.halo
-        room = min(PATCH, min(grid.tile_size) - 2 * halo)
-        side = room // (4 * factor) * 4
-        height, width = (length // 4 * 4 for length in thumbnail.pixels.shape[:2])
-        window = side + 2 * halo
-        if thumbnail.factors != (factor, factor) or side < 4 or min(height, width) < max(window, *limits.least[1:]):
+        scales = grid.height / thumbnail.size[0], grid.width / thumbnail.size[1]
+        room = min(PATCH, min(grid.tile_size) - 2 * grid.halo) - 4
+        side = int(room / max(scales)) // 4 * 4
+        if side < 4:
             return None
-        cells = make_grid(height, width, tile=(side, side), halo=0)
-        small = [_around(cell.core_origin, cell.core_size, window, halo, (height, width)) for cell in cells]
-        large = [
-            _around(
-                _times(cell.core_origin, factor),
-                _times(cell.core_size, factor),
-                side * factor + 2 * halo,
-                halo,
-                grid.size,
-            )
-            for cell in cells
-        ]
-        return cls(large, small)
+        cells = [(cell.core_origin, cell.core_size) for cell in make_grid(*thumbnail.size, tile=(side, side), halo=0)]
+        places = [_scaled(origin, size, scales) for origin, size in cells]
+        large, small = _with_halos(places, grid.halo, grid.size), _with_halos(cells, grid.halo, thumbnail.size)
+        sides = *zip(large[0].size, limits.least[1:], strict=True), *zip(small[0].size, limits.least[1:], strict=True)
+        return cls(large, small) if all(side >= least for side, least in sides) else None
 
 
 def describe(image: NDArray[Any], patches: Patches, thumbnail: Thumbnail, guess: Guess) -> NDArray[np.float64]:
@@ -119,14 +111,22 @@ def regression_estimate(
     return np.asarray(seen_mean + slope * (of_all - known_mean))
 
 
-def _around(core: tuple[int, int], size: tuple[int, int], window: int, halo: int, bounds: tuple[int, int]) -> Tile:
-    """A square tile of side `window` with at least `halo` around its core, except where `bounds` end."""
-    origin = [max(0, min(start - halo, bound - window)) for start, bound in zip(core, bounds, strict=True)]
-    return Tile((origin[0], origin[1]), (window, window), core, size)
+def _scaled(origin: _Pair, size: _Pair, scales: tuple[float, float]) -> tuple[_Pair, _Pair]:
+    """A part of a thumbnail as one of the picture: origin and size, multiples of 4."""
+    first = [round(start * scale / 4) * 4 for start, scale in zip(origin, scales, strict=True)]
+    last = [round((a + b) * scale / 4) * 4 for a, b, scale in zip(origin, size, scales, strict=True)]
+    return (first[0], first[1]), (last[0] - first[0], last[1] - first[1])
 
 
-def _times(pair: tuple[int, int], factor: int) -> tuple[int, int]:
-    return pair[0] * factor, pair[1] * factor
+def _with_halos(cores: Sequence[tuple[_Pair, _Pair]], halo: int, bounds: _Pair) -> list[Tile]:
+    """Tiles of one size around cores (origin and size), with at least `halo` on every side where there is picture."""
+    height, width = (min(max(size[axis] for _, size in cores) + 2 * halo, bounds[axis]) for axis in (0, 1))
+    tiles = []
+    for origin, core_size in cores:
+        row = max(0, min(origin[0] - halo, bounds[0] - height))
+        col = max(0, min(origin[1] - halo, bounds[1] - width))
+        tiles.append(Tile((row, col), (height, width), origin, core_size))
+    return tiles
 
 
 def _scatter(features: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from mirnet_deploy.engines.base import CORRECTED
 from mirnet_deploy.limits import Limits
 from mirnet_deploy.pipeline import SCALES, HostPipeline
-from mirnet_deploy.tiling import padded_side
 
 BUDGET = 350_000 * 16
 """Pixels times `n_feat` of a thumbnail. As a coarse grid a much smaller one serves as well; the first guess is better
 from a larger one, and this one costs 2% of a pass at 12 megapixels."""
-LEAST_FACTOR = 4
+LEAST_SCALE = 4.0
+_BAND = 1 << 20
+"""Pixels that are averaged at a time: the picture has no float copy."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +34,20 @@ class Guess:
 
 
 class Thumbnail:
-    """A picture, [H,W,3], averaged over blocks of `factors` (rows, columns) pixels."""
+    """A picture, [H,W,3], made small by averaging areas."""
 
     def __init__(self, pipeline: HostPipeline, image: NDArray[Any]) -> None:
         metadata = pipeline.engine.metadata
-        self.factors = shrink_factors(image.shape[0], image.shape[1], metadata.network["n_feat"], pipeline.limits)
-        self.pixels = shrink(image, self.factors)
+        size = thumbnail_size(image.shape[0], image.shape[1], metadata.network["n_feat"], pipeline.limits)
+        self.pixels = shrink(image, size)
         self._pipeline = pipeline
         self.image = self.pixels if metadata.interface == "float" else np.rint(self.pixels * 255).astype(np.uint8)
         """`pixels` as the engine's interface takes them."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the padded thumbnail."""
-        return self._pipeline.padded(self.image)
+        """Height and width: multiples of 4, so that padding adds nothing to the means."""
+        return self.pixels.shape[0], self.pixels.shape[1]
 
     def guess(self, defect: NDArray[np.float64] | None) -> Guess:
         """The fixed point of what the thumbnail measures plus `defect`, [K]; None for what it measures alone."""
@@ -56,35 +58,36 @@ class Thumbnail:
         return Guess(measured + defect, measured, enhanced.astype(np.float32) / white)
 
 
-def shrink_factors(height: int, width: int, n_feat: int, limits: Limits) -> tuple[int, int]:
-    """By how much to shrink rows and columns: the least whole number from `LEAST_FACTOR` on that keeps the budget and
-    the engine's largest shape, the same for both unless the picture is thinner than that."""
-    factor = LEAST_FACTOR
-    while True:
-        factors = min(factor, height), min(factor, width)
-        rows, cols = height // factors[0], width // factors[1]
-        fits = limits.most is None or (
-            padded_side(rows, 4) <= limits.most[1] and padded_side(cols, 4) <= limits.most[2]
-        )
-        if (fits and rows * cols * n_feat <= BUDGET) or rows == cols == 1:
-            return factors
-        factor += 1
+def thumbnail_size(height: int, width: int, n_feat: int, limits: Limits) -> tuple[int, int]:
+    """The largest height and width, multiples of 4, that keep the budget, `LEAST_SCALE` and the engine's shapes."""
+    scale = max(LEAST_SCALE, math.sqrt(height * width * n_feat / BUDGET))
+    sides = []
+    for axis, side in ((1, height), (2, width)):
+        small = max(4, int(side / scale) // 4 * 4, -(-limits.least[axis] // 4) * 4)
+        sides.append(small if limits.most is None else min(small, limits.most[axis] // 4 * 4))
+    return sides[0], sides[1]
 
 
-def shrink(image: NDArray[Any], factors: tuple[int, int]) -> NDArray[np.float32]:
-    """Averages blocks of pixels, [H,W,3] -> float32 [H//rows,W//cols,3] in [0, 1]; a rest at the end is left out.
+def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The mean of every one of `size` (rows, columns) equal areas, [H,W,3] -> float32 [h,w,3] in [0, 1].
 
     The mean of an area has less noise than any of its pixels, and so have the means that the pools take of it.
     """
     import cv2
 
-    rows, cols = factors
-    height, width = image.shape[0] // rows, image.shape[1] // cols
+    height, width = size
     small = np.empty((height, width, 3), np.float32)
-    lines = max(1, (1 << 20) // (width * rows * cols))  # a band at a time: no float copy of the picture
+    scale = image.shape[0] / height
+    lines = max(1, int(_BAND / (image.shape[1] * scale)))
     for top in range(0, height, lines):
-        bottom = min(top + lines, height)
-        band = image[top * rows : bottom * rows, : width * cols].astype(np.float32)
-        small[top:bottom] = cv2.resize(band, (width, bottom - top), interpolation=cv2.INTER_AREA)
+        edges = np.arange(top, min(top + lines, height) + 1) * scale
+        first, last = int(edges[0]), min(math.ceil(edges[-1]), image.shape[0])
+        row = np.arange(first, last)
+        # What of each row lies between two edges.
+        shares = np.minimum(row + 1, edges[1:, None]) - np.maximum(row, edges[:-1, None])
+        band = image[first:last].astype(np.float32).reshape(last - first, -1)
+        means = (shares.clip(0) / scale).astype(np.float32) @ band
+        means = means.reshape(len(means), image.shape[1], 3)
+        small[top : top + lines] = cv2.resize(means, (width, len(means)), interpolation=cv2.INTER_AREA)
     small /= np.float32(SCALES[image.dtype])
     return small

@@ -18,9 +18,9 @@ import click
 from mirnet_deploy.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from mirnet_deploy.consistency import Consistency
     from mirnet_deploy.enhancing import Batch, Enhancer, Result, Settings
     from mirnet_deploy.planning import NoTask, Task
-    from mirnet_deploy.runtime import MIRNetRuntime
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
@@ -48,7 +48,22 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["a
     default="auto",
     show_default=True,
     metavar="auto|N|none",
-    help="Side of a tile in pixels; auto: by the picture's size; none: never tile.",
+    help="Side of a tile in pixels; auto: by the picture's size and the free memory; none: never tile.",
+)
+@click.option(
+    "--consistency",
+    type=click.Choice(["exact", "fast", "local"]),
+    default="exact",
+    show_default=True,
+    help="Tiles agree as if the picture ran whole (exact), nearly so, in one pass (fast), or not at all (local).",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="DB",
+    help="PSNR between tiles and whole that exact must reach.",
 )
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in one run of the engine.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
@@ -77,6 +92,8 @@ def command(
     device: str,
     threads: int | None,
     tile: int | Literal["auto", "none"],
+    consistency: Consistency,
+    tolerance: float,
     batch: int,
     jobs: int,
     recursive: bool,
@@ -113,6 +130,8 @@ def command(
         model=model,
         model_sha256=sha256,
         tile=str(tile),
+        consistency=consistency,
+        tolerance=tolerance,
         quality=quality,
         subsampling=subsampling,
         target_format=target_format,
@@ -122,7 +141,18 @@ def command(
     with ExitStack() as opened:
 
         def open_model() -> Enhancer:
-            return opened.enter_context(_open_model(model, device, tile, threads, batch))
+            from mirnet_deploy.runtime import MIRNetRuntime
+
+            runtime = MIRNetRuntime(
+                model,
+                device=device,
+                tile=tile,
+                threads=threads,
+                batch=batch,
+                consistency=consistency,
+                tolerance=tolerance,
+            )
+            return opened.enter_context(runtime)
 
         results = _run(Batch(settings, open_model, jobs), entries, as_json)
     _report(results, settings, as_json)
@@ -137,14 +167,6 @@ def _leave_the_talking_to_us() -> None:
     warnings.filterwarnings("ignore", module="PIL")
     Image.MAX_IMAGE_PIXELS = None
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
-
-def _open_model(
-    model: str, device: str, tile: int | Literal["auto", "none"], threads: int | None, batch: int
-) -> MIRNetRuntime:
-    from mirnet_deploy.runtime import MIRNetRuntime
-
-    return MIRNetRuntime(model, device=device, tile=tile, threads=threads, batch=batch)
 
 
 def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
@@ -199,4 +221,5 @@ def _json_entry(result: Result, settings: Settings) -> dict[str, Any]:
         "width": result.width,
         "height": result.height,
         "model": settings.model,
+        "made": None if result.made is None else result.made.to_dict(),
     }

@@ -31,7 +31,7 @@ class Record:
     """SHA-256 of the input file."""
     model: str
     """SHA-256 of the model file."""
-    settings: Mapping[str, str | int | None]
+    settings: Mapping[str, str | int | float | None]
     version: str
     """Of mirnet-deploy."""
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from PIL import Image
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image, write_image
 from mirnet_deploy.images.record import read_stamp
+from mirnet_deploy.runtime import Enhanced, PictureInfo
 
 
 class Brightener:
     """Doubles, as the runtime would: same shape, same dtype."""
 
     opened = 0
+    info = PictureInfo(tiles=1, tile_size=(20, 30), consistency="exact", seconds=0.1)
 
     def __init__(self, *_: object, **__: object) -> None:
         type(self).opened += 1
@@ -37,11 +40,11 @@ class Brightener:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def enhance(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def enhance_with_info(self, image: np.ndarray[Any, Any]) -> Enhanced:
         assert image.ndim == 3
         assert image.shape[2] == 3
         top = np.iinfo(image.dtype).max
-        return np.minimum(image.astype(np.uint32) * 2, top).astype(image.dtype)
+        return Enhanced(np.minimum(image.astype(np.uint32) * 2, top).astype(image.dtype), self.info)
 
 
 @pytest.fixture
@@ -180,9 +183,9 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Brightener):
-        def enhance(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        def enhance_with_info(self, image: np.ndarray[Any, Any]) -> Enhanced:
             (folder / "a_enhanced.png").write_bytes(b"the user's")
-            return image
+            return Enhanced(image, self.info)
 
     monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Slow)
     result = enhance(folder / "a.png", "--model", model, expect=1)
@@ -233,10 +236,23 @@ def test_json_says_it_all(folder: Path, model: Path) -> None:
         "width": 30,
         "height": 20,
         "model": str(model),
+        "made": Brightener.info.to_dict() | {"tile_size": [20, 30]},
     }
     assert failed["status"] == "failed"
     assert "does not exist" in failed["error"]
     assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 1)
+
+
+def test_tiles_that_do_not_agree_well_enough_are_said(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = replace(Brightener.info, tiles=9, passes=13, predicted_psnr=48.31, within_tolerance=False)
+    monkeypatch.setattr(Brightener, "info", info)
+    done = enhance(folder / "a.png", "--model", model)
+    assert "a_enhanced.png: its tiles agree to 48.3 dB after 13 passes, not to 60 and 1/255" in done.stderr
+    fast = enhance(folder / "a.png", "--model", model, "--consistency", "fast")
+    assert "note" not in fast.stderr
+    assert "1 enhanced" in fast.stdout
 
 
 def test_16_bit_grey_and_alpha_go_through_whole(tmp_path: Path, model: Path) -> None:
@@ -340,15 +356,16 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
 from contextlib import contextmanager
+from mirnet_deploy.runtime import Enhanced, PictureInfo
 
 class Slow:
     def __init__(self, *_, **__): pass
     def __enter__(self): return self
     def __exit__(self, *_): pass
-    def enhance(self, image):
+    def enhance_with_info(self, image):
         print("working", file=sys.stderr, flush=True)
         time.sleep(0 if image.shape[1] < 30 else 60)
-        return image
+        return Enhanced(image, PictureInfo(1, image.shape[:2], "exact", 0.0))
 
 def slow_write(path, data):
     with mirnet_deploy.files.atomic_path(path) as temporary:

@@ -92,7 +92,7 @@ def test_a_profile_that_is_none(profile):
 
 
 def test_sidecar_round_trip(tmp_path):
-    path = make_onnx(tmp_path / "tiny.onnx")
+    path = make_onnx(tmp_path / "tiny.onnx", context=0, stages=None)
     described = read_sidecar(path)
     assert described == metadata(name="tiny", sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     assert read_artifact(path) == (path.read_bytes(), described)

@@ -155,7 +155,10 @@ def test_tiles_of_a_network_with_a_global_mean_differ_from_the_whole_picture(mod
 @pytest.mark.parametrize("size", [(65, 64), (66, 131), (201, 303), (7, 300)])
 def test_tiles_that_share_the_mean_give_the_whole_picture(models, dtype, size):
     image = picture(*size, dtype)
-    with MIRNetRuntime(models["mean"], tile="none") as whole, MIRNetRuntime(models["mean"], tile=64) as tiled:
+    with (
+        MIRNetRuntime(models["mean"], tile="none") as whole,
+        MIRNetRuntime(models["mean"], tile=64, tolerance=120.0) as tiled,
+    ):
         expected, result = whole.enhance(image), tiled.enhance(image)
     white = 1 if dtype == np.float32 else np.iinfo(dtype).max
     np.testing.assert_allclose(result / white, expected / white, atol=1e-6 + (0.51 / white if white > 1 else 0))

@@ -6,6 +6,7 @@ current, one run at a time in an execution context, nothing freed after the pop.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from artifacts import make_plan
 
 from mirnet_deploy.engines import open_engine
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
+from mirnet_deploy.engines.base import Pools
 from mirnet_deploy.errors import ArtifactError, EngineError
 
 NAMES = ("image", "enhanced")
@@ -33,6 +35,7 @@ class Cuda(ModuleType):
         super().__init__("pycuda.driver")
         self.stack = threading.local()
         self.memory = {}
+        self.addresses = itertools.count(4096, 4096)
         self.detached = 0
         self.fail_copies = False
         driver = self
@@ -69,7 +72,7 @@ class Cuda(ModuleType):
 
     def mem_alloc(self, size):
         self.current()
-        address = 4096 * (len(self.memory) + 1)
+        address = next(self.addresses)
         self.memory[address] = np.zeros(size, np.uint8)
         return Memory(self, address)
 
@@ -77,11 +80,11 @@ class Cuda(ModuleType):
         self.current()
         if self.fail_copies:
             raise self.Error("cuMemcpyHtoDAsync failed: an illegal memory access was encountered")
-        self.memory[int(memory)][: host.nbytes] = host.view(np.uint8)
+        self.memory[int(memory)][: host.nbytes] = host.reshape(-1).view(np.uint8)
 
     def memcpy_dtoh_async(self, host, memory, stream):
         self.current()
-        host.view(np.uint8)[...] = self.memory[int(memory)][: host.nbytes]
+        host.reshape(-1).view(np.uint8)[...] = self.memory[int(memory)][: host.nbytes]
 
 
 class Memory:
@@ -127,6 +130,9 @@ class Context:
             memory = self.library.cuda.memory
             assert set(self.addresses) == set(self.library.names), "a tensor has no address"
             memory[self.addresses["enhanced"]][:size] = 255 - memory[self.addresses["image"]][:size]
+            if "statistics" in self.library.names:
+                context = memory[self.addresses["context"]].view(np.float32)
+                memory[self.addresses["statistics"]].view(np.float32)[:] = 2 * context
         self.busy.release()
         return not self.library.refuse
 
@@ -222,6 +228,31 @@ def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
     assert (values["cols"][:20] == 1).all()
     engine.close()
     assert library.cuda.memory == {}
+
+
+def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
+    library.names = (*NAMES, "context", "mode", "rows", "cols", "statistics")
+    engine = open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=3))
+    sent = batch(16)
+    weights = np.arange(16, dtype=np.float32)[None], np.arange(20, dtype=np.float32)[None]
+    pools = Pools(np.array([[5, 6, 7]], np.float32), np.array([0, 1], np.float32), *weights)
+    result, statistics = engine.run_pooled(sent, pools)
+    assert np.array_equal(result, 255 - sent)
+    assert statistics.tolist() == [[10, 12, 14]]
+    context, memory = library.contexts[0], library.cuda.memory
+    for name, value in pools._asdict().items():
+        assert context.shapes[name] == value.shape
+        held = memory[context.addresses[name]].view(np.float32)[: value.size]
+        assert np.array_equal(held, value.reshape(-1))
+    assert np.array_equal(engine.run(sent), 255 - sent)
+    assert memory[context.addresses["mode"]].view(np.float32).tolist() == [1, 0]
+    engine.close()
+
+
+def test_a_pooled_run_of_a_plan_without_a_context_is_an_error(library, plan):
+    pools = Pools(*[np.zeros((1, 1), np.float32)] * 4)
+    with pytest.raises(EngineError, match="a was exported with --plain"):
+        open_engine(plan).run_pooled(batch(), pools)
 
 
 def test_a_plan_whose_tensors_lack_the_context_is_refused(library, tmp_path):

@@ -1,0 +1,244 @@
+"""Tiles that share their means: whole pictures from random and real networks, predictions, limits, films."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from artifacts import make_onnx, metadata
+from numpy.typing import NDArray
+from PIL import Image
+
+from mirnet_deploy import MIRNetRuntime, consistency, runtime, sampling
+from mirnet_deploy.engines.base import Pools
+from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.metadata import ArtifactMetadata
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.context import PoolContext
+from mirnet_deploy.training.network import MIRNet
+from mirnet_deploy.training.reach import structural_reach
+
+PAIRS = Path(__file__).parents[2] / "examples" / "pairs" / "low"
+TINY = MIRNetConfig(8, 1, 1)
+
+
+class NetworkEngine:
+    """A random network as an engine, and the shapes that it was given."""
+
+    device = backend = "torch"
+
+    def __init__(self, seed: int, **values: Any) -> None:
+        torch.manual_seed(seed)
+        self.network = MIRNet(TINY).eval()
+        halo = -(-structural_reach(TINY) // 4) * 4
+        described = {"halo": halo, "context": TINY.context_size, "stages": TINY.pool_stages, "network": TINY.to_dict()}
+        self.metadata: ArtifactMetadata = metadata(**{**described, **values})
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.shapes.append(batch.shape)
+        with torch.inference_mode():
+            return np.asarray(self.network(torch.from_numpy(batch)).numpy())
+
+    def run_pooled(self, batch: NDArray[np.float32], pools: Pools) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.shapes.append(batch.shape)
+        context = PoolContext(*map(torch.from_numpy, pools))
+        with torch.inference_mode():
+            return self.network(torch.from_numpy(batch), context).numpy(), context.statistics.numpy()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Opens a runtime over a `NetworkEngine`: network(seed, metadata={...}, **settings)."""
+
+    def open_runtime(seed: int = 0, described: dict[str, Any] | None = None, **settings: Any) -> MIRNetRuntime:
+        engine = NetworkEngine(seed, **(described or {}))
+        monkeypatch.setattr(runtime, "open_engine", lambda *_: engine)
+        return MIRNetRuntime("test.onnx", **settings)
+
+    return open_runtime
+
+
+def picture(height: int = 165, width: int = 203) -> NDArray[np.float32]:
+    """Unlike parts: a tile's own means are far from the whole picture's."""
+    light = np.linspace(0.02, 0.6, width) * np.linspace(1, 0.3, height)[:, None]
+    noise = np.random.default_rng(1).random((height, width, 3))
+    return (light[..., None] + 0.1 * noise).clip(0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_as_many_passes_as_stages_give_the_whole_picture(network: Any, seed: int) -> None:
+    """A tolerance that no prediction reaches: the passes end all the same, and the result is exact to rounding."""
+    expected = network(seed, tile="none").enhance(picture())
+    result = network(seed, tile=160, tolerance=1000.0).enhance_with_info(picture())
+    assert result.info.tiles == 6
+    assert result.info.passes == TINY.pool_stages + 1
+    np.testing.assert_allclose(result.pixels, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_passes_end_as_soon_as_the_tolerance_is_kept(network: Any, seed: int) -> None:
+    whole = network(seed, tile="none").enhance(picture())
+    loose = network(seed, tile=160, tolerance=30.0).enhance_with_info(picture())
+    strict = network(seed, tile=160, tolerance=80.0).enhance_with_info(picture())
+    assert loose.info.passes <= strict.info.passes <= TINY.pool_stages
+    assert loose.info.within_tolerance
+    assert strict.info.within_tolerance
+    assert psnr(strict.pixels, whole) > 75
+    assert np.abs(strict.pixels - whole).max() < 1 / 255
+
+
+def test_an_engine_of_few_shapes_is_never_given_another(network: Any) -> None:
+    """A plan's profile holds for tiles, thumbnails and patches alike."""
+    shapes = {"min": [1, 3, 40, 56], "opt": [1, 3, 160, 160], "max": [2, 3, 160, 160]}
+    described = {"kind": "plan", "profile": {"input": shapes}}
+    each = network(0, described, batch=2, tolerance=50.0)
+    for size in ((30, 30), (165, 203), (20, 500)):
+        result = each.enhance_with_info(picture(*size))
+        assert result.info.within_tolerance is not False
+    engine = each._engine
+    assert all(
+        low <= side <= high
+        for shape in engine.shapes
+        for low, side, high in zip(shapes["min"], shape, shapes["max"], strict=True)
+    )
+
+
+def test_modes(tmp_path: Path) -> None:
+    """Of a network that subtracts the mean, over a ramp: local is off by the ramp, fast by the thumbnail's mean."""
+    path = make_onnx(tmp_path / "mean.onnx", "mean")
+    ramp = np.linspace(0.2, 1, 300, dtype=np.float32)[None, :, None].repeat(90, 0).repeat(3, 2)
+    expected = (ramp - 0.6).clip(0, 1)
+    results = {}
+    for mode in ("local", "fast", "exact"):
+        with MIRNetRuntime(path, tile=64, consistency=mode, tolerance=100.0) as each:
+            results[mode] = each.enhance_with_info(ramp)
+    assert np.abs(results["local"].pixels - expected).max() > 0.2
+    assert np.abs(results["fast"].pixels - expected).max() < 0.01
+    np.testing.assert_allclose(results["exact"].pixels, expected, atol=1e-5)
+    local, fast, exact = (results[mode].info for mode in ("local", "fast", "exact"))
+    assert (local.passes, local.predicted_psnr, local.within_tolerance) == (1, None, None)
+    assert fast.passes == 1
+    assert fast.predicted_psnr == pytest.approx(psnr(results["fast"].pixels, expected), abs=2)
+    assert exact.passes == 2
+    assert exact.predicted_psnr > 100
+    assert exact.to_dict()["tiles"] == exact.tiles == 18
+
+
+def test_a_whole_picture_needs_no_prediction(tmp_path: Path) -> None:
+    with MIRNetRuntime(make_onnx(tmp_path / "mean.onnx", "mean")) as each:
+        info = each.enhance_with_info(picture(40, 40)).info
+    assert (info.tiles, info.passes, info.predicted_psnr, info.within_tolerance) == (1, 1, None, None)
+
+
+def test_an_artifact_without_a_context_is_not_tiled_in_silence(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "plain.onnx", context=0, stages=None)
+    with MIRNetRuntime(path, tile=64) as each:
+        assert each.enhance(picture(64, 64)).shape == (64, 64, 3)
+        with pytest.raises(EngineError, match=r"plain was exported with --plain .* use consistency='local'"):
+            each.enhance(picture(64, 65))
+    with MIRNetRuntime(path, tile=64, consistency="local") as each:
+        assert each.enhance(picture(64, 65)).shape == (64, 65, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"consistency": "best"}, "consistency is 'best'"), ({"tolerance": 0}, "tolerance is 0")]
+)
+def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), **settings)
+
+
+# The bundled model on photographs
+
+
+@pytest.fixture(scope="module")
+def night() -> NDArray[np.uint8]:
+    """Four photographs in one: dark, light, plain and full of detail."""
+    photos = [np.asarray(Image.open(path))[:256, 128:384] for path in sorted(PAIRS.glob("*.jpg"))]
+    return np.vstack([np.hstack(photos[:2]), np.hstack(photos[2:])])
+
+
+@pytest.fixture(scope="module")
+def whole(night: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with MIRNetRuntime("lite", tile="none") as each:
+        return each.enhance(night.astype(np.float32) / np.float32(255))
+
+
+def test_tiles_of_a_photograph_agree_with_the_whole_and_the_error_is_foreseen(
+    night: NDArray[np.uint8], whole: NDArray[np.float32]
+) -> None:
+    with MIRNetRuntime("lite", tile=152) as each:
+        result, info = each.enhance_with_info(night.astype(np.float32) / np.float32(255))
+    assert info.tiles >= 16
+    assert 1 < info.passes <= 3
+    true = psnr(result, whole)
+    assert true >= 60
+    assert np.abs(result - whole).max() <= 1 / 255
+    assert true > info.predicted_psnr - 1
+
+
+def test_a_sample_of_patches_comes_close_in_one_pass(
+    night: NDArray[np.uint8], whole: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer and smaller patches: a picture that holds enough of the right size takes too long here."""
+    monkeypatch.setattr(consistency, "PATCHES", 24)
+    monkeypatch.setattr(consistency, "SAMPLE_COST", 2.0)
+    monkeypatch.setattr(sampling, "PATCH", 64)
+    image = night.astype(np.float32) / np.float32(255)
+    with MIRNetRuntime("lite", tile=400, tolerance=35.0) as each:
+        result, info = each.enhance_with_info(image)
+    with MIRNetRuntime("lite", tile=400, consistency="fast") as each:
+        guessed = each.enhance(image)
+    assert info.passes == 1
+    assert 0.1 < info.sampled < 0.5
+    assert psnr(result, whole) > psnr(guessed, whole) + 6
+
+
+def test_a_film_takes_one_pass_a_frame_and_notices_cuts(night: NDArray[np.uint8]) -> None:
+    still = night[100:400, 100:400]
+    shots = [still, np.roll(still, 3, 1), np.roll(still, 6, 1), (255 - still), (255 - still)]
+    with MIRNetRuntime("lite", tile=192) as each:
+        frames = list(each.frames(iter(shots)))
+        alone = each.enhance_with_info(shots[2])
+    assert [frame.info.passes for frame in frames] == [2, 1, 1, 2, 1]
+    assert alone.info.passes == 2
+    assert psnr(frames[2].pixels / 255, alone.pixels / 255) > 45
+    assert frames[4].info.predicted_psnr > 60
+
+
+def test_frames_of_another_size_begin_anew(tmp_path: Path) -> None:
+    with MIRNetRuntime(make_onnx(tmp_path / "mean.onnx", "mean"), tile=64, tolerance=100.0) as each:
+        frames = [picture(90, 120), picture(90, 120), picture(120, 90)]
+        assert [frame.info.passes for frame in each.frames(frames)] == [2, 1, 2]
+
+
+def test_the_image_interface_counts_in_levels(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "mean.onnx", "mean", interface="image")
+    ramp = cv2.resize(np.array([[150, 250]], np.uint8), (300, 90), interpolation=cv2.INTER_LINEAR)
+    image = np.repeat(ramp[..., None], 3, axis=2)
+    with MIRNetRuntime(path, tile=64) as tiled, MIRNetRuntime(path, tile="none") as whole:
+        assert np.abs(tiled.enhance(image).astype(int) - whole.enhance(image)).max() <= 1
+
+
+def test_predictions() -> None:
+    used = np.full((4, 4, 3), 0.5, np.float32)
+    assert consistency.predict(used, used).psnr == pytest.approx(150 - consistency.PSNR_MARGIN)
+    seen = consistency.predict(used, used + np.float32(0.001))
+    assert seen.psnr == pytest.approx(60 - consistency.PSNR_MARGIN, abs=0.01)
+    assert seen.max_abs == pytest.approx(0.001 * consistency.MAX_ABS_FACTOR, rel=1e-3)
+    assert replace(seen, psnr=61.0).within(60)
+    assert not replace(seen, max_abs=1 / 254).within(60)
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """dB, of values in [0, 1]."""
+    return float(-10 * np.log10(max(np.mean((a.astype(np.float64) - b) ** 2), 1e-20)))

@@ -1,0 +1,99 @@
+"""Samples that stand for a picture, and the patches they are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+
+from mirnet_deploy.engines import open_engine
+from mirnet_deploy.limits import Limits
+from mirnet_deploy.pipeline import HostPipeline
+from mirnet_deploy.sampling import Patches, describe, regression_estimate, representatives
+from mirnet_deploy.thumbnail import Thumbnail
+from mirnet_deploy.tiling import make_grid
+
+
+def test_shares_are_those_of_the_kinds() -> None:
+    """Three kinds of patches, one of each is picked, and counts for its kind."""
+    rng = np.random.default_rng(0)
+    kinds = rng.permutation([0] * 50 + [1] * 30 + [2] * 20)
+    features = np.array([[0.0, 0], [5, 0], [0, 9]])[kinds] + rng.normal(0, 0.1, (100, 2))
+    picks, shares = representatives(features, np.ones(100), 3)
+    assert sorted(kinds[picks]) == [0, 1, 2]
+    assert {kinds[pick]: share for pick, share in zip(picks, shares, strict=True)} == pytest.approx(
+        {0: 0.5, 1: 0.3, 2: 0.2}
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40, 60])
+def test_every_count_can_be_asked_for(count: int) -> None:
+    features, areas = np.random.default_rng(count).normal(size=(40, 5)), np.linspace(1, 2, 40)
+    picks, shares = representatives(features, areas, count)
+    assert len(set(picks)) == len(picks) == min(count, 40)
+    assert shares.sum() == pytest.approx(1)
+    if count >= 40:
+        np.testing.assert_allclose(shares, areas / areas.sum())
+
+
+def test_patches_that_are_all_alike_can_be_sampled_too() -> None:
+    picks, shares = representatives(np.zeros((10, 3)), np.ones(10), 4)
+    assert len(set(picks)) == 4
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_a_stratified_sample_is_closer_than_as_many_at_random() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(300, 3))
+    values = np.tanh(features @ [1.0, 2, -1]) + rng.normal(0, 0.05, 300)
+    picks, shares = representatives(features, np.ones(300), 30)
+    random = [abs(values[rng.choice(300, 30, replace=False)].mean() - values.mean()) for _ in range(200)]
+    assert abs(shares @ values[picks] - values.mean()) < np.mean(random) / 2
+
+
+def test_regression_is_exact_where_what_is_known_tells_all() -> None:
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(50, 2))
+    seen = known * [3.0, -1] + [1.0, 7]
+    some = rng.choice(50, 8, replace=False)
+    estimate = regression_estimate(seen[some], known[some], np.full(8, 1 / 8), known.mean(0))
+    np.testing.assert_allclose(estimate, seen.mean(0))
+
+
+def test_regression_over_what_does_not_vary_is_the_mean() -> None:
+    estimate = regression_estimate(np.array([[1.0], [3.0]]), np.ones((2, 1)), np.array([0.5, 0.5]), np.ones(1))
+    np.testing.assert_allclose(estimate, [2])
+
+
+@pytest.mark.parametrize("size", [(801, 1203), (515, 515)])
+@pytest.mark.parametrize("tile", [256, 512])
+def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size, tile) -> None:
+    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    thumbnail = Thumbnail(HostPipeline(engine), image)
+    grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
+    patches = Patches.of(thumbnail, grid, Limits())
+    assert patches is not None
+    covered = [np.zeros(shape, int) for shape in (grid.size, thumbnail.size)]
+    for pair in zip(patches.large, patches.small, strict=True):
+        for count, patch in zip(covered, pair, strict=True):
+            count[patch.core] += 1
+            assert max(patch.size) <= tile
+            for axis, bound in enumerate(count.shape):
+                start, core = patch.origin[axis], patch.core_origin[axis]
+                end, core_end = start + patch.size[axis], core + patch.core_size[axis]
+                assert start % 4 == end % 4 == core % 4 == core_end % 4 == 0
+                assert core - start >= 12 or start == 0
+                assert end - core_end >= 12 or end == bound
+        large, small = (np.array(patch.core_origin) for patch in pair)
+        assert np.abs(large - small * np.divide(grid.size, thumbnail.size)).max() <= 2
+    assert all((count == 1).all() for count in covered)
+    assert describe(image, patches, thumbnail, thumbnail.guess(None)).shape == (len(patches.large), 9)
+
+
+def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
+    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
+    thumbnail = Thumbnail(HostPipeline(engine), np.zeros((600, 600, 3), np.uint8))
+    grid = make_grid(600, 600, tile=(256, 256), halo=12)
+    assert Patches.of(thumbnail, grid, Limits((1, 200, 200), (1, 256, 256))) is None
+    assert Patches.of(thumbnail, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
