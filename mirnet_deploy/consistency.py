@@ -134,6 +134,12 @@ def _with_sample(
 def predict(used: NDArray[np.float32], better: NDArray[np.float32]) -> Prediction:
     """The error of a picture, from its thumbnail, [h,w,3], enhanced with the means used and with better ones:
     PSNR(used, better) - `PSNR_MARGIN`, and max |used - better| * `MAX_ABS_FACTOR`."""
-    difference = used.astype(np.float64) - better
-    mse = max(float(np.mean(difference**2)), 10 ** (-MAX_PSNR / 10))
-    return Prediction(-10 * math.log10(mse) - PSNR_MARGIN, float(np.abs(difference).max()) * MAX_ABS_FACTOR)
+    psnr, max_abs = difference(used, better)
+    return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR)
+
+
+def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float]:
+    """PSNR in dB, at most `MAX_PSNR`, and largest absolute difference of two pictures in [0, 1]."""
+    error = a.astype(np.float64) - b
+    mse = max(float(np.mean(error**2)), 10 ** (-MAX_PSNR / 10))
+    return -10 * math.log10(mse), float(np.abs(error).max())

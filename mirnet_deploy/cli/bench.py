@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mirnet_deploy.errors import MirnetDeployError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mirnet_deploy.benchmarks.tiling import TilingSettings
 
 
 def _tile(text: str) -> str | int:
@@ -45,8 +51,16 @@ def _check_target(option: str, path: Path, force: bool) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
 @click.option("--baselines", is_flag=True, help="With --data: also the untouched input, autocontrast and a gamma.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="With --data: PNG of input, outputs and truth.")
+@click.option(
+    "--tiling", type=click.Path(path_type=Path), help="Picture or folder: instead, compare tiles with the whole."
+)
+@click.option("--middle", metavar="WxH", help="With --tiling: cut larger pictures to their middle.")
+@click.option("--modes", default="local,fast,exact", help="With --tiling: which to measure.")
+@click.option(
+    "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
+)
 @click.option("--json", "json_path", metavar="FILE", help="Write the whole report as JSON; - is standard output.")
-@click.option("--force", is_flag=True, help="Replace the files of --json and --sheet where they exist.")
+@click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 def command(
     engines: tuple[str, ...],
     sizes: tuple[str, ...],
@@ -58,21 +72,34 @@ def command(
     data: Path | None,
     baselines: bool,
     sheet: Path | None,
+    tiling: Path | None,
+    middle: str | None,
+    modes: str,
+    seams: Path | None,
     json_path: str | None,
     force: bool,
 ) -> None:
-    """Measure latency and memory of engines, and PSNR and SSIM with --data.
+    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
-    from rich.console import Console
-
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.latency import Size
     from mirnet_deploy.benchmarks.tables import print_report
+    from mirnet_deploy.benchmarks.tiling import TilingSettings
     from mirnet_deploy.cli.progress import progress_bar
     from mirnet_deploy.files import write_atomically
 
+    json_file = Path(json_path) if json_path not in (None, "-") else None
+    for option, path in (("--sheet", sheet), ("--seams", seams), ("--json", json_file)):
+        if path is not None:
+            _check_target(option, path, force)
+    if tiling is not None:
+        settings = TilingSettings(
+            tiling, middle and Size.parse(middle), tuple(modes.split(",")), _tile(tile), device, threads
+        )
+        _bench_tiling(engines, settings, seams, json_path)
+        return
     config = BenchConfig(
         engines=engines,
         sizes=tuple(dict.fromkeys(Size.parse(size) for size in sizes)),
@@ -86,17 +113,10 @@ def command(
     )
     if sheet is not None and data is None:
         raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
-    json_file = Path(json_path) if json_path not in (None, "-") else None
-    for option, path in (("--sheet", sheet), ("--json", json_file)):
-        if path is not None:
-            _check_target(option, path, force)
     pairs = pairs_of(config)
     with progress_bar("bench", steps(config, pairs)) as advance:
         report, drawn = run_bench(config, pairs, lambda: advance(1))
-    # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
-    console = Console(stderr=json_path == "-")
-    if not console.is_terminal:
-        console.width = 120  # not the 80 columns that rich takes a file to have
+    console = _console(json_path)
     print_report(report, console)
     if json_path == "-":
         click.echo(report.to_json(), nl=False)
@@ -109,3 +129,38 @@ def command(
         raise MirnetDeployError(f"the report cannot be written: {error}") from error
     if report.failures:
         raise MirnetDeployError(f"{len(report.failures)} measurements failed; they are listed above")
+
+
+def _console(json_path: str | None) -> Console:
+    """Standard output holds either the JSON or the tables, so that a pipe gets one of them clean."""
+    from rich.console import Console
+
+    console = Console(stderr=json_path == "-")
+    if not console.is_terminal:
+        console.width = 120  # not the 80 columns that rich takes a file to have
+    return console
+
+
+def _bench_tiling(
+    engines: tuple[str, ...], settings: TilingSettings, seams: Path | None, json_path: str | None
+) -> None:
+    from mirnet_deploy.benchmarks.tiling import draw_seams, measure_tiling, pictures_below, print_tiling
+    from mirnet_deploy.cli.progress import progress_bar
+    from mirnet_deploy.files import write_atomically
+
+    if len(engines) != 1:
+        raise UsageError(f"--tiling measures one engine, and {len(engines)} are named")
+    paths = pictures_below(settings.pictures)
+    with progress_bar("tiling", len(paths)) as advance:
+        report = measure_tiling(engines[0], paths, settings, lambda: advance(1))
+    print_tiling(report, _console(json_path))
+    try:
+        if json_path == "-":
+            click.echo(report.to_json(), nl=False)
+        elif json_path is not None:
+            write_atomically(Path(json_path), report.to_json().encode())
+        if seams is not None and report.worst is not None:
+            worst = next(path for path in paths if path.name == report.worst.picture)
+            draw_seams(engines[0], worst, report.worst.tile, seams, settings)
+    except OSError as error:
+        raise MirnetDeployError(f"the report cannot be written: {error}") from error

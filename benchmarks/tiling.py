@@ -1,0 +1,292 @@
+"""How close tiles come to the whole picture: local, fast and exact, on photographs, with the time that each takes.
+
+A picture of up to `WHOLE_LIMIT` pixels is compared with its whole result; a larger one, whose whole does not fit into
+memory, with tiles of `REFERENCE_TILE` pixels that agree to `REFERENCE_TOLERANCE`. All results are float32 and are
+compared before they are rounded: rounding to 8 bits would hide what is asked for, and is reported beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy import MIRNetRuntime, __version__
+from mirnet_deploy.benchmarks.latency import Size
+from mirnet_deploy.consistency import Consistency, difference
+from mirnet_deploy.errors import DataError, UsageError
+from mirnet_deploy.files import atomic_path
+from mirnet_deploy.images import read_image
+from mirnet_deploy.images.formats import SUFFIXES
+from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.runtime import Enhanced
+from mirnet_deploy.tiling import make_grid, padded_side
+
+WHOLE_LIMIT = 3_200_000
+REFERENCE_TILE = 1024
+REFERENCE_TOLERANCE = 80.0
+MODES: tuple[Consistency, ...] = ("local", "fast", "exact")
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TilingSettings:
+    """What to compare.
+
+    Raises:
+        UsageError: a mode or a tile is none.
+    """
+
+    pictures: Path
+    """A picture, or a folder of them."""
+    middle: Size | None = None
+    """Larger pictures are cut to this much of their middle."""
+    modes: tuple[str, ...] = MODES
+    tile: str | int = "auto"
+    """A side in pixels; "auto" for 256 and 512."""
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for mode in self.modes:
+            if mode not in MODES:
+                raise UsageError(f"--modes names {mode!r}; expected {', '.join(MODES)}")
+        if self.tile == "none":
+            raise UsageError("--tile none is no tiling; expected auto or a side in pixels")
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """The sides to measure."""
+        return (256, 512) if isinstance(self.tile, str) else (self.tile,)
+
+    def open(self, model: str, **settings: Any) -> MIRNetRuntime:
+        """A runtime on the device asked for."""
+        return MIRNetRuntime(model, device=self.device, threads=self.threads, **settings)
+
+
+@dataclass(frozen=True)
+class TilingRow:
+    """One picture in tiles of one size in one mode, against its reference."""
+
+    picture: str
+    width: int
+    height: int
+    reference: str
+    tile: int
+    tiles: int
+    mode: Consistency
+    psnr: float
+    """dB, unrounded results in [0, 1]."""
+    psnr_8_bit: float | None
+    """dB, both rounded to 8 bits; None where they are equal."""
+    max_abs: float
+    """Largest difference, in 8-bit levels."""
+    step: float
+    """Largest step across a border of two tiles, in 8-bit levels: the error on one side less that on the other, mean
+    over the border's length."""
+    predicted_psnr: float | None
+    predicted_max_abs: float | None
+    """In 8-bit levels."""
+    passes: int
+    sampled: float
+    seconds: float
+    ratio: float | None
+    """Of the time that local took for the same picture and tile."""
+
+    @property
+    def foreseen(self) -> bool | None:
+        """Whether the true error is at or under the predicted one, in both measures."""
+        if self.predicted_psnr is None or self.predicted_max_abs is None:
+            return None
+        return self.psnr >= self.predicted_psnr and self.max_abs <= self.predicted_max_abs
+
+
+@dataclass
+class TilingReport:
+    """Everything that one `mirnet-deploy bench --tiling` measured."""
+
+    model: str
+    backend: str
+    machine: dict[str, Any]
+    rows: list[TilingRow] = field(default_factory=list)
+
+    @property
+    def worst(self) -> TilingRow | None:
+        """The exact result that is furthest from its reference."""
+        exact = [row for row in self.rows if row.mode == "exact" and row.tiles > 1]
+        return min(exact, key=lambda row: row.psnr, default=None)
+
+    def to_json(self) -> str:
+        """Plain values."""
+        values = {"format": "mirnet-deploy bench --tiling", "tool_version": __version__, **asdict(self)}
+        return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures in `folder` and below, or the one picture that it is.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DataError(f"{folder} holds no pictures; expected {', '.join(SUFFIXES)}")
+    return found
+
+
+def measure_tiling(
+    model: str, paths: Sequence[Path], settings: TilingSettings, advance: Callable[[], None] = lambda: None
+) -> TilingReport:
+    """Runs every picture in every mode, in turn. `advance` is called once a picture.
+
+    Raises:
+        MirnetDeployError: a picture cannot be read, or the model cannot be opened or run.
+    """
+    with settings.open(model) as runtime:
+        report = TilingReport(str(model), runtime.info.backend, describe_machine().to_dict())
+        halo = runtime.info.metadata.halo
+    for path in paths:
+        image = _read(path, settings.middle)
+        reference = _reference(model, image, settings)
+        for tile in settings.tiles:
+            local: float | None = None
+            for mode in settings.modes:
+                result = _result(model, image, tile, mode, settings)
+                local = result.info.seconds if mode == "local" else local
+                report.rows.append(_row(path.name, image, reference, (tile, halo), result, local))
+        advance()
+    return report
+
+
+def _result(model: str, image: Pixels, tile: int, mode: str, settings: TilingSettings) -> Enhanced:
+    with settings.open(model, tile=tile, consistency=mode) as runtime:
+        runtime.enhance(image[:tile, :tile])  # what a library does once for a shape is not timed
+        return runtime.enhance_with_info(image)
+
+
+def _read(path: Path, middle: Size | None) -> Pixels:
+    pixels = read_image(path).to_8_bit().rgb()
+    if middle:
+        top, left = max(0, pixels.shape[0] - middle.height) // 2, max(0, pixels.shape[1] - middle.width) // 2
+        pixels = pixels[top : top + middle.height, left : left + middle.width]
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def _reference(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
+    if image.shape[0] * image.shape[1] <= WHOLE_LIMIT:
+        with settings.open(model, tile="none") as runtime:
+            return "whole", runtime.enhance(image)
+    with settings.open(model, tile=REFERENCE_TILE, tolerance=REFERENCE_TOLERANCE) as runtime:
+        result, info = runtime.enhance_with_info(image)
+    return f"tiles of {REFERENCE_TILE} to {info.predicted_psnr:.0f} dB", result
+
+
+def _row(
+    picture: str,
+    image: Pixels,
+    reference: tuple[str, Pixels],
+    geometry: tuple[int, int],
+    result: Enhanced,
+    local: float | None,
+) -> TilingRow:
+    """`geometry`: tile and halo; `local`: seconds of the local mode."""
+    info = result.info
+    psnr, max_abs = difference(result.pixels, reference[1])
+    rounded = (np.rint(result.pixels * 255) / 255).astype(np.float32)
+    expected = (np.rint(reference[1] * 255) / 255).astype(np.float32)
+    return TilingRow(
+        picture=picture,
+        width=image.shape[1],
+        height=image.shape[0],
+        reference=reference[0],
+        tile=geometry[0],
+        tiles=info.tiles,
+        mode=info.consistency,
+        psnr=psnr,
+        psnr_8_bit=None if np.array_equal(rounded, expected) else difference(rounded, expected)[0],
+        max_abs=255 * max_abs,
+        step=255 * largest_step(result.pixels - reference[1], *geometry),
+        predicted_psnr=info.predicted_psnr,
+        predicted_max_abs=None if info.predicted_max_abs is None else 255 * info.predicted_max_abs,
+        passes=info.passes,
+        sampled=info.sampled,
+        seconds=info.seconds,
+        ratio=None if local is None or info.consistency == "local" else info.seconds / local,
+    )
+
+
+def largest_step(error: Pixels, tile: int, halo: int) -> float:
+    """The largest jump of an error, [H,W,3], from one tile to the next: the mean over a border of two cores."""
+    height, width = error.shape[:2]
+    grid = make_grid(padded_side(height, 4), padded_side(width, 4), tile=(tile, tile), halo=halo)
+    steps = [0.0]
+    for axis, side in ((0, height), (1, width)):
+        borders = sorted({each.core_origin[axis] for each in grid})[1:]
+        along = [*sorted({each.core_origin[1 - axis] for each in grid}), error.shape[1 - axis]]
+        turned = error if axis == 0 else error.swapaxes(0, 1)
+        for border in borders:
+            if border < side:
+                jump = turned[border] - turned[border - 1]
+                steps += [float(np.abs(jump[a:b].mean(axis=0)).max()) for a, b in pairwise(along) if b > a]
+    return max(steps)
+
+
+def print_tiling(report: TilingReport, console: Any) -> None:
+    """The table, and how many errors were foreseen."""
+    from rich.table import Table
+
+    table = Table(title=f"Tiles against the whole picture: {report.model}, {report.backend}")
+    heads = ("picture", "size", "tile", "mode", "PSNR", "8 bit", "max", "step", "predicted", "passes", "ratio")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("picture", "mode") else "right")
+    for row in report.rows:
+        predicted = "" if row.predicted_psnr is None else f"{row.predicted_psnr:.1f} / {row.predicted_max_abs:.2f}"
+        table.add_row(
+            row.picture,
+            f"{row.width}x{row.height}",
+            f"{row.tile} ({row.tiles})",
+            row.mode,
+            f"{row.psnr:.1f}",
+            "equal" if row.psnr_8_bit is None else f"{row.psnr_8_bit:.1f}",
+            f"{row.max_abs:.2f}",
+            f"{row.step:.2f}",
+            predicted,
+            f"{row.passes}" + (f" + {row.sampled:.2f}" if row.sampled else ""),
+            "" if row.ratio is None else f"{row.ratio:.2f}",
+        )
+    console.print(table)
+    foreseen = [row.foreseen for row in report.rows if row.foreseen is not None and row.tiles > 1]
+    if foreseen:
+        console.print(f"true error at or under the prediction: {sum(foreseen)} of {len(foreseen)}")
+    if report.worst:
+        console.print(
+            f"worst exact result: {report.worst.psnr:.1f} dB, {report.worst.picture}, tile {report.worst.tile}"
+        )
+
+
+def draw_seams(model: str, path: Path, tile: int, target: Path, settings: TilingSettings, gain: int = 10) -> None:
+    """Draws the enhanced picture, and how local and exact tiles differ from the whole, `gain` times around grey.
+
+    Raises:
+        MirnetDeployError: as `measure_tiling`.
+        OSError: `target` cannot be written.
+    """
+    from PIL import Image
+
+    image = _read(path, settings.middle)
+    _, reference = _reference(model, image, settings)
+    panels = [reference]
+    for mode in ("local", "exact"):
+        error = _result(model, image, tile, mode, settings).pixels - reference
+        panels.append((0.5 + gain * error).clip(0, 1))
+    gap = np.ones((image.shape[0], 8, 3), np.float32)
+    joined = np.hstack([part for panel in panels for part in (panel, gap)][:-1])
+    kind = "JPEG" if target.suffix.lower() in (".jpg", ".jpeg") else "PNG"
+    with atomic_path(target) as temporary:
+        Image.fromarray(np.rint(joined * 255).astype(np.uint8)).save(temporary, format=kind, quality=90)
