@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.pipeline import HostPipeline
+from mirnet_deploy.pipeline import HostPipeline, Sink, Source
 from mirnet_deploy.sampling import Patches, describe, regression_estimate, representatives
 from mirnet_deploy.thumbnail import Guess, Thumbnail
 from mirnet_deploy.tiling import TileGrid
@@ -75,8 +75,8 @@ class Outcome:
 
 def enhance_consistently(
     pipeline: HostPipeline,
-    image: NDArray[Any],
-    out: NDArray[Any],
+    image: Source,
+    out: Sink,
     grid: TileGrid,
     *,
     tolerance: float,
@@ -112,7 +112,7 @@ def enhance_consistently(
 
 
 def _with_sample(
-    pipeline: HostPipeline, image: NDArray[Any], grid: TileGrid, thumbnail: Thumbnail, guess: Guess
+    pipeline: HostPipeline, image: Source, grid: TileGrid, thumbnail: Thumbnail, guess: Guess
 ) -> tuple[Guess, float]:
     """A better guess from a sample of patches, and the sample's share of the picture; the same guess where the sample
     would cost too much of a pass."""

@@ -18,23 +18,28 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from mirnet_deploy import __version__
 from mirnet_deploy.errors import ImageError, MirnetDeployError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import atomic_path
+from mirnet_deploy.images.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.reading import DEFAULT_MAX_PIXELS, decode_image, read_file
-from mirnet_deploy.images.record import Record, Stamp, read_stamp, stamped
+from mirnet_deploy.images.record import Record, Stamp, read_stamp, stamp_file, stamped
 from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_image
+from mirnet_deploy.machine import available_memory
 from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.planning import NoTask, Task
 
 if TYPE_CHECKING:  # the runtime loads with the first picture
     from mirnet_deploy.consistency import Consistency
+    from mirnet_deploy.pipeline import Sink, Source
     from mirnet_deploy.runtime import Enhanced, PictureInfo
 
 _log = logging.getLogger(__name__)
@@ -45,6 +50,9 @@ class Enhancer(Protocol):
 
     def enhance_with_info(self, image: NDArray[Any]) -> Enhanced:
         """HxWx3 RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
+
+    def enhance_bands(self, source: Source, sink: Sink) -> PictureInfo:
+        """The same for a picture that does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,18 @@ class Batch:
 
     def _make(self, task: Task, model: Enhancer) -> Result:
         start = time.perf_counter()
+        make = self._make_in_bands if _needs_bands(task) else self._make_in_memory
+        info, notes, (height, width) = make(task, model)
+        if self.settings.consistency == "exact" and info.within_tolerance is False:
+            notes.append(
+                f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, not to "
+                f"{self.settings.tolerance:g} and 1/255"
+            )
+        seconds = time.perf_counter() - start
+        said = "; ".join(notes) or None
+        return Result(task.source, "done", task.target, None, said, seconds, width, height, info)
+
+    def _make_in_memory(self, task: Task, model: Enhancer) -> _Made:
         data = read_file(task.source)
         picture = decode_image(data, str(task.source), max_pixels=self.settings.max_pixels)
         allow_8_bit = self.settings.target_format == task.format
@@ -196,37 +216,49 @@ class Batch:
             allow_8_bit=allow_8_bit,
         )
         record = self.settings.record(hashlib.sha256(data).hexdigest(), task)
-        self._write(task.target, stamped(content, record))
-        return Result(
-            task.source,
-            "done",
-            task.target,
-            note="; ".join(self._notes(picture, task.format, info)) or None,
-            seconds=time.perf_counter() - start,
-            width=picture.width,
-            height=picture.height,
-            made=info,
-        )
+        with self._replacing(task.target) as temporary:
+            temporary.write_bytes(stamped(content, record))
+        return info, _notes(picture, task.format), (picture.height, picture.width)
 
-    def _notes(self, picture: Picture, target: Format, info: PictureInfo) -> Iterator[str]:
-        """What the user should know of a picture that was done."""
-        if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
-            yield f"16 bit became 8, since a {target} holds no more"
-        if target == "bmp" and (picture.exif or picture.icc):
-            yield "its EXIF and ICC profile are lost, since a bmp holds none"
-        if self.settings.consistency == "exact" and info.within_tolerance is False:
-            yield (
-                f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, not to "
-                f"{self.settings.tolerance:g} and 1/255"
-            )
+    def _make_in_bands(self, task: Task, model: Enhancer) -> _Made:
+        """A TIFF to a TIFF, of any size: neither the picture nor its result is ever in memory."""
+        record, folder = self.settings.record(file_sha256(task.source), task), task.target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            BandedTiff(task.source, self.settings.max_pixels) as source,
+            TemporaryFile(dir=folder) as raw,  # beside the target: the system's folder may be in memory
+            TemporaryFile(dir=folder) as strips,
+        ):
+            result = RawBands(raw, source)
+            info = model.enhance_bands(source, result)
+            head = pack_bands(result, source, strips)
+            with self._replacing(task.target) as temporary:
+                with temporary.open("wb") as stream:
+                    stream.write(head)
+                    copyfileobj(strips, stream)
+                stamp_file(temporary, record)
+            return info, [], source.shape[:2]
 
-    def _write(self, target: Path, content: bytes) -> None:
+    @contextmanager
+    def _replacing(self, target: Path) -> Iterator[Path]:
+        """A file to write, which becomes the target at the end of the block."""
         with self._writing:
             # Once more: the inference took its time, and the user may have saved something here.
             if target.exists() and (obstacle := self._obstacle(target, _stamp_of(target))):
                 raise ImageError(f"{target} {obstacle}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
+            with atomic_path(target) as temporary:
+                yield temporary
+
+
+_Made = tuple["PictureInfo", list[str], tuple[int, ...]]
+"""How a picture was enhanced, what the user should know of it, and its height and width."""
+
+
+def _needs_bands(task: Task) -> bool:
+    """Whether the picture and its result would take more than half of the free memory, and both are TIFFs."""
+    free = available_memory()
+    return task.format == "tiff" and free is not None and bytes_in_memory(task.source) > free // 2
 
 
 def _stamp_of(target: Path) -> Stamp | None:
@@ -245,3 +277,13 @@ def _reason(error: Exception, task: Task) -> str:
     if isinstance(error, OSError):
         return f"{task.target} cannot be written: {error.strerror or error}"
     return str(error)
+
+
+def _notes(picture: Picture, target: Format) -> list[str]:
+    """What the user should know of a picture that was done."""
+    notes = []
+    if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
+        notes.append(f"16 bit became 8, since a {target} holds no more")
+    if target == "bmp" and (picture.exif or picture.icc):
+        notes.append("its EXIF and ICC profile are lost, since a bmp holds none")
+    return notes

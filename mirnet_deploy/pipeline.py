@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,28 @@ from mirnet_deploy.engines.base import GIVEN, Engine, Pools
 from mirnet_deploy.errors import EngineError, ImageError
 from mirnet_deploy.limits import Limits
 from mirnet_deploy.tiling import Tile, TileGrid, Window, padded_side
+
+
+class Source(Protocol):
+    """A picture [H,W,3] that gives windows of itself, as an array does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]: ...
+
+
+class Sink(Protocol):
+    """Takes windows of a result, as an array does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __setitem__(self, key: Any, value: NDArray[Any], /) -> None: ...
+
 
 SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 """The value of white, by the dtype of a picture."""
@@ -32,17 +54,26 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
         raise ImageError(f"image is a {type(image).__name__}; expected a numpy array [H,W,3] of RGB")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"image has shape {list(image.shape)}; expected [H,W,3], RGB, of at least 1x1")
-    if image.dtype not in SCALES:
-        raise ImageError(f"image has dtype {image.dtype}; expected uint8, uint16 or float32 in [0, 1]")
-    if interface == "image" and image.dtype != np.uint8:
-        raise ImageError(
-            f"image has dtype {image.dtype}, and this engine has the interface 'image', which takes uint8; "
-            "export the model with --interface float"
-        )
+    check_dtype(image.dtype, interface)
     if image.dtype == np.float32:
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):  # a NaN makes both NaN
             raise ImageError(f"image has float32 values from {low:g} to {high:g}; expected [0, 1] without NaN")
+
+
+def check_dtype(dtype: np.dtype[Any], interface: str) -> None:
+    """Checks that an engine of `interface` takes pictures of `dtype`.
+
+    Raises:
+        ImageError: it does not.
+    """
+    if dtype not in SCALES:
+        raise ImageError(f"image has dtype {dtype}; expected uint8, uint16 or float32 in [0, 1]")
+    if interface == "image" and dtype != np.uint8:
+        raise ImageError(
+            f"image has dtype {dtype}, and this engine has the interface 'image', which takes uint8; "
+            "export the model with --interface float"
+        )
 
 
 def check_out(out: NDArray[Any], image: NDArray[Any]) -> None:
@@ -75,9 +106,8 @@ def reflected(length: int, padded: int) -> NDArray[np.intp]:
 class HostPipeline:
     """Runs pictures through `engine`, tile by tile, with and without given means for its global pools.
 
-    Pictures are [H,W,3], as `check_picture` asks, or anything with their shape and dtype that gives windows of them.
-    Grids cover the padded picture. An output must not share memory with its picture. Every method raises EngineError
-    where the engine refuses or gives values that are not numbers.
+    Pictures are [H,W,3], as `check_picture` asks. Grids cover the padded picture. An output must not share memory with
+    its picture. Every method raises EngineError where the engine refuses or gives values that are not numbers.
     """
 
     engine: Engine
@@ -86,20 +116,18 @@ class HostPipeline:
     limits: Limits = field(default_factory=Limits)
     """Of the engine; the last batch is filled up to its least with its last tile."""
 
-    def padded(self, image: NDArray[Any]) -> tuple[int, int]:
+    def padded(self, image: Source) -> tuple[int, int]:
         """Height and width of a picture as the engine takes it whole."""
         multiple, least = self.engine.metadata.size_multiple, self.limits.least
         return padded_side(image.shape[0], multiple, least[1]), padded_side(image.shape[1], multiple, least[2])
 
-    def run(self, image: NDArray[Any], out: NDArray[Any], grid: TileGrid) -> None:
+    def run(self, image: Source, out: Sink, grid: TileGrid) -> None:
         """Enhances `image` into `out`, every tile with the means of its own pixels: one tile is the plain network."""
         for tiles, crops in self._batches(image, grid.tiles, grid.size):
             for tile, result in zip(tiles, self.engine.run(crops), strict=False):
                 _put(out, tile, self._pixels(result, image.dtype))
 
-    def run_given(
-        self, image: NDArray[Any], out: NDArray[Any], grid: TileGrid, context: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def run_given(self, image: Source, out: Sink, grid: TileGrid, context: NDArray[np.float64]) -> NDArray[np.float64]:
         """Enhances `image` into `out`, every tile with the means in `context`, [K].
 
         Returns:
@@ -112,7 +140,7 @@ class HostPipeline:
         return measured / grid.area
 
     def measure(
-        self, image: NDArray[Any], tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
+        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The means that the pools measure over the core of each of `tiles`, with those in `context` in force, [n,K].
 
@@ -121,7 +149,7 @@ class HostPipeline:
         return np.array([means for _, _, means in self._given(image, tiles, size, context)])
 
     def run_whole(
-        self, image: NDArray[Any], mode: NDArray[np.float32], context: NDArray[np.float64]
+        self, image: Source, mode: NDArray[np.float32], context: NDArray[np.float64]
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """A small picture at once, in a `mode` of `Pools`: the result, and the means that its pools measured, [K]."""
         size = self.padded(image)
@@ -133,7 +161,7 @@ class HostPipeline:
         return pixels[: image.shape[0], : image.shape[1]], means[0].astype(np.float64)
 
     def _given(
-        self, image: NDArray[Any], tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
+        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
     ) -> Iterator[tuple[Tile, NDArray[Any], NDArray[np.float64]]]:
         """Every tile, what the engine gave for it, and the means over its core."""
         for some, crops in self._batches(image, tiles, size):
@@ -142,7 +170,7 @@ class HostPipeline:
             yield from zip(some, results, means.astype(np.float64), strict=False)
 
     def _batches(
-        self, image: NDArray[Any], tiles: Sequence[Tile], size: tuple[int, int]
+        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int]
     ) -> Iterator[tuple[Sequence[Tile], NDArray[Any]]]:
         """Some tiles, and their pixels as the engine takes them, until all tiles were given."""
         rows = reflected(image.shape[0], size[0])
@@ -195,7 +223,7 @@ def _core_weights(tiles: Sequence[Tile], count: int) -> tuple[NDArray[np.float32
     return rows, cols
 
 
-def _crop(image: NDArray[Any], window: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[Any]:
+def _crop(image: Source, window: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[Any]:
     """A window of the padded picture."""
     rows, cols = rows[window[0]], cols[window[1]]
     top, left = rows.min(), cols.min()
@@ -205,7 +233,7 @@ def _crop(image: NDArray[Any], window: Window, rows: NDArray[np.intp], cols: NDA
     return np.asarray(crop[rows - top][:, cols - left])
 
 
-def _put(out: NDArray[Any], tile: Tile, result: NDArray[Any]) -> None:
+def _put(out: Sink, tile: Tile, result: NDArray[Any]) -> None:
     """Writes the tile's core, less what of it is padding."""
     (top, left), (bottom, right) = tile.core_origin, out.shape[:2]
     core = result[tile.core_in_tile][: bottom - top, : right - left]

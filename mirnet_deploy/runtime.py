@@ -18,7 +18,7 @@ from mirnet_deploy.engines.base import no_context_error
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.limits import Limits, TileSetting, check_tile_setting, choose_batch, choose_tile, whole_budget
 from mirnet_deploy.metadata import ArtifactMetadata
-from mirnet_deploy.pipeline import HostPipeline, check_out, check_picture
+from mirnet_deploy.pipeline import HostPipeline, Sink, Source, check_dtype, check_out, check_picture
 from mirnet_deploy.scenes import SceneCuts
 from mirnet_deploy.tiling import TileGrid, make_grid
 
@@ -182,6 +182,23 @@ class MIRNetRuntime:
         """As `enhance`, with what is known of the result."""
         return self._enhance(image, out, None)[0]
 
+    def enhance_bands(self, source: Source, sink: Sink) -> PictureInfo:
+        """As `enhance_with_info`, of a picture that need not be in memory: it is read and written a tile at a time, row
+        by row of tiles, and more than once.
+
+        Args:
+            source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
+                values of float32 are not checked.
+            sink: takes windows of the result.
+
+        Raises:
+            ImageError, EngineError: as `enhance`.
+        """
+        start = time.perf_counter()
+        self._check_open()
+        check_dtype(source.dtype, self._engine.metadata.interface)
+        return self._run(source, sink, None, start)[0]
+
     def frames(self, frames: Iterable[NDArray[Any]]) -> Iterator[Enhanced]:
         """Enhances the frames of a film, one pass each.
 
@@ -218,8 +235,7 @@ class MIRNetRuntime:
     ) -> tuple[Enhanced, Outcome | None]:
         """One picture; `defect` makes it a later frame of a scene."""
         start = time.perf_counter()
-        if self._closed:
-            raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
+        self._check_open()
         check_picture(image, self._engine.metadata.interface)
         if out is None:
             out = np.empty(image.shape, image.dtype)
@@ -227,6 +243,12 @@ class MIRNetRuntime:
             check_out(out, image)
             if np.may_share_memory(image, out):
                 image = image.copy()  # a tile's halo must not read what its neighbour has written
+        info, outcome = self._run(image, out, defect, start)
+        return Enhanced(out, info), outcome
+
+    def _run(
+        self, image: Source, out: Sink, defect: NDArray[np.float64] | None, start: float
+    ) -> tuple[PictureInfo, Outcome | None]:
         grid = self._grid(image)
         outcome = None
         if len(grid) == 1 or self._info.consistency == "local":
@@ -243,10 +265,10 @@ class MIRNetRuntime:
                 predicted_max_abs=outcome.prediction.max_abs,
                 within_tolerance=outcome.prediction.within(self._info.tolerance),
             )
-        return Enhanced(out, info), outcome
+        return info, outcome
 
     def _run_consistently(
-        self, image: NDArray[Any], out: NDArray[Any], grid: TileGrid, defect: NDArray[np.float64] | None
+        self, image: Source, out: Sink, grid: TileGrid, defect: NDArray[np.float64] | None
     ) -> Outcome:
         metadata = self._engine.metadata
         if not metadata.context or metadata.stages is None:
@@ -262,7 +284,11 @@ class MIRNetRuntime:
             defect=defect,
         )
 
-    def _grid(self, image: NDArray[Any]) -> TileGrid:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
+
+    def _grid(self, image: Source) -> TileGrid:
         metadata, most, tile = self._engine.metadata, self._limits.most, self._info.tile_size
         height, width = image.shape[:2]
         rows, cols = self._pipeline.padded(image)

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.pipeline import SCALES
+from mirnet_deploy.pipeline import SCALES, Source
 from mirnet_deploy.thumbnail import Guess, Thumbnail
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
@@ -52,7 +51,7 @@ class Patches:
         return cls(large, small) if all(side >= least for side, least in sides) else None
 
 
-def describe(image: NDArray[Any], patches: Patches, thumbnail: Thumbnail, guess: Guess) -> NDArray[np.float64]:
+def describe(image: Source, patches: Patches, thumbnail: Thumbnail, guess: Guess) -> NDArray[np.float64]:
     """[n,9]: the brightness and colour of every patch, before and after, its contrasts and its detail; standardized."""
     white = SCALES[image.dtype]
     rows = []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.engines.base import CORRECTED
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.pipeline import SCALES, HostPipeline
+from mirnet_deploy.pipeline import SCALES, HostPipeline, Source
 
 BUDGET = 350_000 * 16
 """Pixels times `n_feat` of a thumbnail. As a coarse grid a much smaller one serves as well; the first guess is better
@@ -36,7 +35,7 @@ class Guess:
 class Thumbnail:
     """A picture, [H,W,3], made small by averaging areas."""
 
-    def __init__(self, pipeline: HostPipeline, image: NDArray[Any]) -> None:
+    def __init__(self, pipeline: HostPipeline, image: Source) -> None:
         metadata = pipeline.engine.metadata
         size = thumbnail_size(image.shape[0], image.shape[1], metadata.network["n_feat"], pipeline.limits)
         self.pixels = shrink(image, size)
@@ -68,7 +67,7 @@ def thumbnail_size(height: int, width: int, n_feat: int, limits: Limits) -> tupl
     return sides[0], sides[1]
 
 
-def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def shrink(image: Source, size: tuple[int, int]) -> NDArray[np.float32]:
     """The mean of every one of `size` (rows, columns) equal areas, [H,W,3] -> float32 [h,w,3] in [0, 1].
 
     The mean of an area has less noise than any of its pixels, and so have the means that the pools take of it.

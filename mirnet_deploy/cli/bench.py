@@ -95,9 +95,8 @@ def command(
         if path is not None:
             _check_target(option, path, force)
     if tiling is not None:
-        settings = TilingSettings(
-            tiling, middle and Size.parse(middle), tuple(modes.split(",")), _tile(tile), device, threads
-        )
+        cut = Size.parse(middle) if middle else None
+        settings = TilingSettings(tiling, cut, tuple(modes.split(",")), _tile(tile), device, threads)
         _bench_tiling(engines, settings, seams, json_path)
         return
     config = BenchConfig(

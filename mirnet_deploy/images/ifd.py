@@ -8,6 +8,7 @@ Source: TIFF 6.0, section 2; CIPA DC-008 (EXIF), section 4.6.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Literal
 ORIENTATION = 274
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 
+Block = bytes | mmap.mmap
+"""A TIFF structure in memory, or a file that is read where it is looked into."""
 ByteOrder = Literal["<", ">"]
 """As `struct` writes it."""
 
@@ -27,7 +30,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 class Directory:
     """Where the values of one directory lie in `block`."""
 
-    block: bytes
+    block: Block
     order: ByteOrder
     fields: dict[int, tuple[int, int, int]]
     """Tag -> (type, count, position of the values in the block)."""
@@ -52,7 +55,7 @@ class Directory:
         return next(iter(self.integers(tag)), default)
 
 
-def read_directory(block: bytes, start: int | None = None) -> Directory:
+def read_directory(block: Block, start: int | None = None) -> Directory:
     """Reads the directory at `start`, or the first (IFD0). Fields of unknown types are left out.
 
     Raises:
@@ -75,7 +78,9 @@ def read_directory(block: bytes, start: int | None = None) -> Directory:
                 raise ValueError(f"its TIFF tag {tag} reaches past the end")
             if kind in _SIZES:
                 fields[tag] = (kind, length, place)
-        directory = Directory(bytes(block), order, fields, start + 2 + 12 * count)
+        directory = Directory(
+            block if isinstance(block, mmap.mmap) else bytes(block), order, fields, start + 2 + 12 * count
+        )
         _ = directory.next
     except struct.error as error:
         raise ValueError("its TIFF directory reaches past the end") from error
@@ -114,7 +119,7 @@ class Field:
     """The values as they lie in the file, or the fields of the directory that the value points to."""
 
 
-def movable_fields(block: bytes) -> tuple[ByteOrder, dict[int, Field]]:
+def movable_fields(block: Block) -> tuple[ByteOrder, dict[int, Field]]:
     """The byte order and the fields of IFD0, with the EXIF, GPS and interoperability directories inside them.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.formats import Format
 
 Samples = NDArray[Any]
@@ -66,13 +67,9 @@ class Picture:
     def with_rgb(self, rgb: Samples) -> Picture:
         """This picture with other pixels (HxWx3, the same size and dtype).
 
-        A grey picture stays grey: it takes the rounded mean of the three channels, each of which is an estimate of the
-        same grey (luma weights would favour one of them).
+        A grey picture stays grey (`grey_of`).
         """
-        if self.grey:
-            total = rgb.sum(axis=2, dtype=np.uint32)
-            rgb = ((total + 1) // 3).astype(rgb.dtype)
-        return replace(self, pixels=rgb)
+        return replace(self, pixels=grey_of(rgb) if self.grey else rgb)
 
     def to_8_bit(self) -> Picture:
         """The nearest 8-bit picture: v / 257, rounded."""
@@ -87,6 +84,28 @@ class Picture:
             pixels=_upright(self.pixels, orientation),
             alpha=None if self.alpha is None else _upright(self.alpha, orientation),
         )
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Checks what a header says before anything is decoded.
+
+    Raises:
+        ImageError: no pixels, or more than `max_pixels`; the text lacks the file's name.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"is damaged: its header says {width}x{height} pixels")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:.1f} are decoded "
+            "(raise --max-pixels if the file is to be trusted)"
+        )
+
+
+def grey_of(rgb: Samples) -> Samples:
+    """The rounded mean of the three channels, HxWx3 -> HxW: each is an estimate of the same grey, and luma weights
+    would favour one of them."""
+    total: Samples = rgb.sum(axis=2, dtype=np.uint32)
+    return ((total + 1) // 3).astype(rgb.dtype)
 
 
 def _to_8_bit(samples: Samples) -> Samples:

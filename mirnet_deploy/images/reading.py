@@ -20,7 +20,7 @@ from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import integrity, png16, tiff
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, unlink_next
-from mirnet_deploy.images.picture import Picture, Samples
+from mirnet_deploy.images.picture import Picture, Samples, check_size
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Passes the 200-megapixel sensors of telephones and stops a file of a few bytes that claims gigabytes.
@@ -81,7 +81,7 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(_ANIMATED)
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-    _check_size(*image.size, max_pixels)
+    check_size(*image.size, max_pixels)
     # Of a 16-bit file too: this checks that the stream has every row, and finds metadata behind the pixels.
     image.load()
     depth = bodies[b"IHDR"][8]
@@ -98,7 +98,7 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
     # This class, not Image.open, which makes a multi-picture file of the JPEGs of many telephones.
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    _check_size(*image.size, max_pixels)
+    check_size(*image.size, max_pixels)
     integrity.check_jpeg(data)
     return _finished(*_samples(image), image, "jpg", lossless=False)
 
@@ -108,7 +108,7 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
     if animated:
         raise ImageError(_ANIMATED)
     # Before the decoder is made, because that allocates the whole canvas.
-    _check_size(width, height, max_pixels)
+    check_size(width, height, max_pixels)
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     return _finished(*_samples(image), image, "webp", lossless=lossless)
 
@@ -117,7 +117,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
     # Reset before any decoding: cv2 and Pillow, each in its own cases, turn a TIFF by themselves.
     data, orientation = reset_orientation(data)
     directory = read_directory(data)
-    _check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
+    check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
     integrity.check_tiff(directory)
     if directory.next:
         raise ImageError(_ANIMATED)
@@ -136,7 +136,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
 
 def _decode_bmp(data: bytes, max_pixels: int) -> Picture:
     image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
-    _check_size(*image.size, max_pixels)
+    check_size(*image.size, max_pixels)
     integrity.check_bmp(data)
     return _finished(*_samples(image), image, "bmp")
 
@@ -148,16 +148,6 @@ _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
     "tiff": _decode_tiff,
     "bmp": _decode_bmp,
 }
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"is damaged: its header says {width}x{height} pixels")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:.1f} are decoded "
-            "(raise --max-pixels if the file is to be trusted)"
-        )
 
 
 def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 MAGIC = b"mirnet-deploy\x00\x01\n"
 _TAIL = struct.Struct(f">I{len(MAGIC)}s")
@@ -48,9 +49,23 @@ class Stamp:
 
 def stamped(data: bytes, record: Record) -> bytes:
     """The file `data` with `record` behind it."""
-    values = asdict(record) | {"sha256": hashlib.sha256(data).hexdigest()}
-    text = json.dumps(values, sort_keys=True).encode()
-    return data + text + _TAIL.pack(len(text), MAGIC)
+    return data + _tail(record, hashlib.sha256(data).hexdigest())
+
+
+def stamp_file(path: Path, record: Record) -> None:
+    """Writes `record` behind a file of any length.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    with path.open("r+b") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.write(_tail(record, digest))
+
+
+def _tail(record: Record, sha256: str) -> bytes:
+    text = json.dumps(asdict(record) | {"sha256": sha256}, sort_keys=True).encode()
+    return text + _TAIL.pack(len(text), MAGIC)
 
 
 def has_stamp(path: Path) -> bool:
@@ -72,16 +87,30 @@ def read_stamp(path: Path) -> Stamp | None:
     """
     if not has_stamp(path):
         return None
-    data = path.read_bytes()
-    if len(data) < _TAIL.size:
+    size = path.stat().st_size
+    if size < _TAIL.size:
         return Stamp(None, intact=False)
-    length, _ = _TAIL.unpack_from(data, len(data) - _TAIL.size)
-    start = len(data) - _TAIL.size - length
-    if length > _LONGEST or start < 0:
-        return Stamp(None, intact=False)
-    try:
-        values = json.loads(data[start : start + length])
-        intact = values.pop("sha256") == hashlib.sha256(data[:start]).hexdigest()
-        return Stamp(Record(**values), intact)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return Stamp(None, intact=False)
+    with path.open("rb") as stream:
+        stream.seek(size - _TAIL.size)
+        length, _ = _TAIL.unpack(stream.read())
+        start = size - _TAIL.size - length
+        if length > _LONGEST or start < 0:
+            return Stamp(None, intact=False)
+        stream.seek(start)
+        text = stream.read(length)
+        try:
+            values = json.loads(text)
+            intact = values.pop("sha256") == _digest_of(stream, start)
+            return Stamp(Record(**values), intact)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return Stamp(None, intact=False)
+
+
+def _digest_of(stream: BinaryIO, length: int) -> str:
+    """SHA-256 of the first `length` bytes, a piece at a time: a file may be larger than memory."""
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while length and (piece := stream.read(min(length, 1 << 20))):
+        digest.update(piece)
+        length -= len(piece)
+    return digest.hexdigest()

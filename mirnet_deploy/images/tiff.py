@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.ifd import ByteOrder, Directory, Field, movable_fields, pack_block
+from mirnet_deploy.images.ifd import Block, ByteOrder, Directory, Field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.picture import Picture, Samples
 
@@ -121,7 +121,7 @@ def _unpack_by_cv2(directory: Directory, count: int) -> Samples:
     return samples[..., [2, 1, 0, 3][:count]]
 
 
-def exif_of_tiff(data: bytes) -> bytes | None:
+def exif_of_tiff(data: Block) -> bytes | None:
     """The file's descriptive tags, with its EXIF and GPS directories, as an EXIF block."""
     order, fields = movable_fields(data)
     kept = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
@@ -135,42 +135,72 @@ def icc_of_tiff(directory: Directory) -> bytes | None:
 
 
 def encode_tiff(picture: Picture) -> bytes:
-    """A picture as TIFF: Deflate, horizontal differences, straight alpha, with its EXIF as tags and its ICC profile.
-
-    The byte order is that of the EXIF, whose fields are taken over as they are.
-    """
-    order, fields = movable_fields(picture.exif) if picture.exif else ("<", {})
-    fields = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
+    """A picture as TIFF: Deflate, horizontal differences, straight alpha, with its EXIF as tags and its ICC profile."""
     samples = picture.pixels[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack([samples, picture.alpha])
-        fields[EXTRA_SAMPLES] = _integers(order, "H", _STRAIGHT)
-    height, width, count = samples.shape
-    rows = max(1, _STRIP_BYTES // (width * count * samples.itemsize))
-    differences = samples.astype(samples.dtype.newbyteorder(order))
-    differences[:, 1:] -= samples[:, :-1]
-    strips = [zlib.compress(differences[top : top + rows].tobytes(), 6) for top in range(0, height, rows)]
-    lengths = [len(strip) for strip in strips]
-    fields |= {
-        WIDTH: _integers(order, "I", width),
-        HEIGHT: _integers(order, "I", height),
-        BITS: _integers(order, "H", *[picture.bits] * count),
-        COMPRESSION: _integers(order, "H", _DEFLATE),
-        PHOTOMETRIC: _integers(order, "H", _BLACK_IS_ZERO if picture.grey else _RGB),
-        SAMPLES: _integers(order, "H", count),
-        STRIP_ROWS: _integers(order, "I", rows),
-        STRIP_OFFSETS: _integers(order, "I", *lengths),  # as many as there will be
-        STRIP_COUNTS: _integers(order, "I", *lengths),
-        PLANAR: _integers(order, "H", 1),
-        PREDICTOR: _integers(order, "H", _DIFFERENCES),
-        SAMPLE_FORMAT: _integers(order, "H", *[1] * count),
-    }
-    if picture.icc:
-        fields[ICC_PROFILE] = Field(7, len(picture.icc), picture.icc)
-    # The directory's size depends on the number of the offsets and not on their values.
-    offsets = accumulate([len(pack_block(fields, order)), *lengths[:-1]])
-    fields[STRIP_OFFSETS] = _integers(order, "I", *offsets)
-    return pack_block(fields, order) + b"".join(strips)
+    frame = Frame(samples.shape, samples.dtype, picture.exif, picture.icc, alpha=picture.alpha is not None)
+    strips = list(frame.strips(lambda top, bottom: samples[top:bottom]))
+    return frame.head([len(strip) for strip in strips]) + b"".join(strips)
+
+
+class Frame:
+    """What surrounds the samples of a TIFF, [H,W,C] uint8 or uint16: its strips and its directory.
+
+    The byte order is that of the EXIF, whose fields are taken over as they are.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        exif: bytes | None,
+        icc: bytes | None,
+        *,
+        alpha: bool = False,
+    ) -> None:
+        self._height, self._width, self._count = shape
+        self._dtype = dtype
+        self._order, fields = movable_fields(exif) if exif else ("<", {})
+        self._fields = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
+        if icc:
+            self._fields[ICC_PROFILE] = Field(7, len(icc), icc)
+        if alpha:
+            self._fields[EXTRA_SAMPLES] = _integers(self._order, "H", _STRAIGHT)
+        self._rows = max(1, _STRIP_BYTES // (self._width * self._count * dtype.itemsize))
+
+    def strips(self, band: Callable[[int, int], Samples]) -> Iterator[bytes]:
+        """The compressed strips; `band` gives the samples from one row to another."""
+        for top in range(0, self._height, self._rows):
+            samples = band(top, min(top + self._rows, self._height))
+            differences = samples.astype(samples.dtype.newbyteorder(self._order))
+            differences[:, 1:] -= samples[:, :-1]
+            yield zlib.compress(differences.tobytes(), 6)
+
+    def head(self, lengths: Sequence[int]) -> bytes:
+        """What comes before the strips, whose lengths are given."""
+        order, count, depth = self._order, self._count, 8 * self._dtype.itemsize
+        alpha = EXTRA_SAMPLES in self._fields
+        fields = self._fields | {
+            WIDTH: _integers(order, "I", self._width),
+            HEIGHT: _integers(order, "I", self._height),
+            BITS: _integers(order, "H", *[depth] * count),
+            COMPRESSION: _integers(order, "H", _DEFLATE),
+            PHOTOMETRIC: _integers(order, "H", _BLACK_IS_ZERO if count - alpha == 1 else _RGB),
+            SAMPLES: _integers(order, "H", count),
+            STRIP_ROWS: _integers(order, "I", self._rows),
+            STRIP_OFFSETS: _integers(order, "I", *lengths),  # as many as there will be
+            STRIP_COUNTS: _integers(order, "I", *lengths),
+            PLANAR: _integers(order, "H", 1),
+            PREDICTOR: _integers(order, "H", _DIFFERENCES),
+            SAMPLE_FORMAT: _integers(order, "H", *[1] * count),
+        }
+        # The directory's size depends on the number of the offsets and not on their values.
+        offsets = list(accumulate([len(pack_block(fields, order)), *lengths[:-1]]))
+        if offsets[-1] + lengths[-1] >= 1 << 32:
+            raise ImageError("gives a result of more than 4 GB, which a TIFF cannot hold")
+        fields[STRIP_OFFSETS] = _integers(order, "I", *offsets)
+        return pack_block(fields, order)
 
 
 def _integers(order: ByteOrder, size: Literal["H", "I"], *values: int) -> Field:

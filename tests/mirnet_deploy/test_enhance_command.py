@@ -355,7 +355,7 @@ import signal, sys, time
 # A shell that runs the tests in the background makes its children ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
-from contextlib import contextmanager
+from mirnet_deploy.images.record import stamped
 from mirnet_deploy.runtime import Enhanced, PictureInfo
 
 class Slow:
@@ -367,18 +367,14 @@ class Slow:
         time.sleep(0 if image.shape[1] < 30 else 60)
         return Enhanced(image, PictureInfo(1, image.shape[:2], "exact", 0.0))
 
-def slow_write(path, data):
-    with mirnet_deploy.files.atomic_path(path) as temporary:
-        with temporary.open("wb") as stream:
-            stream.write(data[: len(data) // 2])
-            stream.flush()
-            print("writing", file=sys.stderr, flush=True)
-            time.sleep(0.5)
-            stream.write(data[len(data) // 2 :])
+def slow_stamped(data, record):
+    print("writing", file=sys.stderr, flush=True)
+    time.sleep(0.5)
+    return stamped(data, record)
 
 mirnet_deploy.runtime.MIRNetRuntime = Slow
 if sys.argv[1] == "writing":
-    enhancing.write_atomically = slow_write
+    enhancing.stamped = slow_stamped
 from mirnet_deploy.cli import main
 main(sys.argv[2:])
 """

@@ -1,0 +1,98 @@
+"""`mirnet-deploy bench --tiling`: figures against a whole that is known, and the drawing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from PIL import Image
+
+from mirnet_deploy.benchmarks.tiling import TilingSettings, largest_step, pictures_below
+from mirnet_deploy.cli import main
+from mirnet_deploy.errors import DataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Subtracts the mean: tile 64, halo 16."""
+    return make_onnx(tmp_path_factory.mktemp("model") / "mean.onnx", "mean")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    ramp = np.linspace(100, 250, 200).astype(np.uint8)[None, :, None].repeat(140, 0).repeat(3, 2)
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    Image.fromarray(np.full((90, 100, 3), 77, np.uint8)).save(tmp_path / "deep" / "flat.png")
+    return tmp_path
+
+
+def bench(*arguments: object, expect: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["bench", *map(str, arguments)])
+    assert done.exit_code == expect, done.output
+    return done
+
+
+def test_figures_and_drawing(model: Path, folder: Path) -> None:
+    out, seams = folder / "report.json", folder / "seams.png"
+    said = bench("--engine", model, "--tiling", folder, "--tile", 64, "--json", out, "--seams", seams).stdout
+    rows = {(row["picture"], row["mode"]): row for row in json.loads(out.read_text())["rows"]}
+    assert set(rows) == {(name, mode) for name in ("ramp.png", "flat.png") for mode in ("local", "fast", "exact")}
+    local, exact = rows["ramp.png", "local"], rows["ramp.png", "exact"]
+    assert local["reference"] == "whole"
+    assert local["step"] > 5  # every tile subtracts its own mean of the ramp
+    assert (local["ratio"], local["predicted_psnr"]) == (None, None)
+    assert exact["psnr"] > 60
+    assert exact["max_abs"] < 1
+    assert exact["step"] < 0.2
+    assert exact["ratio"] == pytest.approx(exact["seconds"] / local["seconds"])
+    assert rows["flat.png", "local"]["psnr_8_bit"] is None
+    assert "worst exact result" in said
+    assert "at or under the prediction" in said
+    drawing = np.asarray(Image.open(seams))
+    assert drawing.shape == (140, 3 * 200 + 2 * 8, 3)
+    error = drawing[:, 416:].astype(int) - 128
+    assert np.abs(error).max() < 20
+    assert np.abs(drawing[:, 208:408].astype(int) - 128).max() > 100
+
+
+def test_the_middle_of_larger_pictures_and_some_modes(model: Path, folder: Path) -> None:
+    done = bench(
+        "--engine", model, "--tiling", folder, "--middle", "96x80", "--modes", "fast", "--tile", 64, "--json", "-"
+    )
+    rows = json.loads(done.stdout)["rows"]
+    assert {(row["width"], row["height"], row["mode"]) for row in rows} == {(96, 80, "fast")}
+
+
+def test_the_step_is_at_the_borders_of_cores_and_nowhere_else() -> None:
+    error: NDArray[np.float32] = np.zeros((96, 96, 3), np.float32)
+    error[:, 50:, 1] = 0.3
+    assert largest_step(error, 64, 16) == 0  # cores meet at 48
+    error[:, 48:50, 1] = 0.3
+    assert largest_step(error, 64, 16) == pytest.approx(0.3)
+    assert largest_step(error, 96, 16) == 0
+
+
+def test_pictures_below(folder: Path) -> None:
+    assert [path.name for path in pictures_below(folder)] == ["flat.png", "ramp.png"]
+    assert pictures_below(folder / "ramp.png") == [folder / "ramp.png"]
+    with pytest.raises(DataError, match="holds no pictures"):
+        pictures_below(folder / "none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"modes": ("best",)}, "--modes names 'best'"), ({"tile": "none"}, "--tile none")]
+)
+def test_settings_that_cannot_be(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        TilingSettings(Path(), **settings)  # type: ignore[arg-type]
+
+
+def test_one_engine_at_a_time(model: Path, folder: Path) -> None:
+    done = bench("--engine", model, "--engine", model, "--tiling", folder, expect=2)
+    assert "--tiling measures one engine" in done.output
