@@ -36,14 +36,16 @@ PATCHES = 80
 """Patches in a sample. Their number and not their share of the picture decides how well they stand for it."""
 SAMPLE_COST = 0.8
 """What a sample may cost of a pass; where it would cost more, the first pass over all tiles takes its place."""
-PSNR_MARGIN = 0.0
+PSNR_MARGIN = 2.0
 """dB taken off a predicted PSNR."""
-MAX_ABS_FACTOR = 1.0
+MAX_ABS_FACTOR = 1.8
 """By which a predicted largest difference is multiplied: a thumbnail's is smaller than the picture's."""
+MAX_ABS_REST = 0.1 / 255
+"""Added to it: what the borders of tiles contribute where the means are exact."""
 MAX_PSNR = 150.0
 """dB: where float32 ends."""
 MAX_ABS = 1 / 255
-"""What no pixel of an exact picture may be off by, of a range of 1."""
+"""What no pixel may be off by, of a range of 1, where 60 dB are asked for; for other tolerances in proportion."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Prediction:
 
     def within(self, tolerance: float) -> bool:
         """Whether the picture is as good as whole: at least `tolerance` dB, no pixel off by more than `MAX_ABS`."""
-        return self.psnr >= tolerance and self.max_abs <= MAX_ABS
+        return self.psnr >= tolerance and self.max_abs <= MAX_ABS * 10 ** ((60 - tolerance) / 20)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def enhance_consistently(
     Raises:
         EngineError: the engine refuses, or its artifact has no context.
     """
-    thumbnail = Thumbnail(pipeline, image)
+    thumbnail = Thumbnail(pipeline, image, grid.tile_size)
     guess, sampled = thumbnail.guess(defect), 0.0
     if defect is None and passes > 1:
         guess, sampled = _with_sample(pipeline, image, grid, thumbnail, guess)
@@ -133,9 +135,10 @@ def _with_sample(
 
 def predict(used: NDArray[np.float32], better: NDArray[np.float32]) -> Prediction:
     """The error of a picture, from its thumbnail, [h,w,3], enhanced with the means used and with better ones:
-    PSNR(used, better) - `PSNR_MARGIN`, and max |used - better| * `MAX_ABS_FACTOR`."""
+    PSNR(used, better) - `PSNR_MARGIN`, and max |used - better| * `MAX_ABS_FACTOR` + `MAX_ABS_REST`. The constants are
+    fitted (benchmarks/TILING.md)."""
     psnr, max_abs = difference(used, better)
-    return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR)
+    return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR + MAX_ABS_REST)
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float]:

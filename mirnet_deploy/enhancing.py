@@ -194,8 +194,8 @@ class Batch:
         info, notes, (height, width) = make(task, model)
         if self.settings.consistency == "exact" and info.within_tolerance is False:
             notes.append(
-                f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, not to "
-                f"{self.settings.tolerance:g} and 1/255"
+                f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
+                f"tolerance of {self.settings.tolerance:g}"
             )
         seconds = time.perf_counter() - start
         said = "; ".join(notes) or None

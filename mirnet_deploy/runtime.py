@@ -104,7 +104,8 @@ class MIRNetRuntime:
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
         batch: tiles of one picture to run at once; memory grows with it.
         consistency: see above.
-        tolerance: PSNR in dB that "exact" must reach before rounding; no pixel may be off by more than 1/255 either.
+        tolerance: PSNR in dB that "exact" must reach before rounding; at 60 no pixel may be off by more than 1/255
+            either, and in proportion at others.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.

@@ -13,8 +13,8 @@ from mirnet_deploy.limits import Limits
 from mirnet_deploy.pipeline import SCALES, HostPipeline, Source
 
 BUDGET = 350_000 * 16
-"""Pixels times `n_feat` of a thumbnail. As a coarse grid a much smaller one serves as well; the first guess is better
-from a larger one, and this one costs 2% of a pass at 12 megapixels."""
+"""Pixels times `n_feat` of a thumbnail, at most. As a coarse grid a much smaller one serves as well; the first guess is
+better from a larger one."""
 LEAST_SCALE = 4.0
 _BAND = 1 << 20
 """Pixels that are averaged at a time: the picture has no float copy."""
@@ -35,9 +35,11 @@ class Guess:
 class Thumbnail:
     """A picture, [H,W,3], made small by averaging areas."""
 
-    def __init__(self, pipeline: HostPipeline, image: Source) -> None:
+    def __init__(self, pipeline: HostPipeline, image: Source, tile_size: tuple[int, int]) -> None:
+        """It is no larger than a tile of `tile_size`, so that it takes no more memory than one."""
         metadata = pipeline.engine.metadata
-        size = thumbnail_size(image.shape[0], image.shape[1], metadata.network["n_feat"], pipeline.limits)
+        most = min(BUDGET // metadata.network["n_feat"], tile_size[0] * tile_size[1])
+        size = thumbnail_size(image.shape[0], image.shape[1], most, pipeline.limits)
         self.pixels = shrink(image, size)
         self._pipeline = pipeline
         self.image = self.pixels if metadata.interface == "float" else np.rint(self.pixels * 255).astype(np.uint8)
@@ -57,9 +59,9 @@ class Thumbnail:
         return Guess(measured + defect, measured, enhanced.astype(np.float32) / white)
 
 
-def thumbnail_size(height: int, width: int, n_feat: int, limits: Limits) -> tuple[int, int]:
-    """The largest height and width, multiples of 4, that keep the budget, `LEAST_SCALE` and the engine's shapes."""
-    scale = max(LEAST_SCALE, math.sqrt(height * width * n_feat / BUDGET))
+def thumbnail_size(height: int, width: int, most: int, limits: Limits) -> tuple[int, int]:
+    """The largest sides, multiples of 4, that keep `most` pixels, `LEAST_SCALE` and the engine's shapes."""
+    scale = max(LEAST_SCALE, math.sqrt(height * width / most))
     sides = []
     for axis, side in ((1, height), (2, width)):
         small = max(4, int(side / scale) // 4 * 4, -(-limits.least[axis] // 4) * 4)

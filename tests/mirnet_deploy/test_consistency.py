@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,8 +129,8 @@ def test_modes(tmp_path: Path) -> None:
     local, fast, exact = (results[mode].info for mode in ("local", "fast", "exact"))
     assert (local.passes, local.predicted_psnr, local.within_tolerance) == (1, None, None)
     assert fast.passes == 1
-    assert fast.predicted_psnr == pytest.approx(psnr(results["fast"].pixels, expected), abs=2)
-    assert exact.passes == 2
+    assert fast.predicted_psnr > 40
+    assert exact.passes <= 2
     assert exact.predicted_psnr > 100
     assert exact.to_dict()["tiles"] == exact.tiles == 18
 
@@ -183,7 +185,8 @@ def test_tiles_of_a_photograph_agree_with_the_whole_and_the_error_is_foreseen(
     true = psnr(result, whole)
     assert true >= 60
     assert np.abs(result - whole).max() <= 1 / 255
-    assert true > info.predicted_psnr - 1
+    assert true >= info.predicted_psnr
+    assert np.abs(result - whole).max() <= info.predicted_max_abs
 
 
 def test_a_sample_of_patches_comes_close_in_one_pass(
@@ -194,7 +197,7 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
     monkeypatch.setattr(consistency, "SAMPLE_COST", 2.0)
     monkeypatch.setattr(sampling, "PATCH", 64)
     image = night.astype(np.float32) / np.float32(255)
-    with MIRNetRuntime("lite", tile=400, tolerance=35.0) as each:
+    with MIRNetRuntime("lite", tile=400, tolerance=20.0) as each:
         result, info = each.enhance_with_info(image)
     with MIRNetRuntime("lite", tile=400, consistency="fast") as each:
         guessed = each.enhance(image)
@@ -234,11 +237,35 @@ def test_predictions() -> None:
     assert consistency.predict(used, used).psnr == pytest.approx(150 - consistency.PSNR_MARGIN)
     seen = consistency.predict(used, used + np.float32(0.001))
     assert seen.psnr == pytest.approx(60 - consistency.PSNR_MARGIN, abs=0.01)
-    assert seen.max_abs == pytest.approx(0.001 * consistency.MAX_ABS_FACTOR, rel=1e-3)
+    assert seen.max_abs == pytest.approx(0.001 * consistency.MAX_ABS_FACTOR + consistency.MAX_ABS_REST, rel=1e-3)
     assert replace(seen, psnr=61.0).within(60)
-    assert not replace(seen, max_abs=1 / 254).within(60)
+    assert not replace(seen, psnr=61.0, max_abs=1 / 254).within(60)
+    assert replace(seen, psnr=61.0, max_abs=1 / 26).within(40)
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
     """dB, of values in [0, 1]."""
     return float(-10 * np.log10(max(np.mean((a.astype(np.float64) - b) ** 2), 1e-20)))
+
+
+PEAK = """
+import sys
+import numpy as np
+from mirnet_deploy import MIRNetRuntime
+model, side = sys.argv[1], int(sys.argv[2])
+with MIRNetRuntime(model, tile=256, device="cpu", threads=1, tolerance=100.0) as runtime:
+    image = np.empty((side, side, 3), np.uint8)
+    image[:] = np.linspace(60, 200, side).astype(np.uint8)[None, :, None]
+    result = runtime.enhance(image)
+peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak - image.nbytes - result.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_memory_is_the_picture_the_result_and_a_constant(tmp_path: Path) -> None:
+    """Of 4 and of 64 megapixels, thumbnails and samples included."""
+    model = make_onnx(tmp_path / "mean.onnx", "mean")
+    command = [sys.executable, "-c", PEAK, str(model)]
+    small, large = (int(subprocess.check_output([*command, side])) for side in ("2000", "8000"))
+    assert abs(large - small) < 0.1 * small

@@ -70,7 +70,7 @@ def test_regression_over_what_does_not_vary_is_the_mean() -> None:
 def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size, tile) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    thumbnail = Thumbnail(HostPipeline(engine), image)
+    thumbnail = Thumbnail(HostPipeline(engine), image, (tile, tile))
     grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
     patches = Patches.of(thumbnail, grid, Limits())
     assert patches is not None
@@ -93,7 +93,7 @@ def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size,
 
 def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
-    thumbnail = Thumbnail(HostPipeline(engine), np.zeros((600, 600, 3), np.uint8))
+    thumbnail = Thumbnail(HostPipeline(engine), np.zeros((600, 600, 3), np.uint8), (256, 256))
     grid = make_grid(600, 600, tile=(256, 256), halo=12)
     assert Patches.of(thumbnail, grid, Limits((1, 200, 200), (1, 256, 256))) is None
     assert Patches.of(thumbnail, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
