@@ -42,10 +42,12 @@ def export_onnx(
     """
     model = build_model(checkpoint, settings, precision)
     proof = prove_onnx(model, checkpoint.network, precision)
-    run, executed = parity.onnx_session(model.SerializeToString())
+    run, run_pooled, executed = parity.onnx_session(model.SerializeToString())
     expected = parity.references(checkpoint.network, settings.interface, crops)
     measured = parity.measure(run, executed, settings.interface, crops, expected)
     parity.check(measured, settings.interface, precision, path.name)
+    if not settings.plain:
+        parity.check_given(run_pooled, checkpoint.network, settings.interface, precision, crops[0], path.name)
     metadata = ArtifactMetadata(
         kind="onnx",
         name=settings.name,

@@ -15,13 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mirnet_deploy.engines.base import GIVEN, Pools
 from mirnet_deploy.errors import ExportError, MissingDependencyError
 from mirnet_deploy.export.interfaces import with_interface
 from mirnet_deploy.metadata import TENSOR_NAMES, Interface, Parity, Precision
+from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 """Runs one batch through something: an engine, a session, a network."""
+RunPooled = Callable[[NDArray[Any], Pools], tuple[NDArray[Any], NDArray[np.float32]]]
+"""Runs one batch with means for its pools, and tells what they measured."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,12 @@ BOUNDS: dict[tuple[Interface, Precision], Bounds] = {
 image interface rounds both sides to 8 bits: one level is 48 dB by itself, and all of a faint residual."""
 
 
-def onnx_session(model: bytes) -> tuple[Run, str]:
-    """A function that runs an ONNX model on the CPU in ONNX Runtime, and the words that say so.
+STATISTICS_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
+"""Largest difference of a measured mean, of the largest one."""
+
+
+def onnx_session(model: bytes) -> tuple[Run, RunPooled, str]:
+    """Functions that run an ONNX model on the CPU in ONNX Runtime, plainly and pooled, and the words that say so.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
@@ -72,7 +80,11 @@ def onnx_session(model: bytes) -> tuple[Run, str]:
         output: NDArray[Any] = session.run(None, {name: batch})[0]
         return output
 
-    return run, f"onnxruntime {onnxruntime.__version__} {provider}"
+    def run_pooled(batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        output, statistics = session.run(None, {name: batch} | pools._asdict())
+        return output, statistics
+
+    return run, run_pooled, f"onnxruntime {onnxruntime.__version__} {provider}"
 
 
 def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
@@ -80,6 +92,42 @@ def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np
     module = with_interface(network, interface)
     with torch.inference_mode():
         return [module(torch.from_numpy(as_input(crop, interface))).numpy() for crop in crops]
+
+
+def check_given(
+    run: RunPooled, network: MIRNet, interface: Interface, precision: Precision, crop: NDArray[np.uint8], artifact: str
+) -> None:
+    """Gives the pools means that are far from the crop's own, weighs a part of it, and holds the artifact against
+    PyTorch in FP32: what tiles depend on.
+
+    Raises:
+        ExportError: the output misses its bound (`BOUNDS`), or a measured mean `STATISTICS_BOUNDS`.
+    """
+    module, batch = with_interface(network, interface), as_input(crop, interface)
+    height, width = crop.shape[:2]
+    rows, cols = np.ones((1, height), np.float32), np.ones((1, width), np.float32)
+    rows[:, : height // 8 * 4] = 0
+    own = PoolContext.plain(network.config.context_size)
+    with torch.inference_mode():
+        network(torch.from_numpy(as_input(crop, "float")), own)
+        context = (2 * own.statistics + 0.1).numpy()
+        pools = Pools(context, GIVEN, rows, cols)
+        expected, means = (part.numpy() for part in module(torch.from_numpy(batch), *map(torch.from_numpy, pools)))
+    seen: list[NDArray[np.float32]] = []
+
+    def given(batch: NDArray[Any]) -> NDArray[Any]:
+        output, statistics = run(batch, pools)
+        seen.append(statistics)
+        return output
+
+    name = f"{artifact}, means given,"
+    check(measure(given, "given", interface, [crop], [expected]), interface, precision, name)
+    error = float(np.abs(seen[0] - means).max() / np.abs(means).max())
+    if not error <= STATISTICS_BOUNDS[precision]:
+        raise ExportError(
+            f"{name} does not measure what the PyTorch network does: a mean is off by {error:.2g} of the largest, "
+            f"expected at most {STATISTICS_BOUNDS[precision]:g}: not saved"
+        )
 
 
 def as_input(crop: NDArray[np.uint8], interface: Interface) -> NDArray[Any]:

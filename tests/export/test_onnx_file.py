@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from export_types import Export
+from graph_faults import ignore_given_means
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -175,6 +176,17 @@ def test_a_step_that_misses_its_bound_saves_nothing(
     with pytest.raises(ExportError, match=r"wrong\.onnx does not agree .* max abs error .* expected at most 0\.0001"):
         export_onnx(checkpoint, tmp_path / "wrong.onnx", ExportSettings(interface="float"), "fp32", crops)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_ignores_given_means_is_caught(
+    exported: Export, checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]]
+) -> None:
+    model = onnx.load(exported("float", "fp32").path)
+    settings = checkpoint.network, "float", "fp32", crops[0], "deaf.onnx"
+    parity.check_given(parity.onnx_session(model.SerializeToString())[1], *settings)
+    ignore_given_means(model)
+    with pytest.raises(ExportError, match=r"deaf\.onnx, means given, does not agree with the PyTorch network"):
+        parity.check_given(parity.onnx_session(model.SerializeToString())[1], *settings)
 
 
 def test_a_network_that_does_nothing_is_caught_by_the_residual() -> None:
