@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mirnet_deploy.errors import MirnetDeployError
 
 if TYPE_CHECKING:
-    from mirnet_deploy.runtime import MIRNetRuntime
+    from mirnet_deploy.runtime import Enhanced, MIRNetRuntime, PictureInfo
 
-__all__ = ["MIRNetRuntime", "MirnetDeployError", "__version__"]
+__all__ = ["Enhanced", "MIRNetRuntime", "MirnetDeployError", "PictureInfo", "__version__"]
 
 try:
     __version__ = version("mirnet-deploy")
@@ -20,8 +20,8 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 def __getattr__(name: str) -> Any:
     # Lazily, so that `mirnet-deploy --help` loads no array library and no engine.
-    if name == "MIRNetRuntime":
-        from mirnet_deploy.runtime import MIRNetRuntime
+    if name in ("Enhanced", "MIRNetRuntime", "PictureInfo"):
+        from mirnet_deploy import runtime
 
-        return MIRNetRuntime
+        return getattr(runtime, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,32 @@
+"""The tile that memory allows."""
+
+from __future__ import annotations
+
+import pytest
+from artifacts import metadata
+
+from mirnet_deploy import limits
+from mirnet_deploy.limits import WHOLE_BUDGET, Limits, choose_tile, whole_budget
+from mirnet_deploy.machine import available_memory, describe_machine
+
+LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})
+
+
+@pytest.mark.parametrize(
+    ("free", "side"), [(None, 1248), (64 << 30, 1248), (2 << 30, 704), (1 << 30, 496), (1 << 20, 64)]
+)
+def test_auto_takes_at_most_half_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
+) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: free)
+    budget = whole_budget()
+    assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
+    if free:
+        assert budget * limits.BYTES_A_VALUE <= free / 2
+    assert budget <= WHOLE_BUDGET
+
+
+def test_free_memory_is_less_than_all() -> None:
+    free, memory = available_memory(), describe_machine().memory_bytes
+    if free is not None and memory is not None:
+        assert 0 < free <= memory
