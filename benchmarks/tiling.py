@@ -2,7 +2,8 @@
 
 A picture of up to `WHOLE_LIMIT` pixels is compared with its whole result; a larger one, whose whole does not fit into
 memory, with tiles of `REFERENCE_TILE` pixels that agree to `REFERENCE_TOLERANCE`. All results are float32 and are
-compared before they are rounded: rounding to 8 bits would hide what is asked for, and is reported beside it.
+compared before they are rounded (a model of the interface `image` rounds by itself): rounding to 8 bits would hide what
+is asked for, and is reported beside it.
 """
 
 from __future__ import annotations
@@ -166,8 +167,16 @@ def measure_tiling(
 
 def _result(model: str, image: Pixels, tile: int, mode: str, settings: TilingSettings) -> Enhanced:
     with settings.open(model, tile=tile, consistency=mode) as runtime:
-        runtime.enhance(image[:tile, :tile])  # what a library does once for a shape is not timed
+        _enhance(runtime, image[:tile, :tile])  # what a library does once for a shape is not timed
+        return _enhance(runtime, image)
+
+
+def _enhance(runtime: MIRNetRuntime, image: Pixels) -> Enhanced:
+    """float32 in and out; through the interface `image`, in steps of 8 bits."""
+    if runtime.info.metadata.interface == "float":
         return runtime.enhance_with_info(image)
+    result, info = runtime.enhance_with_info(np.rint(image * 255).astype(np.uint8))
+    return Enhanced(result.astype(np.float32) / np.float32(255), info)
 
 
 def _read(path: Path, middle: Size | None) -> Pixels:
@@ -181,9 +190,9 @@ def _read(path: Path, middle: Size | None) -> Pixels:
 def _reference(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
     if image.shape[0] * image.shape[1] <= WHOLE_LIMIT:
         with settings.open(model, tile="none") as runtime:
-            return "whole", runtime.enhance(image)
+            return "whole", _enhance(runtime, image).pixels
     with settings.open(model, tile=REFERENCE_TILE, tolerance=REFERENCE_TOLERANCE) as runtime:
-        result, info = runtime.enhance_with_info(image)
+        result, info = _enhance(runtime, image)
     return f"tiles of {REFERENCE_TILE} to {info.predicted_psnr:.0f} dB", result
 
 

@@ -69,6 +69,15 @@ def test_the_middle_of_larger_pictures_and_some_modes(model: Path, folder: Path)
     assert {(row["width"], row["height"], row["mode"]) for row in rows} == {(96, 80, "fast")}
 
 
+def test_the_image_interface_counts_in_levels(tmp_path: Path, folder: Path) -> None:
+    model = make_onnx(tmp_path / "levels.onnx", "mean", interface="image")
+    rows = json.loads(bench("--engine", model, "--tiling", folder / "ramp.png", "--tile", 64, "--json", "-").stdout)[
+        "rows"
+    ]
+    assert rows[-1]["mode"] == "exact"
+    assert rows[-1]["max_abs"] <= 1.001
+
+
 def test_the_step_is_at_the_borders_of_cores_and_nowhere_else() -> None:
     error: NDArray[np.float32] = np.zeros((96, 96, 3), np.float32)
     error[:, 50:, 1] = 0.3
