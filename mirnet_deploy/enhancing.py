@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from numpy.typing import NDArray
+import numpy as np
 
 from mirnet_deploy import __version__
 from mirnet_deploy.errors import ImageError, MirnetDeployError
@@ -36,11 +36,12 @@ from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_im
 from mirnet_deploy.machine import available_memory
 from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.planning import NoTask, Task
+from mirnet_deploy.watching import Progress, Show, WatchedSink
 
 if TYPE_CHECKING:  # the runtime loads with the first picture
     from mirnet_deploy.consistency import Consistency
     from mirnet_deploy.pipeline import Sink, Source
-    from mirnet_deploy.runtime import Enhanced, PictureInfo
+    from mirnet_deploy.runtime import PictureInfo
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +49,8 @@ _log = logging.getLogger(__name__)
 class Enhancer(Protocol):
     """What is needed of `MIRNetRuntime`."""
 
-    def enhance_with_info(self, image: NDArray[Any]) -> Enhanced:
-        """HxWx3 RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
-
-    def enhance_bands(self, source: Source, sink: Sink) -> PictureInfo:
-        """The same for a picture that does not fit into memory."""
+    def enhance_into(self, source: Source, sink: Sink) -> PictureInfo:
+        """[H,W,3] RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ class Batch:
     """Index of the input -> result."""
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, entries: Sequence[Task | NoTask], advance: Callable[[float], None]) -> list[Result]:
-        """Works on all entries and returns their results in order; `advance` is called once for each.
+    def run(self, entries: Sequence[Task | NoTask], progress: Progress) -> list[Result]:
+        """Works on all entries and returns their results in order; `progress` moves on once for each.
 
         Raises:
             MirnetDeployError: the model cannot be opened.
@@ -127,11 +125,11 @@ class Batch:
             result = self._settled(entry) if isinstance(entry, Task) else _without_task(entry)
             if result is not None:
                 self.results[index] = result
-                advance(1)
+                progress(1)
             elif isinstance(entry, Task):
                 todo[index] = entry
         if todo:
-            self._enhance_all(todo, self.open_model(), advance)
+            self._enhance_all(todo, self.open_model(), progress)
         return [self.results[index] for index in range(len(entries))]
 
     @contextmanager
@@ -166,21 +164,22 @@ class Batch:
             return "exists and was not made by mirnet-deploy; pass --force to replace it"
         return None if stamp.intact else "was changed since mirnet-deploy made it; pass --force to replace it"
 
-    def _enhance_all(self, todo: dict[int, Task], model: Enhancer, advance: Callable[[float], None]) -> None:
+    def _enhance_all(self, todo: dict[int, Task], model: Enhancer, progress: Progress) -> None:
         pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="picture")
         try:
-            indices = {pool.submit(self._enhance, task, model): index for index, task in todo.items()}
+            indices = {pool.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
             for future in as_completed(indices):
                 self.results[indices[future]] = future.result()
-                advance(1)
+                progress(1)
         finally:
             # Not waited for: after an interruption a tile may take seconds yet.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _enhance(self, task: Task, model: Enhancer) -> Result:
+    def _enhance(self, task: Task, model: Enhancer, progress: Progress) -> Result:
         """One picture, from file to file; a failure that is the picture's own becomes its result."""
         try:
-            return self._make(task, model)
+            with progress.line() as show:
+                return self._make(task, model, show)
         except (MirnetDeployError, OSError, MemoryError) as error:
             _log.debug("%s failed", task.source, exc_info=True)
             reason = _reason(error, task)
@@ -188,10 +187,10 @@ class Batch:
             reason = f"{task.source}: {reason}"
         return Result(task.source, "failed", task.target, error=reason)
 
-    def _make(self, task: Task, model: Enhancer) -> Result:
+    def _make(self, task: Task, model: Enhancer, show: Show) -> Result:
         start = time.perf_counter()
         make = self._make_in_bands if _needs_bands(task) else self._make_in_memory
-        info, notes, (height, width) = make(task, model)
+        info, notes, (height, width) = make(task, model, show)
         if self.settings.consistency == "exact" and info.within_tolerance is False:
             notes.append(
                 f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
@@ -201,13 +200,15 @@ class Batch:
         said = "; ".join(notes) or None
         return Result(task.source, "done", task.target, None, said, seconds, width, height, info)
 
-    def _make_in_memory(self, task: Task, model: Enhancer) -> _Made:
+    def _make_in_memory(self, task: Task, model: Enhancer, show: Show) -> _Made:
         data = read_file(task.source)
         picture = decode_image(data, str(task.source), max_pixels=self.settings.max_pixels)
         allow_8_bit = self.settings.target_format == task.format
         # Before the inference, which may take minutes.
         check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
-        pixels, info = model.enhance_with_info(picture.rgb())
+        dark = picture.rgb()
+        pixels = np.empty_like(dark)
+        info = model.enhance_into(dark, WatchedSink(pixels, task.source.name, show))
         content = encode_image(
             picture.with_rgb(pixels),
             task.format,
@@ -220,7 +221,7 @@ class Batch:
             temporary.write_bytes(stamped(content, record))
         return info, _notes(picture, task.format), (picture.height, picture.width)
 
-    def _make_in_bands(self, task: Task, model: Enhancer) -> _Made:
+    def _make_in_bands(self, task: Task, model: Enhancer, show: Show) -> _Made:
         """A TIFF to a TIFF, of any size: neither the picture nor its result is ever in memory."""
         record, folder = self.settings.record(file_sha256(task.source), task), task.target.parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +231,7 @@ class Batch:
             TemporaryFile(dir=folder) as strips,
         ):
             result = RawBands(raw, source)
-            info = model.enhance_bands(source, result)
+            info = model.enhance_into(source, WatchedSink(result, task.source.name, show))
             head = pack_bands(result, source, strips)
             with self._replacing(task.target) as temporary:
                 with temporary.open("wb") as stream:

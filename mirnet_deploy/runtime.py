@@ -183,14 +183,14 @@ class MIRNetRuntime:
         """As `enhance`, with what is known of the result."""
         return self._enhance(image, out, None)[0]
 
-    def enhance_bands(self, source: Source, sink: Sink) -> PictureInfo:
+    def enhance_into(self, source: Source, sink: Sink) -> PictureInfo:
         """As `enhance_with_info`, of a picture that need not be in memory: it is read and written a tile at a time, row
-        by row of tiles, and more than once.
+        by row of tiles, and as a whole in every pass.
 
         Args:
             source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
                 values of float32 are not checked.
-            sink: takes windows of the result.
+            sink: takes windows of the result; shares no memory with `source`.
 
         Raises:
             ImageError, EngineError: as `enhance`.

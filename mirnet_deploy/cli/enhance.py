@@ -173,8 +173,8 @@ def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[R
     """Runs the batch; Ctrl-C and SIGTERM end the process at once, between two writes."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with progress_bar("enhancing", len(entries)) as advance:
-            return work.run(entries, advance)
+        with progress_bar("enhancing", len(entries)) as bar:
+            return work.run(entries, bar)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with work.no_more_writes():

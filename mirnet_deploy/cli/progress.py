@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any
+
+Show = Callable[[str, float], None]
+"""Takes a description and the share that is done."""
 
 
-class Advance(Protocol):
-    """Moves a bar on; any thread may call it."""
+class Bar:
+    """A bar, and below it a line for each thing in work. Any thread may use it. This one draws nothing."""
 
-    def __call__(self, n: float = 1) -> None: ...
+    def __call__(self, n: float = 1) -> None:
+        """Moves the bar on."""
+
+    @contextmanager
+    def line(self) -> Iterator[Show]:
+        """A line of its own for the length of the block."""
+        yield lambda description, share: None
 
 
 @contextmanager
-def progress_bar(description: str, total: float | None) -> Iterator[Advance]:
-    """A bar on stderr for the length of the block; yields `advance(n=1)`.
+def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
+    """A bar on stderr for the length of the block.
 
     Nothing is drawn, and rich is not even imported, where stderr is no terminal. `total` None: the length is not known.
     The bar goes away at the end, so that what is left on the screen is the command's result.
     """
     if not sys.stderr.isatty():
-
-        def stay_silent(n: float = 1) -> None:
-            pass
-
-        yield stay_silent
+        yield Bar()
         return
     from rich.console import Console
     from rich.progress import (
@@ -43,9 +48,22 @@ def progress_bar(description: str, total: float | None) -> Iterator[Advance]:
     # stdout is not redirected: it may be a pipe that wants the command's results, bar or no bar.
     bar = Progress(*columns, *times, console=Console(stderr=True), transient=True, redirect_stdout=False)
     with bar:
-        task = bar.add_task(description, total=total)
+        yield _RichBar(bar, bar.add_task(description, total=total))
 
-        def advance(n: float = 1) -> None:
-            bar.advance(task, n)
 
-        yield advance
+class _RichBar(Bar):
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def __call__(self, n: float = 1) -> None:
+        self._progress.advance(self._task, n)
+
+    @contextmanager
+    def line(self) -> Iterator[Show]:
+        task = self._progress.add_task("", total=1.0, visible=False)
+        try:
+            yield lambda description, share: self._progress.update(
+                task, description=description, completed=share, visible=True
+            )
+        finally:
+            self._progress.remove_task(task)

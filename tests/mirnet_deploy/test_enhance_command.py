@@ -22,7 +22,7 @@ from PIL import Image
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image, write_image
 from mirnet_deploy.images.record import read_stamp
-from mirnet_deploy.runtime import Enhanced, PictureInfo
+from mirnet_deploy.runtime import PictureInfo
 
 
 class Brightener:
@@ -40,11 +40,12 @@ class Brightener:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def enhance_with_info(self, image: np.ndarray[Any, Any]) -> Enhanced:
+    def enhance_into(self, image: np.ndarray[Any, Any], out: Any) -> PictureInfo:
         assert image.ndim == 3
         assert image.shape[2] == 3
         top = np.iinfo(image.dtype).max
-        return Enhanced(np.minimum(image.astype(np.uint32) * 2, top).astype(image.dtype), self.info)
+        out[:] = np.minimum(image.astype(np.uint32) * 2, top).astype(image.dtype)
+        return self.info
 
 
 @pytest.fixture
@@ -183,9 +184,9 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Brightener):
-        def enhance_with_info(self, image: np.ndarray[Any, Any]) -> Enhanced:
+        def enhance_into(self, image: np.ndarray[Any, Any], out: Any) -> PictureInfo:
             (folder / "a_enhanced.png").write_bytes(b"the user's")
-            return Enhanced(image, self.info)
+            return super().enhance_into(image, out)
 
     monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Slow)
     result = enhance(folder / "a.png", "--model", model, expect=1)
@@ -359,16 +360,17 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
 from mirnet_deploy.images.record import stamped
-from mirnet_deploy.runtime import Enhanced, PictureInfo
+from mirnet_deploy.runtime import PictureInfo
 
 class Slow:
     def __init__(self, *_, **__): pass
     def __enter__(self): return self
     def __exit__(self, *_): pass
-    def enhance_with_info(self, image):
+    def enhance_into(self, image, out):
         print("working", file=sys.stderr, flush=True)
         time.sleep(0 if image.shape[1] < 30 else 60)
-        return Enhanced(image, PictureInfo(1, image.shape[:2], "exact", 0.0))
+        out[:] = image
+        return PictureInfo(1, image.shape[:2], "exact", 0.0)
 
 def slow_stamped(data, record):
     print("writing", file=sys.stderr, flush=True)

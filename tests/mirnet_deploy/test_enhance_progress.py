@@ -6,16 +6,22 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from mirnet_deploy.watching import WatchedSink
 
 pty = pytest.importorskip("pty", reason="POSIX terminals")
 
 PROGRAM = """
-import sys
+import sys, time
 from mirnet_deploy.cli.progress import progress_bar
 with progress_bar("developing", 3) as advance:
     advance()
     advance(2)
+    with advance.line() as show:
+        show("night.jpg, pass 2", 0.625)
+        time.sleep(0.3)  # the bar is drawn ten times a second
     print("result")
 with progress_bar("of unknown length", None) as advance:
     advance(0.5)
@@ -45,3 +51,21 @@ def test_a_terminal_sees_the_bar_and_stdout_stays_clean() -> None:
     assert result.stdout == b"result\n"
     assert b"developing" in seen
     assert b"100%" in seen
+    assert b"night.jpg, pass 2" in seen
+    assert b"62%" in seen
+
+
+def test_a_watched_sink_shows_the_share_of_every_pass() -> None:
+    result, seen = np.zeros((4, 6, 3), np.uint8), []
+    sink = WatchedSink(result, "night.jpg", lambda description, share: seen.append((description, share)))
+    for value in (1, 2):
+        for rows in (slice(0, 3), slice(3, 4)):
+            sink[rows, :] = np.full((rows.stop - rows.start, 6, 3), value, np.uint8)
+    assert (result == 2).all()
+    assert seen == [
+        ("night.jpg", 0),
+        ("night.jpg, pass 1", 0.75),
+        ("night.jpg, pass 1", 1.0),
+        ("night.jpg, pass 2", 0.75),
+        ("night.jpg, pass 2", 1.0),
+    ]
