@@ -61,9 +61,12 @@ class _RichBar(Bar):
     @contextmanager
     def line(self) -> Iterator[Show]:
         task = self._progress.add_task("", total=1.0, visible=False)
+
+        def show(description: str, share: float) -> None:
+            # Not quite 1, where rich would stop the line's clock: another pass may follow.
+            self._progress.update(task, description=description, completed=min(share, 0.9999), visible=True)
+
         try:
-            yield lambda description, share: self._progress.update(
-                task, description=description, completed=share, visible=True
-            )
+            yield show
         finally:
             self._progress.remove_task(task)
