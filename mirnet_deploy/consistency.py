@@ -45,7 +45,8 @@ MAX_ABS_REST = 0.1 / 255
 MAX_PSNR = 150.0
 """dB: where float32 ends."""
 MAX_ABS = 1 / 255
-"""What no pixel may be off by, of a range of 1, where 60 dB are asked for; for other tolerances in proportion."""
+"""What no pixel may be off by, of a range of 1, where 60 dB are asked for; for other tolerances in proportion, but for
+what no pass can take away: not less than twice `MAX_ABS_REST`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Prediction:
 
     def within(self, tolerance: float) -> bool:
         """Whether the picture is as good as whole: at least `tolerance` dB, no pixel off by more than `MAX_ABS`."""
-        return self.psnr >= tolerance and self.max_abs <= MAX_ABS * 10 ** ((60 - tolerance) / 20)
+        most = max(MAX_ABS * 10 ** ((60 - tolerance) / 20), 2 * MAX_ABS_REST)
+        return self.psnr >= tolerance and self.max_abs <= most
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,11 @@ from mirnet_deploy.tiling import check_tile
 TileSetting = int | Literal["auto", "none"]
 
 WHOLE_BUDGET = 24 << 20
-"""Pixels times `n_feat` that an ONNX model takes at once under `tile="auto"` where memory allows: 1.57 megapixels of
-`lite`, 0.79 of `base`, 0.39 of `paper`. Larger tiles would not be faster."""
+"""Pixels times `n_feat` that an ONNX model takes whole under `tile="auto"` where memory allows: 1.57 megapixels of
+`lite`, 0.79 of `base`, 0.39 of `paper`. Whole is fastest: tiles need more than one pass to agree."""
+TILE_BUDGET = 4 << 20
+"""Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 of `lite`. Smaller ones compute more halo, larger ones
+are slower for each pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
 BYTES_A_VALUE = 134
 """Memory that a run takes for each pixel times `n_feat` (measured for `lite`: 2 GiB a megapixel)."""
 
@@ -59,7 +62,8 @@ def whole_budget() -> int:
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:
     """Height and width of tiles, None for whole pictures.
 
-    "auto" is the largest shape of a plan's profile, and of an ONNX model the largest square that keeps `budget`.
+    "auto" is the largest shape of a plan's profile, and of an ONNX model the largest square that keeps `budget` and
+    `TILE_BUDGET`.
 
     Raises:
         UsageError: the side does not fit the network's size multiple, its halo or the plan's profile.
@@ -71,7 +75,7 @@ def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, b
         if limits.most is not None:
             return limits.most[1], limits.most[2]
         step = 4 * multiple
-        side = math.isqrt(budget // metadata.network["n_feat"]) // step * step
+        side = math.isqrt(min(budget, TILE_BUDGET) // metadata.network["n_feat"]) // step * step
         return (max(side, 4 * halo, step),) * 2
     check_tile(tile, halo, multiple)
     if limits.most is not None and not (

@@ -99,13 +99,13 @@ class MIRNetRuntime:
         model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`.
         device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
         tile: "auto" (an ONNX model: whole up to `limits.WHOLE_BUDGET` or what half of the free memory holds, else the
-            largest square tile within the same; a plan: its largest shape), "none" (always whole), or a side in
-            pixels: a multiple of 4 and more than twice the model's halo.
+            square tile of best speed, `limits.TILE_BUDGET`, or what memory holds; a plan: its largest shape), "none"
+            (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo.
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
         batch: tiles of one picture to run at once; memory grows with it.
         consistency: see above.
         tolerance: PSNR in dB that "exact" must reach before rounding; at 60 no pixel may be off by more than 1/255
-            either, and in proportion at others.
+            either, and in proportion at others, down to the 0.2/255 that a halo may leave out.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.

@@ -48,7 +48,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["a
     default="auto",
     show_default=True,
     metavar="auto|N|none",
-    help="Side of a tile in pixels; auto: by the picture's size and the free memory; none: never tile.",
+    help="Side of a tile in pixels; auto: none where memory allows, else the fastest; none: never tile.",
 )
 @click.option(
     "--consistency",

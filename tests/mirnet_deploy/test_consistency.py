@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirnet_deploy import MIRNetRuntime, consistency, runtime, sampling
+from mirnet_deploy.consistency import MAX_ABS_REST, Prediction
 from mirnet_deploy.engines.base import Pools
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.metadata import ArtifactMetadata
@@ -84,6 +85,15 @@ def test_as_many_passes_as_stages_give_the_whole_picture(network: Any, seed: int
     assert result.info.tiles == 6
     assert result.info.passes == TINY.pool_stages + 1
     np.testing.assert_allclose(result.pixels, expected, atol=1e-5)
+
+
+def test_the_limit_of_a_pixel_goes_with_the_tolerance_and_ends_at_what_passes_can_reach() -> None:
+    off = [MAX_ABS_REST, 1.9 * MAX_ABS_REST, 0.9 / 255, 9 / 255]
+    kept = {t: [Prediction(150, each).within(t) for each in off] for t in (40, 60, 80, 120)}
+    assert kept[40] == [True, True, True, True]
+    assert kept[60] == [True, True, True, False]
+    assert kept[80] == kept[120] == [True, True, False, False]
+    assert not Prediction(59.9, 0).within(60)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -301,7 +301,7 @@ def test_a_larger_network_gets_smaller_tiles(recorder):
     sides = [
         recorder(metadata(network={"n_feat": n, "n_rrg": 1, "n_msrb": 1}))[0].info.tile_size[0] for n in (16, 32, 64)
     ]
-    assert sides == [1248, 880, 624]
+    assert sides == [512, 352, 256]
 
 
 def test_a_tile_is_no_larger_than_the_picture(recorder):
