@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines.base import first_line
-from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.errors import MirnetDeployError, UsageError, first_line
 
 Image = NDArray[np.uint8]
 """A picture: uint8 [H,W,3] RGB."""

@@ -26,7 +26,7 @@ from mirnet_deploy.files import atomic_path
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
 from mirnet_deploy.machine import describe_machine
-from mirnet_deploy.runtime import Enhanced
+from mirnet_deploy.results import Enhanced
 from mirnet_deploy.tiling import make_grid, padded_side
 
 WHOLE_LIMIT = 3_200_000

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mirnet_deploy.errors import MirnetDeployError
 
 if TYPE_CHECKING:
-    from mirnet_deploy.runtime import Enhanced, MIRNetRuntime, PictureInfo
+    from mirnet_deploy.results import Enhanced, PictureInfo
+    from mirnet_deploy.runtime import MIRNetRuntime
 
 __all__ = ["Enhanced", "MIRNetRuntime", "MirnetDeployError", "PictureInfo", "__version__"]
 

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.pipeline import HostPipeline, Sink, Source
+from mirnet_deploy.pipeline import Work
 from mirnet_deploy.sampling import Patches, describe, regression_estimate, representatives
 from mirnet_deploy.thumbnail import Guess, Thumbnail
 from mirnet_deploy.tiling import TileGrid
@@ -78,19 +78,16 @@ class Outcome:
 
 
 def enhance_consistently(
-    pipeline: HostPipeline,
-    image: Source,
-    out: Sink,
+    work: Work,
     grid: TileGrid,
     *,
     tolerance: float,
     passes: int,
     defect: NDArray[np.float64] | None = None,
 ) -> Outcome:
-    """Enhances `image` into `out` in tiles that share their means.
+    """Enhances a picture in tiles that share their means.
 
     Args:
-        image, out: [H,W,3], as `check_picture` asks.
         grid: the tiles of the padded picture.
         tolerance: PSNR in dB that the prediction must reach; passes are made until it does.
         passes: the most to make. Where it is 1, that one takes the thumbnail's guess; otherwise a sample of patches
@@ -100,14 +97,14 @@ def enhance_consistently(
     Raises:
         EngineError: the engine refuses, or its artifact has no context.
     """
-    thumbnail = Thumbnail(pipeline, image, grid.tile_size)
+    thumbnail = Thumbnail(work, grid.tile_size)
     guess, sampled = thumbnail.guess(defect), 0.0
     if defect is None and passes > 1:
-        guess, sampled = _with_sample(pipeline, image, grid, thumbnail, guess)
+        guess, sampled = _with_sample(work, grid, thumbnail, guess)
     made = 0
     while True:
         made += 1
-        measured = pipeline.run_given(image, out, grid, guess.context)
+        measured = work.given(grid, guess.context)
         better = thumbnail.guess(measured - guess.measured)
         prediction = predict(guess.enhanced, better.enhanced)
         if made == passes or prediction.within(tolerance):
@@ -115,22 +112,20 @@ def enhance_consistently(
         guess = better
 
 
-def _with_sample(
-    pipeline: HostPipeline, image: Source, grid: TileGrid, thumbnail: Thumbnail, guess: Guess
-) -> tuple[Guess, float]:
+def _with_sample(work: Work, grid: TileGrid, thumbnail: Thumbnail, guess: Guess) -> tuple[Guess, float]:
     """A better guess from a sample of patches, and the sample's share of the picture; the same guess where the sample
     would cost too much of a pass."""
-    patches = Patches.of(thumbnail, grid, pipeline.limits)
+    patches = Patches.of(thumbnail, grid, work.pipeline.limits)
     if patches is None:
         return guess, 0.0
     cost = PATCHES * math.prod(patches.large[0].size) / (len(grid) * math.prod(grid.tile_size))
     if len(patches.large) <= PATCHES or cost > SAMPLE_COST:
         return guess, 0.0
     areas = np.array([patch.core_area for patch in patches.large], np.float64)
-    picks, shares = representatives(describe(image, patches, thumbnail, guess), areas, PATCHES)
+    picks, shares = representatives(describe(work.image, patches, thumbnail, guess), areas, PATCHES)
     large, small = ([tiles[pick] for pick in picks] for tiles in (patches.large, patches.small))
-    seen = pipeline.measure(image, large, grid.size, guess.context)
-    known = pipeline.measure(thumbnail.image, small, thumbnail.size, guess.context)
+    seen = work.measure(large, guess.context)
+    known = thumbnail.work.measure(small, guess.context)
     measured = regression_estimate(seen, known, shares, guess.measured)
     return thumbnail.guess(measured - guess.measured), float(areas[picks].sum() / grid.area)
 

@@ -36,12 +36,12 @@ from mirnet_deploy.images.writing import Subsampling, check_encodable, encode_im
 from mirnet_deploy.machine import available_memory
 from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.planning import NoTask, Task
-from mirnet_deploy.watching import Progress, Show, WatchedSink
+from mirnet_deploy.watching import Passes, Progress, Show
 
 if TYPE_CHECKING:  # the runtime loads with the first picture
     from mirnet_deploy.consistency import Consistency
-    from mirnet_deploy.pipeline import Sink, Source
-    from mirnet_deploy.runtime import PictureInfo
+    from mirnet_deploy.pixels import Sink, Source
+    from mirnet_deploy.results import PictureInfo
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Enhancer(Protocol):
     """What is needed of `MIRNetRuntime`."""
 
-    def enhance_into(self, source: Source, sink: Sink) -> PictureInfo:
+    def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
         """[H,W,3] RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
 
 
@@ -208,7 +208,7 @@ class Batch:
         check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
         dark = picture.rgb()
         pixels = np.empty_like(dark)
-        info = model.enhance_into(dark, WatchedSink(pixels, task.source.name, show))
+        info = model.enhance_into(dark, pixels, _passes(dark, task, show))
         content = encode_image(
             picture.with_rgb(pixels),
             task.format,
@@ -231,7 +231,7 @@ class Batch:
             TemporaryFile(dir=folder) as strips,
         ):
             result = RawBands(raw, source)
-            info = model.enhance_into(source, WatchedSink(result, task.source.name, show))
+            info = model.enhance_into(source, result, _passes(source, task, show))
             head = pack_bands(result, source, strips)
             with self._replacing(task.target) as temporary:
                 with temporary.open("wb") as stream:
@@ -254,6 +254,10 @@ class Batch:
 
 _Made = tuple["PictureInfo", list[str], tuple[int, ...]]
 """How a picture was enhanced, what the user should know of it, and its height and width."""
+
+
+def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:
+    return Passes(task.source.name, source.shape[0] * source.shape[1], show).advance
 
 
 def _needs_bands(task: Task) -> bool:

@@ -30,6 +30,10 @@ class EngineError(MirnetDeployError):
     """An inference library or a device refuses, or is not the one that was asked for."""
 
 
+class DeviceMemoryError(EngineError):
+    """A device has not the memory for what it was asked."""
+
+
 class CheckpointError(MirnetDeployError):
     """A checkpoint is damaged or does not hold a MIRNet."""
 
@@ -44,3 +48,9 @@ class TrainingError(MirnetDeployError):
 
 class ExportError(MirnetDeployError):
     """An export step failed or missed its bound; nothing of that step was saved."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something, for errors of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

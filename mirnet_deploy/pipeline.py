@@ -1,240 +1,228 @@
-"""The host pipeline: a picture in an array, through an engine tile by tile, into another array.
+"""The pipeline: a picture through an engine tile by tile, on the host or on a GPU; only the driver differs.
 
-Pixels are converted a batch of tiles at a time, so that a picture costs its own bytes, its result's, and no full-size
-float copy. The padding up to the network's size multiple is never stored either: it is an index into the picture.
+A picture that lies in the device's memory is cut there, and the result put together there. On the host that memory is
+the arrays' own, so a picture costs its bytes, its result's, and no copy. What is no array, or does not fit, goes
+through in bands of rows. The padding up to the network's size multiple is never stored: kernels read it out of the
+picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines.base import GIVEN, Engine, Pools
-from mirnet_deploy.errors import EngineError, ImageError
+from mirnet_deploy.batches import FLAWS, Feeder
+from mirnet_deploy.devices.base import Frame
+from mirnet_deploy.engines.base import GIVEN, Engine, Tensor
+from mirnet_deploy.enqueueing import enqueue_picture
+from mirnet_deploy.errors import EngineError
+from mirnet_deploy.frames import Band, as_bytes, shared_frames
+from mirnet_deploy.lanes import Lane, LanePool
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.tiling import Tile, TileGrid, Window, padded_side
+from mirnet_deploy.metadata import STATISTICS
+from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
+from mirnet_deploy.tables import TileTable
+from mirnet_deploy.tiling import Tile, TileGrid, padded_side
+
+Advance = Callable[[int], None]
+"""Takes pixels that were written."""
+Given = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""`mode` and context, [K], of `Pools`."""
 
 
-class Source(Protocol):
-    """A picture [H,W,3] that gives windows of itself, as an array does."""
+class Pipeline:
+    """Runs pictures through `engine`. May be shared by threads.
 
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    def __getitem__(self, key: Any, /) -> NDArray[Any]: ...
-
-
-class Sink(Protocol):
-    """Takes windows of a result, as an array does."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __setitem__(self, key: Any, value: NDArray[Any], /) -> None: ...
-
-
-SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
-"""The value of white, by the dtype of a picture."""
-
-
-def check_picture(image: NDArray[Any], interface: str) -> None:
-    """Checks that `image` is uint8, uint16 or float32 in [0, 1], [H,W,3], and that an engine of `interface` takes it.
-
-    Raises:
-        ImageError: it is something else; the text says what, or which interface to export.
-    """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"image is a {type(image).__name__}; expected a numpy array [H,W,3] of RGB")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"image has shape {list(image.shape)}; expected [H,W,3], RGB, of at least 1x1")
-    check_dtype(image.dtype, interface)
-    if image.dtype == np.float32:
-        low, high = float(image.min()), float(image.max())
-        if not (low >= 0 and high <= 1):  # a NaN makes both NaN
-            raise ImageError(f"image has float32 values from {low:g} to {high:g}; expected [0, 1] without NaN")
-
-
-def check_dtype(dtype: np.dtype[Any], interface: str) -> None:
-    """Checks that an engine of `interface` takes pictures of `dtype`.
-
-    Raises:
-        ImageError: it does not.
-    """
-    if dtype not in SCALES:
-        raise ImageError(f"image has dtype {dtype}; expected uint8, uint16 or float32 in [0, 1]")
-    if interface == "image" and dtype != np.uint8:
-        raise ImageError(
-            f"image has dtype {dtype}, and this engine has the interface 'image', which takes uint8; "
-            "export the model with --interface float"
-        )
-
-
-def check_out(out: NDArray[Any], image: NDArray[Any]) -> None:
-    """Checks that `out` can take the result for `image`.
-
-    Raises:
-        ImageError: another shape or dtype, or read-only.
-    """
-    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != image.dtype:
-        said = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ImageError(f"out is {said}; expected {image.dtype} {list(image.shape)}, as the image")
-    if not out.flags.writeable:
-        raise ImageError("out is read-only; expected a writeable array")
-
-
-def reflected(length: int, padded: int) -> NDArray[np.intp]:
-    """For every index of an axis of `padded` pixels, the pixel of the `length` that are there.
-
-    The padding, at the end, mirrors the picture without repeating its last pixel; where the picture is too short for
-    that, it repeats the last pixel.
-    """
-    index = np.arange(padded)
-    last = length - 1
-    if padded - length > last:
-        return np.minimum(index, last)
-    return np.where(index > last, 2 * last - index, index)
-
-
-@dataclass(frozen=True)
-class HostPipeline:
-    """Runs pictures through `engine`, tile by tile, with and without given means for its global pools.
-
-    Pictures are [H,W,3], as `check_picture` asks. Grids cover the padded picture. An output must not share memory with
-    its picture. Every method raises EngineError where the engine refuses or gives values that are not numbers.
+    Args:
+        batch: tiles to run at once.
+        limits: of the engine; the last batch is filled up to its least with its last tile.
     """
 
-    engine: Engine
-    batch: int = 1
-    """Tiles to run at once."""
-    limits: Limits = field(default_factory=Limits)
-    """Of the engine; the last batch is filled up to its least with its last tile."""
+    def __init__(self, engine: Engine, batch: int = 1, limits: Limits | None = None) -> None:
+        self.engine, self.limits = engine, limits or Limits()
+        self.feeder = Feeder(engine, self.limits, batch)
+        self._pool = LanePool(engine)
 
-    def padded(self, image: Source) -> tuple[int, int]:
+    def padded(self, image: Source | Frame) -> tuple[int, int]:
         """Height and width of a picture as the engine takes it whole."""
         multiple, least = self.engine.metadata.size_multiple, self.limits.least
         return padded_side(image.shape[0], multiple, least[1]), padded_side(image.shape[1], multiple, least[2])
 
-    def run(self, image: Source, out: Sink, grid: TileGrid) -> None:
-        """Enhances `image` into `out`, every tile with the means of its own pixels: one tile is the plain network."""
-        for tiles, crops in self._batches(image, grid.tiles, grid.size):
-            for tile, result in zip(tiles, self.engine.run(crops), strict=False):
-                _put(out, tile, self._pixels(result, image.dtype))
+    @contextmanager
+    def open(self, image: Source, out: Sink, advance: Advance = lambda pixels: None) -> Iterator[Work]:
+        """Work on one picture for the length of the block.
 
-    def run_given(self, image: Source, out: Sink, grid: TileGrid, context: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Enhances `image` into `out`, every tile with the means in `context`, [K].
+        Args:
+            image, out: [H,W,3] of one dtype, as `check_picture` asks; they share no memory.
+            advance: called as pixels are written, in every pass.
+
+        Raises:
+            EngineError: the engine refuses, here or in the block, or gave values that are not numbers.
+        """
+        with self._pool.take() as lanes:
+            work = Work(self, lanes, image, out, advance)
+            yield work
+            work.finish()
+
+    def enqueue(
+        self,
+        source: Frame,
+        target: Frame,
+        grid: TileGrid,
+        thumbnail: tuple[int, int] | None,
+        passes: int,
+        stream: int,
+    ) -> None:
+        """Enhances a picture that lies on the device as `enqueue_picture` says, between what is on a stream of the
+        caller's now and what will be enqueued there later."""
+        driver = self.engine.driver
+        with self._pool.take(wait=False) as lanes:
+            driver.follow(lanes[0].stream, stream)
+            enqueue_picture(self.feeder, lanes, source, target, grid, thumbnail, passes)
+            driver.follow(stream, lanes[0].stream)
+
+    def close(self) -> None:
+        """Waits for the works under way and frees their memory. The engine is not closed."""
+        self._pool.close()
+
+
+class Work:
+    """One picture under way. Every method raises EngineError as `Pipeline.open` says."""
+
+    def __init__(
+        self, pipeline: Pipeline, lanes: list[Lane], image: Source, out: Sink, advance: Advance, name: str = "picture"
+    ) -> None:
+        """Buffers of the lanes are called after `name`."""
+        self.image, self.out = image, out
+        self.size = pipeline.padded(image)
+        """Height and width, padded."""
+        self.pipeline = pipeline
+        self._engine, self._driver = pipeline.engine, pipeline.engine.driver
+        self._lanes, self._advance, self._name = lanes, advance, name
+        self._resident: tuple[Band, Band] | None = None
+        self._frames: tuple[Frame, Frame] | None = None
+        if self._driver.is_host:
+            self._frames = shared_frames(image, out)
+        elif 2 * math.prod(image.shape) * image.dtype.itemsize <= self._driver.free_memory() // 2:
+            self._resident = self._band("source", 0, image.shape[0]), self._band("result", 0, image.shape[0])
+            self._resident[0].upload(image)
+            self._frames = self._resident[0].frame, self._resident[1].frame
+
+    def plain(self, grid: TileGrid) -> None:
+        """Enhances the picture, every tile with the means of its own pixels: one tile is the plain network."""
+        for source, target, tiles in self._parts(grid.tiles):
+            self._run(source, target, tiles, None)
+
+    def given(self, grid: TileGrid, context: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Enhances the picture, every tile with the means in `context`, [K].
 
         Returns:
             The means that the pools measured with those in force, of the whole picture: [K].
         """
         measured = np.zeros(len(context))
-        for tile, result, means in self._given(image, grid.tiles, grid.size, context):
-            _put(out, tile, self._pixels(result, image.dtype))
-            measured += means * tile.core_area
+        for source, target, tiles in self._parts(grid.tiles):
+            areas = np.array([tile.core_area for tile in tiles], np.float64)
+            measured += areas @ self._run(source, target, tiles, (GIVEN, context))
         return measured / grid.area
 
-    def measure(
-        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def measure(self, tiles: Sequence[Tile], context: NDArray[np.float64]) -> NDArray[np.float64]:
         """The means that the pools measure over the core of each of `tiles`, with those in `context` in force, [n,K].
 
-        The tiles are of one size, anywhere in the picture of `size` (height and width) that padding makes of `image`.
+        The tiles are of one size, anywhere in the padded picture, row by row.
         """
-        return np.array([means for _, _, means in self._given(image, tiles, size, context)])
+        parts = self._parts(tiles, write=False)
+        return np.concatenate([self._run(source, None, some, (GIVEN, context)) for source, _, some in parts])
 
-    def run_whole(
-        self, image: Source, mode: NDArray[np.float32], context: NDArray[np.float64]
-    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """A small picture at once, in a `mode` of `Pools`: the result, and the means that its pools measured, [K]."""
-        size = self.padded(image)
-        whole = Tile((0, 0), size, (0, 0), size)
-        ((_, crops),) = self._batches(image, [whole], size)
-        rows, cols = (np.ones((len(crops), side), np.float32) for side in size)
-        results, means = self.engine.run_pooled(crops, Pools(_row(context), mode, rows, cols))
-        pixels = self._pixels(results[0], image.dtype)
-        return pixels[: image.shape[0], : image.shape[1]], means[0].astype(np.float64)
+    def whole(self, mode: NDArray[np.float32], context: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Enhances the picture at once, with `mode` and `context` as of `Pools`.
 
-    def _given(
-        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int], context: NDArray[np.float64]
-    ) -> Iterator[tuple[Tile, NDArray[Any], NDArray[np.float64]]]:
-        """Every tile, what the engine gave for it, and the means over its core."""
-        for some, crops in self._batches(image, tiles, size):
-            rows, cols = _core_weights(some, len(crops))
-            results, means = self.engine.run_pooled(crops, Pools(_row(context), GIVEN, rows, cols))
-            yield from zip(some, results, means.astype(np.float64), strict=False)
+        Returns:
+            The means that its pools measured, [K].
+        """
+        (measured,) = [
+            self._run(source, target, tiles, (mode, context))[0]
+            for source, target, tiles in self._parts([Tile((0, 0), self.size, (0, 0), self.size)])
+        ]
+        self.finish()
+        return np.asarray(measured)
 
-    def _batches(
-        self, image: Source, tiles: Sequence[Tile], size: tuple[int, int]
-    ) -> Iterator[tuple[Sequence[Tile], NDArray[Any]]]:
-        """Some tiles, and their pixels as the engine takes them, until all tiles were given."""
-        rows = reflected(image.shape[0], size[0])
-        cols = reflected(image.shape[1], size[1])
-        for first in range(0, len(tiles), self.batch):
-            some = tiles[first : first + self.batch]
-            crops = [_crop(image, tile.window, rows, cols) for tile in some]
-            crops += crops[-1:] * (self.limits.least[0] - len(crops))
-            yield some, self._engine_batch(crops, image.dtype)
+    def finish(self) -> None:
+        """Brings the result from the device, if it is there."""
+        if self._resident:
+            self._resident[1].download(self.out)
 
-    def _engine_batch(self, crops: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """[H,W,3] crops to float32 [N,3,H,W] or uint8 [N,H,W,3], whichever the engine takes."""
-        if self.engine.metadata.interface == "image":
-            # Not np.stack alone, which keeps the strides of its parts: an engine takes C order.
-            return np.ascontiguousarray(np.stack(crops))
-        planes = np.empty((len(crops), 3, *crops[0].shape[:2]), np.float32)
-        for plane, crop in zip(planes, crops, strict=True):
-            np.divide(crop.transpose(2, 0, 1), np.float32(SCALES[dtype]), out=plane, dtype=np.float32)
-        return planes
+    def shrunk(self, size: tuple[int, int]) -> Work:
+        """Work on a smaller picture, the mean of every one of `size` (rows, columns) equal areas, as the engine's
+        interface takes it: float32, or uint8."""
+        small = shrink(self.image, size)
+        if self._engine.metadata.interface == "image":
+            small = rounded(small, np.dtype(np.uint8))
+        return Work(self.pipeline, self._lanes, small, np.empty_like(small), lambda pixels: None, "thumbnail")
 
-    def _pixels(self, result: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """One result of the engine to [H,W,3] of `dtype`."""
-        if self.engine.metadata.interface == "image":
-            return result
-        if not np.isfinite(result).all():
-            metadata = self.engine.metadata
+    def _parts(self, tiles: Sequence[Tile], write: bool = True) -> Iterator[tuple[Frame, Frame | None, Sequence[Tile]]]:
+        """The picture and its result on the device, and the tiles to run there: all at once, or a row of them."""
+        if self._frames:
+            yield *self._frames, tiles
+            return
+        rows = mirrored(self.image.shape[0], self.size[0])
+        for _, row in groupby(tiles, key=lambda tile: tile.origin[0]):
+            band = list(row)
+            read = rows[band[0].window[0]]
+            source = self._band("source", int(read.min()), int(read.max()) + 1)
+            source.upload(self.image)
+            if not write:
+                yield source.frame, None, band
+                continue
+            written = band[0].core[0]
+            target = self._band("result", written.start, min(written.stop, self.image.shape[0]))
+            yield source.frame, target.frame, band
+            target.download(self.out)
+
+    def _band(self, kind: str, first: int, last: int) -> Band:
+        return Band(self._driver, self._lanes[0], f"{self._name} {kind}", (first, last), self.image)
+
+    def _run(
+        self, source: Frame, target: Frame | None, tiles: Sequence[Tile], given: Given | None
+    ) -> NDArray[np.float64]:
+        """Runs tiles, writes their cores into `target`, and waits.
+
+        Returns:
+            The means that the pools measured over the cores, [n,K]; [n,0] where none were given.
+        """
+        driver, lane, feeder = self._driver, self._lanes[0], self.pipeline.feeder
+        table = TileTable.upload(driver, lane, "tiles", tiles, feeder.filling)
+        pools = None if given is None else self._pools(table, given)
+        flaws = np.zeros((len(self._lanes), 4), np.uint8)
+        for each in self._lanes:
+            driver.upload(flaws[:1], each.buffer(FLAWS, 4), 4, each.stream)
+        feeder.enqueue(self._lanes, source, target, table, self.size, pools, self._advance)
+        statistics = np.zeros((len(tiles), 0), np.float32)
+        if pools:
+            found = pools[STATISTICS]
+            statistics = lane.staging(STATISTICS, (len(tiles), found.shape[1]), np.float32)
+            driver.download(found.address, statistics.strides[0], as_bytes(statistics), lane.stream)
+        for each, seen in zip(self._lanes, flaws, strict=True):
+            driver.download(each.buffer(FLAWS, 4), 4, seen[None], each.stream)
+            each.stream.synchronize()
+        if target and flaws.any():
+            metadata = self._engine.metadata
             raise EngineError(
-                f"{metadata.name} ({metadata.precision}) gave values that are not numbers on {self.engine.device}; "
+                f"{metadata.name} ({metadata.precision}) gave values that are not numbers on {self._engine.device}; "
                 "export it again in FP32"
             )
-        clipped: NDArray[Any] = np.clip(result, 0, 1)
-        if dtype != np.float32:
-            clipped *= np.float32(SCALES[dtype])
-            clipped = np.rint(clipped, out=clipped).astype(dtype)  # half to even
-        return clipped.transpose(1, 2, 0)
+        return np.asarray(statistics, np.float64)
 
-
-def _row(context: NDArray[np.float64]) -> NDArray[np.float32]:
-    return context[None].astype(np.float32)
-
-
-def _core_weights(tiles: Sequence[Tile], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`rows` and `cols` of `Pools` for `count` tiles, the last of them perhaps as filling: 1 in the core, else 0."""
-    height, width = tiles[0].size
-    rows, cols = np.zeros((count, height), np.float32), np.zeros((count, width), np.float32)
-    for index in range(count):
-        core = tiles[min(index, len(tiles) - 1)].core_in_tile
-        rows[index, core[0]] = 1
-        cols[index, core[1]] = 1
-    return rows, cols
-
-
-def _crop(image: Source, window: Window, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[Any]:
-    """A window of the padded picture."""
-    rows, cols = rows[window[0]], cols[window[1]]
-    top, left = rows.min(), cols.min()
-    crop = image[top : rows.max() + 1, left : cols.max() + 1]
-    if crop.shape[:2] == (len(rows), len(cols)):
-        return crop
-    return np.asarray(crop[rows - top][:, cols - left])
-
-
-def _put(out: Sink, tile: Tile, result: NDArray[Any]) -> None:
-    """Writes the tile's core, less what of it is padding."""
-    (top, left), (bottom, right) = tile.core_origin, out.shape[:2]
-    core = result[tile.core_in_tile][: bottom - top, : right - left]
-    out[top : top + core.shape[0], left : left + core.shape[1]] = core
+    def _pools(self, table: TileTable, given: Given) -> dict[str, Tensor]:
+        """What engines take and give besides pictures, of all tiles."""
+        mode, context = given
+        lane, size = self._lanes[0], len(context)
+        values = lane.staging("given", (1, size + 2), np.float32)
+        values[0, :size], values[0, size:] = context, mode
+        address = lane.buffer("given", values.nbytes)
+        self._driver.upload(as_bytes(values), address, values.nbytes, lane.stream)
+        return table.pools(lane, Tensor(address, (1, size)), Tensor(address + size * 4, (2,)))

@@ -4,83 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.consistency import Consistency, Outcome, enhance_consistently
+from mirnet_deploy.devices.base import Frame
+from mirnet_deploy.devices.interop import frame_of
 from mirnet_deploy.engines import open_engine, resolve_model
 from mirnet_deploy.engines.base import no_context_error
-from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.limits import Limits, TileSetting, check_tile_setting, choose_batch, choose_tile, whole_budget
-from mirnet_deploy.metadata import ArtifactMetadata
-from mirnet_deploy.pipeline import HostPipeline, Sink, Source, check_dtype, check_out, check_picture
+from mirnet_deploy.pipeline import Advance, Pipeline, Work
+from mirnet_deploy.pixels import Sink, Source, check_dtype, check_out, check_picture
+from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
 from mirnet_deploy.scenes import SceneCuts
+from mirnet_deploy.thumbnail import size_for
 from mirnet_deploy.tiling import TileGrid, make_grid
-
-
-@dataclass(frozen=True)
-class RuntimeInfo:
-    """What a runtime runs, and how."""
-
-    path: str
-    metadata: ArtifactMetadata
-    device: str
-    """"cpu" or "cuda:N"."""
-    backend: str
-    """Library, version and provider."""
-    tile: TileSetting
-    """As asked for."""
-    tile_size: tuple[int, int] | None
-    """Height and width of the tiles of a picture that does not run whole; None where every picture does."""
-    batch: int
-    """Tiles run at once."""
-    consistency: Consistency
-    tolerance: float
-    """dB."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class PictureInfo:
-    """How one picture was enhanced, and how close it is to the network's result for the whole of it."""
-
-    tiles: int
-    """1 for a picture that ran whole, and so is the network's result itself."""
-    tile_size: tuple[int, int]
-    """Height and width."""
-    consistency: Consistency
-    """As asked for."""
-    seconds: float
-    passes: int = 1
-    """Over the whole picture; the last one wrote the result."""
-    sampled: float = 0.0
-    """Share of the picture that was measured beside the passes, for the first guess of the means."""
-    predicted_psnr: float | None = None
-    """dB between result and whole picture, before rounding; None where there is nothing to predict (one tile) or
-    nothing was predicted (local)."""
-    predicted_max_abs: float | None = None
-    """The largest difference, of a range of 1; None as above."""
-    within_tolerance: bool | None = None
-    """Whether the prediction keeps the tolerance; None as above."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-class Enhanced(NamedTuple):
-    """A result, and how it was made."""
-
-    pixels: NDArray[Any]
-    info: PictureInfo
 
 
 class MIRNetRuntime:
@@ -141,7 +85,7 @@ class MIRNetRuntime:
         except BaseException:
             self._engine.close()
             raise
-        self._pipeline = HostPipeline(self._engine, batch, self._limits)
+        self._pipeline = Pipeline(self._engine, batch, self._limits)
         self._info = RuntimeInfo(
             path=str(resolve_model(model)),
             metadata=metadata,
@@ -183,14 +127,15 @@ class MIRNetRuntime:
         """As `enhance`, with what is known of the result."""
         return self._enhance(image, out, None)[0]
 
-    def enhance_into(self, source: Source, sink: Sink) -> PictureInfo:
-        """As `enhance_with_info`, of a picture that need not be in memory: it is read and written a tile at a time, row
-        by row of tiles, and as a whole in every pass.
+    def enhance_into(self, source: Source, sink: Sink, advance: Advance = lambda pixels: None) -> PictureInfo:
+        """As `enhance_with_info`, of a picture that need not be in memory: it is read and written in rows of tiles, and
+        as a whole in every pass.
 
         Args:
             source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
                 values of float32 are not checked.
-            sink: takes windows of the result; shares no memory with `source`.
+            sink: takes rows of the result; shares no memory with `source`.
+            advance: is told how many pixels were written, after every run of the engine; so in every pass all of them.
 
         Raises:
             ImageError, EngineError: as `enhance`.
@@ -198,7 +143,43 @@ class MIRNetRuntime:
         start = time.perf_counter()
         self._check_open()
         check_dtype(source.dtype, self._engine.metadata.interface)
-        return self._run(source, sink, None, start)[0]
+        return self._run(source, sink, None, start, advance)[0]
+
+    def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool = False, passes: int = 2) -> None:
+        """Enhances a picture that lies on the runtime's device into another, and returns when that is enqueued.
+
+        It begins after what `stream` holds now, and what is enqueued there later follows it: the caller's thread never
+        waits, but for the first picture of a shape and where all lanes are taken. Until the stream has come past it,
+        neither picture may be freed or changed.
+
+        Args:
+            src, dst: [H,W,3] or [H,W,4] of one shape, dtype and order of channels, uint8, uint16 or float32 in [0, 1]
+                (the interface `image` takes uint8): objects with `__cuda_array_interface__` (CuPy, torch, Numba),
+                DLPack capsules or what gives them, or `Frame` (pointer, pitch and so on, as `cv::cuda::GpuMat` has
+                them). Pixels lie side by side, rows at any distance; a fourth channel is carried over. They share no
+                memory.
+            stream: the handle of a `CUstream`.
+            bgr: the order of the channels, also of RGBA and BGRA; a `Frame` says its own.
+            passes: over the tiles, under "exact", whose error is not predicted here; the others make one.
+
+        Raises:
+            ImageError: a picture is not as described, or elsewhere.
+            EngineError: as `enhance`. Values that are not numbers are not noticed; they come out as 0.
+        """
+        self._check_open()
+        source, target = (frame_of(each, self._engine.device, bgr) for each in (src, dst))
+        check_dtype(source.dtype, self._engine.metadata.interface)
+        if replace(source, address=0, pitch=0) != replace(target, address=0, pitch=0):
+            raise ImageError(f"dst is {target}; expected the shape, dtype and channels of src, {source}")
+        if passes < 1:
+            raise UsageError(f"passes is {passes}; expected at least 1")
+        grid = self._grid(source)
+        whole = len(grid) == 1 or self._info.consistency == "local"
+        if not whole:
+            self._check_context()
+        thumbnail = None if whole else size_for(source, grid.tile_size, self._engine.metadata, self._limits)
+        passes = passes if self._info.consistency == "exact" else 1
+        self._pipeline.enqueue(source, target, grid, thumbnail, passes, stream)
 
     def frames(self, frames: Iterable[NDArray[Any]]) -> Iterator[Enhanced]:
         """Enhances the frames of a film, one pass each.
@@ -221,6 +202,7 @@ class MIRNetRuntime:
         """Frees the engine. May be called twice; `enhance` is an error afterwards."""
         if not self._closed:
             self._closed = True
+            self._pipeline.close()
             self._engine.close()
 
     def __enter__(self) -> Self:
@@ -248,14 +230,20 @@ class MIRNetRuntime:
         return Enhanced(out, info), outcome
 
     def _run(
-        self, image: Source, out: Sink, defect: NDArray[np.float64] | None, start: float
+        self,
+        image: Source,
+        out: Sink,
+        defect: NDArray[np.float64] | None,
+        start: float,
+        advance: Advance = lambda pixels: None,
     ) -> tuple[PictureInfo, Outcome | None]:
         grid = self._grid(image)
         outcome = None
-        if len(grid) == 1 or self._info.consistency == "local":
-            self._pipeline.run(image, out, grid)
-        else:
-            outcome = self._run_consistently(image, out, grid, defect)
+        with self._pipeline.open(image, out, advance) as work:
+            if len(grid) == 1 or self._info.consistency == "local":
+                work.plain(grid)
+            else:
+                outcome = self._run_consistently(work, grid, defect)
         info = PictureInfo(len(grid), grid.tile_size, self._info.consistency, seconds=time.perf_counter() - start)
         if outcome:
             info = replace(
@@ -268,28 +256,29 @@ class MIRNetRuntime:
             )
         return info, outcome
 
-    def _run_consistently(
-        self, image: Source, out: Sink, grid: TileGrid, defect: NDArray[np.float64] | None
-    ) -> Outcome:
+    def _run_consistently(self, work: Work, grid: TileGrid, defect: NDArray[np.float64] | None) -> Outcome:
+        stages = self._check_context()
+        one_pass = self._info.consistency == "fast" or defect is not None
+        return enhance_consistently(
+            work,
+            grid,
+            tolerance=self._info.tolerance,
+            passes=1 if one_pass else stages + 1,
+            defect=defect,
+        )
+
+    def _check_context(self) -> int:
+        """The stages of pools that an artifact has which can share means."""
         metadata = self._engine.metadata
         if not metadata.context or metadata.stages is None:
             raise no_context_error(metadata)
-        one_pass = self._info.consistency == "fast" or defect is not None
-        return enhance_consistently(
-            self._pipeline,
-            image,
-            out,
-            grid,
-            tolerance=self._info.tolerance,
-            passes=1 if one_pass else metadata.stages + 1,
-            defect=defect,
-        )
+        return metadata.stages
 
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
 
-    def _grid(self, image: Source) -> TileGrid:
+    def _grid(self, image: Source | Frame) -> TileGrid:
         metadata, most, tile = self._engine.metadata, self._limits.most, self._info.tile_size
         height, width = image.shape[:2]
         rows, cols = self._pipeline.padded(image)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.pipeline import SCALES, Source
+from mirnet_deploy.pixels import SCALES, Source
 from mirnet_deploy.thumbnail import Guess, Thumbnail
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 

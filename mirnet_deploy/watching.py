@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
-
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from mirnet_deploy.pipeline import Sink
+from typing import Protocol
 
 Show = Callable[[str, float], None]
 """Takes what a picture is at, and the share of that which is done."""
@@ -25,18 +20,16 @@ class Progress(Protocol):
         """For one picture while it is in work."""
 
 
-class WatchedSink:
-    """Takes windows of a result for another sink, and shows how much is written: every pass writes all of it."""
+class Passes:
+    """Counts the pixels that are written, and shows how far the pass is: every pass writes all of them."""
 
-    def __init__(self, sink: Sink, name: str, show: Show) -> None:
-        self._sink, self._name, self._show = sink, name, show
-        self.shape = sink.shape
-        self._area, self._written = sink.shape[0] * sink.shape[1], 0
+    def __init__(self, name: str, area: int, show: Show) -> None:
+        self._name, self._area, self._show = name, area, show
+        self._written = 0
         show(name, 0)
 
-    def __setitem__(self, key: Any, value: NDArray[Any], /) -> None:
-        self._sink[key] = value
+    def advance(self, pixels: int) -> None:
+        """So many more are written."""
         passes, before = divmod(self._written, self._area)
-        added = value.shape[0] * value.shape[1]
-        self._written += added
-        self._show(f"{self._name}, pass {passes + 1}", (before + added) / self._area)
+        self._written += pixels
+        self._show(f"{self._name}, pass {passes + 1}", (before + pixels) / self._area)

@@ -55,7 +55,7 @@ def findings(machine: Machine) -> list[Finding]:
         *_gpus(machine),
         _onnxruntime(machine),
         *_tensorrt(machine),
-        _library("pycuda (runs plans)", machine.pycuda, "tensorrt", wanted=bool(machine.gpus)),
+        _library("pycuda (drives GPUs)", machine.pycuda, "pycuda", wanted=bool(machine.gpus)),
         _library("torch (trains, exports)", machine.torch, "train"),
         _library("onnx (exports)", machine.onnx, "export"),
     ]

@@ -57,9 +57,9 @@ def open_engine(model: str | Path, device: str = "auto", threads: int | None = N
 
         return TensorRTEngine(path, device)
     if path.suffix == ".onnx":
-        from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+        from mirnet_deploy.engines.onnxruntime import open_onnx
 
-        return OnnxRuntimeEngine(path, device, threads)
+        return open_onnx(path, device, threads)
     raise ArtifactError(
         f"{path} is neither an .onnx nor a .plan file; turn a checkpoint into one with `mirnet-deploy export {path}`"
         if path.suffix in {".pt", ".pth", ".safetensors"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.devices.base import Driver, Stream
+from mirnet_deploy.devices.host import HostDriver, HostStream, at
 from mirnet_deploy.errors import ArtifactError, EngineError, UsageError
-from mirnet_deploy.metadata import ArtifactMetadata, read_artifact
+from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata, read_artifact
 from mirnet_deploy.onnx_file import onnx_metadata
 
 
@@ -35,8 +39,47 @@ CORRECTED = np.array([1, 1], np.float32)
 """`mode` in which pools use the means that they measure plus the context, which is then a correction."""
 
 
+FLOAT: np.dtype[Any] = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A C-contiguous array in a device's memory."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] = FLOAT
+
+    def part(self, first: int, count: int) -> Tensor:
+        """Some of its rows."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        return Tensor(self.address + first * row, (count, *self.shape[1:]), self.dtype)
+
+
+class Runner(Protocol):
+    """Runs an engine on one stream, one batch after the other."""
+
+    def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
+        """Runs a batch; the tensors are the artifact's inputs and outputs by name, on the engine's device. Those of the
+        context may be absent: then it is the plain network.
+
+        Raises:
+            EngineError: the library or the device refuses, for example for want of memory.
+        """
+
+    def close(self) -> None:
+        """Frees what the runner holds. May be called twice."""
+
+
 class Engine(Protocol):
     """Runs batches of tiles of one shape on one device. May be shared by threads."""
+
+    @property
+    def driver(self) -> Driver:
+        """Of the device."""
+
+    lanes: tuple[int, int]
+    """Runs that may be under way at once: in all, and those that one picture makes use of."""
 
     @property
     def metadata(self) -> ArtifactMetadata:
@@ -72,8 +115,45 @@ class Engine(Protocol):
             EngineError: as `run`; or the artifact has no context.
         """
 
+    def runner(self, stream: Stream) -> Runner:
+        """Something to run batches on `stream`, which is the driver's, on memory of the device.
+
+        Raises:
+            EngineError: as `run`.
+        """
+
     def close(self) -> None:
-        """Frees the library's objects. May be called twice. No run may be under way."""
+        """Frees the library's objects. May be called twice. No run may be under way, and no runner be open."""
+
+
+class HostEngine:
+    """The part of an engine on the host that follows from `run` and `run_pooled`, which threads may call at once."""
+
+    driver: Driver = HostDriver()
+    lanes = 64, 1
+
+    def runner(self, stream: Stream) -> Runner:
+        """See `Engine.runner`."""
+        return _HostRunner(cast(Engine, self), cast(HostStream, stream))
+
+
+class _HostRunner:
+    def __init__(self, engine: Engine, stream: HostStream) -> None:
+        self._engine, self._stream = engine, stream
+
+    def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
+        self._stream.enqueue(lambda: self._run({name: at(t.address, t.shape, t.dtype) for name, t in tensors.items()}))
+
+    def _run(self, arrays: dict[str, NDArray[Any]]) -> None:
+        batch, result = (arrays.pop(name) for name in TENSOR_NAMES[self._engine.metadata.interface])
+        if arrays:
+            statistics = arrays.pop(STATISTICS)
+            result[...], statistics[...] = self._engine.run_pooled(batch, Pools(**arrays))
+        else:
+            result[...] = self._engine.run(batch)
+
+    def close(self) -> None:
+        pass
 
 
 def load_onnx(path: Path) -> tuple[bytes, ArtifactMetadata]:
@@ -119,9 +199,3 @@ def no_context_error(metadata: ArtifactMetadata) -> EngineError:
 def closed_error(metadata: ArtifactMetadata) -> EngineError:
     """The error of a run after close."""
     return EngineError(f"the engine of {metadata.name} is closed; open a new one")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line that says something, for errors of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

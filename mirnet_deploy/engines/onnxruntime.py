@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.engines.base import Pools, closed_error, first_line, load_onnx, no_context_error, parse_device
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
+from mirnet_deploy.engines.base import (
+    Engine,
+    HostEngine,
+    Pools,
+    closed_error,
+    load_onnx,
+    no_context_error,
+    parse_device,
+)
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, first_line
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
 
@@ -19,8 +27,9 @@ TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
 """Type of input and output by interface, in ONNX Runtime's words."""
 
 
-class OnnxRuntimeEngine:
-    """An `Engine` over one `InferenceSession`, whose `run` is safe to call from several threads.
+class OnnxRuntimeEngine(HostEngine):
+    """An `Engine` over one `InferenceSession`, whose `run` is safe to call from several threads: on the CPU, or on CUDA
+    device `index` with arrays that ONNX Runtime copies itself, for where the pipeline's driver is not installed.
 
     Raises:
         ArtifactError: the file does not fit its sidecar, or its graph does not fit its interface.
@@ -28,18 +37,17 @@ class OnnxRuntimeEngine:
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
-        index = None if device == "auto" else parse_device(device)
+    def __init__(self, path: Path, index: int | None = None, threads: int | None = None) -> None:
         data, self.metadata = load_onnx(path)
-        ort = _import()
-        if device == "auto" and CUDA in ort.get_available_providers() and cuda_device_count():
-            index = 0
+        ort = imported()
         self.device = "cpu" if index is None else f"cuda:{index}"
         self._input, self._output = TENSOR_NAMES[self.metadata.interface]
-        self._session: Any = _open(ort, data, self.metadata, index, threads)
-        self._check_graph(path)
+        self._session: Any = open_session(ort, data, self.metadata, index, threads)
+        check_graph(self._session, self.metadata, path)
         provider = self._session.get_providers()[0]
         self.backend = f"onnxruntime {ort.__version__} {provider}"
+        if index is not None:
+            self.backend += ", host copies (pycuda is not installed)"
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `Engine.run`."""
@@ -78,24 +86,54 @@ class OnnxRuntimeEngine:
         """See `Engine.close`."""
         self._session = None
 
-    def _check_graph(self, path: Path) -> None:
-        kind = TENSOR_TYPES[self.metadata.interface]
-        outputs = [(self._output, kind, 4)]
-        if self.metadata.context:
-            outputs.append((STATISTICS, "tensor(float)", 2))
-        for side, nodes, name, expected in (
-            ("inputs", self._session.get_inputs(), self._input, [(self._input, kind, 4)]),
-            ("outputs", self._session.get_outputs(), self._output, outputs),
-        ):
-            actual = [(node.name, node.type, len(node.shape)) for node in nodes]
-            if actual != expected:
-                said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
-                raise ArtifactError(
-                    f"{path} has {side} {said}; the interface {self.metadata.interface!r} has {name} {kind} of rank 4"
-                )
+
+def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
+    """The engine of an ONNX file on a device, as of `open_engine`. On a GPU it computes in the pipeline's memory, where
+    pycuda is installed to drive it; its `backend` says if not."""
+    index = None if device == "auto" else parse_device(device)
+    if device == "auto" and CUDA in imported().get_available_providers() and cuda_device_count():
+        index = 0
+    if index is None or CUDA not in imported().get_available_providers():
+        return OnnxRuntimeEngine(path, index, threads)
+    from mirnet_deploy.devices.cuda import CudaDriver
+    from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
+
+    try:
+        driver = CudaDriver(index)
+    except MissingDependencyError:
+        return OnnxRuntimeEngine(path, index, threads)
+    return OnnxRuntimeCudaEngine(path, index, driver)
 
 
-def _import() -> Any:
+def check_graph(session: Any, metadata: ArtifactMetadata, path: Path) -> None:
+    """Checks that a session's inputs and outputs are those of its artifact's interface.
+
+    Raises:
+        ArtifactError: they are not.
+    """
+    source, result = TENSOR_NAMES[metadata.interface]
+    kind = TENSOR_TYPES[metadata.interface]
+    outputs = [(result, kind, 4)]
+    if metadata.context:
+        outputs.append((STATISTICS, "tensor(float)", 2))
+    for side, nodes, name, expected in (
+        ("inputs", session.get_inputs(), source, [(source, kind, 4)]),
+        ("outputs", session.get_outputs(), result, outputs),
+    ):
+        actual = [(node.name, node.type, len(node.shape)) for node in nodes]
+        if actual != expected:
+            said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
+            raise ArtifactError(
+                f"{path} has {side} {said}; the interface {metadata.interface!r} has {name} {kind} of rank 4"
+            )
+
+
+def imported() -> Any:
+    """The library.
+
+    Raises:
+        MissingDependencyError: it is not installed, or broken.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -111,7 +149,19 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _open(ort: Any, data: bytes, metadata: ArtifactMetadata, index: int | None, threads: int | None) -> Any:
+def open_session(
+    ort: Any,
+    data: bytes,
+    metadata: ArtifactMetadata,
+    index: int | None,
+    threads: int | None = None,
+    stream: int | None = None,
+) -> Any:
+    """An `InferenceSession` on the CPU or on CUDA device `index`, there on a stream of the caller's if one is given.
+
+    Raises:
+        EngineError: ONNX Runtime cannot load the graph, or runs elsewhere than asked.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # The same bits for the same picture, whatever else runs in the process.
@@ -132,7 +182,9 @@ def _open(ort: Any, data: bytes, metadata: ArtifactMetadata, index: int | None, 
             ort.preload_dlls()  # CUDA and cuDNN from their pip packages, which no loader path names
         # TF32 rounds to 10 bits of mantissa, which is no FP32. The default search tries every algorithm anew for
         # every new shape, which costs seconds a picture size.
-        cuda = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        cuda: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        if stream is not None:
+            cuda["user_compute_stream"] = str(stream)
         providers = [(CUDA, cuda), CPU]
     try:
         session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)

@@ -1,6 +1,6 @@
 """TIFF files that are read and written a band of rows at a time, for pictures that do not fit into memory.
 
-`BandedTiff` and `RawBands` stand in for arrays in the host pipeline: the one gives windows, the other takes them. A
+`BandedTiff` and `RawBands` stand in for arrays in the pipeline: the one gives windows, the other takes rows. A
 result lies uncompressed in a temporary file until the last pass has written it, since earlier passes are written over.
 """
 
@@ -141,25 +141,22 @@ class BandedTiff:
 
 
 class RawBands:
-    """Takes windows of a result like that of `source`, [h,w,3], into `stream`, and gives bands of it."""
+    """Takes rows of a result like that of `source`, [n,W,3], into `stream`, and gives them back."""
 
     def __init__(self, stream: BinaryIO, source: BandedTiff) -> None:
         self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
         self._stream = stream
-        self._pixel = (1 if self.grey else 3) * self.dtype.itemsize
-        stream.truncate(self.shape[0] * self.shape[1] * self._pixel)
+        self._row = self.shape[1] * (1 if self.grey else 3) * self.dtype.itemsize
+        stream.truncate(self.shape[0] * self._row)
 
-    def __setitem__(self, key: tuple[slice, slice], pixels: NDArray[Any]) -> None:
-        samples = grey_of(pixels) if self.grey else pixels
-        left = key[1].start
-        for row, line in enumerate(np.ascontiguousarray(samples), key[0].start):
-            self._stream.seek((row * self.shape[1] + left) * self._pixel)
-            self._stream.write(line)
+    def __setitem__(self, rows: slice, pixels: NDArray[Any]) -> None:
+        self._stream.seek(rows.start * self._row)
+        self._stream.write(np.ascontiguousarray(grey_of(pixels) if self.grey else pixels).data)
 
     def band(self, top: int, bottom: int) -> NDArray[Any]:
         """Rows as they go into a file, [n,W,1 or 3]."""
-        self._stream.seek(top * self.shape[1] * self._pixel)
-        data = self._stream.read((bottom - top) * self.shape[1] * self._pixel)
+        self._stream.seek(top * self._row)
+        data = self._stream.read((bottom - top) * self._row)
         return np.frombuffer(data, self.dtype).reshape(bottom - top, self.shape[1], -1)
 
 

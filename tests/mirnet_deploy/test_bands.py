@@ -112,7 +112,7 @@ def test_exif_and_profile_are_kept(tmp_path: Path) -> None:
     Image.fromarray(samples(np.uint8, 3)).save(tmp_path / "a.tif", exif=exif, icc_profile=b"profile" * 20)
     with BandedTiff(tmp_path / "a.tif", BIG) as source:
         result, strips = RawBands(BytesIO(), source), BytesIO()
-        result[0:173, 0:211] = source[0:173, 0:211]
+        result[0:173] = source[0:173]
         (tmp_path / "b.tif").write_bytes(pack_bands(result, source, strips) + strips.getvalue())
     before, after = read_image(tmp_path / "a.tif"), read_image(tmp_path / "b.tif")
     np.testing.assert_array_equal(after.pixels, before.pixels)

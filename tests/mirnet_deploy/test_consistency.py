@@ -18,7 +18,7 @@ from PIL import Image
 
 from mirnet_deploy import MIRNetRuntime, consistency, runtime, sampling
 from mirnet_deploy.consistency import MAX_ABS_REST, Prediction
-from mirnet_deploy.engines.base import Pools
+from mirnet_deploy.engines.base import HostEngine, Pools
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.metadata import ArtifactMetadata
 from mirnet_deploy.training.config import MIRNetConfig
@@ -30,7 +30,7 @@ PAIRS = Path(__file__).parents[2] / "examples" / "pairs" / "low"
 TINY = MIRNetConfig(8, 1, 1)
 
 
-class NetworkEngine:
+class NetworkEngine(HostEngine):
     """A random network as an engine, and the shapes that it was given."""
 
     device = backend = "torch"

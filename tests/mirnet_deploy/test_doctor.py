@@ -108,7 +108,7 @@ def test_a_gpu_wants_cuda_and_tensorrt():
         'pip uninstall -y onnxruntime && pip install "mirnet-deploy[cuda]"'
     )
     assert finding(described, "TensorRT (").remedy == 'pip install "mirnet-deploy[tensorrt]"'
-    assert finding(described, "pycuda").remedy == 'pip install "mirnet-deploy[tensorrt]"'
+    assert finding(described, "pycuda").remedy == 'pip install "mirnet-deploy[pycuda]"'
 
 
 def test_two_onnxruntimes_over_one_another_are_broken():

@@ -205,7 +205,7 @@ def test_without_pycuda_the_error_names_the_extra(tmp_path, one_gpu, monkeypatch
 
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(MissingDependencyError, match=r"pycuda .*mirnet-deploy\[tensorrt\]"):
+    with pytest.raises(MissingDependencyError, match=r"pycuda .*mirnet-deploy\[pycuda\]"):
         open_engine(make_plan(tmp_path / "a.plan", builder_version=tensorrt_rtx.__version__))
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image, write_image
 from mirnet_deploy.images.record import read_stamp
-from mirnet_deploy.runtime import PictureInfo
+from mirnet_deploy.results import PictureInfo
 
 
 class Brightener:
@@ -40,7 +40,7 @@ class Brightener:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def enhance_into(self, image: np.ndarray[Any, Any], out: Any) -> PictureInfo:
+    def enhance_into(self, image: np.ndarray[Any, Any], out: Any, advance: Any) -> PictureInfo:
         assert image.ndim == 3
         assert image.shape[2] == 3
         top = np.iinfo(image.dtype).max
@@ -184,9 +184,9 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Brightener):
-        def enhance_into(self, image: np.ndarray[Any, Any], out: Any) -> PictureInfo:
+        def enhance_into(self, image: np.ndarray[Any, Any], out: Any, advance: Any) -> PictureInfo:
             (folder / "a_enhanced.png").write_bytes(b"the user's")
-            return super().enhance_into(image, out)
+            return super().enhance_into(image, out, advance)
 
     monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Slow)
     result = enhance(folder / "a.png", "--model", model, expect=1)
@@ -360,13 +360,13 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
 from mirnet_deploy.images.record import stamped
-from mirnet_deploy.runtime import PictureInfo
+from mirnet_deploy.results import PictureInfo
 
 class Slow:
     def __init__(self, *_, **__): pass
     def __enter__(self): return self
     def __exit__(self, *_): pass
-    def enhance_into(self, image, out):
+    def enhance_into(self, image, out, advance):
         print("working", file=sys.stderr, flush=True)
         time.sleep(0 if image.shape[1] < 30 else 60)
         out[:] = image

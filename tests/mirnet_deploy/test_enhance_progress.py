@@ -6,10 +6,9 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from mirnet_deploy.watching import WatchedSink
+from mirnet_deploy.watching import Passes
 
 pty = pytest.importorskip("pty", reason="POSIX terminals")
 
@@ -55,13 +54,11 @@ def test_a_terminal_sees_the_bar_and_stdout_stays_clean() -> None:
     assert b"62%" in seen
 
 
-def test_a_watched_sink_shows_the_share_of_every_pass() -> None:
-    result, seen = np.zeros((4, 6, 3), np.uint8), []
-    sink = WatchedSink(result, "night.jpg", lambda description, share: seen.append((description, share)))
-    for value in (1, 2):
-        for rows in (slice(0, 3), slice(3, 4)):
-            sink[rows, :] = np.full((rows.stop - rows.start, 6, 3), value, np.uint8)
-    assert (result == 2).all()
+def test_every_pass_is_shown_by_its_share() -> None:
+    seen: list[tuple[str, float]] = []
+    passes = Passes("night.jpg", 24, lambda description, share: seen.append((description, share)))
+    for pixels in (18, 6, 18, 6):
+        passes.advance(pixels)
     assert seen == [
         ("night.jpg", 0),
         ("night.jpg, pass 1", 0.75),

@@ -10,6 +10,7 @@ import pytest
 from artifacts import BLUR, make_onnx, make_plan, metadata
 
 from mirnet_deploy import MIRNetRuntime, limits, runtime
+from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.metadata import read_sidecar
 
@@ -35,7 +36,7 @@ def models(tmp_path_factory):
     return kinds | image
 
 
-class Recorder:
+class Recorder(HostEngine):
     """An engine that keeps the shapes it is given; the picture comes back untouched."""
 
     device = backend = "test"

@@ -8,7 +8,7 @@ from artifacts import make_onnx
 
 from mirnet_deploy.engines import open_engine
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.pipeline import HostPipeline
+from mirnet_deploy.pipeline import Pipeline
 from mirnet_deploy.sampling import Patches, describe, regression_estimate, representatives
 from mirnet_deploy.thumbnail import Thumbnail
 from mirnet_deploy.tiling import make_grid
@@ -70,8 +70,10 @@ def test_regression_over_what_does_not_vary_is_the_mean() -> None:
 def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size, tile) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    thumbnail = Thumbnail(HostPipeline(engine), image, (tile, tile))
     grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
+    with Pipeline(engine).open(image, np.empty_like(image)) as work:
+        thumbnail = Thumbnail(work, (tile, tile))
+        guess = thumbnail.guess(None)
     patches = Patches.of(thumbnail, grid, Limits())
     assert patches is not None
     covered = [np.zeros(shape, int) for shape in (grid.size, thumbnail.size)]
@@ -88,12 +90,14 @@ def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size,
         large, small = (np.array(patch.core_origin) for patch in pair)
         assert np.abs(large - small * np.divide(grid.size, thumbnail.size)).max() <= 2
     assert all((count == 1).all() for count in covered)
-    assert describe(image, patches, thumbnail, thumbnail.guess(None)).shape == (len(patches.large), 9)
+    assert describe(image, patches, thumbnail, guess).shape == (len(patches.large), 9)
 
 
 def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
-    thumbnail = Thumbnail(HostPipeline(engine), np.zeros((600, 600, 3), np.uint8), (256, 256))
+    image = np.zeros((600, 600, 3), np.uint8)
+    with Pipeline(engine).open(image, image.copy()) as work:
+        thumbnail = Thumbnail(work, (256, 256))
     grid = make_grid(600, 600, tile=(256, 256), halo=12)
     assert Patches.of(thumbnail, grid, Limits((1, 200, 200), (1, 256, 256))) is None
     assert Patches.of(thumbnail, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None

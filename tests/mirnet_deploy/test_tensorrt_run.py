@@ -20,6 +20,7 @@ from artifacts import make_plan
 from mirnet_deploy.engines import open_engine
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
 from mirnet_deploy.engines.base import Pools
+from mirnet_deploy.engines.device import MAX_LANES
 from mirnet_deploy.errors import ArtifactError, EngineError
 
 NAMES = ("image", "enhanced")
@@ -31,15 +32,22 @@ class Cuda(ModuleType):
     class Error(Exception):
         pass
 
+    class MemoryError(Error):
+        pass
+
+    class LaunchError(Error):
+        pass
+
     def __init__(self):
         super().__init__("pycuda.driver")
         self.stack = threading.local()
         self.memory = {}
-        self.addresses = itertools.count(4096, 4096)
+        self.addresses = itertools.count(1 << 20, 1 << 20)
         self.detached = 0
         self.fail_copies = False
         driver = self
         self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
+        self.Memcpy2D = lambda: Memcpy2D(self)
         self.Stream = lambda: self.current() and SimpleNamespace(handle=77, synchronize=lambda: None)
         self.pagelocked_empty = lambda count, dtype: self.current() and np.empty(count, dtype)
 
@@ -76,15 +84,39 @@ class Cuda(ModuleType):
         self.memory[address] = np.zeros(size, np.uint8)
         return Memory(self, address)
 
-    def memcpy_htod_async(self, memory, host, stream):
-        self.current()
-        if self.fail_copies:
-            raise self.Error("cuMemcpyHtoDAsync failed: an illegal memory access was encountered")
-        self.memory[int(memory)][: host.nbytes] = host.reshape(-1).view(np.uint8)
+    def at(self, address):
+        """Memory from an address on."""
+        first = max(start for start in self.memory if start <= address)
+        return self.memory[first][address - first :]
 
-    def memcpy_dtoh_async(self, host, memory, stream):
-        self.current()
-        host.reshape(-1).view(np.uint8)[...] = self.memory[int(memory)][: host.nbytes]
+
+class Memcpy2D:
+    """One row from or to the host."""
+
+    def __init__(self, driver):
+        self.driver = driver
+        self.host = None
+
+    def set_src_host(self, host):
+        self.host, self.up = host, True
+
+    def set_dst_host(self, host):
+        self.host, self.up = host, False
+
+    def set_src_device(self, address):
+        self.address = address
+
+    set_dst_device = set_src_device
+
+    def __call__(self, stream):
+        self.driver.current()
+        assert self.height == 1
+        assert self.width_in_bytes == self.host.size == min(self.src_pitch, self.dst_pitch)
+        if self.driver.fail_copies:
+            raise self.driver.LaunchError("cuMemcpy2DAsync failed: an illegal memory access was encountered")
+        there = self.driver.at(self.address)[: self.host.size]
+        source, target = (self.host[0], there) if self.up else (there, self.host[0])
+        target[...] = source
 
 
 class Memory:
@@ -127,12 +159,13 @@ class Context:
             self.library.log("[E] Error Code 3: the profile is not set")
         else:
             size = int(np.prod(self.shapes["image"]))
-            memory = self.library.cuda.memory
+            at = self.library.cuda.at
             assert set(self.addresses) == set(self.library.names), "a tensor has no address"
-            memory[self.addresses["enhanced"]][:size] = 255 - memory[self.addresses["image"]][:size]
+            at(self.addresses["enhanced"])[:size] = 255 - at(self.addresses["image"])[:size]
             if "statistics" in self.library.names:
-                context = memory[self.addresses["context"]].view(np.float32)
-                memory[self.addresses["statistics"]].view(np.float32)[:] = 2 * context
+                size = 4 * int(np.prod(self.shapes["context"]))
+                context = at(self.addresses["context"])[:size].view(np.float32)
+                at(self.addresses["statistics"])[:size].view(np.float32)[:] = 2 * context
         self.busy.release()
         return not self.library.refuse
 
@@ -184,6 +217,8 @@ def library(monkeypatch):
     fake = Library(cuda)
     monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
     monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    for name in ("cuda", "cuda.bindings", "cuda.bindings.driver"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
     return fake
@@ -218,14 +253,15 @@ def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
     engine = open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
     sent = batch(16)
     assert np.array_equal(engine.run(sent), 255 - sent)
-    context, memory = library.contexts[0], library.cuda.memory
+    context, at = library.contexts[0], library.cuda.at
     shapes = {"context": (1, 176), "mode": (2,), "rows": (1, 16), "cols": (1, 20)}
     assert {name: shape for name, shape in context.shapes.items() if name != "image"} == shapes
-    values = {name: memory[context.addresses[name]].view(np.float32) for name in shapes}
+    sizes = {name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}
+    values = {name: at(context.addresses[name])[: sizes[name]].view(np.float32) for name in shapes}
     assert values["mode"].tolist() == [1, 0]
     assert (values["context"] == 0).all()
-    assert (values["rows"][:16] == 1).all()
-    assert (values["cols"][:20] == 1).all()
+    assert (values["rows"] == 1).all()
+    assert (values["cols"] == 1).all()
     engine.close()
     assert library.cuda.memory == {}
 
@@ -239,13 +275,13 @@ def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
     result, statistics = engine.run_pooled(sent, pools)
     assert np.array_equal(result, 255 - sent)
     assert statistics.tolist() == [[10, 12, 14]]
-    context, memory = library.contexts[0], library.cuda.memory
+    context, at = library.contexts[0], library.cuda.at
     for name, value in pools._asdict().items():
         assert context.shapes[name] == value.shape
-        held = memory[context.addresses[name]].view(np.float32)[: value.size]
+        held = at(context.addresses[name])[: value.nbytes].view(np.float32)
         assert np.array_equal(held, value.reshape(-1))
     assert np.array_equal(engine.run(sent), 255 - sent)
-    assert memory[context.addresses["mode"]].view(np.float32).tolist() == [1, 0]
+    assert at(context.addresses["mode"])[:8].view(np.float32).tolist() == [1, 0]
     engine.close()
 
 
@@ -266,7 +302,7 @@ def test_threads_share_a_bounded_pool_of_contexts(library, plan):
     with ThreadPoolExecutor(8) as pool:
         for sent, result in zip(batches, pool.map(engine.run, batches), strict=True):
             assert np.array_equal(result, 255 - sent)
-    assert 1 < len(library.contexts) <= tensorrt_engine.MAX_CONTEXTS
+    assert 1 < len(library.contexts) <= MAX_LANES
     engine.close()
     assert library.cuda.memory == {}
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.thumbnail import shrink, thumbnail_size
+from mirnet_deploy.pixels import shrink
+from mirnet_deploy.thumbnail import thumbnail_size
 
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])

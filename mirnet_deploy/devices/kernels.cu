@@ -1,0 +1,136 @@
+// What the pipeline does to pixels and to means on a CUDA device. `host.py` holds the same in numpy; tests compile this
+// file for the CPU and compare the two.
+//
+// A frame is [height, width, channels] of uint8, uint16 or float32 in [0, 1], its rows `pitch` bytes apart, with 3 or 4
+// channels, RGB or BGR first; a fourth channel (alpha) is carried over. A batch is what an engine takes: float32 [N,3,H,W],
+// or uint8 [N,H,W,3]. Indices past a frame's edges mirror it without repeating the last pixel, and where it is too short
+// for that, repeat it: the padding up to the network's size multiple.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+
+static __device__ int mirrored(int index, int length, int padded)
+{
+    const int last = length - 1;
+    if (padded - length > last) return index < last ? index : last;
+    return index > last ? 2 * last - index : index;
+}
+
+static __device__ float load(const u8 *row, int element, int kind)
+{
+    if (kind == 0) return row[element];
+    if (kind == 1) return reinterpret_cast<const u16 *>(row)[element];
+    return reinterpret_cast<const float *>(row)[element];
+}
+
+static __device__ void store(u8 *row, int element, int kind, float value)
+{
+    if (kind == 0) row[element] = static_cast<u8>(value);
+    else if (kind == 1) reinterpret_cast<u16 *>(row)[element] = static_cast<u16>(value);
+    else reinterpret_cast<float *>(row)[element] = value;
+}
+
+static __device__ float white_of(int kind)
+{
+    return kind == 0 ? 255.0f : kind == 1 ? 65535.0f : 1.0f;
+}
+
+// Cuts `count` tiles out of a frame, as a batch. Grid: columns, rows, tiles. `origins`: row and column of each tile in
+// the picture that padding makes of the frame.
+extern "C" __global__ void cut(const u8 *frame, long long pitch, int height, int width, int channels, int kind, int bgr,
+                               int padded_height, int padded_width, const int *origins, u8 *batch, int planar,
+                               int tile_height, int tile_width)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    const int tile = blockIdx.z;
+    if (col >= tile_width || row >= tile_height) return;
+    const u8 *line = frame + pitch * mirrored(origins[2 * tile] + row, height, padded_height);
+    const int first = channels * mirrored(origins[2 * tile + 1] + col, width, padded_width);
+    const long long area = static_cast<long long>(tile_height) * tile_width;
+    const long long place = static_cast<long long>(row) * tile_width + col;
+    for (int channel = 0; channel < 3; ++channel) {
+        const float value = load(line, first + (bgr ? 2 - channel : channel), kind);
+        if (planar) reinterpret_cast<float *>(batch)[(3 * tile + channel) * area + place] = value / white_of(kind);
+        else batch[(tile * area + place) * 3 + channel] = static_cast<u8>(value);
+    }
+}
+
+// Puts the cores of `count` tiles into a frame. Grid: columns, rows, tiles, of the largest core. `cores`: row and column
+// in the tile, row and column in the frame, height and width, of each. What of a core is padding is left out. Values
+// that are not finite are counted in `flaws`.
+extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int tile_width, const int *cores,
+                               const u8 *source, long long source_pitch, u8 *frame, long long pitch, int height,
+                               int width, int channels, int kind, int bgr, int *flaws)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    const int tile = blockIdx.z, *core = cores + 6 * tile;
+    const int to_row = core[2] + row, to_col = core[3] + col;
+    if (row >= core[4] || col >= core[5] || to_row >= height || to_col >= width) return;
+    const long long area = static_cast<long long>(tile_height) * tile_width;
+    const long long place = static_cast<long long>(core[0] + row) * tile_width + core[1] + col;
+    u8 *line = frame + pitch * to_row;
+    for (int channel = 0; channel < 3; ++channel) {
+        const int element = channels * to_col + (bgr ? 2 - channel : channel);
+        if (!planar) {
+            line[element] = batch[(tile * area + place) * 3 + channel];
+            continue;
+        }
+        float value = reinterpret_cast<const float *>(batch)[(3 * tile + channel) * area + place];
+        if (!isfinite(value)) atomicAdd(flaws, 1);
+        value = fminf(fmaxf(value, 0.0f), 1.0f);
+        store(line, element, kind, kind == 2 ? value : rintf(value * white_of(kind)));
+    }
+    if (channels == 4)
+        store(line, 4 * to_col + 3, kind, load(source + source_pitch * to_row, 4 * to_col + 3, kind));
+}
+
+// Averages a frame over small_height x small_width equal areas: a frame of 3 channels, RGB, of kind 0 or 2. Grid: columns,
+// rows.
+extern "C" __global__ void shrink(const u8 *frame, long long pitch, int height, int width, int channels, int kind,
+                                  int bgr, u8 *small, long long small_pitch, int small_height, int small_width,
+                                  int small_kind)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (col >= small_width || row >= small_height) return;
+    const double tall = static_cast<double>(height) / small_height, wide = static_cast<double>(width) / small_width;
+    const double top = row * tall, left = col * wide, bottom = top + tall, right = left + wide;
+    float sums[3] = {0.0f, 0.0f, 0.0f};
+    for (int y = static_cast<int>(top); y < bottom && y < height; ++y) {
+        const float share = static_cast<float>(fmin(y + 1.0, bottom) - fmax(static_cast<double>(y), top));
+        const u8 *line = frame + pitch * y;
+        for (int x = static_cast<int>(left); x < right && x < width; ++x) {
+            const float weight = share * static_cast<float>(fmin(x + 1.0, right) - fmax(static_cast<double>(x), left));
+            for (int channel = 0; channel < 3; ++channel)
+                sums[channel] += weight * load(line, channels * x + (bgr ? 2 - channel : channel), kind);
+        }
+    }
+    const float scale = 1.0f / (static_cast<float>(tall * wide) * white_of(kind));
+    for (int channel = 0; channel < 3; ++channel) {
+        const float mean = fminf(sums[channel] * scale, 1.0f);
+        store(small + small_pitch * row, 3 * col + channel, small_kind,
+              small_kind == 2 ? mean : rintf(mean * white_of(small_kind)));
+    }
+}
+
+// The guess of a picture's means: what its thumbnail measured, [size], and what that lacks.
+extern "C" __global__ void correct(const float *measured, const float *defect, float *context, int size)
+{
+    const int k = blockIdx.x * blockDim.x + threadIdx.x;
+    if (k < size) context[k] = measured[k] + defect[k];
+}
+
+// What a thumbnail's means lack of its picture's: the mean of what `tiles` tiles measured, [tiles,size], weighted by the
+// areas of their cores, less `measured`.
+extern "C" __global__ void defect(const float *statistics, const int *cores, int tiles, const float *measured,
+                                  float *defect, int size)
+{
+    const int k = blockIdx.x * blockDim.x + threadIdx.x;
+    if (k >= size) return;
+    double total = 0.0, area = 0.0;
+    for (int tile = 0; tile < tiles; ++tile) {
+        const double core = static_cast<double>(cores[6 * tile + 4]) * cores[6 * tile + 5];
+        total += core * statistics[static_cast<long long>(tile) * size + k];
+        area += core;
+    }
+    defect[k] = static_cast<float>(total / area - measured[k]);
+}

@@ -1,0 +1,131 @@
+"""Pictures in host memory: what they may be, and what is done to their pixels outside the network."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.errors import ImageError
+
+_BAND = 1 << 20
+"""Pixels that are averaged at a time: the picture has no float copy."""
+
+
+class Source(Protocol):
+    """A picture [H,W,3] that gives windows of itself, as an array does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]: ...
+
+
+class Sink(Protocol):
+    """Takes rows of a result, as an array does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __setitem__(self, rows: slice, pixels: Any, /) -> None: ...
+
+
+SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
+"""The value of white, by the dtype of a picture."""
+
+
+def check_picture(image: NDArray[Any], interface: str) -> None:
+    """Checks that `image` is uint8, uint16 or float32 in [0, 1], [H,W,3], and that an engine of `interface` takes it.
+
+    Raises:
+        ImageError: it is something else; the text says what, or which interface to export.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"image is a {type(image).__name__}; expected a numpy array [H,W,3] of RGB")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"image has shape {list(image.shape)}; expected [H,W,3], RGB, of at least 1x1")
+    check_dtype(image.dtype, interface)
+    if image.dtype == np.float32:
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):  # a NaN makes both NaN
+            raise ImageError(f"image has float32 values from {low:g} to {high:g}; expected [0, 1] without NaN")
+
+
+def check_dtype(dtype: np.dtype[Any], interface: str) -> None:
+    """Checks that an engine of `interface` takes pictures of `dtype`.
+
+    Raises:
+        ImageError: it does not.
+    """
+    if dtype not in SCALES:
+        raise ImageError(f"image has dtype {dtype}; expected uint8, uint16 or float32 in [0, 1]")
+    if interface == "image" and dtype != np.uint8:
+        raise ImageError(
+            f"image has dtype {dtype}, and this engine has the interface 'image', which takes uint8; "
+            "export the model with --interface float"
+        )
+
+
+def check_out(out: NDArray[Any], image: NDArray[Any]) -> None:
+    """Checks that `out` can take the result for `image`.
+
+    Raises:
+        ImageError: another shape or dtype, or read-only.
+    """
+    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != image.dtype:
+        said = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ImageError(f"out is {said}; expected {image.dtype} {list(image.shape)}, as the image")
+    if not out.flags.writeable:
+        raise ImageError("out is read-only; expected a writeable array")
+
+
+def mirrored(length: int, padded: int) -> NDArray[np.intp]:
+    """For every index of an axis of `padded` pixels, the pixel of the `length` that are there.
+
+    The padding, at the end, mirrors the picture without repeating its last pixel; where the picture is too short for
+    that, it repeats the last pixel.
+    """
+    index, last = np.arange(padded), length - 1
+    if padded - length > last:
+        return np.minimum(index, last)
+    return np.where(index > last, 2 * last - index, index)
+
+
+def rounded(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values in [0, 1] as a picture of `dtype` holds them: clipped, and integers rounded half to even."""
+    clipped = np.clip(values, 0, 1)
+    if dtype == np.float32:
+        return np.asarray(clipped)
+    clipped *= np.float32(SCALES[dtype])
+    with np.errstate(invalid="ignore"):  # who calls looks for values that are not numbers
+        return np.asarray(np.rint(clipped, out=clipped).astype(dtype))
+
+
+def shrink(image: Source, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The mean of every one of `size` (rows, columns) equal areas, [H,W,3] -> float32 [h,w,3] in [0, 1].
+
+    The mean of an area has less noise than any of its pixels, and so have the means that the pools take of it.
+    """
+    import cv2
+
+    height, width = size
+    small = np.empty((height, width, 3), np.float32)
+    scale = image.shape[0] / height
+    lines = max(1, int(_BAND / (image.shape[1] * scale)))
+    for top in range(0, height, lines):
+        edges = np.arange(top, min(top + lines, height) + 1) * scale
+        first, last = int(edges[0]), min(math.ceil(edges[-1]), image.shape[0])
+        row = np.arange(first, last)
+        # What of each row lies between two edges.
+        shares = np.minimum(row + 1, edges[1:, None]) - np.maximum(row, edges[:-1, None])
+        band = image[first:last].astype(np.float32).reshape(last - first, -1)
+        means = (shares.clip(0) / scale).astype(np.float32) @ band
+        means = means.reshape(len(means), image.shape[1], 3)
+        small[top : top + lines] = cv2.resize(means, (width, len(means)), interpolation=cv2.INTER_AREA)
+    small /= np.float32(SCALES[image.dtype])
+    return small

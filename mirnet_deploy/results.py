@@ -1,0 +1,72 @@
+"""What a runtime says of itself and of the pictures that it made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from mirnet_deploy.consistency import Consistency
+from mirnet_deploy.limits import TileSetting
+from mirnet_deploy.metadata import ArtifactMetadata
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What a runtime runs, and how."""
+
+    path: str
+    metadata: ArtifactMetadata
+    device: str
+    """"cpu" or "cuda:N"."""
+    backend: str
+    """Library, version and provider."""
+    tile: TileSetting
+    """As asked for."""
+    tile_size: tuple[int, int] | None
+    """Height and width of the tiles of a picture that does not run whole; None where every picture does."""
+    batch: int
+    """Tiles run at once."""
+    consistency: Consistency
+    tolerance: float
+    """dB."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """How one picture was enhanced, and how close it is to the network's result for the whole of it."""
+
+    tiles: int
+    """1 for a picture that ran whole, and so is the network's result itself."""
+    tile_size: tuple[int, int]
+    """Height and width."""
+    consistency: Consistency
+    """As asked for."""
+    seconds: float
+    passes: int = 1
+    """Over the whole picture; the last one wrote the result."""
+    sampled: float = 0.0
+    """Share of the picture that was measured beside the passes, for the first guess of the means."""
+    predicted_psnr: float | None = None
+    """dB between result and whole picture, before rounding; None where there is nothing to predict (one tile) or
+    nothing was predicted (local)."""
+    predicted_max_abs: float | None = None
+    """The largest difference, of a range of 1; None as above."""
+    within_tolerance: bool | None = None
+    """Whether the prediction keeps the tolerance; None as above."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class Enhanced(NamedTuple):
+    """A result, and how it was made."""
+
+    pixels: NDArray[Any]
+    info: PictureInfo

@@ -1,0 +1,215 @@
+"""The pipeline on a device whose streams are as late or as early as they may be (`deferred`), against the host."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from deferred import Driver, Engine
+from numpy.typing import NDArray
+
+from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy.devices import Frame
+from mirnet_deploy.devices.host import at
+from mirnet_deploy.errors import EngineError, ImageError
+
+NIGHT = Path(__file__).parents[2] / "examples" / "pairs" / "low" / "1.jpg"
+Open = Callable[..., tuple[MIRNetRuntime, MIRNetRuntime, Driver]]
+EAGER = pytest.mark.parametrize("eager", [(), (0,), (1,), (0, 1)], ids=["late", "even", "odd", "all"])
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens two runtimes over one artifact: on the host, on a deferred device, and gives that too. Closes them."""
+    opened: list[MIRNetRuntime] = []
+
+    def open_both(
+        kind: str = "mean",
+        interface: str = "float",
+        most: int = sys.maxsize,
+        eager: tuple[int, ...] = (),
+        **settings: Any,
+    ) -> tuple[MIRNetRuntime, MIRNetRuntime, Driver]:
+        path = tmp_path / f"{kind}-{interface}.onnx"
+        make_onnx(path, kind, interface=interface)
+        settings = {"tile": 64, **settings}
+        opened.append(MIRNetRuntime(path, device="cpu", **settings))
+        engine = Engine(path, Driver(most, eager))
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "open_engine", lambda *_: engine)
+            opened.append(MIRNetRuntime(path, **settings))
+        return opened[-2], opened[-1], engine.test_driver
+
+    yield open_both
+    for each in opened:
+        each.close()
+
+
+def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels: int = 3) -> NDArray[Any]:
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.1, 0.9, width)[:, None] * np.ones((height, 1, channels))
+    noisy = (light + 0.1 * rng.random((height, width, channels))).clip(0, 1)
+    return noisy.astype(dtype) if dtype == np.float32 else (noisy * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(("consistency", "batch"), [("local", 1), ("fast", 3), ("exact", 1), ("exact", 3)])
+@EAGER
+def test_a_device_gives_what_the_host_gives(
+    pair: Open, dtype: Any, consistency: str, batch: int, eager: tuple[int, ...]
+) -> None:
+    host, device, _ = pair(consistency=consistency, batch=batch, eager=eager)
+    image = picture(dtype=dtype)
+    expected, result = host.enhance_with_info(image), device.enhance_with_info(image)
+    np.testing.assert_array_equal(result.pixels, expected.pixels)
+    assert result.info.passes == expected.info.passes
+    assert result.info.tiles > 6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (64, 64), (61, 200)])
+def test_every_size(pair: Open, shape: tuple[int, int]) -> None:
+    _, device, _ = pair("identity")
+    np.testing.assert_array_equal(device.enhance(picture(*shape)), picture(*shape))
+
+
+def test_the_image_interface_and_odd_strides(pair: Open) -> None:
+    host, device, _ = pair(interface="image")
+    image = picture(300, 220)[::-2, ::-1]
+    np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
+
+
+def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open) -> None:
+    image = picture(600, 400)
+    host, device, driver = pair(most=5_000_000)
+    np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
+    resident = sum(driver.held.values())
+    small, other, banded = pair(most=1_500_000)
+    np.testing.assert_array_equal(other.enhance(image), small.enhance(image))
+    assert sum(banded.held.values()) < resident - image.nbytes
+
+
+def test_what_the_device_has_no_room_for_is_an_error_and_the_next_picture_works(pair: Open) -> None:
+    _, device, driver = pair("identity", tile="none", most=600_000)
+    with pytest.raises(EngineError, match="full"):
+        device.enhance(picture(400, 300))
+    np.testing.assert_array_equal(device.enhance(picture(40, 30)), picture(40, 30))
+    assert driver.held
+
+
+def test_values_that_are_no_numbers_are_an_error(pair: Open) -> None:
+    _, device, _ = pair("nan")
+    with pytest.raises(EngineError, match="values that are not numbers"):
+        device.enhance(picture())
+
+
+def test_memory_goes_back_and_stays_where_it_is(pair: Open) -> None:
+    _, device, driver = pair()
+    device.enhance(picture())
+    held = dict(driver.held)
+    for _ in range(3):
+        device.enhance(picture())
+    assert driver.held == held
+    device.close()
+    assert driver.held == {}
+    assert driver.closed == 1
+    with pytest.raises(EngineError, match="closed"):
+        device.enhance(picture())
+
+
+# Pictures on the device
+
+
+class OnDevice:
+    """A picture [H,W,C] in the driver's memory, rows 64 bytes longer than they need be; poisoned around."""
+
+    def __init__(self, driver: Driver, image: NDArray[Any], bgr: bool = False) -> None:
+        height, width, channels = image.shape
+        self.pitch = width * channels * image.itemsize + 64
+        self.memory = driver.allocate(height * self.pitch)
+        strides = self.pitch, channels * image.itemsize, image.itemsize
+        self.pixels = at(self.memory.address, image.shape, image.dtype, strides)
+        self.pixels[...] = image
+        self.frame = Frame(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
+
+    def margins(self) -> NDArray[np.uint8]:
+        """What lies between the rows."""
+        rows = at(self.memory.address, (self.frame.height, self.pitch), np.uint8)
+        return rows[:, self.pitch - 64 :]
+
+
+@pytest.mark.parametrize("interface", ["float", "image"])
+@pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
+@EAGER
+def test_a_picture_on_the_device_is_enhanced_when_the_callers_stream_comes_there(
+    pair: Open, interface: str, channels: int, bgr: bool, eager: tuple[int, ...]
+) -> None:
+    host, device, driver = pair(interface=interface, eager=eager)
+    image = picture(channels=channels)
+    colours = image[..., :3][..., ::-1] if bgr else image[..., :3]
+    expected = host.enhance(np.ascontiguousarray(colours))
+    source, target = OnDevice(driver, np.zeros_like(image), bgr), OnDevice(driver, np.zeros_like(image), bgr)
+    callers = driver.callers_stream()
+    callers.enqueue(lambda: np.copyto(source.pixels, image))  # what the caller has enqueued before
+    device.enhance_device(source.frame, target.frame, stream=callers.handle)
+    waits = [stream.waits for stream in driver.streams.values()]
+    after = []
+    callers.enqueue(lambda: after.append(target.pixels.copy()))
+    assert eager or not target.pixels.any(), "nothing has happened yet"
+    device.enhance_device(source.frame, target.frame, stream=callers.handle)
+    assert [stream.waits for stream in driver.streams.values()] == waits, "a known shape waits for nothing"
+    callers.synchronize()
+    result = after[0][..., :3][..., ::-1] if bgr else after[0][..., :3]
+    assert np.abs(result.astype(int) - expected).max() <= 1  # a fixed number of passes
+    if channels == 4:
+        np.testing.assert_array_equal(after[0][..., 3], image[..., 3])
+    assert (target.margins() == 0xA5).all()
+    for each in (source, target):
+        each.memory.free()
+
+
+def test_passes_come_closer(pair: Open) -> None:
+    """ "mean" has one stage: the second pass takes exact means."""
+    host, device, driver = pair()
+    whole = MIRNetRuntime(host.info.path, device="cpu", tile="none").enhance(picture(dtype=np.float32))
+    source = OnDevice(driver, picture(dtype=np.float32))
+    errors = []
+    for passes in (1, 2):
+        target = OnDevice(driver, np.zeros((150, 203, 3), np.float32))
+        callers = driver.callers_stream()
+        device.enhance_device(source.frame, target.frame, stream=callers.handle, passes=passes)
+        callers.synchronize()
+        errors.append(float(np.abs(target.pixels - whole).max()))
+        target.memory.free()
+    source.memory.free()
+    assert errors[1] < 1e-6 < errors[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"height": 149}, "dst is"),
+        ({"channels": 4}, "dst is"),
+        ({"bgr": True}, "dst is"),
+        ({"dtype": np.dtype(np.uint16)}, "dst is"),
+    ],
+)
+def test_pictures_that_differ_are_refused(pair: Open, change: dict[str, Any], said: str) -> None:
+    _, device, driver = pair()
+    picture_there = OnDevice(driver, picture())
+    with pytest.raises(ImageError, match=said):
+        device.enhance_device(picture_there.frame, replace(picture_there.frame, **change), stream=1)
+    picture_there.memory.free()
+
+
+def test_a_real_picture(pair: Open) -> None:
+    """The bundled model would take minutes here; a real photograph keeps the geometry honest."""
+    host, device, _ = pair("blur", tile=128)
+    image = cv2.cvtColor(cv2.imread(str(NIGHT)), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
