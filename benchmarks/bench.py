@@ -44,6 +44,8 @@ class BenchConfig:
     data: Path | None = None
     """Folder with low/ and high/."""
     baselines: bool = False
+    graphs: bool = True
+    """Replay batches on a GPU as CUDA graphs."""
 
     def __post_init__(self) -> None:
         if not self.engines:
@@ -58,7 +60,7 @@ class BenchConfig:
 
     def specs(self) -> list[SubjectSpec]:
         """How to open each engine."""
-        return [SubjectSpec(engine, self.device, self.tile, self.threads) for engine in self.engines]
+        return [SubjectSpec(engine, self.device, self.tile, self.threads, self.graphs) for engine in self.engines]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the report."""
@@ -72,6 +74,7 @@ class BenchConfig:
             "threads": self.threads,
             "data": None if self.data is None else str(self.data),
             "baselines": self.baselines,
+            "graphs": self.graphs,
         }
 
 
@@ -116,7 +119,7 @@ def run_bench(
             tool_version=__version__,
             settings=config.to_dict(),
             machine=_machine(),
-            engines=[subject.report for subject in subjects],
+            engines=[replace(subject.report, graphs=subject.graphs) for subject in subjects],
             latency=latency,
             quality=quality,
         )

@@ -16,7 +16,9 @@ FORMAT_VERSION = 1
 
 PROTOCOL: Mapping[str, str] = {
     "latency": (
-        "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph. "
+        "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph: "
+        "transfers to and from a GPU count; it is waited for as its driver does by default, no spinning asked for; "
+        "whether CUDA graphs were used stands with the engine. "
         "After the warm-up rounds the engines take turns, one run each. Percentiles interpolate linearly between "
         "order statistics; below 100 runs p99 is little more than the slowest run. "
         "images/s = runs / sum of times, one picture at a time. "

@@ -1,4 +1,5 @@
-"""What can be measured: a bundled model, an ONNX file or a plan through the runtime, a checkpoint through PyTorch."""
+"""What can be measured: a bundled model, an ONNX file or a plan through the runtime, a checkpoint through PyTorch; by a
+word behind an @, the same files in other hands (`HOW`)."""
 
 from __future__ import annotations
 
@@ -11,11 +12,18 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
+from mirnet_deploy.errors import ArtifactError, EngineError, UsageError
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import read_sidecar
 
 CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
+HOW = {
+    "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
+    "compiled": "a checkpoint through torch.compile, half precision, channels last",
+    "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
+    "alone": "an artifact's engine alone, on what the runtime's pipeline has put on the device before",
+}
+"""What may stand behind an @ in an engine's name."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,22 @@ class SubjectSpec:
     """How to open an engine, in plain values that travel to another process."""
 
     engine: str
-    """A bundled model's name, an .onnx or .plan file, or a checkpoint."""
+    """A bundled model's name, an .onnx or .plan file, or a checkpoint; with "@" and a word of `HOW` in other hands."""
     device: str = "auto"
     tile: str | int = "auto"
     threads: int | None = None
+    graphs: bool = True
+
+    @property
+    def how(self) -> str | None:
+        """The word behind the @."""
+        _, at, how = self.engine.rpartition("@")
+        return how if at and how in HOW else None
+
+    @property
+    def model(self) -> str:
+        """What stands before it."""
+        return self.engine.removesuffix(f"@{self.how}")
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,8 @@ class SubjectReport:
     device: str
     tile: str
     """As asked for, and the size of the tiles of a picture that does not run whole."""
+    graphs: str = "off"
+    """Whether batches were replayed as CUDA graphs: "on", "off", or "refused: " and why."""
 
 
 class Subject(Protocol):
@@ -58,6 +80,9 @@ class Subject(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def graphs(self) -> str: ...
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[Any]: ...
 
@@ -69,18 +94,29 @@ class Subject(Protocol):
 
 
 def open_subject(spec: SubjectSpec) -> Subject:
-    """Opens what `spec.engine` names, by its suffix.
+    """Opens what `spec.engine` names, by its suffix, and by what stands behind an @.
 
     Raises:
         EngineError: the device is not there; of a plan, the text names the command for its ONNX file.
         ArtifactError, CheckpointError, MissingDependencyError: the file or a library is missing or wrong.
+        UsageError: what stands behind the @ is nothing that can be done with such a file.
     """
-    path = Path(spec.engine)
-    if path.suffix.lower() in CHECKPOINT_SUFFIXES:
-        return CheckpointSubject(spec)
+    from mirnet_deploy.benchmarks import rivals, torch_subject
+
+    path, how = Path(spec.model), spec.how
+    checkpoint = path.suffix.lower() in CHECKPOINT_SUFFIXES
+    if how is None and "@" in path.name and not path.exists():
+        known = "; ".join(f"@{word}: {meaning}" for word, meaning in HOW.items())
+        raise UsageError(f"engine is {spec.engine!r}; behind an @ may stand {known}")
+    if how is not None and checkpoint != (how in ("fp16", "compiled")):
+        raise UsageError(f"engine is {spec.engine!r}; @{how} is {HOW[how]}")
+    if checkpoint:
+        return torch_subject.CheckpointSubject(spec)
     if path.suffix == ".plan":
         _refuse_without_gpu(path)
-    return RuntimeSubject(spec)
+    if how == "session":
+        return rivals.SessionSubject(spec)
+    return rivals.AloneSubject(spec) if how == "alone" else RuntimeSubject(spec)
 
 
 def _refuse_without_gpu(plan: Path) -> None:
@@ -105,86 +141,6 @@ def _source_of(plan: Path, sha256: str | None) -> Path:
     return plan.with_suffix(".onnx")
 
 
-class CheckpointSubject:
-    """A checkpoint run by PyTorch in float32: always the whole picture, the reference that artifacts are held against.
-
-    Raises:
-        CheckpointError: the file is not a MIRNet.
-        EngineError: the device is not there.
-        MissingDependencyError: torch is not installed.
-    """
-
-    def __init__(self, spec: SubjectSpec) -> None:
-        try:
-            import torch
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'{spec.engine} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
-            ) from error
-        from mirnet_deploy.training.checkpoint import load_checkpoint
-
-        if spec.threads is not None:
-            torch.set_num_threads(spec.threads)
-        loaded = load_checkpoint(Path(spec.engine))
-        device = ("cuda:0" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
-        try:
-            self._network = loaded.network.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise EngineError(
-                f"device {device} is not there for PyTorch {torch.__version__}; use --device cpu"
-            ) from error
-        self._device = device
-        types = {str(parameter.dtype).removeprefix("torch.") for parameter in self._network.parameters()}
-        self.report = SubjectReport(
-            name=spec.engine,
-            path=spec.engine,
-            sha256=loaded.sha256,
-            kind="checkpoint",
-            interface="float",
-            precision="fp32",
-            precision_proof=f"all parameters {', '.join(sorted(types))}",
-            weights=loaded.weights,
-            network=loaded.config.to_dict(),
-            backend=f"torch {torch.__version__}",
-            device=device,
-            tile="none",
-        )
-
-    @property
-    def name(self) -> str:
-        """As in the report."""
-        return self.report.name
-
-    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H,W,3] RGB in and out: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
-        import torch
-
-        height, width = image.shape[:2]
-        batch = torch.from_numpy(padded(image)).to(self._device).permute(2, 0, 1)[None].float() / 255
-        with torch.inference_mode():
-            output = (self._network(batch)[0].clamp(0, 1) * 255).round().to(torch.uint8)
-        pixels: NDArray[np.uint8] = output.permute(1, 2, 0)[:height, :width].contiguous().cpu().numpy()
-        return pixels
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._network
-
-
-def padded(image: NDArray[np.uint8], multiple: int = 4) -> NDArray[np.uint8]:
-    """[H,W,3] filled up to multiples of `multiple` at the bottom and the right: reflected, or repeated where a side
-    is too short to reflect.
-    """
-    for axis in (0, 1):
-        length = image.shape[axis]
-        missing = -length % multiple
-        widths = [(0, missing if each == axis else 0) for each in range(3)]
-        image = np.pad(image, widths, mode="reflect" if missing < length else "edge") if missing else image
-    return image
-
-
 class RuntimeSubject:
     """An artifact through `MIRNetRuntime`, as any user runs it.
 
@@ -196,8 +152,10 @@ class RuntimeSubject:
         from mirnet_deploy.runtime import MIRNetRuntime
 
         tile: Any = spec.tile
-        self._runtime = MIRNetRuntime(spec.engine, device=spec.device, tile=tile, threads=spec.threads)
-        info = self._runtime.info
+        self.runtime = MIRNetRuntime(
+            spec.model, device=spec.device, tile=tile, threads=spec.threads, graphs=spec.graphs
+        )
+        info = self.runtime.info
         self.report = SubjectReport(
             name=spec.engine,
             path=info.path,
@@ -218,13 +176,18 @@ class RuntimeSubject:
         """As in the report."""
         return self.report.name
 
+    @property
+    def graphs(self) -> str:
+        """As of `MIRNetRuntime.graphs`, now."""
+        return self.runtime.graphs
+
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 [H,W,3] RGB in and out, of any size."""
-        output: NDArray[np.uint8] = self._runtime.enhance(image)
+        output: NDArray[np.uint8] = self.runtime.enhance(image)
         return output
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._runtime.close()
+        self.runtime.close()

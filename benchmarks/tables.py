@@ -52,12 +52,16 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _graphs(engine: SubjectReport) -> str:
+    return f", CUDA graphs {engine.graphs}" if engine.device.startswith("cuda") else ""
+
+
 def engine_line(engine: SubjectReport) -> str:
     """What an engine is, with the precision that was proven."""
     sha256 = f", SHA-256 {engine.sha256[:12]}" if engine.sha256 else ""
     return (
         f"{engine.name}: {engine.precision} ({engine.precision_proof}), {engine.interface} interface, "
-        f"{engine.weights} weights, {engine.backend} on {engine.device}, tile {engine.tile}{sha256}"
+        f"{engine.weights} weights, {engine.backend} on {engine.device}{_graphs(engine)}, tile {engine.tile}{sha256}"
     )
 
 

@@ -7,14 +7,13 @@ TensorRT-RTX builds for RTX-class GPUs by compute capability, on any machine.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
 from mirnet_deploy.metadata import Builder
 
@@ -24,15 +23,6 @@ RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """What TensorRT-RTX 1.7 builds for."""
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
 """Ampere, Ada and Blackwell (GeForce RTX 30, 40 and 50); the others are built when asked for."""
-
-_IMPORT_NAMES: dict[Builder, tuple[str, ...]] = {
-    "tensorrt": ("tensorrt",),
-    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
-INSTALL: dict[Builder, str] = {
-    "tensorrt": 'pip install "mirnet-deploy[tensorrt]"',
-    "tensorrt_rtx": 'pip install "mirnet-deploy[rtx]"',
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class BuilderLibrary:
     @property
     def logger(self) -> Any:
         """The library's one logger of this process: a `trt.ILogger` with `drain()`."""
-        return _logger(self.trt)
+        return logger_of(self.trt)
 
     def create_network(self, builder: Any) -> Any:
         """A strongly typed network: precision is what the graph says."""
@@ -97,7 +87,7 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str] = ()) -> BuilderL
         return None
     gpu = gpu_name()
     name = choice if choice != "auto" else _automatic(gpu, targets)
-    trt = _import(name)
+    trt = import_library(name, "a plan")
     if name == "tensorrt_rtx":
         return BuilderLibrary(name, trt, tuple(dict.fromkeys(targets)) or DEFAULT_TARGETS)
     if targets:
@@ -111,22 +101,10 @@ def _automatic(gpu: str | None, targets: Sequence[str]) -> Builder:
     if gpu is None or targets:
         return "tensorrt_rtx"
     try:
-        _import("tensorrt")
+        import_library("tensorrt", "a plan")
     except MissingDependencyError:
         return "tensorrt_rtx"
     return "tensorrt"
-
-
-def _import(name: Builder) -> Any:
-    problem = ""
-    for module in _IMPORT_NAMES[name]:
-        try:
-            return importlib.import_module(module)
-        except ModuleNotFoundError:
-            continue
-        except (ImportError, OSError, RuntimeError) as error:  # installed, but a shared library of it does not load
-            problem = f" ({str(error).splitlines()[0]})"
-    raise MissingDependencyError(f"a plan needs {name}, which is not here{problem}: {INSTALL[name]}")
 
 
 def gpu_name() -> str | None:
@@ -141,42 +119,6 @@ def gpu_name() -> str | None:
     if cuda.cuDeviceGet(ctypes.byref(device), 0) or cuda.cuDeviceGetName(name, len(name), device):
         return None
     return name.value.decode(errors="replace")
-
-
-_loggers: dict[str, Any] = {}
-_loggers_lock = threading.Lock()
-
-
-def _logger(trt: Any) -> Any:
-    """One logger a library and process, never freed: TensorRT keeps using it after the objects made with it."""
-    with _loggers_lock:
-        if trt.__name__ not in _loggers:
-            _loggers[trt.__name__] = _make_logger(trt)
-        return _loggers[trt.__name__]
-
-
-def _make_logger(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        """Keeps the last warnings and errors. TensorRT calls `log` from any of its threads; a deque takes that."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # super().__init__ does not reach the binding
-            self.messages: deque[tuple[bool, str]] = deque(maxlen=64)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.WARNING:
-                self.messages.append((severity <= trt.ILogger.ERROR, message))
-
-        def drain(self) -> tuple[list[str], list[str]]:
-            """Errors and warnings since the last call, oldest first."""
-            errors: list[str] = []
-            warnings: list[str] = []
-            while self.messages:
-                is_error, message = self.messages.popleft()
-                (errors if is_error else warnings).append(message)
-            return errors, warnings
-
-    return Logger()
 
 
 def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:

@@ -6,10 +6,12 @@ return the means that the pools measured beside the result, float32 [N,K].
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-from mirnet_deploy.metadata import Interface
+from mirnet_deploy.metadata import ChannelOrder, Interface
 from mirnet_deploy.training.context import MEASURED, PoolContext
 from mirnet_deploy.training.network import MIRNet
 
@@ -64,6 +66,20 @@ def with_interface(network: MIRNet, interface: Interface) -> nn.Module:
     """The network behind the interface asked for, in eval mode."""
     module = FloatInterface(network) if interface == "float" else ImageInterface(network)
     return module.eval()
+
+
+def in_channel_order(network: MIRNet, order: ChannelOrder) -> MIRNet:
+    """The network for pictures in that order: for BGR a copy, the first weights' inputs and the last ones' outputs
+    turned round, at no cost in the graph."""
+    if order == "rgb":
+        return network
+    network = copy.deepcopy(network)
+    first, last = network.conv_in, network.conv_out
+    first.weight.data = first.weight.data.flip(1)
+    last.weight.data = last.weight.data.flip(0)
+    if last.bias is not None:
+        last.bias.data = last.bias.data.flip(0)
+    return network
 
 
 def example_inputs(interface: Interface, context: int = 0) -> tuple[Tensor, ...]:

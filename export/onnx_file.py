@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mirnet_deploy import __version__
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import parity
-from mirnet_deploy.export.interfaces import with_interface
+from mirnet_deploy.export.interfaces import in_channel_order, with_interface
 from mirnet_deploy.export.precision import prove_onnx
 from mirnet_deploy.export.rewrites import REWRITES
 from mirnet_deploy.export.settings import ExportSettings
@@ -43,6 +43,8 @@ def export_onnx(
     model = build_model(checkpoint, settings, precision)
     proof = prove_onnx(model, checkpoint.network, precision)
     run, run_pooled, executed = parity.onnx_session(model.SerializeToString())
+    if settings.channel_order == "bgr":
+        run, run_pooled = parity.turned(run, settings.interface), parity.turned_pooled(run_pooled, settings.interface)
     expected = parity.references(checkpoint.network, settings.interface, crops)
     measured = parity.measure(run, executed, settings.interface, crops, expected)
     parity.check(measured, settings.interface, precision, path.name)
@@ -60,6 +62,7 @@ def export_onnx(
         halo=settings.halo,
         reach=structural_reach(checkpoint.config),
         batch=settings.batch,
+        channel_order=settings.channel_order,
         context=settings.context(checkpoint.config),
         stages=checkpoint.config.pool_stages,
         opset=settings.opset,
@@ -76,7 +79,7 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
     Raises:
         ExportError: PyTorch cannot export the network.
     """
-    network = checkpoint.network
+    network = in_channel_order(checkpoint.network, settings.channel_order)
     if precision == "fp16":
         network = copy.deepcopy(network).half_with_islands()
     context = settings.context(checkpoint.config)

@@ -87,6 +87,27 @@ def onnx_session(model: bytes) -> tuple[Run, RunPooled, str]:
     return run, run_pooled, f"onnxruntime {onnxruntime.__version__} {provider}"
 
 
+def turned(run: Run, interface: Interface) -> Run:
+    """`run` of a BGR artifact as one of RGB."""
+    axis = 1 if interface == "float" else 3
+
+    def run_turned(batch: NDArray[Any]) -> NDArray[Any]:
+        return np.flip(run(np.ascontiguousarray(np.flip(batch, axis))), axis)
+
+    return run_turned
+
+
+def turned_pooled(run: RunPooled, interface: Interface) -> RunPooled:
+    """The same of a pooled run."""
+    axis = 1 if interface == "float" else 3
+
+    def run_turned(batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        output, statistics = run(np.ascontiguousarray(np.flip(batch, axis)), pools)
+        return np.flip(output, axis), statistics
+
+    return run_turned
+
+
 def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
     """What the FP32 PyTorch network gives for each crop, through `interface`: what `measure` compares with."""
     module = with_interface(network, interface)

@@ -163,7 +163,10 @@ def plan_parity(
             return Parity(f"{NOT_EXECUTED}: {error}")
         try:
             expected = parity.references(checkpoint.network, metadata.interface, crops)
-            measured = parity.measure(engine.run, engine.backend, metadata.interface, crops, expected)
+            run: parity.Run = engine.run
+            if metadata.channel_order == "bgr":
+                run = parity.turned(run, metadata.interface)
+            measured = parity.measure(run, engine.backend, metadata.interface, crops, expected)
         except EngineError as error:
             raise ExportError(f"the plan does not run on this machine's GPU: {error}") from error
         finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.metadata import Interface
+from mirnet_deploy.metadata import ChannelOrder, Interface
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 
 DEFAULT_OPSET = 20
@@ -37,6 +37,9 @@ class ExportSettings:
     plain: bool = False
     """Artifacts of the picture alone, without the context inputs and the statistics output: tiles cannot share."""
 
+    channel_order: ChannelOrder = "rgb"
+    """Of the colours that the artifacts take and give."""
+
     def context(self, config: MIRNetConfig) -> int:
         """Values of the context that the artifacts of such a network take; 0 for plain ones."""
         return 0 if self.plain else config.context_size
@@ -44,6 +47,8 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.interface not in get_args(Interface):
             raise UsageError(f"interface is {self.interface!r}; expected one of {', '.join(get_args(Interface))}")
+        if self.channel_order not in get_args(ChannelOrder):
+            raise UsageError(f"channel order is {self.channel_order!r}; expected rgb or bgr")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", self.name):
             raise UsageError(f"name is {self.name!r}; expected letters, digits, '_', '-' and '.', at most 64 of them")
         for field, value in (("tile", self.tile), ("halo", self.halo)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mirnet_deploy.devices.base import Frame
 from mirnet_deploy.engines.base import Engine, Tensor
 from mirnet_deploy.lanes import Lane
 from mirnet_deploy.limits import Limits
-from mirnet_deploy.metadata import TENSOR_NAMES
+from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
 from mirnet_deploy.tables import TileTable
 from mirnet_deploy.tiling import Tile
 
@@ -80,8 +80,11 @@ class Feeder:
         padded: tuple[int, int],
         pools: Mapping[str, Tensor] | None,
     ) -> None:
+        """A batch on one lane. What the engine sees lies at the same addresses every time, as graphs need it."""
         driver, (height, width) = self.engine.driver, table.size
         interface = self.engine.metadata.interface
+        if self.engine.metadata.channel_order == "bgr":  # to the kernels, batches are RGB
+            source, target = _turned(source), _turned(target) if target else None
         planar, names = interface == "float", TENSOR_NAMES[interface]
         count = max(len(some), self.limits.least[0])
         shape = (count, 3, height, width) if planar else (count, height, width, 3)
@@ -93,15 +96,28 @@ class Feeder:
         whole = np.int32(padded[0]), np.int32(padded[1])
         cut = (*source.arguments, *whole, table.origins(first), batch, *sides)
         driver.launch("cut", (width, height, count), cut, lane.stream)
+        parts = {}
         for name, tensor in (pools or {}).items():
-            shared = name in ("context", "mode")
-            tensors[name] = tensor if shared else tensor.part(first, count)
+            if name in ("context", "mode"):
+                tensors[name] = tensor
+                continue
+            parts[name] = part = tensor.part(first, count)
+            tensors[name] = replace(part, address=lane.buffer(f"batch {name}", part.nbytes))
+            if name != STATISTICS:
+                driver.copy(part.address, tensors[name].address, part.nbytes, lane.stream)
         lane.runner.enqueue(tensors)
+        if STATISTICS in parts:
+            found = parts[STATISTICS]
+            driver.copy(tensors[STATISTICS].address, found.address, found.nbytes, lane.stream)
         if target:
             room = max(tile.core_size[1] for tile in some), max(tile.core_size[0] for tile in some), len(some)
             before = np.uintp(source.address), np.int64(source.pitch)
             put = (result, *sides, table.cores(first), *before, *target.arguments)
             driver.launch("put", room, (*put, np.uintp(lane.buffer(FLAWS, 4))), lane.stream)
+
+
+def _turned(frame: Frame) -> Frame:
+    return replace(frame, bgr=not frame.bgr)
 
 
 def _area_within(tile: Tile, frame: Frame) -> int:

@@ -7,11 +7,12 @@ patches and a prediction of the error, needs the host, and is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mirnet_deploy.batches import Feeder
-from mirnet_deploy.devices.base import KINDS, Frame
+from mirnet_deploy.devices.base import KINDS, Driver, Frame
 from mirnet_deploy.engines.base import CORRECTED, GIVEN, Tensor
 from mirnet_deploy.frames import as_bytes
 from mirnet_deploy.lanes import Lane
@@ -44,7 +45,8 @@ def enqueue_picture(
     if thumbnail is None:
         feeder.enqueue(lanes, source, target, table, grid.size)
         return
-    small = _shrunk(feeder, lane, source, thumbnail)
+    dtype = np.dtype(np.float32 if feeder.engine.metadata.interface == "float" else np.uint8)
+    small = shrunk(driver, lane, source, thumbnail, "device small", dtype)
     whole = Tile((0, 0), thumbnail, (0, 0), thumbnail)
     one = TileTable.upload(driver, lane, "device thumbnail", (whole,), feeder.filling)
     size = feeder.engine.metadata.context
@@ -65,13 +67,13 @@ def enqueue_picture(
             driver.launch("defect", threads, (*found, measured, places[2], length), lane.stream)
 
 
-def _shrunk(feeder: Feeder, lane: Lane, source: Frame, size: tuple[int, int]) -> Frame:
+def shrunk(driver: Driver, lane: Lane, source: Frame, size: tuple[int, int], name: str, dtype: np.dtype[Any]) -> Frame:
+    """A picture made small on the device, RGB, in the buffer of `lane` that is called `name`."""
     height, width = size
-    dtype = np.dtype(np.float32 if feeder.engine.metadata.interface == "float" else np.uint8)
     pitch = width * 3 * dtype.itemsize
-    small = Frame(lane.buffer("device small", height * pitch), pitch, height, width, dtype)
+    small = Frame(lane.buffer(name, height * pitch), pitch, height, width, dtype)
     rest = np.uintp(small.address), np.int64(pitch), np.int32(height), np.int32(width), np.int32(KINDS[dtype])
-    feeder.engine.driver.launch("shrink", (width, height, 1), (*source.arguments, *rest), lane.stream)
+    driver.launch("shrink", (width, height, 1), (*source.arguments, *rest), lane.stream)
     return small
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class MirnetDeployError(Exception):
     """Root of every error that mirnet-deploy raises on purpose.
@@ -54,3 +56,18 @@ def first_line(error: BaseException) -> str:
     """The first line that says something, for errors of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+class MirnetDeployWarning(UserWarning):
+    """Something goes on, and not as it was asked for; the text is one line."""
+
+
+_NO_MEMORY = re.compile(r"out ?of ?memory|failed to allocate|bad_?alloc|alloc_failed|smaller than requested", re.I)
+
+
+def engine_error(what: str, error: BaseException | str) -> EngineError:
+    """The error for what an inference library says in its own words, which alone tell whether memory ran out."""
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    reason = error if isinstance(error, str) else first_line(error)
+    kind = DeviceMemoryError if _NO_MEMORY.search(text) else EngineError
+    return kind(f"{what}: {reason}")

@@ -13,29 +13,38 @@ from mirnet_deploy.pixels import Sink, Source
 
 
 class Band:
-    """Rows of a picture, [H,W,3], on a device, in buffers of `lane` that are called `name`."""
+    """Rows of a picture, [H,W,3], on a device, in buffers of `lane` that are called `name`.
 
-    def __init__(self, driver: Driver, lane: Lane, name: str, rows: tuple[int, int], like: Source) -> None:
+    An array whose channels run backwards (a view of BGR) is staged as it lies in memory, and the kernels turn it.
+    """
+
+    def __init__(
+        self, driver: Driver, lane: Lane, name: str, rows: tuple[int, int], image: Source | Sink, dtype: np.dtype[Any]
+    ) -> None:
         """`rows`: the first, and the one after the last."""
-        height, width = like.shape[:2]
+        height, width = image.shape[:2]
         self._driver, self._lane, self._first, self._last = driver, lane, *rows
-        self._rows: NDArray[Any] = lane.staging(name, (rows[1] - rows[0], width, 3), like.dtype)
+        self._bgr = isinstance(image, np.ndarray) and image.strides[2] < 0
+        self._rows: NDArray[Any] = lane.staging(name, (rows[1] - rows[0], width, 3), dtype)
         pitch = self._rows.strides[0]
         self._address = self._rows.ctypes.data if driver.is_host else lane.buffer(name, self._rows.nbytes)
-        self.frame = Frame(self._address - rows[0] * pitch, pitch, height, width, like.dtype)
+        self.frame = Frame(self._address - rows[0] * pitch, pitch, height, width, dtype, bgr=self._bgr)
 
     def upload(self, image: Source) -> None:
         """Brings the rows of `image` to the device."""
-        self._rows[...] = image[self._first : self._last]
+        rows = image[self._first : self._last]
+        self._rows[...] = rows[..., ::-1] if self._bgr else rows
         if not self._driver.is_host:
             self._driver.upload(as_bytes(self._rows), self._address, self.frame.pitch, self._lane.stream)
 
-    def download(self, out: Sink) -> None:
-        """Brings them to `out`, and waits for it."""
+    def download(self) -> None:
+        """Brings them back to the host, when the lane's stream has come so far."""
         if not self._driver.is_host:
             self._driver.download(self._address, self.frame.pitch, as_bytes(self._rows), self._lane.stream)
-        self._lane.stream.synchronize()
-        out[self._first : self._last] = self._rows
+
+    def store(self, out: Sink) -> None:
+        """Writes them, which have come, into the result."""
+        out[self._first : self._last] = self._rows[..., ::-1] if self._bgr else self._rows
 
 
 def shared_frame(array: Any) -> Frame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.devices.base import Driver, Memory, Stream
 from mirnet_deploy.engines.base import Engine, Runner, closed_error
+from mirnet_deploy.errors import EngineError
 
 
 class Lane:
@@ -54,7 +55,8 @@ class Lane:
 
     def close(self) -> None:
         """Waits for the stream and frees everything."""
-        self.stream.synchronize()
+        with suppress(EngineError):  # of a device that is past use, which was said when it failed
+            self.stream.synchronize()
         self.runner.close()
         for memory in self._device.values():
             memory.free()
@@ -90,23 +92,52 @@ class LanePool:
                     lanes.append(lane)
                 yield lanes
             finally:
-                if wait:
-                    for lane in lanes:
-                        lane.stream.synchronize()  # also after a failure: staging must be at rest before it is reused
-                with self._state:
-                    self._free += reversed(lanes)
-                    self._state.notify_all()
+                try:
+                    if wait:
+                        for lane in lanes:
+                            lane.stream.synchronize()  # also after a failure: staging is reused when it is at rest
+                finally:
+                    self._give_back(lanes)
+
+    @property
+    def made(self) -> int:
+        """Lanes that there are."""
+        return self._made
+
+    def limit(self, most: int) -> None:
+        """From now on there are at most so many lanes. Idle ones are closed, so that their memory is free."""
+        with self._state:
+            self._most, self._each = most, min(self._each, most)
+        self._close_idle()
 
     def close(self) -> None:
         """Waits for the users and frees all lanes. May be called twice."""
         with self._state:
             self._closed = True
             self._state.wait_for(lambda: len(self._free) == self._made)
-            lanes, self._free, self._made = self._free, [], 0
-        if lanes:
-            with self._engine.driver.active():
-                for lane in lanes:
-                    lane.close()
+        self._close_idle()
+
+    def _give_back(self, lanes: list[Lane]) -> None:
+        with self._state:
+            surplus = lanes[: max(0, min(self._made - self._most, len(lanes)))]
+            self._free += reversed(lanes[len(surplus) :])
+        for lane in surplus:  # of before a limit
+            lane.close()
+        with self._state:
+            self._made -= len(surplus)
+            self._state.notify_all()
+
+    def _close_idle(self) -> None:
+        with self._state:
+            lanes, self._free = self._free, []
+        if not lanes:
+            return
+        with self._engine.driver.active():
+            for lane in lanes:
+                lane.close()
+        with self._state:
+            self._made -= len(lanes)
+            self._state.notify_all()
 
     def _one(self) -> Lane:
         with self._state:
@@ -122,7 +153,7 @@ class LanePool:
         with self._state:
             if self._free:
                 return self._free.pop()
-            if self._made == self._most:
+            if self._made >= self._most:
                 return None
             self._made += 1
         return self._make()

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from mirnet_deploy.engines.base import BYTES_A_VALUE
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import available_memory
 from mirnet_deploy.metadata import ArtifactMetadata
@@ -19,8 +20,6 @@ WHOLE_BUDGET = 24 << 20
 TILE_BUDGET = 4 << 20
 """Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 of `lite`. Smaller ones compute more halo, larger ones
 are slower for each pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
-BYTES_A_VALUE = 134
-"""Memory that a run takes for each pixel times `n_feat` (measured for `lite`: 2 GiB a megapixel)."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,6 @@ class Limits:
         axes = (0, 2, 3) if metadata.interface == "float" else (0, 1, 2)
         least, _, most = metadata.profile_shapes()
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
-
-
-def check_tile_setting(tile: TileSetting, batch: int) -> None:
-    """Checks the types and ranges of what a user asks for.
-
-    Raises:
-        UsageError: a setting is not a value it can have.
-    """
-    if tile not in ("auto", "none") and (type(tile) is not int or tile < 1):
-        raise UsageError(f"tile is {tile!r}; expected 'auto', 'none' or a whole number of pixels")
-    if type(batch) is not int or batch < 1:
-        raise UsageError(f"batch is {batch!r}; expected a whole number from 1")
 
 
 def whole_budget() -> int:

@@ -26,6 +26,7 @@ Kind = Literal["onnx", "plan"]
 Interface = Literal["float", "image"]
 Precision = Literal["fp32", "fp16"]
 Builder = Literal["tensorrt", "tensorrt_rtx"]
+ChannelOrder = Literal["rgb", "bgr"]
 
 TENSOR_NAMES: Mapping[Interface, tuple[str, str]] = {"float": ("input", "output"), "image": ("image", "enhanced")}
 """Names of the picture that goes in and the one that comes out, by interface."""
@@ -83,6 +84,8 @@ class ArtifactMetadata:
     batch: int = 1
     profile: Mapping[str, Mapping[str, list[int]]] | None = None
     """Plan only: input name -> {"min": shape, "opt": shape, "max": shape}."""
+    channel_order: ChannelOrder = "rgb"
+    """Of the pictures that go in and come out."""
     context: int = 0
     """K, the values of the context (`CONTEXT_INPUTS`); 0 where the artifact takes the picture alone."""
     stages: int | None = None
@@ -111,6 +114,7 @@ class ArtifactMetadata:
             "interface": get_args(Interface),
             "precision": get_args(Precision),
             "builder": (None, *get_args(Builder)),
+            "channel_order": get_args(ChannelOrder),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -14,6 +14,10 @@ _BAND = 1 << 20
 """Pixels that are averaged at a time: the picture has no float copy."""
 
 
+Buffer = Any
+"""An array [H,W,3], or what else has the buffer protocol."""
+
+
 class Source(Protocol):
     """A picture [H,W,3] that gives windows of itself, as an array does."""
 
@@ -35,8 +39,26 @@ class Sink(Protocol):
     def __setitem__(self, rows: slice, pixels: Any, /) -> None: ...
 
 
+SHRINK_BYTES = 12 * _BAND * 2
+"""Memory that `shrink` takes beside its result."""
+
 SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 """The value of white, by the dtype of a picture."""
+
+
+def as_array(image: Any) -> NDArray[Any]:
+    """A picture in host memory as an array, without a copy: an array, or what has the buffer protocol (`memoryview`,
+    pybind11's `py::array`).
+
+    Raises:
+        ImageError: it is something else.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return np.asarray(memoryview(image))
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"a {type(image).__name__} is no picture; expected a buffer [H,W,3], as numpy has") from error
 
 
 def check_picture(image: NDArray[Any], interface: str) -> None:
@@ -45,8 +67,6 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
     Raises:
         ImageError: it is something else; the text says what, or which interface to export.
     """
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"image is a {type(image).__name__}; expected a numpy array [H,W,3] of RGB")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"image has shape {list(image.shape)}; expected [H,W,3], RGB, of at least 1x1")
     check_dtype(image.dtype, interface)
@@ -77,9 +97,10 @@ def check_out(out: NDArray[Any], image: NDArray[Any]) -> None:
     Raises:
         ImageError: another shape or dtype, or read-only.
     """
-    if not isinstance(out, np.ndarray) or out.shape != image.shape or out.dtype != image.dtype:
-        said = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ImageError(f"out is {said}; expected {image.dtype} {list(image.shape)}, as the image")
+    if out.shape != image.shape or out.dtype != image.dtype:
+        raise ImageError(
+            f"out is {out.dtype} {list(out.shape)}; expected {image.dtype} {list(image.shape)}, as the image"
+        )
     if not out.flags.writeable:
         raise ImageError("out is read-only; expected a writeable array")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency import Consistency
+from mirnet_deploy.consistency import Consistency, Outcome
 from mirnet_deploy.limits import TileSetting
-from mirnet_deploy.metadata import ArtifactMetadata
+from mirnet_deploy.metadata import ArtifactMetadata, ChannelOrder
+from mirnet_deploy.tiling import TileGrid
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RuntimeInfo:
     consistency: Consistency
     tolerance: float
     """dB."""
+    channel_order: ChannelOrder = "rgb"
+    """Of the pictures, whatever the artifact's."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -59,6 +62,21 @@ class PictureInfo:
     """The largest difference, of a range of 1; None as above."""
     within_tolerance: bool | None = None
     """Whether the prediction keeps the tolerance; None as above."""
+
+    @classmethod
+    def of(cls, runtime: RuntimeInfo, grid: TileGrid, outcome: Outcome | None, seconds: float) -> PictureInfo:
+        """What is known of a picture that was made in the tiles of `grid`."""
+        info = cls(len(grid), grid.tile_size, runtime.consistency, seconds)
+        if outcome is None:
+            return info
+        return replace(
+            info,
+            passes=outcome.passes,
+            sampled=outcome.sampled,
+            predicted_psnr=outcome.prediction.psnr,
+            predicted_max_abs=outcome.prediction.max_abs,
+            within_tolerance=outcome.prediction.within(runtime.tolerance),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.consistency import Consistency, Outcome, enhance_consistently
-from mirnet_deploy.devices.base import Frame
-from mirnet_deploy.devices.interop import frame_of
+from mirnet_deploy.devices.interop import frames_of
 from mirnet_deploy.engines import open_engine, resolve_model
-from mirnet_deploy.engines.base import no_context_error
-from mirnet_deploy.errors import EngineError, ImageError, UsageError
-from mirnet_deploy.limits import Limits, TileSetting, check_tile_setting, choose_batch, choose_tile, whole_budget
-from mirnet_deploy.pipeline import Advance, Pipeline, Work
-from mirnet_deploy.pixels import Sink, Source, check_dtype, check_out, check_picture
+from mirnet_deploy.engines.base import Engine, no_context_error
+from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.film import enhance_film
+from mirnet_deploy.fitting import Fit, Fitting, MemoryPlan
+from mirnet_deploy.limits import Limits, TileSetting, choose_batch, choose_tile, whole_budget
+from mirnet_deploy.metadata import ChannelOrder
+from mirnet_deploy.pipeline import Advance, Pipeline
+from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture
 from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
-from mirnet_deploy.scenes import SceneCuts
+from mirnet_deploy.settings import check_settings
 from mirnet_deploy.thumbnail import size_for
-from mirnet_deploy.tiling import TileGrid, make_grid
+from mirnet_deploy.tiling import TileGrid
 
 
 class MIRNetRuntime:
@@ -47,6 +48,10 @@ class MIRNetRuntime:
             (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo.
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
         batch: tiles of one picture to run at once; memory grows with it.
+        channel_order: of the colours of every picture, "rgb" or "bgr" as OpenCV has them; no pass more over it.
+        max_memory: bytes that one picture may take, of the GPU's memory or else of the host's; tiles get smaller and
+            pictures go through in bands until `memory_plan` keeps it. None for what there is.
+        graphs: replay batches on a GPU as CUDA graphs; where it refuses, a warning says so, and `graphs` tells.
         consistency: see above.
         tolerance: PSNR in dB that "exact" must reach before rounding; at 60 no pixel may be off by more than 1/255
             either, and in proportion at others, down to the 0.2/255 that a halo may leave out.
@@ -66,26 +71,27 @@ class MIRNetRuntime:
         tile: TileSetting = "auto",
         threads: int | None = None,
         batch: int = 1,
+        channel_order: ChannelOrder = "rgb",
+        max_memory: int | None = None,
+        graphs: bool = True,
         consistency: Consistency = "exact",
         tolerance: float = 60.0,
     ) -> None:
-        check_tile_setting(tile, batch)
-        if consistency not in get_args(Consistency):
-            raise UsageError(f"consistency is {consistency!r}; expected {', '.join(get_args(Consistency))}")
-        if not 0 < tolerance < float("inf"):
-            raise UsageError(f"tolerance is {tolerance!r}; expected a PSNR in dB, above 0")
-        self._engine = open_engine(model, device, threads)
+        check_settings(tile, batch, channel_order, max_memory, consistency, tolerance)
+        self._engine = open_engine(model, device, threads, graphs)
         self._closed = False
         try:
             metadata = self._engine.metadata
             self._limits = Limits.of(metadata)
-            self._budget = whole_budget() if tile == "auto" and self._limits.most is None else 0
-            tile_size = choose_tile(tile, metadata, self._limits, self._budget)
+            budget = whole_budget() if tile == "auto" and self._limits.most is None else 0
+            tile_size = choose_tile(tile, metadata, self._limits, budget)
             batch = choose_batch(batch, self._limits)
         except BaseException:
             self._engine.close()
             raise
         self._pipeline = Pipeline(self._engine, batch, self._limits)
+        self._fitting = Fitting(self._pipeline, Fit(self._engine.lanes[1], batch, tile_size, budget), max_memory)
+        self._flip = channel_order == "bgr"
         self._info = RuntimeInfo(
             path=str(resolve_model(model)),
             metadata=metadata,
@@ -96,6 +102,7 @@ class MIRNetRuntime:
             batch=batch,
             consistency=consistency,
             tolerance=tolerance,
+            channel_order=channel_order,
         )
 
     @property
@@ -103,12 +110,35 @@ class MIRNetRuntime:
         """What this runtime runs; readable after `close` too."""
         return self._info
 
-    def enhance(self, image: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Enhances one picture of any size from 1x1 up.
+    @property
+    def engine(self) -> Engine:
+        """What runs the batches."""
+        return self._engine
+
+    @property
+    def graphs(self) -> str:
+        """Whether batches are replayed as CUDA graphs: "on", "off" (a CPU, or not wanted), or "refused: " and why."""
+        return self._engine.graphs
+
+    def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:
+        """The memory that enhancing a picture of a size takes at most, with the settings of now.
+
+        Raises:
+            DeviceMemoryError: no tile is small enough for `max_memory`.
+            EngineError: the runtime is closed.
+        """
+        self._check_open()
+        if height < 1 or width < 1:
+            raise UsageError(f"a picture of {width}x{height}; expected at least 1x1")
+        return self._fitting.plan(height, width, np.dtype(dtype))
+
+    def enhance(self, image: Buffer, out: Buffer | None = None) -> NDArray[Any]:
+        """Enhances one picture of any size from 1x1 up. Other threads of Python go on meanwhile.
 
         Args:
-            image: [H,W,3] RGB, uint8, uint16, or float32 in [0, 1]; any strides; left as it is. An engine of the
-                interface `image` takes uint8 only.
+            image: [H,W,3] in the order of `channel_order`, uint8, uint16, or float32 in [0, 1]: an array or what else
+                has the buffer protocol (`memoryview`, pybind11's `py::array`); any strides; left as it is. An engine of
+                the interface `image` takes uint8 only.
             out: an array for the result, of the same shape and dtype; any strides. It may be `image` itself or overlap
                 it, at the price of a copy.
 
@@ -123,7 +153,7 @@ class MIRNetRuntime:
         """
         return self.enhance_with_info(image, out).pixels
 
-    def enhance_with_info(self, image: NDArray[Any], out: NDArray[Any] | None = None) -> Enhanced:
+    def enhance_with_info(self, image: Buffer, out: Buffer | None = None) -> Enhanced:
         """As `enhance`, with what is known of the result."""
         return self._enhance(image, out, None)[0]
 
@@ -145,7 +175,7 @@ class MIRNetRuntime:
         check_dtype(source.dtype, self._engine.metadata.interface)
         return self._run(source, sink, None, start, advance)[0]
 
-    def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool = False, passes: int = 2) -> None:
+    def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> None:
         """Enhances a picture that lies on the runtime's device into another, and returns when that is enqueued.
 
         It begins after what `stream` holds now, and what is enqueued there later follows it: the caller's thread never
@@ -159,7 +189,7 @@ class MIRNetRuntime:
                 them). Pixels lie side by side, rows at any distance; a fourth channel is carried over. They share no
                 memory.
             stream: the handle of a `CUstream`.
-            bgr: the order of the channels, also of RGBA and BGRA; a `Frame` says its own.
+            bgr: the order of the channels, also of RGBA and BGRA; None for `channel_order`; a `Frame` says its own.
             passes: over the tiles, under "exact", whose error is not predicted here; the others make one.
 
         Raises:
@@ -167,21 +197,23 @@ class MIRNetRuntime:
             EngineError: as `enhance`. Values that are not numbers are not noticed; they come out as 0.
         """
         self._check_open()
-        source, target = (frame_of(each, self._engine.device, bgr) for each in (src, dst))
+        source, target = frames_of(src, dst, self._engine.device, self._flip if bgr is None else bgr)
         check_dtype(source.dtype, self._engine.metadata.interface)
-        if replace(source, address=0, pitch=0) != replace(target, address=0, pitch=0):
-            raise ImageError(f"dst is {target}; expected the shape, dtype and channels of src, {source}")
         if passes < 1:
             raise UsageError(f"passes is {passes}; expected at least 1")
-        grid = self._grid(source)
-        whole = len(grid) == 1 or self._info.consistency == "local"
-        if not whole:
-            self._check_context()
-        thumbnail = None if whole else size_for(source, grid.tile_size, self._engine.metadata, self._limits)
-        passes = passes if self._info.consistency == "exact" else 1
-        self._pipeline.enqueue(source, target, grid, thumbnail, passes, stream)
 
-    def frames(self, frames: Iterable[NDArray[Any]]) -> Iterator[Enhanced]:
+        def enqueue(fit: Fit, grid: TileGrid, _: bool) -> None:
+            thumbnail = None
+            if self._shares_means(grid):
+                self._check_context()
+                thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
+            times = passes if self._info.consistency == "exact" else 1
+            shares = {"lanes": fit.lanes, "batch": fit.batch}
+            self._pipeline.enqueue(source, target, grid, thumbnail, times, stream, **shares)
+
+        self._fitting.attempt(source, enqueue)
+
+    def frames(self, frames: Iterable[Buffer], in_flight: int | None = None) -> Iterator[Enhanced]:
         """Enhances the frames of a film, one pass each.
 
         What a thumbnail's means lack of its picture's is carried from frame to frame, so that only the first frame of a
@@ -189,14 +221,25 @@ class MIRNetRuntime:
         thumbnail looks like none of the same scene (`SceneCuts`). How close a frame is says its info.
 
         Args:
-            frames: as `enhance` takes them; consumed one by one.
+            frames: as `enhance` takes them; consumed one by one, `in_flight` ahead of the results. A frame is the
+                runtime's until its result has come.
+            in_flight: frames under way at once; on a GPU one goes up while another is computed and a third comes down.
+                A frame carries on from the one so many before it. None for 3 on a GPU, 1 on a CPU.
+
+        Raises:
+            ImageError, EngineError: as `enhance`, in the place of that frame's result.
         """
-        cuts, defect = SceneCuts(), None
-        for frame in frames:
-            check_picture(frame, self._engine.metadata.interface)
-            result, outcome = self._enhance(frame, None, None if cuts.before(frame) else defect)
-            defect = None if outcome is None else outcome.defect
-            yield result
+        self._check_open()
+        if in_flight is None:
+            in_flight = 1 if self._engine.driver.is_host else 3
+        if in_flight < 1:
+            raise UsageError(f"in_flight is {in_flight}; expected at least 1")
+
+        def enhance(frame: Buffer, defect: NDArray[np.float64] | None) -> tuple[Enhanced, Any]:
+            result, outcome = self._enhance(frame, None, defect)
+            return result, None if outcome is None else outcome.defect
+
+        return enhance_film(frames, enhance, in_flight)
 
     def close(self) -> None:
         """Frees the engine. May be called twice; `enhance` is an error afterwards."""
@@ -214,20 +257,20 @@ class MIRNetRuntime:
         self.close()
 
     def _enhance(
-        self, image: NDArray[Any], out: NDArray[Any] | None, defect: NDArray[np.float64] | None
+        self, image: Buffer, out: Buffer | None, defect: NDArray[np.float64] | None
     ) -> tuple[Enhanced, Outcome | None]:
         """One picture; `defect` makes it a later frame of a scene."""
         start = time.perf_counter()
         self._check_open()
-        check_picture(image, self._engine.metadata.interface)
-        if out is None:
-            out = np.empty(image.shape, image.dtype)
-        else:
-            check_out(out, image)
-            if np.may_share_memory(image, out):
-                image = image.copy()  # a tile's halo must not read what its neighbour has written
-        info, outcome = self._run(image, out, defect, start)
-        return Enhanced(out, info), outcome
+        source = as_array(image)
+        check_picture(source, self._engine.metadata.interface)
+        result = np.empty(source.shape, source.dtype) if out is None else as_array(out)
+        if out is not None:
+            check_out(result, source)
+            if np.may_share_memory(source, result):
+                source = source.copy()  # a tile's halo must not read what its neighbour has written
+        info, outcome = self._run(source, result, defect, start)
+        return Enhanced(result, info), outcome
 
     def _run(
         self,
@@ -237,35 +280,26 @@ class MIRNetRuntime:
         start: float,
         advance: Advance = lambda pixels: None,
     ) -> tuple[PictureInfo, Outcome | None]:
-        grid = self._grid(image)
-        outcome = None
-        with self._pipeline.open(image, out, advance) as work:
-            if len(grid) == 1 or self._info.consistency == "local":
-                work.plain(grid)
-            else:
-                outcome = self._run_consistently(work, grid, defect)
-        info = PictureInfo(len(grid), grid.tile_size, self._info.consistency, seconds=time.perf_counter() - start)
-        if outcome:
-            info = replace(
-                info,
-                passes=outcome.passes,
-                sampled=outcome.sampled,
-                predicted_psnr=outcome.prediction.psnr,
-                predicted_max_abs=outcome.prediction.max_abs,
-                within_tolerance=outcome.prediction.within(self._info.tolerance),
-            )
-        return info, outcome
+        if self._flip:
+            if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
+                raise UsageError("a picture that is no array is RGB; open a runtime with channel_order='rgb'")
+            image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
 
-    def _run_consistently(self, work: Work, grid: TileGrid, defect: NDArray[np.float64] | None) -> Outcome:
-        stages = self._check_context()
-        one_pass = self._info.consistency == "fast" or defect is not None
-        return enhance_consistently(
-            work,
-            grid,
-            tolerance=self._info.tolerance,
-            passes=1 if one_pass else stages + 1,
-            defect=defect,
-        )
+        def enhance(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
+            shares = {"lanes": fit.lanes, "batch": fit.batch}
+            with self._pipeline.open(image, out, advance, banded=banded, **shares) as work:
+                if not self._shares_means(grid):
+                    work.plain(grid)
+                    return grid, None
+                stages, tolerance = self._check_context(), self._info.tolerance
+                passes = 1 if self._info.consistency == "fast" or defect is not None else stages + 1
+                return grid, enhance_consistently(work, grid, tolerance=tolerance, passes=passes, defect=defect)
+
+        grid, outcome = self._fitting.attempt(image, enhance)
+        return PictureInfo.of(self._info, grid, outcome, time.perf_counter() - start), outcome
+
+    def _shares_means(self, grid: TileGrid) -> bool:
+        return len(grid) > 1 and self._info.consistency != "local"
 
     def _check_context(self) -> int:
         """The stages of pools that an artifact has which can share means."""
@@ -277,16 +311,3 @@ class MIRNetRuntime:
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
-
-    def _grid(self, image: Source | Frame) -> TileGrid:
-        metadata, most, tile = self._engine.metadata, self._limits.most, self._info.tile_size
-        height, width = image.shape[:2]
-        rows, cols = self._pipeline.padded(image)
-        if tile is None or rows * cols * metadata.network["n_feat"] <= self._budget:
-            tile = rows, cols
-            if most is not None and (rows > most[1] or cols > most[2]):
-                raise UsageError(
-                    f"a picture of {width}x{height} does not fit whole in this plan, which takes up to "
-                    f"{most[2]}x{most[1]}; use tile='auto'"
-                )
-        return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=metadata.size_multiple)

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from readme_page import Page
+
+# The README's commands run beside the tests (`readme`): threads that spin while they wait would starve them, and us.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+"""Those that this process had at its start."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leaves the README the core that it takes, where all tests are run."""
+    if CORES and len(CORES) > 1 and config.args == config.getini("testpaths"):
+        os.sched_setaffinity(0, CORES - {max(CORES)})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -17,6 +33,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     config.hook.pytest_deselected(items=gpu)
     items[:] = [item for item in items if item not in gpu]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def readme(request: pytest.FixtureRequest) -> Iterator[Page | None]:
+    """Begins with the first test, wherever those that ask for it come."""
+    if not any(item.name.startswith("test_block[") for item in request.session.items):
+        yield None
+        return
+    pairs: Path = request.getfixturevalue("lol_folder")
+    page = Page(request.getfixturevalue("tmp_path_factory").mktemp("readme"), pairs, CORES)
+    yield page
+    page.stop()
 
 
 @pytest.fixture(scope="session")

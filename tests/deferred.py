@@ -14,24 +14,39 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
+from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.devices import Frame
 from mirnet_deploy.devices.host import HostDriver, HostMemory, at
 from mirnet_deploy.engines.base import load_onnx
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
+from mirnet_deploy.engines.graphs import GraphPolicy
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
-from mirnet_deploy.errors import DeviceMemoryError
+from mirnet_deploy.errors import DeviceMemoryError, EngineError
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
+
+Open = Callable[..., tuple[MIRNetRuntime, MIRNetRuntime, "Driver"]]
+"""Opens two runtimes over one artifact, as the fixture `pair` says."""
+
+
+OpenGpu = Callable[..., MIRNetRuntime]
+"""Opens a runtime on the GPU, as the fixture `on_gpu` says."""
 
 
 class Stream:
     """See `Stream`; a caller's own, too, which is late."""
 
-    def __init__(self, handle: int, eager: bool = False) -> None:
-        self.handle, self.eager = handle, eager
+    def __init__(self, driver: Driver, handle: int, eager: bool = False) -> None:
+        self.handle, self.eager, self._driver = handle, eager, driver
         self.work: list[Callable[[], None]] = []
+        self.captured: list[Callable[[], None]] | None = None
         self.done = self.waits = 0
 
     def enqueue(self, work: Callable[[], None]) -> None:
+        if self.captured is not None:
+            self.captured.append(work)
+            return
         self.work.append(work)
         if self.eager:
             self.run_to(len(self.work))
@@ -42,6 +57,8 @@ class Stream:
             self.work[self.done - 1]()
 
     def synchronize(self) -> None:
+        assert self.captured is None, "a stream that is captured cannot be waited for"
+        self._driver.check()
         self.waits += 1
         self.run_to(len(self.work))
 
@@ -62,19 +79,47 @@ class Memory(HostMemory):
 
 class Driver(HostDriver):
     """See `Driver`. `most`: bytes that may be held at once. `eager`: the streams that are, by what is left of their
-    number divided by 2."""
+    number divided by 2. `refused`: what the next allocations say, one each. `broken`: what everything says."""
 
     is_host = False
+    broken: str | None = None
 
     def __init__(self, most: int = sys.maxsize, eager: tuple[int, ...] = ()) -> None:
         self.most, self.eager, self.closed = most, eager, 0
         self.held: dict[int, int] = {}
+        self.peak = 0
+        self.refused: list[Exception] = []
+        self.captures = self.launches = 0
+        self.capturable = True
         self.streams: dict[int, Stream] = {}
 
     def allocate(self, nbytes: int) -> Memory:
+        self.check()
+        if self.refused:
+            raise self.refused.pop()
         if sum(self.held.values()) + nbytes > self.most:
             raise DeviceMemoryError("the test's device is full")
-        return Memory(self, nbytes)
+        memory = Memory(self, nbytes)
+        self.peak = max(self.peak, sum(self.held.values()))
+        return memory
+
+    def check(self) -> None:
+        if self.broken:
+            raise EngineError(self.broken)
+
+    def capture(self, stream: Any, enqueue: Callable[[], None]) -> Any:
+        if not self.capturable:
+            raise EngineError("the test's device captures nothing")
+        self.captures += 1
+        graph = super().capture(stream, enqueue)
+        replay = graph.launch
+
+        def launch(stream: Any) -> None:
+            self.launches += 1
+            replay(stream)
+
+        graph.launch = launch  # type: ignore[method-assign]
+        return graph
 
     def free_memory(self) -> int:
         return self.most - sum(self.held.values())
@@ -87,7 +132,7 @@ class Driver(HostDriver):
 
     def _new(self, eager: bool) -> Stream:
         handle = len(self.streams) + 1
-        return self.streams.setdefault(handle, Stream(handle, eager))
+        return self.streams.setdefault(handle, Stream(self, handle, eager))
 
     def follow(self, after: Any, before: Any) -> None:
         last, first = (self.streams[each] if isinstance(each, int) else each for each in (after, before))
@@ -105,13 +150,17 @@ class Engine(DeviceEngine):
 
     device = backend = "deferred"
 
-    def __init__(self, path: Path, driver: Driver | None = None) -> None:
+    def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True) -> None:
         data, self.metadata = load_onnx(path)
+        self.policy = GraphPolicy(graphs)
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         self.driver = self.test_driver = driver or Driver()
-        self._pool = pool_of(self)
+        self.pool = pool_of(self)
 
-    def runner(self, stream: Any) -> Any:
+    def footprint(self, count: int, height: int, width: int) -> int:
+        return 0
+
+    def bare_runner(self, stream: Any) -> Any:
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
         runner = OnnxRuntimeRunner(self._session, None, outputs, ("cpu", 0))
         now = runner.enqueue
@@ -119,5 +168,30 @@ class Engine(DeviceEngine):
         return runner
 
     def close(self) -> None:
-        self._pool.close()
+        self.pool.close()
         self.driver.close()
+
+
+def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels: int = 3) -> NDArray[Any]:
+    rng = np.random.default_rng(0)
+    light = np.linspace(0.1, 0.9, width)[:, None] * np.ones((height, 1, channels))
+    noisy = (light + 0.1 * rng.random((height, width, channels))).clip(0, 1)
+    return noisy.astype(dtype) if dtype == np.float32 else (noisy * np.iinfo(dtype).max).astype(dtype)
+
+
+class OnDevice:
+    """A picture [H,W,C] in the driver's memory, rows 64 bytes longer than they need be; poisoned around."""
+
+    def __init__(self, driver: Driver, image: NDArray[Any], bgr: bool = False) -> None:
+        height, width, channels = image.shape
+        self.pitch = width * channels * image.itemsize + 64
+        self.memory = driver.allocate(height * self.pitch)
+        strides = self.pitch, channels * image.itemsize, image.itemsize
+        self.pixels = at(self.memory.address, image.shape, image.dtype, strides)
+        self.pixels[...] = image
+        self.frame = Frame(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
+
+    def margins(self) -> NDArray[np.uint8]:
+        """What lies between the rows."""
+        rows = at(self.memory.address, (self.frame.height, self.pitch), np.uint8)
+        return rows[:, self.pitch - 64 :]

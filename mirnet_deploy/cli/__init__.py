@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import warnings
 from typing import Any
 
 import click
 
 from mirnet_deploy import __version__
-from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning, UsageError
 
 COMMANDS = {
     "enhance": ("mirnet_deploy.cli.enhance", "Make dark pictures brighter and cleaner."),
@@ -49,11 +50,23 @@ class LazyGroup(click.Group):
             sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
+_show_others = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """Ours are one line; those of libraries as Python shows them."""
+    if issubclass(category, MirnetDeployWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        _show_others(message, category, *rest, **more)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mirnet-deploy")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def main(debug: bool) -> None:
     """MIRNet low-light enhancement, from training to a production engine."""
+    warnings.showwarning = _show_warning
     if debug:
         # What is caught on the way, such as the failure of one picture of a batch.
         logging.basicConfig()

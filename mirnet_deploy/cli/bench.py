@@ -39,8 +39,10 @@ def _check_target(option: str, path: Path, force: bool) -> None:
     "engines",
     multiple=True,
     required=True,
-    metavar="NAME|FILE",
-    help="lite, or an .onnx, .plan or checkpoint file. Repeat to compare: engines take turns, ratios are to the first.",
+    metavar="NAME|FILE[@HOW]",
+    help="lite, or an .onnx, .plan or checkpoint file. Repeat to compare: engines take turns, ratios are to the first. "
+    "@fp16 and @compiled: a checkpoint in PyTorch's half precision; @session: an ONNX file by InferenceSession.run; "
+    "@alone: the engine without the pipeline.",
 )
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
@@ -48,6 +50,7 @@ def _check_target(option: str, path: Path, force: bool) -> None:
 @click.option("--device", default="auto", metavar="auto|cpu|cuda:N", help="Where to run.")
 @click.option("--threads", type=int, default=None, help="CPU threads of each engine.  [default: the library's]")
 @click.option("--tile", default="auto", metavar="auto|N|none", help="Tiles of the runtime; a checkpoint runs whole.")
+@click.option("--no-graph", is_flag=True, help="On a GPU: launch everything by itself, no CUDA graphs.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
 @click.option("--baselines", is_flag=True, help="With --data: also the untouched input, autocontrast and a gamma.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="With --data: PNG of input, outputs and truth.")
@@ -69,6 +72,7 @@ def command(
     device: str,
     threads: int | None,
     tile: str,
+    no_graph: bool,
     data: Path | None,
     baselines: bool,
     sheet: Path | None,
@@ -109,6 +113,7 @@ def command(
         threads=threads,
         data=data,
         baselines=baselines,
+        graphs=not no_graph,
     )
     if sheet is not None and data is None:
         raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _bytes(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
+    if unit not in UNITS or not (number.isascii() and number.isdigit() and int(number)):
+        raise click.BadParameter(f"{value!r} is no size; expected bytes, or for example 800M or 2G")
+    return int(number) * UNITS[unit]
 
 
 def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["auto", "none"]:
@@ -66,6 +76,13 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["a
     help="PSNR between tiles and whole that exact must reach.",
 )
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in one run of the engine.")
+@click.option(
+    "--max-memory",
+    callback=_bytes,
+    metavar="SIZE",
+    help="Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host.",
+)
+@click.option("--no-graph", is_flag=True, help="On a GPU: launch everything by itself, no CUDA graphs.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
 @click.option("--force", is_flag=True, help="Do again what is done, and replace files that are not mirnet-deploy's.")
@@ -95,6 +112,8 @@ def command(
     consistency: Consistency,
     tolerance: float,
     batch: int,
+    max_memory: int | None,
+    no_graph: bool,
     jobs: int,
     recursive: bool,
     force: bool,
@@ -149,6 +168,8 @@ def command(
                 tile=tile,
                 threads=threads,
                 batch=batch,
+                max_memory=max_memory,
+                graphs=not no_graph,
                 consistency=consistency,
                 tolerance=tolerance,
             )

@@ -57,6 +57,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder of pictures to prove the export on.  [default: two crops that ship with mirnet-deploy]",
 )
+@click.option(
+    "--channel-order",
+    type=click.Choice(["rgb", "bgr"]),
+    default="rgb",
+    show_default=True,
+    help="Of the colours in and out: bgr for programs that hand over OpenCV's frames.",
+)
 @click.option("--plain", is_flag=True, help="Take the picture alone: no inputs and output for the means of tiles.")
 @click.option("--opset", type=int, default=20, show_default=True, help="ONNX opset, 18 to 23.")
 @click.option(

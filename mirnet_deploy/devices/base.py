@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -36,6 +37,16 @@ class Stream(Protocol):
 
     def synchronize(self) -> None:
         """Waits until all of it has happened."""
+
+
+class Graph(Protocol):
+    """What was enqueued on a stream, kept to be enqueued again at once."""
+
+    def launch(self, stream: Stream) -> None:
+        """Enqueues all of it, with the addresses and values that it was made with."""
+
+    def close(self) -> None:
+        """Gives it back. May be called twice; the streams that it was launched on have come past it by then."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,13 @@ class Driver(Protocol):
 
     def download(self, address: int, pitch: int, host: NDArray[np.uint8], stream: Stream) -> None:
         """The other way."""
+
+    def copy(self, source: int, target: int, nbytes: int, stream: Stream) -> None:
+        """Copies bytes from one address of the device to another."""
+
+    def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
+        """A graph of what `enqueue` puts on a stream, which does not happen now. The same was enqueued
+        just before, so that nothing is loaded or allocated on the way."""
 
     def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: tuple[Any, ...], stream: Stream) -> None:
         """Runs a kernel of `kernels.cu` for `size` (columns, rows, tiles)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ BLOCKS: dict[Kernel, tuple[int, int, int]] = {
     "defect": (128, 1, 1),
 }
 """Threads by kernel."""
+NON_BLOCKING = 1
+"""A stream that does not wait for stream 0, which others may use."""
 
 
 class CudaMemory:
@@ -55,6 +57,23 @@ class CudaStream:
         """See `Stream.synchronize`."""
         with self._driver.errors():
             self.stream.synchronize()
+
+
+class CudaGraph:
+    """See `Graph`."""
+
+    def __init__(self, executable: Any, driver: CudaDriver) -> None:
+        self._executable, self._driver = executable, driver
+
+    def launch(self, stream: Any) -> None:
+        """See `Graph.launch`."""
+        self._driver.checked(lambda cuda: cuda.cuGraphLaunch(self._executable, stream.handle))
+
+    def close(self) -> None:
+        """See `Graph.close`."""
+        if self._executable is not None:
+            executable, self._executable = self._executable, None
+            self._driver.checked(lambda cuda: cuda.cuGraphExecDestroy(executable))
 
 
 class CudaDriver:
@@ -94,17 +113,13 @@ class CudaDriver:
     @contextmanager
     def errors(self, what: str = "CUDA failed") -> Iterator[None]:
         """Turns pycuda's errors into ours. After one that stays with the process, everything is an error at once."""
-        if self._broken:
-            raise EngineError(f"CUDA failed before ({self._broken}); start the process anew")
+        self.check()
         try:
             yield
         except self._cuda.MemoryError as error:
             raise DeviceMemoryError(f"{self.name} has not the memory: {first_line(error)}") from error
-        except self._cuda.LaunchError as error:
-            self._broken = first_line(error)
-            raise EngineError(f"{what}: {self._broken}; start the process anew, since such an error stays") from error
         except self._cuda.Error as error:
-            raise EngineError(f"{what}: {first_line(error)}; see `mirnet-deploy doctor`") from error
+            raise self._error(what, first_line(error)) from error
 
     def allocate(self, nbytes: int) -> CudaMemory:
         """See `Driver.allocate`."""
@@ -124,17 +139,17 @@ class CudaDriver:
     def stream(self) -> CudaStream:
         """See `Driver.stream`."""
         with self.errors():
-            return CudaStream(self._cuda.Stream(), self)
+            return CudaStream(self._cuda.Stream(NON_BLOCKING), self)
 
     def follow(self, after: Stream | int, before: Stream | int) -> None:
         """See `Driver.follow`."""
         last, first = (each if isinstance(each, int) else each.handle for each in (after, before))
         if last == first:
             return
-        event = self._checked(self._bindings.cuEventCreate(self._bindings.CUevent_flags.CU_EVENT_DISABLE_TIMING))
-        self._checked(self._bindings.cuEventRecord(event, first))
-        self._checked(self._bindings.cuStreamWaitEvent(last, event, 0))
-        self._checked(self._bindings.cuEventDestroy(event))  # takes effect when it has happened
+        event = self.checked(lambda cuda: cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        self.checked(lambda cuda: cuda.cuEventRecord(event, first))
+        self.checked(lambda cuda: cuda.cuStreamWaitEvent(last, event, 0))
+        self.checked(lambda cuda: cuda.cuEventDestroy(event))  # takes effect when it has happened
 
     def upload(self, host: NDArray[np.uint8], address: int, pitch: int, stream: Any) -> None:
         """See `Driver.upload`."""
@@ -153,6 +168,26 @@ class CudaDriver:
         copy.src_pitch, copy.dst_pitch = pitch, host.strides[0]
         with self.errors():
             copy(stream.stream)
+
+    def copy(self, source: int, target: int, nbytes: int, stream: Any) -> None:
+        """See `Driver.copy`."""
+        with self.errors():
+            self._cuda.memcpy_dtod_async(target, source, nbytes, stream.stream)
+
+    def capture(self, stream: Any, enqueue: Callable[[], None]) -> CudaGraph:
+        """See `Driver.capture`. What other threads do meanwhile does not matter."""
+        mode = self._bindings.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self.checked(lambda cuda: cuda.cuStreamBeginCapture(stream.handle, mode))
+        try:
+            enqueue()
+        except BaseException:
+            self._bindings.cuStreamEndCapture(stream.handle)  # which fails as well, and makes the stream usable again
+            raise
+        graph = self.checked(lambda cuda: cuda.cuStreamEndCapture(stream.handle))
+        try:
+            return CudaGraph(self.checked(lambda cuda: cuda.cuGraphInstantiate(graph, 0)), self)
+        finally:
+            self.checked(lambda cuda: cuda.cuGraphDestroy(graph))
 
     def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: tuple[Any, ...], stream: Any) -> None:
         """See `Driver.launch`."""
@@ -185,11 +220,27 @@ class CudaDriver:
                     self._module = self._cuda.module_from_buffer(compiled(f"sm_{major}{minor}"))
             return self._module
 
-    def _checked(self, result: tuple[Any, ...]) -> Any:
-        status, *values = result
+    def checked(self, call: Callable[[Any], tuple[Any, ...]]) -> Any:
+        """What a call of NVIDIA's bindings returns besides its status."""
+        self.check()
+        status, *values = call(self._bindings)
         if status != self._bindings.CUresult.CUDA_SUCCESS:
-            raise EngineError(f"CUDA failed: {status!r}")
+            if status == self._bindings.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+                raise DeviceMemoryError(f"{self.name} has not the memory: {status!r}")
+            raise self._error("CUDA failed", repr(status))
         return values[0] if values else None
+
+    def check(self) -> None:
+        """Raises EngineError after an error that stays with the process."""
+        if self._broken:
+            raise EngineError(f"CUDA failed before ({self._broken}); start the process anew")
+
+    def _error(self, what: str, reason: str) -> EngineError:
+        """After some errors CUDA refuses everything until the process ends, even to tell its memory."""
+        if self._primary is None or self._bindings.cuMemGetInfo()[0] == self._bindings.CUresult.CUDA_SUCCESS:
+            return EngineError(f"{what}: {reason}; see `mirnet-deploy doctor`")
+        self._broken = reason
+        return EngineError(f"{what}: {reason}; start the process anew, since such an error stays")
 
 
 def compiled(architecture: str) -> bytes:

@@ -38,16 +38,38 @@ class HostMemory:
 
 
 class HostStream:
-    """Does everything at once."""
+    """Does everything at once, except while it is captured."""
 
     handle = 1
 
+    def __init__(self) -> None:
+        self.captured: list[Callable[[], None]] | None = None
+
     def enqueue(self, work: Callable[[], None]) -> None:
         """Where a test may put something off."""
-        work()
+        if self.captured is None:
+            work()
+        else:
+            self.captured.append(work)
 
     def synchronize(self) -> None:
         """See `Stream.synchronize`."""
+
+
+class HostGraph:
+    """See `Graph`."""
+
+    def __init__(self, works: list[Callable[[], None]]) -> None:
+        self._works = works
+
+    def launch(self, stream: Any) -> None:
+        """See `Graph.launch`."""
+        for work in self._works:
+            stream.enqueue(work)
+
+    def close(self) -> None:
+        """See `Graph.close`."""
+        self._works = []
 
 
 class HostDriver:
@@ -87,6 +109,20 @@ class HostDriver:
     def download(self, address: int, pitch: int, host: NDArray[np.uint8], stream: Any) -> None:
         """See `Driver.download`."""
         stream.enqueue(lambda: np.copyto(host, at(address, host.shape, np.uint8, (pitch, 1))))
+
+    def copy(self, source: int, target: int, nbytes: int, stream: Any) -> None:
+        """See `Driver.copy`."""
+        stream.enqueue(lambda: np.copyto(at(target, (nbytes,), np.uint8), at(source, (nbytes,), np.uint8)))
+
+    def capture(self, stream: Any, enqueue: Callable[[], None]) -> HostGraph:
+        """See `Driver.capture`."""
+        works: list[Callable[[], None]] = []
+        stream.captured = works
+        try:
+            enqueue()
+        finally:
+            stream.captured = None
+        return HostGraph(works)
 
     def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: tuple[Any, ...], stream: Any) -> None:
         """See `Driver.launch`."""

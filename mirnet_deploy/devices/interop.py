@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,18 @@ _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
 _is_valid.restype, _is_valid.argtypes = ctypes.c_int, [ctypes.py_object, ctypes.c_char_p]
+
+
+def frames_of(source: Any, target: Any, device: str, bgr: bool = False) -> tuple[Frame, Frame]:
+    """Those of a picture and of its result, as of `frame_of`.
+
+    Raises:
+        ImageError: as there; or they differ in more than place and pitch.
+    """
+    first, second = (frame_of(each, device, bgr) for each in (source, target))
+    if replace(first, address=0, pitch=0) != replace(second, address=0, pitch=0):
+        raise ImageError(f"dst is {second}; expected the shape, dtype and channels of src, {first}")
+    return first, second
 
 
 def frame_of(image: Any, device: str, bgr: bool = False) -> Frame:

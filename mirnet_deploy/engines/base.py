@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from mirnet_deploy.devices.host import HostDriver, HostStream, at
 from mirnet_deploy.errors import ArtifactError, EngineError, UsageError
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata, read_artifact
 from mirnet_deploy.onnx_file import onnx_metadata
+
+if TYPE_CHECKING:
+    from mirnet_deploy.lanes import LanePool
 
 
 class Pools(NamedTuple):
@@ -39,6 +43,9 @@ CORRECTED = np.array([1, 1], np.float32)
 """`mode` in which pools use the means that they measure plus the context, which is then a correction."""
 
 
+BYTES_A_VALUE = 92
+"""Memory that ONNX Runtime takes for each pixel of a batch times `n_feat` (tests hold it to `lite`)."""
+
 FLOAT: np.dtype[Any] = np.dtype(np.float32)
 
 
@@ -49,6 +56,11 @@ class Tensor:
     address: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any] = FLOAT
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def part(self, first: int, count: int) -> Tensor:
         """Some of its rows."""
@@ -67,6 +79,9 @@ class Runner(Protocol):
             EngineError: the library or the device refuses, for example for want of memory.
         """
 
+    def capturable(self) -> bool:
+        """Whether a batch of the shape that was enqueued last may be captured as a graph now."""
+
     def close(self) -> None:
         """Frees what the runner holds. May be called twice."""
 
@@ -80,6 +95,17 @@ class Engine(Protocol):
 
     lanes: tuple[int, int]
     """Runs that may be under way at once: in all, and those that one picture makes use of."""
+
+    @property
+    def pool(self) -> LanePool:
+        """The lanes of all who run it."""
+
+    @property
+    def graphs(self) -> str:
+        """Whether batches are replayed as CUDA graphs: "on", "off", or "refused: " and why."""
+
+    def footprint(self, count: int, height: int, width: int) -> int:
+        """Bytes of the device, at most, that one lane takes besides its tensors for batches of a shape."""
 
     @property
     def metadata(self) -> ArtifactMetadata:
@@ -97,8 +123,8 @@ class Engine(Protocol):
         """Runs one batch and returns a new array of the same shape and dtype.
 
         `batch` is C-contiguous: float32 [N,3,H,W] RGB in [0, 1] for the float interface (the result is not clamped),
-        uint8 [N,H,W,3] RGB for the image interface. H and W are multiples of the artifact's `size_multiple` and lie
-        in its profile where it has one.
+        uint8 [N,H,W,3] RGB for the image interface; BGR where the artifact is. H and W are multiples of the
+        artifact's `size_multiple` and lie in its profile where it has one.
 
         Raises:
             EngineError: the library or the device refuses, for example for want of memory; or the engine is closed.
@@ -131,6 +157,19 @@ class HostEngine:
 
     driver: Driver = HostDriver()
     lanes = 64, 1
+    graphs = "off"
+    metadata: ArtifactMetadata
+
+    @cached_property
+    def pool(self) -> LanePool:
+        """See `Engine.pool`."""
+        from mirnet_deploy.lanes import LanePool
+
+        return LanePool(cast(Engine, self))
+
+    def footprint(self, count: int, height: int, width: int) -> int:
+        """See `Engine.footprint`."""
+        return network_footprint(self.metadata, count, height, width)
 
     def runner(self, stream: Stream) -> Runner:
         """See `Engine.runner`."""
@@ -152,8 +191,16 @@ class _HostRunner:
         else:
             result[...] = self._engine.run(batch)
 
+    def capturable(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
+
+
+def network_footprint(metadata: ArtifactMetadata, count: int, height: int, width: int) -> int:
+    """Bytes that ONNX Runtime takes for a batch of tiles of one shape, beside its inputs and outputs."""
+    return BYTES_A_VALUE * metadata.network["n_feat"] * count * height * width
 
 
 def load_onnx(path: Path) -> tuple[bytes, ArtifactMetadata]:

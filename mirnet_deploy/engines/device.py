@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.devices.base import Driver, Stream
 from mirnet_deploy.engines.base import Engine, Pools, Runner, Tensor, no_context_error
+from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.frames import as_bytes
 from mirnet_deploy.lanes import Lane, LanePool
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
@@ -18,15 +19,30 @@ MAX_LANES = 4
 
 
 class DeviceEngine:
-    """The part of an engine that follows from its `runner`. `_pool` is made by the engine when it can run."""
+    """The part of an engine that follows from its `bare_runner`. `pool` is made by the engine when it can run."""
 
     metadata: ArtifactMetadata
     driver: Driver
     lanes = MAX_LANES, 2
-    _pool: LanePool
+    pool: LanePool
+
+    policy: GraphPolicy
+
+    @property
+    def graphs(self) -> str:
+        """See `Engine.graphs`."""
+        return self.policy.state
 
     def runner(self, stream: Stream) -> Runner:
         """See `Engine.runner`."""
+        return GraphRunner(self.bare_runner(stream), self.driver, stream, self.policy)
+
+    def bare_runner(self, stream: Stream) -> Runner:
+        """What `runner` makes graphs of."""
+        raise NotImplementedError
+
+    def footprint(self, count: int, height: int, width: int) -> int:
+        """See `Engine.footprint`."""
         raise NotImplementedError
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
@@ -47,7 +63,7 @@ class DeviceEngine:
         if pools:
             inputs |= pools._asdict()
             outputs[STATISTICS] = statistics
-        with self._pool.take(1) as (lane,):
+        with self.pool.take(1) as (lane,):
             tensors = {}
             for name, value in (inputs | outputs).items():
                 tensors[name] = Tensor(lane.buffer(name, value.nbytes), value.shape, value.dtype)

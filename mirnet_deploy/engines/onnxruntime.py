@@ -17,7 +17,7 @@ from mirnet_deploy.engines.base import (
     no_context_error,
     parse_device,
 )
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, first_line
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, engine_error, first_line
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
 
@@ -70,10 +70,7 @@ class OnnxRuntimeEngine(HostEngine):
         try:
             results: list[NDArray[Any]] = session.run(outputs, {self._input: batch} | pools)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise EngineError(
-                f"ONNX Runtime failed on a batch of shape {list(batch.shape)}: {first_line(error)} "
-                "(if memory ran out, use smaller tiles)"
-            ) from error
+            raise engine_error(f"ONNX Runtime failed on a batch of shape {list(batch.shape)}", error) from error
         result = results[0]
         if result.shape != batch.shape or result.dtype != batch.dtype:
             raise ArtifactError(
@@ -87,7 +84,7 @@ class OnnxRuntimeEngine(HostEngine):
         self._session = None
 
 
-def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
+def open_onnx(path: Path, device: str, threads: int | None, graphs: bool = True) -> Engine:
     """The engine of an ONNX file on a device, as of `open_engine`. On a GPU it computes in the pipeline's memory, where
     pycuda is installed to drive it; its `backend` says if not."""
     index = None if device == "auto" else parse_device(device)
@@ -102,7 +99,7 @@ def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
         driver = CudaDriver(index)
     except MissingDependencyError:
         return OnnxRuntimeEngine(path, index, threads)
-    return OnnxRuntimeCudaEngine(path, index, driver)
+    return OnnxRuntimeCudaEngine(path, index, driver, graphs)
 
 
 def check_graph(session: Any, metadata: ArtifactMetadata, path: Path) -> None:
@@ -189,7 +186,7 @@ def open_session(
     try:
         session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise EngineError(f"ONNX Runtime cannot load {metadata.name}: {first_line(error)}") from error
+        raise engine_error(f"ONNX Runtime cannot load {metadata.name}", error) from error
     if index is not None and session.get_providers()[0] != CUDA:
         # ONNX Runtime drops a provider that does not start and goes on with the rest.
         raise EngineError(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.devices.base import Driver, Stream
-from mirnet_deploy.engines.base import Tensor, closed_error, load_onnx
+from mirnet_deploy.engines.base import Tensor, closed_error, load_onnx, network_footprint
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
+from mirnet_deploy.engines.graphs import GraphPolicy
 from mirnet_deploy.engines.onnxruntime import CUDA, check_graph, imported, open_session
-from mirnet_deploy.errors import EngineError, first_line
+from mirnet_deploy.errors import engine_error
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
 
 
@@ -25,21 +26,26 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, index: int, driver: Driver) -> None:
+    def __init__(self, path: Path, index: int, driver: Driver, graphs: bool = True) -> None:
         self._path, self._index = path, index
         self._data, self.metadata = load_onnx(path)
         self._ort = imported()
         self.driver = driver
+        self.policy = GraphPolicy(graphs)
         self.device = f"cuda:{index}"
         self.backend = f"onnxruntime {self._ort.__version__} {CUDA}"
         try:
-            self._pool = pool_of(self)
+            self.pool = pool_of(self)
         except BaseException:
             driver.close()
             raise
 
-    def runner(self, stream: Stream) -> OnnxRuntimeRunner:
-        """See `Engine.runner`."""
+    def footprint(self, count: int, height: int, width: int) -> int:
+        """See `Engine.footprint`. What ONNX Runtime takes on a CPU, and its copy of the weights."""
+        return network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
+
+    def bare_runner(self, stream: Stream) -> OnnxRuntimeRunner:
+        """See `DeviceEngine.bare_runner`."""
         if not self._data:
             raise closed_error(self.metadata)
         session = open_session(self._ort, self._data, self.metadata, self._index, stream=stream.handle)
@@ -51,7 +57,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
 
     def close(self) -> None:
         """See `Engine.close`. Waits for the runs under way."""
-        self._pool.close()
+        self.pool.close()
         self._data = b""
         self.driver.close()
 
@@ -71,10 +77,12 @@ class OnnxRuntimeRunner:
                 bind(name, *self._device, np.dtype(tensor.dtype), tensor.shape, tensor.address)
             self._session.run_with_iobinding(binding, self._options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise EngineError(
-                f"ONNX Runtime failed on {', '.join(f'{name} {list(t.shape)}' for name, t in tensors.items())}: "
-                f"{first_line(error)} (if memory ran out, use smaller tiles)"
-            ) from error
+            shapes = ", ".join(f"{name} {list(t.shape)}" for name, t in tensors.items())
+            raise engine_error(f"ONNX Runtime failed on {shapes}", error) from error
+
+    def capturable(self) -> bool:
+        """See `Runner.capturable`."""
+        return True
 
     def close(self) -> None:
         """See `Runner.close`."""

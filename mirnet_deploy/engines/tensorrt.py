@@ -7,9 +7,7 @@ hash, builder, version and device are checked before a byte of it is deserialize
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,11 @@ from mirnet_deploy.devices.base import Memory, Stream
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import MEASURED, Tensor, closed_error, parse_device
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
+from mirnet_deploy.engines.graphs import GraphPolicy
+from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
+from mirnet_deploy.errors import ArtifactError, EngineError, engine_error
 from mirnet_deploy.frames import as_bytes
-from mirnet_deploy.machine import TENSORRT_MODULES, cuda_device_count
+from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import (
     CONTEXT_INPUTS,
     STATISTICS,
@@ -30,8 +30,6 @@ from mirnet_deploy.metadata import (
     file_sha256,
     read_artifact,
 )
-
-INSTALL = {"tensorrt": 'pip install "mirnet-deploy[tensorrt]"', "tensorrt_rtx": 'pip install "mirnet-deploy[rtx]"'}
 
 
 class TensorRTEngine(DeviceEngine):
@@ -43,14 +41,15 @@ class TensorRTEngine(DeviceEngine):
         MissingDependencyError: TensorRT, pycuda or cuda-bindings is not installed.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(self, path: Path, device: str = "auto", graphs: bool = True) -> None:
         index = 0 if device == "auto" else parse_device(device)
         plan, self.metadata = read_artifact(path)
         _check_device(path, index, self.metadata)
         assert index is not None
         trt = _import_library(path, self.metadata)
-        self._logger: Any = _logger(trt)
+        self._logger: Any = logger_of(trt)
         self.driver: CudaDriver = CudaDriver(index)
+        self.policy = GraphPolicy(graphs)
         self.device = f"cuda:{index}"
         self.backend = f"{self.metadata.builder} {trt.__version__}"
         self._engine: Any = None
@@ -59,23 +58,29 @@ class TensorRTEngine(DeviceEngine):
             with self.driver.active():
                 _check_target(path, self.metadata, self.driver)
                 self._load(trt, path, plan)
-            self._pool = pool_of(self)
+            self.pool = pool_of(self)
         except BaseException:
             self._release()
             raise
 
-    def runner(self, stream: Stream) -> TensorRTRunner:
-        """See `Engine.runner`."""
+    def footprint(self, count: int, height: int, width: int) -> int:
+        """See `Engine.footprint`: a context takes at once what the largest shape of its profile takes."""
+        most = self.metadata.profile_shapes()[2]
+        constants = 4 * (self.metadata.context + 2 + most[0] * (max(most) + self.metadata.context))
+        return int(getattr(self._engine, "device_memory_size_v2", 0)) + (constants if self.metadata.context else 0)
+
+    def bare_runner(self, stream: Stream) -> TensorRTRunner:
+        """See `DeviceEngine.bare_runner`."""
         if self._engine is None:
             raise closed_error(self.metadata)
         context = self._engine.create_execution_context()
         if context is None:
-            raise EngineError(f"no execution context for {self.metadata.name}: {self._logger.last()}")
+            raise engine_error(f"no execution context for {self.metadata.name}", self._logger.reason())
         return TensorRTRunner(self, context, self._logger, stream)
 
     def close(self) -> None:
         """See `Engine.close`. Waits for the runs under way."""
-        self._pool.close()
+        self.pool.close()
         self._release()
 
     def _release(self) -> None:
@@ -88,7 +93,7 @@ class TensorRTEngine(DeviceEngine):
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(f"{path} cannot be deserialized: {self._logger.last()}")
+            raise engine_error(f"{path} cannot be deserialized", self._logger.reason())
         kind = trt.DataType.FLOAT if self.metadata.interface == "float" else trt.DataType.UINT8
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         expected = dict.fromkeys(TENSOR_NAMES[self.metadata.interface], kind)
@@ -127,7 +132,7 @@ class TensorRTRunner:
                 good = good and self._context.set_input_shape(name, tensor.shape)
             good = good and self._context.set_tensor_address(name, tensor.address)
         if not (good and self._context.execute_async_v3(self._stream.handle)):
-            raise EngineError(f"TensorRT refused a batch of shape {list(batch.shape)}: {self._logger.last()}")
+            raise engine_error(f"TensorRT refused a batch of shape {list(batch.shape)}", self._logger.reason())
 
     def _plain_pools(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """The inputs that make a plan the plain network, for a batch of `shape`: zeros, `MEASURED` and ones."""
@@ -149,6 +154,11 @@ class TensorRTRunner:
             "cols": Tensor(ones, (batch, width)),
             STATISTICS: Tensor(ones + self._most[0] * most * 4, (batch, size)),
         }
+
+    def capturable(self) -> bool:
+        """See `Runner.capturable`. TensorRT-RTX first runs kernels for any shape, and compiles those for this one."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        return ask is None or bool(ask(self._stream.handle))
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -183,15 +193,7 @@ def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
     builder = metadata.builder
     if builder is None:
         raise ArtifactError(f"the sidecar of {path} names no builder; export it again")
-    trt = None
-    for name in TENSORRT_MODULES[builder]:
-        try:
-            trt = importlib.import_module(name)
-            break
-        except ImportError:
-            continue
-    if trt is None:
-        raise MissingDependencyError(f"{path} was built by {builder}, which is not installed: {INSTALL[builder]}")
+    trt = import_library(builder, str(path))
     if trt.__version__ != metadata.builder_version:
         raise EngineError(
             f"{path} was built by {builder} {metadata.builder_version}, and {trt.__version__} is installed: plans do "
@@ -209,23 +211,3 @@ def _check_target(path: Path, metadata: ArtifactMetadata, driver: CudaDriver) ->
             f"{path} was built for {', '.join(metadata.targets or []) or 'no known GPU'}, and this one is {here}; "
             "export it for this GPU"
         )
-
-
-@cache
-def _logger(trt: Any) -> Any:
-    """The one logger of this process for `trt`: it must outlive every object of the library."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._error = "TensorRT gave no reason"
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self._error = message
-
-        def last(self) -> str:
-            """The last error, in one line."""
-            return self._error.strip().splitlines()[0] if self._error.strip() else "TensorRT gave no reason"
-
-    return Logger()

@@ -29,6 +29,7 @@ class FakeSubject:
 
     log: list[tuple[str, int]]
     closed: list[str]
+    graphs = "off"
 
     def __init__(self, spec: SubjectSpec) -> None:
         if spec.engine == "absent":

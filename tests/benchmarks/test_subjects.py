@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks import subjects
-from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject, padded
+from mirnet_deploy.benchmarks.rivals import AloneSubject
+from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
+from mirnet_deploy.benchmarks.torch_subject import padded
 from mirnet_deploy.cli import main
-from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError
+from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, UsageError
 from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, write_sidecar
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
@@ -156,3 +158,56 @@ def test_an_onnx_file_runs_through_the_runtime_and_says_what_its_sidecar_proved(
 def test_a_model_that_is_not_there_is_named() -> None:
     with pytest.raises(ArtifactError, match="no-such-model"):
         open_subject(SubjectSpec("no-such-model"))
+
+
+# The same files in other hands
+
+
+def test_half_precision_is_near_the_network(network: MIRNet, checkpoint: Path) -> None:
+    image = picture(32, 40)
+    specs = [SubjectSpec(f"{checkpoint}{how}", "cpu") for how in ("", "@fp16")]
+    with open_subject(specs[0]) as full, open_subject(specs[1]) as half:
+        assert half.report.precision == "fp16"
+        assert "float16" in half.report.precision_proof
+        assert half.name.endswith("@fp16")
+        error = half.enhance(image).astype(int) - full.enhance(image)
+    assert 0 < np.abs(error).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["blur", "mean"])
+def test_a_session_alone_gives_the_runtimes_picture(tmp_path: Path, kind: str) -> None:
+    path = make_onnx(tmp_path / "a.onnx", kind)
+    with open_subject(SubjectSpec(f"{path}@session", "cpu")) as alone, open_subject(SubjectSpec(str(path))) as runtime:
+        for size in ((30, 41), (64, 64)):
+            np.testing.assert_array_equal(alone.enhance(picture(*size)), runtime.enhance(picture(*size)))
+        assert alone.report.backend.startswith("InferenceSession.run, CPU")
+
+
+def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "a.onnx", "mean")
+    with open_subject(SubjectSpec(f"{path}@alone", "cpu", tile=64)) as alone:
+        with open_subject(SubjectSpec(str(path), "cpu", tile=64)) as runtime:
+            expected = runtime.enhance(picture(150, 200))
+        for _ in range(2):
+            np.testing.assert_array_equal(alone.enhance(picture(150, 200)), expected)
+        assert isinstance(alone, AloneSubject)
+        ((runs, _),) = alone._noted.values()
+        assert len(runs) > 12  # a thumbnail or more, and all tiles
+        runs[0].tensors = {**runs[0].tensors, "input": replace(runs[0].tensors["input"], shape=(1,))}
+        with pytest.raises(EngineError):  # they are really run
+            alone.enhance(picture(150, 200))
+        alone.enhance(picture(64, 64))
+        assert len(alone._noted) == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("a.onnx@fp16", "@fp16 is a checkpoint in PyTorch"),
+        ("a.pt@session", "@session is an ONNX file by"),
+        ("lite@fast", "behind an @ may stand @fp16"),
+    ],
+)
+def test_hands_that_do_not_fit(engine: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_subject(SubjectSpec(engine))

@@ -32,7 +32,8 @@ def shared_traces() -> Iterator[None]:
 
     def trace_once(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
         weights = tuple(
-            (name, str(value.dtype), float(value.detach().double().sum())) for name, value in module.named_parameters()
+            (name, str(value.dtype), hash(value.detach().numpy().tobytes()))
+            for name, value in module.named_parameters()
         )
         key = (interface, opset, context, weights)
         if key not in traces:

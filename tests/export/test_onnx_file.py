@@ -16,6 +16,7 @@ from graph_faults import ignore_given_means
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio
 
+from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import onnx_file, parity
 from mirnet_deploy.export.onnx_file import export_onnx
@@ -246,3 +247,25 @@ def test_plain_artifacts_take_the_picture_alone(
     assert [value.name for value in model.graph.input] == ["input"]
     assert [value.name for value in model.graph.output] == ["output"]
     assert metadata.context == 0
+
+
+def test_a_bgr_artifact_gives_the_same_picture(
+    checkpoint: LoadedCheckpoint,
+    crops: list[NDArray[np.uint8]],
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = ExportSettings(interface="float", tile=64, halo=8, channel_order="bgr")
+    path = tmp_path / "bgr.onnx"
+    metadata = export_onnx(checkpoint, path, settings, "fp32", crops)
+    assert (metadata.channel_order, read_sidecar(path).channel_order) == ("bgr", "bgr")
+    rgb, crop = exported("float", "fp32").path, crops[0]
+    np.testing.assert_allclose(run(path, floats(crop)[:, ::-1].copy())[:, ::-1], run(rgb, floats(crop)), atol=1e-5)
+    with MIRNetRuntime(path, device="cpu", tile=64) as turned, MIRNetRuntime(rgb, device="cpu", tile=64) as plain:
+        picture = crop.astype(np.float32) / 255  # in tiles, with a thumbnail; a runtime's pictures are RGB all the same
+        np.testing.assert_allclose(turned.enhance(picture), plain.enhance(picture), atol=1e-4)
+    monkeypatch.setattr(onnx_file, "in_channel_order", lambda network, order: network)
+    with pytest.raises(ExportError, match="does not agree with the PyTorch network"):
+        export_onnx(checkpoint, tmp_path / "wrong.onnx", settings, "fp32", crops)
+    assert not (tmp_path / "wrong.onnx").exists()

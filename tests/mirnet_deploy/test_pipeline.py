@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,52 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from artifacts import make_onnx
-from deferred import Driver, Engine
+from deferred import OnDevice, Open, picture
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime, runtime
-from mirnet_deploy.devices import Frame
-from mirnet_deploy.devices.host import at
+from mirnet_deploy import MIRNetRuntime, pipeline
 from mirnet_deploy.errors import EngineError, ImageError
 
 NIGHT = Path(__file__).parents[2] / "examples" / "pairs" / "low" / "1.jpg"
-Open = Callable[..., tuple[MIRNetRuntime, MIRNetRuntime, Driver]]
 EAGER = pytest.mark.parametrize("eager", [(), (0,), (1,), (0, 1)], ids=["late", "even", "odd", "all"])
-
-
-@pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens two runtimes over one artifact: on the host, on a deferred device, and gives that too. Closes them."""
-    opened: list[MIRNetRuntime] = []
-
-    def open_both(
-        kind: str = "mean",
-        interface: str = "float",
-        most: int = sys.maxsize,
-        eager: tuple[int, ...] = (),
-        **settings: Any,
-    ) -> tuple[MIRNetRuntime, MIRNetRuntime, Driver]:
-        path = tmp_path / f"{kind}-{interface}.onnx"
-        make_onnx(path, kind, interface=interface)
-        settings = {"tile": 64, **settings}
-        opened.append(MIRNetRuntime(path, device="cpu", **settings))
-        engine = Engine(path, Driver(most, eager))
-        with monkeypatch.context() as patch:
-            patch.setattr(runtime, "open_engine", lambda *_: engine)
-            opened.append(MIRNetRuntime(path, **settings))
-        return opened[-2], opened[-1], engine.test_driver
-
-    yield open_both
-    for each in opened:
-        each.close()
-
-
-def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels: int = 3) -> NDArray[Any]:
-    rng = np.random.default_rng(0)
-    light = np.linspace(0.1, 0.9, width)[:, None] * np.ones((height, 1, channels))
-    noisy = (light + 0.1 * rng.random((height, width, channels))).clip(0, 1)
-    return noisy.astype(dtype) if dtype == np.float32 else (noisy * np.iinfo(dtype).max).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -85,22 +45,38 @@ def test_the_image_interface_and_odd_strides(pair: Open) -> None:
     np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
 
 
-def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open) -> None:
+@EAGER
+def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open, eager: tuple[int, ...]) -> None:
     image = picture(600, 400)
-    host, device, driver = pair(most=5_000_000)
+    host, device, driver = pair(most=5_000_000, eager=eager)
     np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
     resident = sum(driver.held.values())
-    small, other, banded = pair(most=1_500_000)
+    small, other, banded = pair(most=1_500_000, eager=eager)
     np.testing.assert_array_equal(other.enhance(image), small.enhance(image))
     assert sum(banded.held.values()) < resident - image.nbytes
 
 
-def test_what_the_device_has_no_room_for_is_an_error_and_the_next_picture_works(pair: Open) -> None:
-    _, device, driver = pair("identity", tile="none", most=600_000)
-    with pytest.raises(EngineError, match="full"):
-        device.enhance(picture(400, 300))
-    np.testing.assert_array_equal(device.enhance(picture(40, 30)), picture(40, 30))
-    assert driver.held
+def test_a_band_goes_up_while_the_one_before_it_is_computed(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, device, driver = pair("identity", consistency="local", most=1_500_000)
+    log: list[str] = []
+    upload, ended = driver.upload, pipeline.Work._ended
+    rows = 400 * 3
+
+    def logged_upload(host: NDArray[Any], address: int, pitch: int, stream: Any) -> None:
+        if host.shape[1] == rows:
+            log.append("up")
+        upload(host, address, pitch, stream)
+
+    def logged_end(self: pipeline.Work, started: pipeline.Started) -> Any:
+        log.append("wait")
+        return ended(self, started)
+
+    monkeypatch.setattr(driver, "upload", logged_upload)
+    monkeypatch.setattr(pipeline.Work, "_ended", logged_end)
+    device.enhance(picture(600, 400))
+    bands = log.count("up")
+    assert bands > 5
+    assert log == ["up", *["up", "wait"] * (bands - 1), "wait"]
 
 
 def test_values_that_are_no_numbers_are_an_error(pair: Open) -> None:
@@ -124,24 +100,6 @@ def test_memory_goes_back_and_stays_where_it_is(pair: Open) -> None:
 
 
 # Pictures on the device
-
-
-class OnDevice:
-    """A picture [H,W,C] in the driver's memory, rows 64 bytes longer than they need be; poisoned around."""
-
-    def __init__(self, driver: Driver, image: NDArray[Any], bgr: bool = False) -> None:
-        height, width, channels = image.shape
-        self.pitch = width * channels * image.itemsize + 64
-        self.memory = driver.allocate(height * self.pitch)
-        strides = self.pitch, channels * image.itemsize, image.itemsize
-        self.pixels = at(self.memory.address, image.shape, image.dtype, strides)
-        self.pixels[...] = image
-        self.frame = Frame(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
-
-    def margins(self) -> NDArray[np.uint8]:
-        """What lies between the rows."""
-        rows = at(self.memory.address, (self.frame.height, self.pitch), np.uint8)
-        return rows[:, self.pitch - 64 :]
 
 
 @pytest.mark.parametrize("interface", ["float", "image"])

@@ -10,7 +10,9 @@ import itertools
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -48,7 +50,7 @@ class Cuda(ModuleType):
         driver = self
         self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
         self.Memcpy2D = lambda: Memcpy2D(self)
-        self.Stream = lambda: self.current() and SimpleNamespace(handle=77, synchronize=lambda: None)
+        self.Stream = lambda flags: self.current() and SimpleNamespace(handle=77, synchronize=lambda: None)
         self.pagelocked_empty = lambda count, dtype: self.current() and np.empty(count, dtype)
 
         class Device:
@@ -88,6 +90,55 @@ class Cuda(ModuleType):
         """Memory from an address on."""
         first = max(start for start in self.memory if start <= address)
         return self.memory[first][address - first :]
+
+
+class Bindings(ModuleType):
+    """cuda.bindings.driver: what is captured is a list of what ran between begin and end, in one thread."""
+
+    class CUresult:
+        CUDA_SUCCESS, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 0, 2, 900
+
+    class CUstreamCaptureMode:
+        CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
+
+    def __init__(self, cuda):
+        super().__init__("cuda.bindings.driver")
+        self.cuda = cuda
+        self.capturing = threading.local()
+        self.refuses = False
+        self.held = 0
+
+    def cuMemGetInfo(self):
+        self.cuda.current()
+        return (700 if self.cuda.fail_copies else 0, 1, 1)
+
+    def cuStreamBeginCapture(self, stream, mode):
+        self.capturing.works = []
+        return (0,)
+
+    def cuStreamEndCapture(self, stream):
+        works, self.capturing.works = self.capturing.works, None
+        return (900,) if self.refuses else (0, works)
+
+    def cuGraphInstantiate(self, graph, flags):
+        self.held += 1
+        return 0, list(graph)
+
+    def cuGraphDestroy(self, graph):
+        graph.clear()
+        return (0,)
+
+    def cuGraphLaunch(self, executable, stream):
+        assert stream != 0
+        assert executable, "an empty graph, or one that was destroyed"
+        for work in executable:
+            work()
+        return (0,)
+
+    def cuGraphExecDestroy(self, executable):
+        self.held -= 1
+        executable.clear()
+        return (0,)
 
 
 class Memcpy2D:
@@ -158,16 +209,22 @@ class Context:
         if self.library.refuse:
             self.library.log("[E] Error Code 3: the profile is not set")
         else:
-            size = int(np.prod(self.shapes["image"]))
-            at = self.library.cuda.at
             assert set(self.addresses) == set(self.library.names), "a tensor has no address"
-            at(self.addresses["enhanced"])[:size] = 255 - at(self.addresses["image"])[:size]
-            if "statistics" in self.library.names:
-                size = 4 * int(np.prod(self.shapes["context"]))
-                context = at(self.addresses["context"])[:size].view(np.float32)
-                at(self.addresses["statistics"])[:size].view(np.float32)[:] = 2 * context
+            works = getattr(self.library.bindings.capturing, "works", None)
+            if works is None:
+                self.compute(dict(self.addresses), dict(self.shapes))
+            else:
+                works.append(partial(self.compute, dict(self.addresses), dict(self.shapes)))
         self.busy.release()
         return not self.library.refuse
+
+    def compute(self, addresses, shapes):
+        at, size = self.library.cuda.at, int(np.prod(shapes["image"]))
+        at(addresses["enhanced"])[:size] = 255 - at(addresses["image"])[:size]
+        if "statistics" in self.library.names:
+            size = 4 * int(np.prod(shapes["context"]))
+            context = at(addresses["context"])[:size].view(np.float32)
+            at(addresses["statistics"])[:size].view(np.float32)[:] = 2 * context
 
 
 class Library(ModuleType):
@@ -185,7 +242,7 @@ class Library(ModuleType):
         self.DataType = SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8")
 
         class ILogger:
-            ERROR, INTERNAL_ERROR = "error", "internal"
+            INTERNAL_ERROR, ERROR, WARNING = range(3)
 
         self.ILogger = ILogger
 
@@ -217,8 +274,10 @@ def library(monkeypatch):
     fake = Library(cuda)
     monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
     monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
-    for name in ("cuda", "cuda.bindings", "cuda.bindings.driver"):
+    for name in ("cuda", "cuda.bindings"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    fake.bindings = Bindings(cuda)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", fake.bindings)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
     return fake
@@ -325,11 +384,61 @@ def test_a_refused_run_gives_the_reason_and_the_next_one_works(library, plan):
     assert np.array_equal(engine.run(batch()), 255 - batch())
 
 
-def test_a_cuda_error_says_that_it_stays(library, plan):
+def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
     engine = open_engine(plan)
     library.cuda.fail_copies = True
     with pytest.raises(EngineError, match=r"illegal memory access.* start the process anew"):
         engine.run(batch())
+    library.cuda.fail_copies = False
+    with pytest.raises(EngineError, match=r"CUDA failed before .*illegal memory access.*; start the process anew"):
+        engine.run(batch())
+    engine.close()  # does not hang, and says nothing more
+    assert library.cuda.detached == 1
+
+
+def test_a_shape_that_comes_again_is_a_graph(library, plan):
+    engine = open_engine(plan)
+    sent = [batch(16, 1), batch(16, 2), batch(16, 3), batch(20, 4), batch(16, 5)]
+    for each in sent:
+        assert np.array_equal(engine.run(each), 255 - each)
+    assert engine.graphs == "on"
+    assert library.bindings.held == 1
+    engine.close()
+    assert library.bindings.held == 0
+
+
+def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan):
+    """TensorRT-RTX says when; it is asked again, and nothing is refused."""
+    engine = open_engine(plan)
+    answers = [False, False, True]
+    library.contexts[0].is_stream_capturable = lambda stream: stream != 0 and answers.pop(0)
+    for seed in range(5):
+        assert np.array_equal(engine.run(batch(16, seed)), 255 - batch(16, seed))
+    assert answers == []
+    assert engine.graphs == "on"
+    assert library.bindings.held == 1
+    engine.close()
+
+
+def test_graphs_that_are_refused_are_said_once_and_the_runs_go_on(library, plan):
+    engine = open_engine(plan)
+    library.bindings.refuses = True
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for seed in range(4):
+            assert np.array_equal(engine.run(batch(16, seed)), 255 - batch(16, seed))
+    assert [str(each.message) for each in said] == [
+        "no CUDA graphs, every launch by itself: CUDA failed: 900; see `mirnet-deploy doctor`"
+    ]
+    assert engine.graphs.startswith("refused: CUDA failed: 900")
+
+
+def test_graphs_that_are_not_wanted(library, plan):
+    engine = open_engine(plan, graphs=False)
+    for seed in range(3):
+        engine.run(batch(16, seed))
+    assert engine.graphs == "off"
+    assert library.bindings.held == 0
 
 
 def test_a_plan_that_does_not_deserialize(library, plan):

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The GPU tests and the GPU benchmarks on a machine without network; every step leaves a log, every figure JSON.
+#
+#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [tests] [bench] [paper]      one or several steps, in the clone
+#
+# It installs into the python3 that it finds: run it on a machine, or in an environment, of its own. WHEELS holds what
+# that python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
+# wheels). A step that fails is said at the end, and the others are still done.
+#
+#   DEVICE=cpu SIZES="64x48" RUNS=1 benchmarks/gpu_suite.sh OUT bench       a rehearsal without a GPU
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+out=$(realpath -m "${1:?OUT: a folder for logs and JSON}")
+shift
+mkdir -p "$out"
+device=${DEVICE:-cuda:0} runs=${RUNS:-20} warmup=${WARMUP:-20} failed=()
+read -ra sizes <<<"${SIZES:-600x400 1920x1080 4000x3000}"
+size_options=("${sizes[@]/#/--size=}")
+
+step() { # NAME COMMAND...: runs it, keeps what it prints, in NAME.txt or NAME.json, and its log, in NAME.log
+    local name=$1 printed=$out/$1.txt
+    shift
+    [[ $name == *.json ]] && printed=$out/$name
+    echo "+ $name: $*"
+    "$@" >"$printed" 2>"$out/$name.log" || { failed+=("$name"); tail -n 5 "$out/$name.log"; }
+}
+
+setup() { # the folder of wheels
+    local wheels=$1 nvcc
+    python3 -m pip uninstall -qy onnxruntime # which onnxruntime-gpu would overwrite, and break
+    step wheels python3 -m pip install --no-index --no-deps "$wheels"/*.whl
+    nvcc=$(command -v nvcc) && export CUDA_ROOT=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+    # curand.h may lie with the pip packages of CUDA instead of the compiler.
+    export CPATH=$(python3 -c 'import glob, site; print(":".join(glob.glob(site.getsitepackages()[0] + "/nvidia/*/include")))')
+    for sdist in "$wheels"/*.tar.gz; do
+        step "$(basename "$sdist" .tar.gz)" python3 -m pip install --no-index --no-deps --no-build-isolation "$sdist"
+    done
+    step package python3 -m pip install --no-index --no-deps --no-build-isolation -e .
+    step doctor python3 -m mirnet_deploy doctor
+}
+
+bench() { # NAME ENGINE...: latency of all of them in turn, against the first
+    local name=$1 engines=()
+    shift
+    for engine in "$@"; do engines+=(--engine "$engine"); done
+    step "bench-$name" python3 -m mirnet_deploy bench "${engines[@]}" "${size_options[@]}" --runs "$runs" --warmup "$warmup" \
+        --device "$device" --force --json "$out/bench-$name.json"
+}
+
+compare() { # NAME CHECKPOINT: its artifacts, through the pipeline, alone and in other hands
+    local name=$1 checkpoint=$2 folder=$out/$1 engines=()
+    step "export-$name" python3 -m mirnet_deploy export "$checkpoint" --fp16 --force --output-dir "$folder"
+    engines=("$folder/mirnet.onnx" "$folder/mirnet.onnx@alone" "$folder/mirnet.onnx@session")
+    for artifact in "$folder/mirnet.fp16.onnx" "$folder/mirnet.plan"; do
+        # A plan is for the GPUs that it was built for; what it says on another one stands in the log.
+        step "open-$name-${artifact##*.}" python3 -c \
+            "import sys; from mirnet_deploy import MIRNetRuntime; print(MIRNetRuntime(sys.argv[1], device=sys.argv[2]).info)" \
+            "$artifact" "$device" || true
+        [[ " ${failed[*]-} " == *" open-$name-${artifact##*.} "* ]] || engines+=("$artifact" "$artifact@alone")
+    done
+    bench "$name" "${engines[@]}"
+    bench "$name-torch" "$folder/mirnet.fp16.onnx" "$checkpoint@fp16" "$checkpoint@compiled"
+    for size in "${sizes[@]}"; do
+        for flight in 1 3; do
+            step "overlap-$name-$size-$flight.json" python3 -m mirnet_deploy.benchmarks.overlap \
+                --engine "$folder/mirnet.fp16.onnx" --device "$device" --size "$size" --in-flight "$flight"
+        done
+    done
+}
+
+while (($#)); do
+    case $1 in
+    setup)
+        setup "${2:?WHEELS: the folder of wheels}"
+        shift
+        ;;
+    tests) step tests python3 -m pytest -m gpu -v --junitxml="$out/tests.xml" ;;
+    bench) compare lite weights/lite.pt ;;
+    paper) # of random weights: for time and memory alone
+        step paper python3 -c "import sys
+from mirnet_deploy.training.checkpoint import save_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
+network = MIRNet(MIRNetConfig(64, 3, 2))
+save_checkpoint(sys.argv[1], {'config': network.config.to_dict(), 'network': network.state_dict()})" "$out/paper.pt"
+        compare paper "$out/paper.pt"
+        ;;
+    *)
+        echo "error: no step $1; expected setup WHEELS, tests, bench or paper" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+if ((${#failed[@]})); then
+    echo "failed: ${failed[*]}; see $out/NAME.log" >&2
+    exit 1
+fi

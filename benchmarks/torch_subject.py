@@ -1,0 +1,102 @@
+"""Checkpoints in PyTorch's hands, as something to measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.benchmarks.subjects import HOW, SubjectReport, SubjectSpec
+from mirnet_deploy.errors import EngineError, MissingDependencyError
+
+
+class CheckpointSubject:
+    """A checkpoint run by PyTorch, always the whole picture: in float32, the reference that artifacts are held against;
+    or, as `HOW` says, in half precision, compiled too.
+
+    Raises:
+        CheckpointError: the file is not a MIRNet.
+        EngineError: the device is not there.
+        MissingDependencyError: torch is not installed.
+    """
+
+    def __init__(self, spec: SubjectSpec) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'{spec.model} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
+            ) from error
+        from mirnet_deploy.training.checkpoint import load_checkpoint
+
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        loaded = load_checkpoint(Path(spec.model))
+        device = ("cuda:0" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
+        network: Any = loaded.network
+        self._format = torch.channels_last if spec.how else torch.contiguous_format
+        if spec.how:
+            network = network.half_with_islands().to(memory_format=self._format)
+        try:
+            self._network = network.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise EngineError(
+                f"device {device} is not there for PyTorch {torch.__version__}; use --device cpu"
+            ) from error
+        self._device = device
+        if spec.how == "compiled":
+            self._network = torch.compile(self._network)
+        types = {str(parameter.dtype).removeprefix("torch.") for parameter in self._network.parameters()}
+        self.report = SubjectReport(
+            name=spec.engine,
+            path=spec.model,
+            sha256=loaded.sha256,
+            kind="checkpoint",
+            interface="float",
+            precision="fp16" if spec.how else "fp32",
+            precision_proof=f"all parameters {', '.join(sorted(types))}",
+            weights=loaded.weights,
+            network=loaded.config.to_dict(),
+            backend=f"torch {torch.__version__}{', ' + HOW[spec.how] if spec.how else ''}",
+            device=device,
+            tile="none",
+        )
+
+    @property
+    def name(self) -> str:
+        """As in the report."""
+        return self.report.name
+
+    graphs = "off"
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 [H,W,3] RGB in and out: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
+        import torch
+
+        height, width = image.shape[:2]
+        batch = torch.from_numpy(padded(image)).to(self._device).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            batch = batch.contiguous(memory_format=self._format)
+            output = (self._network(batch)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels: NDArray[np.uint8] = output.permute(1, 2, 0)[:height, :width].contiguous().cpu().numpy()
+        return pixels
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._network
+
+
+def padded(image: NDArray[np.uint8], multiple: int = 4) -> NDArray[np.uint8]:
+    """[H,W,3] filled up to multiples of `multiple` at the bottom and the right: reflected, or repeated where a side
+    is too short to reflect.
+    """
+    for axis in (0, 1):
+        length = image.shape[axis]
+        missing = -length % multiple
+        widths = [(0, missing if each == axis else 0) for each in range(3)]
+        image = np.pad(image, widths, mode="reflect" if missing < length else "edge") if missing else image
+    return image

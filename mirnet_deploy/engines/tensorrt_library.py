@@ -1,0 +1,76 @@
+"""TensorRT and TensorRT-RTX as libraries: how they are imported, and the one logger that each has in a process."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import deque
+from typing import Any
+
+from mirnet_deploy.errors import MissingDependencyError, first_line
+from mirnet_deploy.machine import TENSORRT_MODULES
+from mirnet_deploy.metadata import Builder
+
+_INSTALL: dict[Builder, str] = {
+    "tensorrt": 'pip install "mirnet-deploy[tensorrt]"',
+    "tensorrt_rtx": 'pip install "mirnet-deploy[rtx]"',
+}
+_loggers: dict[Any, Any] = {}
+_loggers_lock = threading.Lock()
+
+
+def import_library(name: Builder, what: str) -> Any:
+    """The library's module.
+
+    Args:
+        what: needs it, for the error.
+
+    Raises:
+        MissingDependencyError: it is not installed, or a shared library of it does not load.
+    """
+    problem = ""
+    for module in TENSORRT_MODULES[name]:
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError:
+            continue
+        except (ImportError, OSError, RuntimeError) as error:  # installed, but it does not load
+            problem = f" ({first_line(error)})"
+    raise MissingDependencyError(f"{what} needs {name}, which is not here{problem}: {_INSTALL[name]}")
+
+
+def logger_of(trt: Any) -> Any:
+    """One logger a library and process, never freed: TensorRT keeps using it after the objects made with it."""
+    with _loggers_lock:
+        if trt not in _loggers:
+            _loggers[trt] = _make_logger(trt)
+        return _loggers[trt]
+
+
+def _make_logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Keeps the last warnings and errors. TensorRT calls `log` from any of its threads; a deque takes that."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # super().__init__ does not reach the binding
+            self.messages: deque[tuple[bool, str]] = deque(maxlen=64)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.WARNING:
+                self.messages.append((severity <= trt.ILogger.ERROR, message))
+
+        def drain(self) -> tuple[list[str], list[str]]:
+            """Errors and warnings since the last call, oldest first."""
+            errors: list[str] = []
+            warnings: list[str] = []
+            while self.messages:
+                is_error, message = self.messages.popleft()
+                (errors if is_error else warnings).append(message)
+            return errors, warnings
+
+        def reason(self) -> str:
+            """The last error since the last call of `drain` or this, in one line."""
+            errors = [text.strip() for text in self.drain()[0] if text.strip()]
+            return errors[-1].splitlines()[0] if errors else "TensorRT gave no reason"
+
+    return Logger()

@@ -1,0 +1,71 @@
+"""Films: frames in order, several of them under way at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.pixels import Buffer, as_array, check_dtype
+from mirnet_deploy.scenes import SceneCuts
+
+Defect = NDArray[np.float64]
+Made = TypeVar("Made")
+
+
+def enhance_film(
+    frames: Iterable[Buffer],
+    enhance: Callable[[Buffer, Defect | None], tuple[Made, Defect | None]],
+    in_flight: int,
+) -> Iterator[Made]:
+    """Results of `frames`, in order, with `in_flight` of them under way, each in a thread of its own.
+
+    A frame starts from what the last frame that was finished when it began has found: the one `in_flight` before it, or
+    the first of its scene, which has nothing to start from, and for which the others of it wait. So the same film gives
+    the same results, however the threads take turns.
+
+    Args:
+        enhance: makes a frame with the defect of another of its scene, None for the first; gives its own.
+    """
+    cuts, scene = SceneCuts(), 0
+    under_way: deque[tuple[Future[tuple[Made, Defect | None]], int]] = deque()
+    first: Future[tuple[Made, Defect | None]] | None = None
+    """The first frame of the scene, until it is known what it found."""
+    found: Defect | None = None
+    pool = ThreadPoolExecutor(in_flight, "mirnet-frame")
+    try:
+        for frame in frames:
+            if len(under_way) == in_flight:
+                done, its_scene = under_way.popleft()
+                made, defect = done.result()
+                if its_scene == scene:
+                    found, first = defect, None
+                yield made
+            if _cut(cuts, frame) or (first and first.exception()):
+                scene, found = scene + 1, None
+                first = future = pool.submit(enhance, frame, None)
+            else:
+                if first:
+                    found, first = first.result()[1], None
+                future = pool.submit(enhance, frame, found)
+            under_way.append((future, scene))
+        while under_way:
+            yield under_way.popleft()[0].result()[0]
+    finally:
+        # Also where the caller wants no more frames: what has begun reads the caller's memory until it ends.
+        pool.shutdown(cancel_futures=True)
+
+
+def _cut(cuts: SceneCuts, frame: Buffer) -> bool:
+    """A frame that is no picture is a scene of its own; what is wrong with it is said in its place."""
+    try:
+        picture = as_array(frame)
+        check_dtype(picture.dtype, "float")
+    except ImageError:
+        return True
+    return picture.ndim != 3 or 0 in picture.shape or cuts.before(picture)

@@ -1,0 +1,101 @@
+"""What the tests of the pipeline share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from artifacts import make_onnx
+from deferred import Driver, Engine, Open, OpenGpu
+
+from mirnet_deploy import MIRNetRuntime, runtime
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Opens two runtimes over one artifact: on the host, on a deferred device, and gives that too. Closes them."""
+    opened: list[MIRNetRuntime] = []
+
+    def open_both(
+        kind: str = "mean",
+        interface: str = "float",
+        most: int = sys.maxsize,
+        eager: tuple[int, ...] = (),
+        **settings: Any,
+    ) -> tuple[MIRNetRuntime, MIRNetRuntime, Driver]:
+        path = tmp_path / f"{kind}-{interface}.onnx"
+        make_onnx(path, kind, interface=interface)
+        settings = {"tile": 64, **settings}
+        opened.append(MIRNetRuntime(path, device="cpu", **settings))
+        engine = Engine(path, Driver(most, eager))
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "open_engine", lambda *_: engine)
+            opened.append(MIRNetRuntime(path, **settings))
+        return opened[-2], opened[-1], engine.test_driver
+
+    yield open_both
+    for each in opened:
+        each.close()
+
+
+# On a GPU
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Any]:
+    """pycuda, with device 0 held and no context current."""
+    import pycuda.driver as cuda
+
+    cuda.init()
+    held = cuda.Device(0).retain_primary_context()
+    yield cuda
+    held.detach()
+
+
+@pytest.fixture
+def current(driver: Any) -> Iterator[Any]:
+    """pycuda, with the context current: what the program around a runtime has."""
+    context = driver.Device(0).retain_primary_context()
+    context.push()
+    yield driver
+    driver.Context.pop()
+    context.detach()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Artifacts by precision; "plan" only where the builder and the GPU are there for one."""
+    folder = tmp_path_factory.mktemp("gpu")
+    export = ["export", str(ROOT / "weights" / "lite.pt"), "--fp16", "--output-dir", str(folder)]
+    made = subprocess.run([sys.executable, "-m", "mirnet_deploy", *export], check=False, capture_output=True, text=True)
+    found = {"fp32": "lite"}
+    for kind, path in {"fp16": folder / "mirnet.fp16.onnx", "plan": folder / "mirnet.plan"}.items():
+        if path.is_file():
+            found[kind] = str(path)
+    assert "fp16" in found, made.stderr
+    return found
+
+
+@pytest.fixture(params=["fp32", "fp16", "plan"])
+def on_gpu(request: pytest.FixtureRequest, models: dict[str, str]) -> Iterator[OpenGpu]:
+    """Opens runtimes on the GPU, and closes them."""
+    kind = request.param
+    if kind not in models:
+        pytest.skip("no plan was built here; see the log of gpu_suite.sh")
+    opened: list[MIRNetRuntime] = []
+
+    def open_runtime(**settings: Any) -> MIRNetRuntime:
+        opened.append(MIRNetRuntime(models[kind], device="cuda:0", **{"tile": 256, **settings}))
+        assert opened[-1].info.device == "cuda:0"
+        assert "host copies" not in opened[-1].info.backend
+        return opened[-1]
+
+    yield open_runtime
+    for each in opened:
+        each.close()

@@ -1,0 +1,233 @@
+"""Memory: the plan against what was allocated, limits that are kept, and the retreat where it runs out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from deferred import Driver, Engine, OnDevice, Open, picture
+from numpy.typing import NDArray
+
+from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning, UsageError
+
+FULL = DeviceMemoryError("the device is full")
+
+
+def quiet(each: MIRNetRuntime, image: NDArray[Any]) -> NDArray[Any]:
+    """The result, where no warning is due."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return each.enhance(image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("size", "settings"),
+    [
+        ((150, 203), {"consistency": "local"}),
+        ((150, 203), {"batch": 3}),
+        ((600, 403), {"tile": 128}),
+        ((600, 403), {"tile": 128, "batch": 4, "consistency": "fast"}),
+        ((90, 90), {"tile": "none"}),
+    ],
+)
+def test_the_plan_is_what_is_allocated(pair: Open, size: tuple[int, int], settings: Any, dtype: Any) -> None:
+    _, device, driver = pair(**settings)
+    planned = device.memory_plan(*size, dtype).total
+    device.enhance(picture(*size, dtype))
+    assert driver.peak <= planned <= 1.3 * driver.peak
+
+
+def test_the_plan_of_bands(pair: Open) -> None:
+    _, device, driver = pair(most=3_000_000)
+    plan = device.memory_plan(600, 700)
+    assert plan.banded
+    device.enhance(picture(600, 700))
+    assert driver.peak <= plan.total <= 1.3 * driver.peak
+
+
+CHILD = """
+import json, re, sys
+import numpy as np
+from mirnet_deploy import MIRNetRuntime
+def of(name):
+    return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+height, width, tile = json.loads(sys.argv[1])
+image = np.random.default_rng(0).integers(0, 40, (height, width, 3), dtype=np.uint8)
+with MIRNetRuntime("lite", device="cpu", tile=tile) as runtime:
+    import cv2
+    before = of("VmRSS")
+    planned = runtime.memory_plan(height, width).total
+    runtime.enhance(image)
+    print(json.dumps([of("VmHWM") - before, planned]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("asked", [(500, 400, "none"), (560, 700, 256)])
+def test_the_plan_of_the_bundled_model_is_what_the_process_takes(asked: tuple[Any, ...]) -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(asked)], capture_output=True, text=True, check=True)
+    taken, planned = json.loads(done.stdout)
+    assert taken <= planned <= 1.3 * taken
+
+
+def test_max_memory_is_kept(pair: Open) -> None:
+    image = picture(600, 403)
+    free, most = pair(tile=256, batch=4)[1:], 4_000_000
+    quiet(free[0], image)
+    assert free[1].peak > most
+    host, device, driver = pair(tile=256, batch=4, max_memory=most)
+    plan = device.memory_plan(600, 403)
+    assert plan.total <= most
+    result = device.enhance_with_info(image)
+    assert driver.peak <= most
+    assert result.info.tile_size == plan.tile_size
+    assert result.info.within_tolerance
+    np.testing.assert_array_equal(quiet(device, picture(30, 30)), host.enhance(picture(30, 30)))
+
+
+def test_max_memory_that_nothing_keeps(pair: Open) -> None:
+    _, device, _ = pair(max_memory=100_000)
+    with pytest.raises(DeviceMemoryError, match=r"203x150 takes at least \d+ MiB, and max_memory is 0 MiB; .*n_feat"):
+        device.enhance(picture())
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_max_memory_that_is_none(pair: Open, wrong: int) -> None:
+    with pytest.raises(UsageError, match="max_memory is"):
+        pair(max_memory=wrong)
+
+
+def test_out_of_memory_tiles_get_smaller_and_it_is_said_once(pair: Open) -> None:
+    image = picture(600, 403)
+    smaller = pair(tile=128)[0].enhance(image)
+    _, device, driver = pair(tile=256, batch=2, most=2_300_000)
+    with pytest.warns(MirnetDeployWarning, match="out of memory; from now on at most 1 at once") as said:
+        result = device.enhance_with_info(image)
+    assert len(said) == 1
+    assert max(result.info.tile_size) < 256
+    assert np.abs(result.pixels.astype(int) - smaller).max() <= 1
+    again = quiet(device, image)  # the next picture begins where this one ended
+    np.testing.assert_array_equal(again, result.pixels)
+    device.close()
+    assert driver.held == {}
+
+
+def test_out_of_memory_once_costs_no_tile(pair: Open) -> None:
+    host, device, driver = pair(batch=2)
+    driver.refused = [FULL]
+    with pytest.warns(MirnetDeployWarning, match="at most 1 at once, 2 a batch, tiles of 64x64"):
+        result = device.enhance(picture())
+    np.testing.assert_array_equal(result, host.enhance(picture()))
+
+
+def test_a_runtime_that_never_tiles_says_what_to_do(pair: Open) -> None:
+    _, device, _ = pair("identity", tile="none", most=600_000)
+    with pytest.raises(DeviceMemoryError, match=r"300x400 does not fit into .*; use tile='auto'"):
+        device.enhance(picture(400, 300))
+    np.testing.assert_array_equal(device.enhance(picture(40, 30)), picture(40, 30))
+
+
+def test_pictures_on_the_device_retreat_too(pair: Open) -> None:
+    host, device, driver = pair(consistency="local")
+    source, target = OnDevice(driver, picture()), OnDevice(driver, np.zeros_like(picture()))
+    callers = driver.callers_stream()
+    driver.refused = [FULL]
+    with pytest.warns(MirnetDeployWarning, match="at most 1 at once"):
+        device.enhance_device(source.frame, target.frame, stream=callers.handle)
+    callers.synchronize()
+    np.testing.assert_array_equal(target.pixels, host.enhance(picture()))
+    source.memory.free()
+    target.memory.free()
+
+
+def test_threads_that_run_out_of_memory_together(pair: Open) -> None:
+    host, device, _ = pair("blur", consistency="local", most=1_400_000)
+    images = [np.roll(picture(), step, axis=0) for step in range(12)]
+    with warnings.catch_warnings(record=True), ThreadPoolExecutor(6) as threads:
+        for image, result in zip(images, threads.map(device.enhance, images), strict=True):
+            np.testing.assert_array_equal(result, host.enhance(image))
+
+
+def test_lanes_of_before_a_limit_are_closed_when_they_come_back(pair: Open) -> None:
+    _, device, driver = pair()
+    pool = device.engine.pool
+    with pool.take(2), pool.take(2):
+        assert pool.made == 4
+        pool.limit(1)
+        assert pool.made == 4
+    assert pool.made == 1
+    with pool.take(2) as lanes:
+        assert len(lanes) == 1
+    device.enhance(picture())
+    assert driver.held
+
+
+def test_an_error_that_stays_ends_the_runtime(pair: Open) -> None:
+    _, device, driver = pair()
+    device.enhance(picture())
+    driver.broken = "CUDA failed before (an illegal memory access); start the process anew"
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"illegal memory access.*start the process anew"):
+            device.enhance(picture())
+    closing = threading.Thread(target=device.close)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert driver.held == {}
+
+
+def test_a_thousand_pictures_leave_memory_where_it_was(pair: Open) -> None:
+    _, device, driver = pair("identity", consistency="local")
+    for size in (1, 30, 70, 64):
+        device.enhance(picture(size, 70))
+    held, graphs = dict(driver.held), driver.captures
+    for count in range(1000):
+        device.enhance(picture((1, 30, 70, 64)[count % 4], 70))
+    assert driver.held == held
+    assert driver.captures <= graphs + 8
+
+
+def test_fifty_runtimes_leave_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_onnx(tmp_path / "a.onnx")
+    for _ in range(50):
+        driver = Driver()
+        engine = Engine(path, driver)
+        monkeypatch.setattr(runtime, "open_engine", lambda *_, engine=engine: engine)
+        with MIRNetRuntime(path, tile=64) as each:
+            each.enhance(picture(70, 30))
+            assert driver.held
+        assert driver.held == {}
+        assert driver.closed == 1
+
+
+RETREAT = """
+import resource, sys, warnings
+import numpy as np
+from mirnet_deploy import MIRNetRuntime
+image = np.random.default_rng(0).integers(0, 40, (520, 520, 3), dtype=np.uint8)
+with MIRNetRuntime("lite", device="cpu", tile=512, threads=1, consistency="local") as runtime:
+    runtime.enhance(image[:200, :200])
+    held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + (200 << 20),) * 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        result = runtime.enhance_with_info(image)
+    print(result.info.tile_size, [str(each.message) for each in said])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_process_that_gets_no_more_memory_retreats() -> None:
+    done = subprocess.run([sys.executable, "-c", RETREAT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(256, 256) ['cpu ran out of memory; from now on at most 1 at once, 1 a batch, tiles")

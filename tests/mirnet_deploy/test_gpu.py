@@ -1,0 +1,198 @@
+"""On a GPU: the pipeline, its doors and its memory, with every engine that runs there, against the CPU provider.
+
+Run by `pytest -m gpu`; `benchmarks/gpu_suite.sh` sets a machine without network up for it. None of it has run yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from deferred import OpenGpu, picture
+from numpy.typing import NDArray
+
+from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.devices import Frame
+
+pytestmark = pytest.mark.gpu
+
+ROOT = Path(__file__).parents[2]
+NIGHT = np.ascontiguousarray(cv2.imread(str(ROOT / "examples" / "pairs" / "low" / "1.jpg"))[..., ::-1])
+
+
+@pytest.fixture(scope="session")
+def expected() -> Callable[..., NDArray[Any]]:
+    """What the CPU provider gives in FP32, by picture and settings; made once."""
+    held: dict[Any, NDArray[Any]] = {}
+
+    def result(image: NDArray[Any], **settings: Any) -> NDArray[Any]:
+        key = image.tobytes(), str(settings)
+        if key not in held:
+            with MIRNetRuntime("lite", device="cpu", **{"tile": 256, **settings}) as cpu:
+                held[key] = cpu.enhance(image)
+        return held[key]
+
+    return result
+
+
+def agrees(result: NDArray[Any], truth: NDArray[Any], runtime: MIRNetRuntime) -> None:
+    """FP32 to 1e-4, or a level where it was rounded; FP16 to 45 dB."""
+    white = 1.0 if truth.dtype == np.float32 else float(np.iinfo(truth.dtype).max)
+    error = np.abs(result.astype(np.float64) - truth) / white
+    if runtime.info.metadata.precision == "fp32":
+        assert error.max() <= 1e-4 + (0 if truth.dtype == np.float32 else 1 / white)
+    else:
+        assert 10 * np.log10(1 / np.mean(error**2)) >= 45
+
+
+# Values
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(("consistency", "batch"), [("local", 1), ("fast", 1), ("exact", 1)])
+def test_a_picture_of_the_host(
+    on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, batch: int, graphs: bool
+) -> None:
+    runtime = on_gpu(consistency=consistency, batch=batch, graphs=graphs)
+    image = NIGHT if dtype == np.uint8 else (NIGHT / 255 * (1 if dtype == np.float32 else 65535)).astype(dtype)
+    if runtime.info.metadata.interface == "image" and dtype != np.uint8:
+        pytest.skip("the interface takes uint8")
+    for _ in range(3):  # as it is, captured, replayed
+        agrees(runtime.enhance(image), expected(image, consistency=consistency), runtime)
+    assert runtime.graphs == ("on" if graphs else "off")
+
+
+def test_a_picture_at_once_and_every_small_size(on_gpu: OpenGpu, expected: Any) -> None:
+    runtime = on_gpu()
+    for size in ((1, 1), (7, 3), (61, 200), (128, 128)):
+        agrees(runtime.enhance(picture(*size)), expected(picture(*size)), runtime)
+
+
+def test_strided_and_bgr_pictures(on_gpu: OpenGpu, expected: Any) -> None:
+    runtime, turned = on_gpu(), on_gpu(channel_order="bgr")
+    strided = NIGHT[::-2, ::-1]
+    agrees(runtime.enhance(strided), expected(np.ascontiguousarray(strided)), runtime)
+    bgr = np.ascontiguousarray(NIGHT[..., ::-1])
+    np.testing.assert_array_equal(turned.enhance(bgr)[..., ::-1], runtime.enhance(NIGHT))
+
+
+def test_a_film_is_that_of_one_frame_at_a_time(on_gpu: OpenGpu) -> None:
+    runtime = on_gpu()
+    frames = [np.roll(NIGHT, 5 * step, axis=1) for step in range(8)]
+    streamed = list(runtime.frames(frames, 3))
+    again = list(runtime.frames(frames, 3))
+    assert len(streamed) == 8
+    for one, other in zip(streamed, again, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+    agrees(streamed[0].pixels, runtime.enhance(NIGHT), runtime)
+
+
+def test_bands_give_what_a_resident_picture_gives(on_gpu: OpenGpu) -> None:
+    runtime = on_gpu(consistency="local")
+    image = np.tile(NIGHT, (3, 3, 1))
+    plan = runtime.memory_plan(*image.shape[:2])
+    banded = on_gpu(consistency="local", max_memory=plan.total - plan.pictures // 2)
+    assert banded.memory_plan(*image.shape[:2]).banded
+    np.testing.assert_array_equal(banded.enhance(image), runtime.enhance(image))
+
+
+def test_threads_share_a_runtime(on_gpu: OpenGpu) -> None:
+    runtime = on_gpu()
+    images = [np.roll(NIGHT, 9 * step, axis=0) for step in range(12)]
+    serial = [runtime.enhance(image) for image in images]
+    with ThreadPoolExecutor(8) as threads:
+        for one, other in zip(threads.map(runtime.enhance, images), serial, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+# Pictures on the device
+
+
+class OnGpu:
+    """A picture in the GPU's memory, rows at a pitch, its surroundings poisoned."""
+
+    def __init__(self, cuda: Any, image: NDArray[Any], pitch: int, poison: int, bgr: bool = False) -> None:
+        height, width, channels = image.shape
+        self._cuda, self.pitch = cuda, pitch
+        self.rows: NDArray[np.uint8] = np.full((height, pitch), poison, np.uint8)
+        self.used = width * channels * image.itemsize
+        self.rows[:, : self.used] = image.reshape(height, -1).view(np.uint8)
+        self.memory = cuda.mem_alloc(self.rows.nbytes)
+        cuda.memcpy_htod(self.memory, self.rows)
+        self.shape, self.dtype = image.shape, image.dtype
+        self.frame = Frame(int(self.memory), pitch, height, width, image.dtype, channels, bgr)
+
+    def back(self) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        """The picture, and what lies between its rows."""
+        rows = np.empty_like(self.rows)
+        self._cuda.memcpy_dtoh(rows, self.memory)
+        pixels = np.ascontiguousarray(rows[:, : self.used]).view(self.dtype).reshape(self.shape)
+        return pixels, rows[:, self.used :]
+
+
+@pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
+@pytest.mark.parametrize("poison", [0x00, 0xA5])
+def test_frames_of_any_pitch_and_order_and_every_byte_written(
+    on_gpu: OpenGpu, current: Any, channels: int, bgr: bool, poison: int
+) -> None:
+    runtime = on_gpu()
+    colours = NIGHT[..., ::-1] if bgr else NIGHT
+    image = np.dstack([colours, NIGHT[..., :1]]) if channels == 4 else np.ascontiguousarray(colours)
+    pitch = (image.shape[1] * channels + 511) // 512 * 512
+    source = OnGpu(current, image, pitch, 7, bgr)
+    target = OnGpu(current, np.full_like(image, poison), pitch, poison, bgr)
+    stream = current.Stream(1)
+    for _ in range(3):
+        runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+    stream.synchronize()
+    pixels, margins = target.back()
+    assert (margins == poison).all()
+    result = pixels[..., :3][..., ::-1] if bgr else pixels[..., :3]
+    assert np.abs(result.astype(int) - runtime.enhance(NIGHT)).max() <= 2  # a fixed number of passes
+    if channels == 4:
+        np.testing.assert_array_equal(pixels[..., 3], image[..., 3])
+    np.testing.assert_array_equal(source.back()[0], image)
+
+
+def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
+    runtime = on_gpu(consistency="local")
+    truth = runtime.enhance(NIGHT)
+    cupy = pytest.importorskip("cupy")
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        source, target = cupy.asarray(NIGHT), cupy.zeros(NIGHT.shape, cupy.uint8)
+        runtime.enhance_device(source, target, stream=stream.ptr)
+        doubled = target.astype(cupy.int32) * 2  # the caller's next work follows ours
+        stream.synchronize()
+        np.testing.assert_array_equal(cupy.asnumpy(target), truth)
+        np.testing.assert_array_equal(cupy.asnumpy(doubled), truth.astype(np.int32) * 2)
+        target[...] = 0
+        runtime.enhance_device(source.toDlpack(), target.toDlpack(), stream=stream.ptr)
+        stream.synchronize()
+        np.testing.assert_array_equal(cupy.asnumpy(target), truth)
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        there, room = torch.from_numpy(NIGHT).cuda(), torch.zeros(NIGHT.shape, dtype=torch.uint8, device="cuda")
+        runtime.enhance_device(there, room, stream=torch.cuda.current_stream().cuda_stream)
+        np.testing.assert_array_equal(room.cpu().numpy(), truth)
+
+
+def test_enqueueing_returns_before_the_work_is_done(on_gpu: OpenGpu, current: Any) -> None:
+    runtime = on_gpu(consistency="local")
+    image = np.tile(NIGHT, (3, 3, 1))
+    pitch = image.shape[1] * 3
+    source, target = OnGpu(current, image, pitch, 0), OnGpu(current, np.zeros_like(image), pitch, 0)
+    stream, begun, ended = current.Stream(1), current.Event(), current.Event()
+    for _ in range(2):
+        runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+        stream.synchronize()
+    begun.record(stream)
+    runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+    ended.record(stream)
+    assert not ended.query(), "the call waited for the work"
+    stream.synchronize()

@@ -1,0 +1,62 @@
+"""CUDA graphs on the deferred device: what is replayed is what would have been enqueued."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from deferred import Driver, Engine, Open, picture
+
+from mirnet_deploy import MIRNetRuntime, runtime
+
+
+@pytest.mark.parametrize("eager", [(), (0,), (0, 1)], ids=["late", "even", "all"])
+@pytest.mark.parametrize("settings", [{}, {"batch": 3}, {"consistency": "local"}, {"tile": "none"}])
+def test_replays_give_what_runs_give(pair: Open, settings: dict[str, Any], eager: tuple[int, ...]) -> None:
+    host, device, driver = pair(eager=eager, **settings)
+    for step in range(4):
+        image = np.roll(picture(), 30 * step, axis=1)
+        np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
+    assert device.graphs == "on"
+    assert driver.launches > driver.captures > 0
+
+
+def test_shapes_that_change_do_not_replay_each_other(pair: Open) -> None:
+    host, device, driver = pair()
+    for step in range(3):
+        for size in ((150, 203), (70, 30), (64, 300), (150, 203), (300, 200)):
+            image = np.roll(picture(*size), 7 * step, axis=0)
+            np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
+    assert driver.launches
+
+
+def test_a_device_that_captures_nothing_says_so_once_and_goes_on(pair: Open) -> None:
+    host, device, driver = pair()
+    driver.capturable = False
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            np.testing.assert_array_equal(device.enhance(picture()), host.enhance(picture()))
+    assert [str(each.message) for each in said] == [
+        "no CUDA graphs, every launch by itself: the test's device captures nothing"
+    ]
+    assert device.graphs == "refused: the test's device captures nothing"
+
+
+def test_graphs_that_are_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_onnx(tmp_path / "a.onnx")
+    driver = Driver()
+    monkeypatch.setattr(runtime, "open_engine", lambda model, device, threads, graphs: Engine(path, driver, graphs))
+    with MIRNetRuntime(path, tile=64, graphs=False) as each:
+        for _ in range(3):
+            each.enhance(picture())
+        assert each.graphs == "off"
+        assert not driver.captures
+
+
+def test_a_cpu_has_none(pair: Open) -> None:
+    assert pair()[0].graphs == "off"
