@@ -22,7 +22,11 @@ class Lane:
     def __init__(self, engine: Engine) -> None:
         self._driver: Driver = engine.driver
         self.stream: Stream = engine.driver.stream()
-        self.runner: Runner = engine.runner(self.stream)
+        try:
+            self.runner: Runner = engine.runner(self.stream)
+        except BaseException:
+            self.stream.close()
+            raise
         self._device: dict[str, Memory] = {}
         self._host: dict[str, NDArray[np.uint8]] = {}
         self.tables: dict[str, Any] = {}
@@ -57,7 +61,9 @@ class Lane:
         """Waits for the stream and frees everything."""
         with suppress(EngineError):  # of a device that is past use, which was said when it failed
             self.stream.synchronize()
-        self.runner.close()
+        with suppress(EngineError):
+            self.runner.close()
+        self.stream.close()
         for memory in self._device.values():
             memory.free()
         self._device, self._host = {}, {}

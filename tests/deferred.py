@@ -56,6 +56,9 @@ class Stream:
             self.done += 1
             self.work[self.done - 1]()
 
+    def close(self) -> None:
+        assert self.done == len(self.work) or self._driver.broken, "closed with work on it"
+
     def synchronize(self) -> None:
         assert self.captured is None, "a stream that is captured cannot be waited for"
         self._driver.check()

@@ -38,6 +38,9 @@ class Stream(Protocol):
     def synchronize(self) -> None:
         """Waits until all of it has happened."""
 
+    def close(self) -> None:
+        """Gives it back. May be called twice; everything on it has happened by then."""
+
 
 class Graph(Protocol):
     """What was enqueued on a stream, kept to be enqueued again at once."""

@@ -10,6 +10,7 @@ import importlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ class CudaStream:
         with self._driver.errors():
             self.stream.synchronize()
 
+    def close(self) -> None:
+        """See `Stream.close`."""
+        self.stream = None  # pycuda destroys it with the last reference, and wants the context current
+
 
 class CudaGraph:
     """See `Graph`."""
@@ -77,7 +82,7 @@ class CudaGraph:
 
 
 class CudaDriver:
-    """See `Driver`. The context is held from the start to `close`, and current only inside `active`.
+    """See `Driver`. The context is current only inside `active`.
 
     Raises:
         MissingDependencyError: pycuda or cuda-bindings is not installed.
@@ -95,9 +100,7 @@ class CudaDriver:
         self._compiling = threading.Lock()
         self._primary: Any = None
         with self.errors(f"{self.name} cannot be used"):
-            self._cuda.init()
-            self.device: Any = self._cuda.Device(index)
-            self._primary = self.device.retain_primary_context()
+            self.device, self._primary = retained(self._cuda, index)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -202,7 +205,6 @@ class CudaDriver:
         if self._primary is not None:
             with self.active():
                 self._module = None
-            self._primary.detach()
             self._primary = None
 
     def _copy(self, host: NDArray[np.uint8], pitch: int) -> Any:
@@ -241,6 +243,15 @@ class CudaDriver:
             return EngineError(f"{what}: {reason}; see `mirnet-deploy doctor`")
         self._broken = reason
         return EngineError(f"{what}: {reason}; start the process anew, since such an error stays")
+
+
+@cache
+def retained(cuda: Any, index: int) -> tuple[Any, Any]:
+    """A device and its primary context, held until the process ends: pycuda's `detach` of a primary context leaves it
+    current in the thread that has retained it, and does nothing in any other."""
+    cuda.init()
+    device = cuda.Device(index)
+    return device, device.retain_primary_context()
 
 
 def compiled(architecture: str) -> bytes:

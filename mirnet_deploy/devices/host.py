@@ -55,6 +55,9 @@ class HostStream:
     def synchronize(self) -> None:
         """See `Stream.synchronize`."""
 
+    def close(self) -> None:
+        """See `Stream.close`."""
+
 
 class HostGraph:
     """See `Graph`."""

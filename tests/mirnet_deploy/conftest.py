@@ -47,25 +47,16 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 # On a GPU
 
 
-@pytest.fixture(scope="session")
-def driver() -> Iterator[Any]:
-    """pycuda, with device 0 held and no context current."""
+@pytest.fixture
+def current() -> Iterator[Any]:
+    """pycuda, with the context current: what the program around a runtime has."""
     import pycuda.driver as cuda
 
-    cuda.init()
-    held = cuda.Device(0).retain_primary_context()
+    from mirnet_deploy.devices.cuda import retained
+
+    retained(cuda, 0)[1].push()
     yield cuda
-    held.detach()
-
-
-@pytest.fixture
-def current(driver: Any) -> Iterator[Any]:
-    """pycuda, with the context current: what the program around a runtime has."""
-    context = driver.Device(0).retain_primary_context()
-    context.push()
-    yield driver
-    driver.Context.pop()
-    context.detach()
+    cuda.Context.pop()
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
         np.testing.assert_array_equal(cupy.asnumpy(target), truth)
         np.testing.assert_array_equal(cupy.asnumpy(doubled), truth.astype(np.int32) * 2)
         target[...] = 0
-        runtime.enhance_device(source.toDlpack(), target.toDlpack(), stream=stream.ptr)
+        runtime.enhance_device(source.__dlpack__(), target.__dlpack__(), stream=stream.ptr)
         stream.synchronize()
         np.testing.assert_array_equal(cupy.asnumpy(target), truth)
     torch = pytest.importorskip("torch")

@@ -45,7 +45,6 @@ class Cuda(ModuleType):
         self.stack = threading.local()
         self.memory = {}
         self.addresses = itertools.count(1 << 20, 1 << 20)
-        self.detached = 0
         self.fail_copies = False
         driver = self
         self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
@@ -61,7 +60,7 @@ class Cuda(ModuleType):
                 return (8, 9)
 
             def retain_primary_context(self):
-                return SimpleNamespace(push=lambda: driver.depth(1), detach=driver.detach)
+                return SimpleNamespace(push=lambda: driver.depth(1))
 
         self.Device = Device
 
@@ -75,10 +74,6 @@ class Cuda(ModuleType):
     def current(self):
         assert getattr(self.stack, "depth", 0) > 0, "no CUDA context is current"
         return True
-
-    def detach(self):
-        assert not self.memory, "memory outlived its context"
-        self.detached += 1
 
     def mem_alloc(self, size):
         self.current()
@@ -302,7 +297,6 @@ def test_a_run_and_its_end(library, plan):
     engine.close()
     engine.close()
     assert library.cuda.memory == {}
-    assert library.cuda.detached == 1
     with pytest.raises(EngineError, match="engine of a is closed"):
         engine.run(first)
 
@@ -393,7 +387,7 @@ def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
     with pytest.raises(EngineError, match=r"CUDA failed before .*illegal memory access.*; start the process anew"):
         engine.run(batch())
     engine.close()  # does not hang, and says nothing more
-    assert library.cuda.detached == 1
+    assert library.cuda.memory == {}
 
 
 def test_a_shape_that_comes_again_is_a_graph(library, plan):
@@ -445,7 +439,7 @@ def test_a_plan_that_does_not_deserialize(library, plan):
     library.deserializes = False
     with pytest.raises(EngineError, match=r"cannot be deserialized: .*magic tag does not match$"):
         open_engine(plan)
-    assert library.cuda.detached == 1
+    assert library.cuda.memory == {}
 
 
 def test_tensors_of_another_interface(library, plan):
@@ -453,11 +447,11 @@ def test_tensors_of_another_interface(library, plan):
     said = "has tensors input, output; the interface 'image' has image of UINT8, enhanced of UINT8"
     with pytest.raises(ArtifactError, match=said):
         open_engine(plan)
-    assert library.cuda.detached == 1
+    assert library.cuda.memory == {}
 
 
 def test_a_plan_for_another_gpu(library, tmp_path):
     path = make_plan(tmp_path / "a.plan", builder_version="9.9", targets=["sm86", "sm120"])
     with pytest.raises(EngineError, match="built for sm86, sm120, and this one is sm89"):
         open_engine(path)
-    assert library.cuda.detached == 1
+    assert library.cuda.memory == {}
