@@ -40,12 +40,6 @@ def enhance_film(
     pool = ThreadPoolExecutor(in_flight, "mirnet-frame")
     try:
         for frame in frames:
-            if len(under_way) == in_flight:
-                done, its_scene = under_way.popleft()
-                made, defect = done.result()
-                if its_scene == scene:
-                    found, first = defect, None
-                yield made
             if _cut(cuts, frame) or (first and first.exception()):
                 scene, found = scene + 1, None
                 first = future = pool.submit(enhance, frame, None)
@@ -54,6 +48,12 @@ def enhance_film(
                     found, first = first.result()[1], None
                 future = pool.submit(enhance, frame, found)
             under_way.append((future, scene))
+            if len(under_way) == in_flight:  # before the next frame is asked for: it may depend on this result
+                done, its_scene = under_way.popleft()
+                made, defect = done.result()
+                if its_scene == scene:
+                    found, first = defect, None
+                yield made
         while under_way:
             yield under_way.popleft()[0].result()[0]
     finally:

@@ -221,7 +221,7 @@ class MIRNetRuntime:
         thumbnail looks like none of the same scene (`SceneCuts`). How close a frame is says its info.
 
         Args:
-            frames: as `enhance` takes them; consumed one by one, `in_flight` ahead of the results. A frame is the
+            frames: as `enhance` takes them; consumed one by one, `in_flight` before the first result. A frame is the
                 runtime's until its result has come.
             in_flight: frames under way at once; on a GPU one goes up while another is computed and a third comes down.
                 A frame carries on from the one so many before it. None for 3 on a GPU, 1 on a CPU.

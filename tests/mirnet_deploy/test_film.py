@@ -70,9 +70,22 @@ def test_it_reads_no_further_ahead() -> None:
 
     results = enhance_film(source(), Recorder(), 3)
     next(results)
-    assert len(taken) == 4
+    assert len(taken) == 3
     results.close()  # type: ignore[attr-defined]
-    assert len(taken) == 4
+    assert len(taken) == 3
+
+
+def test_one_at_a_time_asks_for_a_frame_when_it_has_given_the_last() -> None:
+    given: list[int] = []
+
+    def source() -> Iterator[NDArray[Any]]:
+        for index, frame in enumerate(film(4)):
+            assert len(given) == index
+            yield frame
+
+    for made in enhance_film(source(), Recorder(), 1):
+        given.append(made)
+    assert len(given) == 4
 
 
 def test_an_error_comes_in_its_place_and_nothing_stays_under_way() -> None:
