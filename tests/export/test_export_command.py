@@ -126,6 +126,11 @@ def test_without_a_builder_the_onnx_files_are_written(
     assert len(result.stderr.splitlines()) == code
 
 
+def test_the_order_of_channels_is_that_asked_for(export: Invoke, tmp_path: Path) -> None:
+    assert export("--channel-order", "bgr", "--interface", "float", "--builder", "none").exit_code == 0
+    assert read_sidecar(tmp_path / "out" / "mirnet.onnx").channel_order == "bgr"
+
+
 def test_one_convolution_left_in_fp32_fails_the_export(
     export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
