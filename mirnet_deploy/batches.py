@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mirnet_deploy.devices.base import Frame
-from mirnet_deploy.engines.base import Engine, Tensor
+from mirnet_deploy.engines.base import Engine, Tensor, batch_dtype
 from mirnet_deploy.lanes import Lane
 from mirnet_deploy.limits import Limits
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
@@ -88,7 +88,7 @@ class Feeder:
         planar, names = interface == "float", TENSOR_NAMES[interface]
         count = max(len(some), self.limits.least[0])
         shape = (count, 3, height, width) if planar else (count, height, width, 3)
-        dtype = np.dtype(np.float32 if planar else np.uint8)
+        dtype = batch_dtype(self.engine.metadata)
         nbytes = math.prod(shape) * dtype.itemsize
         tensors = {name: Tensor(lane.buffer(name, nbytes), shape, dtype) for name in names}
         batch, result = (np.uintp(tensors[name].address) for name in names)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mirnet_deploy.batches import Feeder
 from mirnet_deploy.devices.base import KINDS, Driver, Frame
-from mirnet_deploy.engines.base import CORRECTED, GIVEN, Tensor
+from mirnet_deploy.engines.base import CORRECTED, GIVEN, Tensor, batch_dtype
 from mirnet_deploy.frames import as_bytes
 from mirnet_deploy.lanes import Lane
 from mirnet_deploy.metadata import STATISTICS
@@ -45,7 +45,7 @@ def enqueue_picture(
     if thumbnail is None:
         feeder.enqueue(lanes, source, target, table, grid.size)
         return
-    dtype = np.dtype(np.float32 if feeder.engine.metadata.interface == "float" else np.uint8)
+    dtype = batch_dtype(feeder.engine.metadata)
     small = shrunk(driver, lane, source, thumbnail, "device small", dtype)
     whole = Tile((0, 0), thumbnail, (0, 0), thumbnail)
     one = TileTable.upload(driver, lane, "device thumbnail", (whole,), feeder.filling)

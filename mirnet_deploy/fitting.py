@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mirnet_deploy.devices.base import Frame
+from mirnet_deploy.engines.base import batch_dtype
 from mirnet_deploy.errors import DeviceMemoryError, MirnetDeployWarning, UsageError
 from mirnet_deploy.pipeline import Pipeline, fits
 from mirnet_deploy.pixels import SHRINK_BYTES, Source
@@ -106,7 +107,7 @@ class Fitting:
 
     def plan(self, height: int, width: int, dtype: np.dtype[Any]) -> MemoryPlan:
         """What a picture of a size will take."""
-        return self._within(_Shape((height, width, 3), dtype))[0]
+        return self._within(np.broadcast_to(np.zeros((), dtype), (height, width, 3)))[0]  # which takes no memory
 
     def grid(self, image: Source | Frame, fit: Fit) -> TileGrid:
         """The tiles of a picture.
@@ -218,7 +219,7 @@ class Fitting:
                 heights = max(each.size[0] for each in rows), max(each.core_size[0] for each in rows)
                 pictures = lanes * sum(heights) * width * pixel
         size = metadata.context if len(grid) > 1 else 0
-        value = 4 if metadata.interface == "float" else 1
+        value = batch_dtype(metadata).itemsize
         # In and out, weights of rows and columns, means; of a batch, and of all tiles with their places.
         batches = lanes * count * (6 * value * math.prod(tile) + 4 * (sum(tile) + size))
         batches += (len(grid) + limits.least[0]) * (4 * (sum(tile) + size) + 32)
@@ -229,14 +230,3 @@ class Fitting:
             pictures += 6 * value * math.prod(small) + extra
         scratch = lanes * engine.footprint(count, *tile)
         return MemoryPlan(pictures, batches, scratch, lanes, count, tile, banded and not driver.is_host)
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """A picture of which only the size is known."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __getitem__(self, key: Any, /) -> Any:
-        raise NotImplementedError

@@ -3,8 +3,7 @@
 A picture that lies in the device's memory is cut there, and the result put together there. On the host that memory is
 the arrays' own, so a picture costs its bytes, its result's, and no copy. What is no array, or does not fit, goes
 through in bands of rows, which take turns on the lanes: while one is computed, the next goes up and the last comes
-down. The padding up to the network's size multiple is never stored: kernels read it out of the
-picture.
+down. The padding up to the network's size multiple is never stored: kernels read it out of the picture.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.batches import FLAWS, Feeder
 from mirnet_deploy.devices.base import Frame
-from mirnet_deploy.engines.base import GIVEN, Engine, Tensor
+from mirnet_deploy.engines.base import GIVEN, Engine, Tensor, batch_dtype
 from mirnet_deploy.enqueueing import enqueue_picture, shrunk
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.frames import Band, as_bytes, shared_frames
@@ -201,7 +200,7 @@ class Work:
     def shrunk(self, size: tuple[int, int]) -> Work:
         """Work on a smaller picture, the mean of every one of `size` (rows, columns) equal areas, as the engine's
         interface takes it: float32, or uint8. Made on the device where the picture lies there."""
-        lane, dtype = self._lanes[0], np.dtype(np.float32 if self._engine.metadata.interface == "float" else np.uint8)
+        lane, dtype = self._lanes[0], batch_dtype(self._engine.metadata)
         frame = None
         if self._resident and self._frames:
             frame = shrunk(self._driver, lane, self._frames[0], size, "thumbnail source", dtype)

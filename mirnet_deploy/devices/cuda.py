@@ -1,7 +1,7 @@
 """A CUDA device through pycuda, with the primary context, which torch and ONNX Runtime use too.
 
-pycuda has neither events on foreign streams nor a compiler that runs without a CUDA toolkit: those two are of
-NVIDIA's own bindings.
+pycuda has neither events on foreign streams, nor graphs, nor a compiler that runs without a CUDA toolkit: those are
+of NVIDIA's own bindings.
 """
 
 from __future__ import annotations

@@ -198,6 +198,11 @@ class _HostRunner:
         pass
 
 
+def batch_dtype(metadata: ArtifactMetadata) -> np.dtype[Any]:
+    """Of the pictures that an artifact takes and gives: float32 or uint8, by its interface."""
+    return np.dtype(np.float32 if metadata.interface == "float" else np.uint8)
+
+
 def network_footprint(metadata: ArtifactMetadata, count: int, height: int, width: int) -> int:
     """Bytes that ONNX Runtime takes for a batch of tiles of one shape, beside its inputs and outputs."""
     return BYTES_A_VALUE * metadata.network["n_feat"] * count * height * width

@@ -25,7 +25,6 @@ class DeviceEngine:
     driver: Driver
     lanes = MAX_LANES, 2
     pool: LanePool
-
     policy: GraphPolicy
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 
 from mirnet_deploy.devices.base import Memory, Stream
 from mirnet_deploy.devices.cuda import CudaDriver
-from mirnet_deploy.engines.base import MEASURED, Tensor, closed_error, parse_device
+from mirnet_deploy.engines.base import MEASURED, Tensor, batch_dtype, closed_error, parse_device
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
 from mirnet_deploy.engines.graphs import GraphPolicy
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
@@ -119,7 +119,7 @@ class TensorRTRunner:
         """See `Runner.enqueue`."""
         batch = tensors[TENSOR_NAMES[self._metadata.interface][0]]
         bounds = zip(self._least, batch.shape, self._most, strict=False)
-        kind = np.dtype(np.float32 if self._metadata.interface == "float" else np.uint8)
+        kind = batch_dtype(self._metadata)
         if len(batch.shape) != 4 or batch.dtype != kind or not all(low <= n <= high for low, n, high in bounds):
             raise EngineError(
                 f"batch is {batch.dtype} {list(batch.shape)}; this plan takes {kind} from {self._least} to {self._most}"
