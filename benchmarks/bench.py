@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mirnet_deploy import __version__
+from mirnet_deploy.benchmarks.baselines import Baseline, baselines
+from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.latency import LatencyRow, Size, latency_rows, sample_picture, time_interleaved
 from mirnet_deploy.benchmarks.memory import probe
-from mirnet_deploy.benchmarks.quality import Baseline, QualityRow, baselines, mean_rows, measure_pairs
+from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects import Subject, SubjectSpec, open_subject
@@ -44,6 +46,8 @@ class BenchConfig:
     data: Path | None = None
     """Folder with low/ and high/."""
     baselines: bool = False
+    claimed: float | None = None
+    """A PSNR in dB that somebody gives for the first engine on `data`."""
     graphs: bool = True
     """Replay batches on a GPU as CUDA graphs."""
 
@@ -55,8 +59,9 @@ class BenchConfig:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; expected at least 1")
-        if self.baselines and self.data is None:
-            raise UsageError("--baselines needs pairs of pictures: add --data FOLDER (with low/ and high/)")
+        for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
+            if given and self.data is None:
+                raise UsageError(f"{option} needs pairs of pictures: add --data FOLDER (with low/ and high/)")
 
     def specs(self) -> list[SubjectSpec]:
         """How to open each engine."""
@@ -74,6 +79,7 @@ class BenchConfig:
             "threads": self.threads,
             "data": None if self.data is None else str(self.data),
             "baselines": self.baselines,
+            "claimed": self.claimed,
             "graphs": self.graphs,
         }
 
@@ -194,4 +200,8 @@ def _measure_quality(
     for pair in measure_pairs(pairs, enhancers, advance):
         rows += pair.rows
         sheet.add(pair, skip=len(enhancers) - len(drawn))
-    return Quality(str(config.data), mean_rows(rows), rows), sheet
+    means = mean_rows(rows)
+    remarks = explained_lines(means)
+    if config.claimed is not None:
+        remarks.append(claim_line(config.claimed, means[len(first)]))
+    return Quality(str(config.data), means, rows, remarks), sheet

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of engines and of simple baselines on pairs of pictures, plain and with the brightness aligned."""
+"""PSNR and SSIM of engines and baselines on pairs of pictures, plain and with the brightness aligned."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mirnet_deploy.benchmarks.latency import Enhancer, Image, one_line
 from mirnet_deploy.metrics import gt_mean, psnr, ssim
 from mirnet_deploy.pairs import Pair, read_pair
 
 DATA_RANGE = 255
-GAMMA = 1 / 2.2
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,9 @@ class QualityRow:
     gt_mean_psnr: float | None = None
     """dB after the output's mean was scaled to the target's; None where it then equals the target."""
     gt_mean_ssim: float | None = None
+    brightness_psnr: float | None = None
+    """dB of the target, scaled to the output's mean, against itself: what a picture would have that is perfect but for
+    the output's brightness. None where it has that too."""
     identical: bool = False
     failure: str | None = None
 
@@ -46,47 +46,20 @@ class QualityMean:
     ssim: float | None
     gt_mean_psnr: float | None
     gt_mean_ssim: float | None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A fixed operation to beat, in the place of an engine."""
-
-    name: str
-    operation: Callable[[Image], Image]
-
-    def enhance(self, image: Image) -> Image:
-        """uint8 [H,W,3] RGB in and out."""
-        return self.operation(image)
-
-
-def autocontrast(image: Image) -> Image:
-    """Pillow's `ImageOps.autocontrast` at its defaults: each channel stretched to [0, 255], nothing cut off."""
-    from PIL import Image as PillowImage
-    from PIL import ImageOps
-
-    return np.asarray(ImageOps.autocontrast(PillowImage.fromarray(image)))
-
-
-def gamma(image: Image) -> Image:
-    """255 (x / 255)^(1/2.2), rounded; one exponent for every picture."""
-    table = np.rint(255 * (np.arange(256) / 255) ** GAMMA).astype(np.uint8)
-    return table[image]
-
-
-def baselines() -> list[Baseline]:
-    """The untouched input, Pillow's autocontrast and a gamma of 1/2.2."""
-    return [Baseline("input", lambda image: image), Baseline("autocontrast", autocontrast), Baseline("gamma", gamma)]
+    brightness_psnr: float | None
+    brightness_share: float | None
+    """Of the squared error of all pictures, what goes when each output's mean is scaled to its target's."""
 
 
 def measure_picture(engine: str, picture: str, output: Image, target: Image) -> QualityRow:
-    """The four figures of one output; both pictures are uint8 [H,W,3] RGB.
+    """The figures of one output; both pictures are uint8 [H,W,3] RGB.
 
     Raises:
         ImageError: the shapes differ, or a side is below SSIM's window.
     """
     aligned = gt_mean(output, target)
-    plain, matched = (psnr(each, target, data_range=DATA_RANGE) for each in (output, aligned))
+    perfect = gt_mean(target, output)
+    plain, matched, bright = (psnr(each, target, data_range=DATA_RANGE) for each in (output, aligned, perfect))
     return QualityRow(
         engine,
         picture,
@@ -94,6 +67,7 @@ def measure_picture(engine: str, picture: str, output: Image, target: Image) -> 
         ssim=ssim(output, target, data_range=DATA_RANGE),
         gt_mean_psnr=matched if math.isfinite(matched) else None,
         gt_mean_ssim=ssim(aligned, target, data_range=DATA_RANGE),
+        brightness_psnr=bright if math.isfinite(bright) else None,
         identical=math.isinf(plain),
     )
 
@@ -162,4 +136,12 @@ def _mean(engine: str, rows: Sequence[QualityRow]) -> QualityMean:
         ssim=mean(row.ssim for row in good),
         gt_mean_psnr=mean(row.gt_mean_psnr for row in good),
         gt_mean_ssim=mean(row.gt_mean_ssim for row in good),
+        brightness_psnr=mean(row.brightness_psnr for row in good),
+        brightness_share=_brightness_share(good),
     )
+
+
+def _brightness_share(rows: Sequence[QualityRow]) -> float | None:
+    plain = math.fsum(10 ** (-row.psnr / 10) for row in rows if row.psnr is not None)
+    matched = math.fsum(10 ** (-row.gt_mean_psnr / 10) for row in rows if row.gt_mean_psnr is not None)
+    return 1 - matched / plain if plain else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.subjects import SubjectReport
@@ -33,12 +34,12 @@ PROTOCOL: Mapping[str, str] = {
         "RGB, output rounded to 8 bits, data_range 255, mean over pictures. PSNR over all pixels and channels. "
         "SSIM: 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, population covariance, mean of the channels. "
         "GT-mean: the output scaled by mean(target) / mean(output), clipped and rounded first; it uses the target. "
-        "A PSNR that is infinite (output = target) enters no mean; such pictures are counted."
+        "A PSNR that is infinite (output = target) enters no mean; such pictures are counted. "
+        "brightness: the target, scaled to the output's mean, against itself: no picture of that brightness has more. "
+        "Two traps: a data range of 255 on values in [0, 1] adds 48.13 dB to a PSNR, and a GT-mean PSNR, printed "
+        "as plain PSNR, uses the target; --claimed DB says which of these a figure from elsewhere is."
     ),
-    "baselines": (
-        "input: untouched. autocontrast: PIL.ImageOps.autocontrast at its defaults. "
-        "gamma: 255 (x / 255)^(1/2.2), rounded, the same for every picture."
-    ),
+    "baselines": BASELINES,
 }
 
 
@@ -50,6 +51,8 @@ class Quality:
     """The folder of the pairs."""
     means: list[QualityMean]
     pictures: list[QualityRow]
+    remarks: list[str]
+    """What the figures mean (`mirnet_deploy.benchmarks.honesty`)."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,13 @@ CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
 HOW = {
     "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
     "compiled": "a checkpoint through torch.compile, half precision, channels last",
+    "local128": "a checkpoint in PyTorch whose pools see the 128 pixels around each pixel, as TLC",
+    "local256": "a checkpoint in PyTorch whose pools see 256 pixels",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
     "alone": "an artifact's engine alone, on what the runtime's pipeline has put on the device before",
 }
 """What may stand behind an @ in an engine's name."""
+CHECKPOINT_HOW = frozenset({"fp16", "compiled", "local128", "local256"})
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def open_subject(spec: SubjectSpec) -> Subject:
     if how is None and "@" in path.name and not path.exists():
         known = "; ".join(f"@{word}: {meaning}" for word, meaning in HOW.items())
         raise UsageError(f"engine is {spec.engine!r}; behind an @ may stand {known}")
-    if how is not None and checkpoint != (how in ("fp16", "compiled")):
+    if how is not None and checkpoint != (how in CHECKPOINT_HOW):
         raise UsageError(f"engine is {spec.engine!r}; @{how} is {HOW[how]}")
     if checkpoint:
         return torch_subject.CheckpointSubject(spec)

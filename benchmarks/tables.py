@@ -34,6 +34,8 @@ def print_report(report: Report, console: Console) -> None:
         if len(report.quality.pictures) <= 60:
             console.print(picture_table(report.quality.pictures))
         console.print(quality_table(report.quality.data, report.quality.means))
+        for remark in report.quality.remarks:
+            line(remark, "yellow" if "WARNING" in remark else "")
     for failure in report.failures:
         line(f"failed: {failure}", "red")
     for topic, text in report.to_dict()["protocol"].items():
@@ -83,7 +85,8 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
 
 def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
     """Means over the pictures, one row an engine or baseline."""
-    table = _table(f"Quality on {data} (means)", ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "n"])
+    columns = ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "brightness dB", "n"]
+    table = _table(f"Quality on {data} (means)", columns)
     for mean in means:
         count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
         count += f", {mean.identical} equal" if mean.identical else ""
@@ -93,6 +96,7 @@ def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
             _number(mean.ssim, 4),
             _number(mean.gt_mean_psnr, 2) if mean.gt_mean_psnr is not None or not mean.identical else "inf",
             _number(mean.gt_mean_ssim, 4),
+            _number(mean.brightness_psnr, 2),
             count,
         )
     return table

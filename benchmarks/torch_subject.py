@@ -14,7 +14,7 @@ from mirnet_deploy.errors import EngineError, MissingDependencyError
 
 class CheckpointSubject:
     """A checkpoint run by PyTorch, always the whole picture: in float32, the reference that artifacts are held against;
-    or, as `HOW` says, in half precision, compiled too.
+    or, as `HOW` says, in half precision, compiled too, or with pools that see only what is near.
 
     Raises:
         CheckpointError: the file is not a MIRNet.
@@ -30,14 +30,17 @@ class CheckpointSubject:
                 f'{spec.model} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
             ) from error
         from mirnet_deploy.training.checkpoint import load_checkpoint
+        from mirnet_deploy.training.context import LocalPools
 
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         loaded = load_checkpoint(Path(spec.model))
         device = ("cuda:0" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
         network: Any = loaded.network
-        self._format = torch.channels_last if spec.how else torch.contiguous_format
-        if spec.how:
+        half = spec.how in ("fp16", "compiled")
+        self._pools = LocalPools(int(spec.how[-3:])) if spec.how and not half else None
+        self._format = torch.channels_last if half else torch.contiguous_format
+        if half:
             network = network.half_with_islands().to(memory_format=self._format)
         try:
             self._network = network.to(device)
@@ -55,7 +58,7 @@ class CheckpointSubject:
             sha256=loaded.sha256,
             kind="checkpoint",
             interface="float",
-            precision="fp16" if spec.how else "fp32",
+            precision="fp16" if half else "fp32",
             precision_proof=f"all parameters {', '.join(sorted(types))}",
             weights=loaded.weights,
             network=loaded.config.to_dict(),
@@ -79,7 +82,7 @@ class CheckpointSubject:
         batch = torch.from_numpy(padded(image)).to(self._device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             batch = batch.contiguous(memory_format=self._format)
-            output = (self._network(batch)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
+            output = (self._network(batch, self._pools)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
         pixels: NDArray[np.uint8] = output.permute(1, 2, 0)[:height, :width].contiguous().cpu().numpy()
         return pixels
 

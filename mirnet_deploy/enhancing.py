@@ -27,6 +27,7 @@ import numpy as np
 from mirnet_deploy import __version__
 from mirnet_deploy.errors import ImageError, MirnetDeployError
 from mirnet_deploy.files import atomic_path
+from mirnet_deploy.finishing import MOST_GAIN, Finish
 from mirnet_deploy.images.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
 from mirnet_deploy.images.picture import Picture
@@ -63,6 +64,7 @@ class Settings:
     tile: str = "auto"
     consistency: Consistency = "exact"
     tolerance: float = 60.0
+    finish: Finish = field(default_factory=Finish)
     quality: int = 95
     subsampling: Subsampling = "4:4:4"
     target_format: Format | None = None
@@ -76,6 +78,8 @@ class Settings:
         values["consistency"] = self.consistency
         if self.consistency == "exact":
             values["tolerance"] = self.tolerance
+        if not self.finish.is_none:  # left out otherwise: what older versions made stays done
+            values |= {"brightness": self.finish.brightness, "strength": self.finish.strength}
         if task.format in ("jpg", "webp"):
             values["quality"] = self.quality
         if task.format == "jpg":
@@ -196,6 +200,8 @@ class Batch:
                 f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
                 f"tolerance of {self.settings.tolerance:g}"
             )
+        if info.gain is not None and info.gain > 0.99 * MOST_GAIN:
+            notes.append(f"it is too black for a brightness of {self.settings.finish.brightness:g}")
         seconds = time.perf_counter() - start
         said = "; ".join(notes) or None
         return Result(task.source, "done", task.target, None, said, seconds, width, height, info)

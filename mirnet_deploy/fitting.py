@@ -77,16 +77,19 @@ class Fitting:
         self._pipeline, self._fit, self._most = pipeline, fit, most
         self._state = threading.Lock()
 
-    def attempt(self, image: Source | Frame, work: Callable[[Fit, TileGrid, bool], Result]) -> Result:
+    def attempt(self, image: Source | Frame, work: Callable[[Fit, TileGrid, bool], Result], copies: int = 0) -> Result:
         """Calls `work` with the fit, the grid of `image`, and whether to go in bands; where the device has not the
         memory, again with a smaller fit, and says so in one warning.
+
+        Args:
+            copies: bytes a pixel that the picture takes on the host, beside itself and its result.
 
         Raises:
             DeviceMemoryError: there is no smaller fit; or none of them keeps the most that a picture may take.
         """
         fit, banded, retreats = self._fit, False, 0
         if self._most is not None:
-            plan, fit = self._within(image)
+            plan, fit = self._within(image, copies)
             banded = plan.banded
         while True:
             try:
@@ -105,9 +108,10 @@ class Fitting:
                 )
             return result
 
-    def plan(self, height: int, width: int, dtype: np.dtype[Any]) -> MemoryPlan:
-        """What a picture of a size will take."""
-        return self._within(np.broadcast_to(np.zeros((), dtype), (height, width, 3)))[0]  # which takes no memory
+    def plan(self, height: int, width: int, dtype: np.dtype[Any], copies: int = 0) -> MemoryPlan:
+        """What a picture of a size will take; `copies` as of `attempt`."""
+        image = np.broadcast_to(np.zeros((), dtype), (height, width, 3))  # which takes no memory
+        return self._within(image, copies)[0]
 
     def grid(self, image: Source | Frame, fit: Fit) -> TileGrid:
         """The tiles of a picture.
@@ -127,14 +131,14 @@ class Fitting:
                 )
         return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=metadata.size_multiple)
 
-    def _within(self, image: Source | Frame) -> tuple[MemoryPlan, Fit]:
+    def _within(self, image: Source | Frame, copies: int = 0) -> tuple[MemoryPlan, Fit]:
         """The first fit that keeps the most that a picture may take."""
         least = None
         for fit in self._fits(self._fit):
-            plan = self._plan(image, fit)
+            plan = self._plan(image, fit, copies)
             if self._most is None or plan.total <= self._most:
                 return plan, fit
-            banded = self._plan(image, fit, banded=True)
+            banded = self._plan(image, fit, copies, banded=True)
             if banded.total <= self._most and not isinstance(image, Frame):
                 return banded, fit
             least = min(banded.total, plan.total, least or plan.total)
@@ -197,7 +201,7 @@ class Fitting:
             return "export the plan with a smaller --tile or --batch, or close what else uses the GPU"
         return "export a model of fewer features (n_feat), or close what else takes memory"
 
-    def _plan(self, image: Source | Frame, fit: Fit, banded: bool = False) -> MemoryPlan:
+    def _plan(self, image: Source | Frame, fit: Fit, copies: int, banded: bool = False) -> MemoryPlan:
         engine, limits = self._pipeline.engine, self._pipeline.limits
         metadata, driver = engine.metadata, engine.driver
         grid = self.grid(image, fit)
@@ -208,7 +212,7 @@ class Fitting:
         if isinstance(image, Frame):
             pictures = 0
         elif driver.is_host:
-            pictures = height * width * pixel
+            pictures = height * width * (pixel + copies)
         else:
             with driver.active():
                 banded = banded or not fits(image.shape, image.dtype, driver.free_memory())

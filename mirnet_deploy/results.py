@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from mirnet_deploy.consistency import Consistency, Outcome
+from mirnet_deploy.finishing import Brightness
 from mirnet_deploy.limits import TileSetting
 from mirnet_deploy.metadata import ArtifactMetadata, ChannelOrder
 from mirnet_deploy.tiling import TileGrid
@@ -34,6 +35,8 @@ class RuntimeInfo:
     """dB."""
     channel_order: ChannelOrder = "rgb"
     """Of the pictures, whatever the artifact's."""
+    brightness: Brightness = "auto"
+    strength: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -62,11 +65,15 @@ class PictureInfo:
     """The largest difference, of a range of 1; None as above."""
     within_tolerance: bool | None = None
     """Whether the prediction keeps the tolerance; None as above."""
+    gain: float | None = None
+    """Of the tone curve that brought the result to the brightness asked for; None where that is the network's."""
 
     @classmethod
-    def of(cls, runtime: RuntimeInfo, grid: TileGrid, outcome: Outcome | None, seconds: float) -> PictureInfo:
+    def of(
+        cls, runtime: RuntimeInfo, grid: TileGrid, outcome: Outcome | None, seconds: float, gain: float | None
+    ) -> PictureInfo:
         """What is known of a picture that was made in the tiles of `grid`."""
-        info = cls(len(grid), grid.tile_size, runtime.consistency, seconds)
+        info = cls(len(grid), grid.tile_size, runtime.consistency, seconds, gain=gain)
         if outcome is None:
             return info
         return replace(

@@ -17,6 +17,7 @@ from mirnet_deploy.engines import open_engine, resolve_model
 from mirnet_deploy.engines.base import Engine, no_context_error
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.film import enhance_film
+from mirnet_deploy.finishing import Brightness, Finish, Rewritable
 from mirnet_deploy.fitting import Fit, Fitting, MemoryPlan
 from mirnet_deploy.limits import Limits, TileSetting, choose_batch, choose_tile, whole_budget
 from mirnet_deploy.metadata import ChannelOrder
@@ -26,6 +27,9 @@ from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
 from mirnet_deploy.settings import check_settings
 from mirnet_deploy.thumbnail import size_for
 from mirnet_deploy.tiling import TileGrid
+
+WIDENING_COPIES = 9
+"""Bytes a pixel that an 8-bit picture takes which is worked on in 16: its copy, and a result that is not yet in 8."""
 
 
 class MIRNetRuntime:
@@ -55,6 +59,9 @@ class MIRNetRuntime:
         consistency: see above.
         tolerance: PSNR in dB that "exact" must reach before rounding; at 60 no pixel may be off by more than 1/255
             either, and in proportion at others, down to the 0.2/255 that a halo may leave out.
+        brightness: mean of every result over pixels and channels, in [0, 1], reached by a tone curve that lets
+            highlights roll off (`mirnet_deploy.finishing`); "auto" for what the network gives.
+        strength: share of the result that is blended with the picture as it was, in [0, 1], after that.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
@@ -76,8 +83,11 @@ class MIRNetRuntime:
         graphs: bool = True,
         consistency: Consistency = "exact",
         tolerance: float = 60.0,
+        brightness: Brightness = "auto",
+        strength: float = 1.0,
     ) -> None:
         check_settings(tile, batch, channel_order, max_memory, consistency, tolerance)
+        self._finish = Finish(brightness, strength)
         self._engine = open_engine(model, device, threads, graphs)
         self._closed = False
         try:
@@ -103,6 +113,8 @@ class MIRNetRuntime:
             consistency=consistency,
             tolerance=tolerance,
             channel_order=channel_order,
+            brightness=brightness,
+            strength=strength,
         )
 
     @property
@@ -130,6 +142,8 @@ class MIRNetRuntime:
         self._check_open()
         if height < 1 or width < 1:
             raise UsageError(f"a picture of {width}x{height}; expected at least 1x1")
+        if self._widens(np.dtype(dtype)):
+            return self._fitting.plan(height, width, np.dtype(np.uint16), WIDENING_COPIES)
         return self._fitting.plan(height, width, np.dtype(dtype))
 
     def enhance(self, image: Buffer, out: Buffer | None = None) -> NDArray[Any]:
@@ -164,7 +178,8 @@ class MIRNetRuntime:
         Args:
             source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
                 values of float32 are not checked.
-            sink: takes rows of the result; shares no memory with `source`.
+            sink: takes rows of the result; shares no memory with `source`. With a brightness or a strength it gives
+                them back too (`sink[rows]`).
             advance: is told how many pixels were written, after every run of the engine; so in every pass all of them.
 
         Raises:
@@ -195,8 +210,11 @@ class MIRNetRuntime:
         Raises:
             ImageError: a picture is not as described, or elsewhere.
             EngineError: as `enhance`. Values that are not numbers are not noticed; they come out as 0.
+            UsageError: the runtime has a brightness or a strength.
         """
         self._check_open()
+        if not self._finish.is_none:
+            raise UsageError("enhance_device gives the network's result; brightness and strength need enhance")
         source, target = frames_of(src, dst, self._engine.device, self._flip if bgr is None else bgr)
         check_dtype(source.dtype, self._engine.metadata.interface)
         if passes < 1:
@@ -284,6 +302,11 @@ class MIRNetRuntime:
             if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
                 raise UsageError("a picture that is no array is RGB; open a runtime with channel_order='rgb'")
             image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
+        source, result = image, out
+        widens = isinstance(image, np.ndarray) and self._widens(image.dtype)
+        if widens:
+            # A tone curve after the rounding to 8 bits would show as steps in skies.
+            image, out = image[:].astype(np.uint16) * np.uint16(257), np.empty(image.shape, np.uint16)
 
         def enhance(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
             shares = {"lanes": fit.lanes, "batch": fit.batch}
@@ -295,8 +318,18 @@ class MIRNetRuntime:
                 passes = 1 if self._info.consistency == "fast" or defect is not None else stages + 1
                 return grid, enhance_consistently(work, grid, tolerance=tolerance, passes=passes, defect=defect)
 
-        grid, outcome = self._fitting.attempt(image, enhance)
-        return PictureInfo.of(self._info, grid, outcome, time.perf_counter() - start), outcome
+        grid, outcome = self._fitting.attempt(image, enhance, WIDENING_COPIES if widens else 0)
+        gain = None
+        if not self._finish.is_none:
+            if not (isinstance(out, Rewritable) and isinstance(result, Rewritable)):
+                raise UsageError("brightness and strength need a sink whose rows can be read again")
+            gain = self._finish.apply(source, out, result)
+        return PictureInfo.of(self._info, grid, outcome, time.perf_counter() - start, gain), outcome
+
+    def _widens(self, dtype: np.dtype[Any]) -> bool:
+        """Whether an array is worked on in 16 bits, though it has 8."""
+        toned = self._finish.brightness != "auto" and self._engine.metadata.interface == "float"
+        return toned and dtype == np.uint8
 
     def _shares_means(self, grid: TileGrid) -> bool:
         return len(grid) > 1 and self._info.consistency != "local"

@@ -6,6 +6,7 @@ ever used: a pickle that wants to import or call something is refused with the n
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.published import from_published, infer_config, key_error
+from mirnet_deploy.training.stored import DESCRIBE, WEIGHTS, expanded
 
 FORMAT = "mirnet-deploy checkpoint"
 FORMAT_VERSION = 1
@@ -107,9 +109,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f'{path} needs safetensors: pip install "mirnet-deploy[export]"') from error
     try:
         with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
+            stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = stream.metadata() or {}
+        describe = json.loads(metadata.get(DESCRIBE, "{}"))
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from error
+    wrapper = "ema" if metadata.get(WEIGHTS) == "ema" else "state_dict"
+    return {**(describe if isinstance(describe, dict) else {}), wrapper: expanded(stored)}
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,13 +9,50 @@ depends only on pools before it, so every pass over all tiles makes at least one
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MEASURED = (1.0, 0.0)
 """`mode` in which every pool uses the means that it measures, as the plain network does."""
 GIVEN = (0.0, 1.0)
 """`mode` in which every pool uses the means in the context."""
+
+
+class Pools(Protocol):
+    """What stands in for the global pools of a forward pass."""
+
+    def mean(self, x: Tensor, level: int) -> Tensor:
+        """For the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1] or [N,C,h,w]."""
+        ...
+
+
+class LocalPools:
+    """Every pixel gets the mean of the square around it, moved inside the picture, in the place of the picture's mean.
+
+    Test-time local conversion: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
+    arXiv 2112.04491.
+
+    Args:
+        side: of the square, in pixels of the picture; a multiple of 4.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+
+    def mean(self, x: Tensor, level: int) -> Tensor:
+        """Float32 [N,C,h,w] -> [N,C,h,w]."""
+        for axis in (2, 3):
+            window = min(self._side >> level, x.shape[axis])
+            sums = F.pad(x.double().cumsum(axis), (0, 0, 1, 0) if axis == 2 else (1, 0))
+            inside = x.shape[axis] - window + 1
+            means = (sums.narrow(axis, window, inside) - sums.narrow(axis, 0, inside)) / window
+            before = (window - 1) // 2
+            ends = (before, window - 1 - before)
+            x = F.pad(means.float(), (0, 0, *ends) if axis == 2 else (*ends, 0, 0), mode="replicate")
+        return x
 
 
 class PoolContext:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirnet_deploy.training.config import LEVELS, REDUCTION, MIRNetConfig
-from mirnet_deploy.training.context import PoolContext
+from mirnet_deploy.training.context import Pools
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
@@ -47,7 +47,7 @@ class GlobalPool(nn.Module):
         super().__init__()
         self.level = level
 
-    def forward(self, x: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, x: Tensor, pools: Pools | None = None) -> Tensor:
         # Not mean(dtype=float32): that exports as a mean in half, then a cast, and the half sum overflows.
         x = x.float()
         return x.mean(dim=(2, 3), keepdim=True) if pools is None else pools.mean(x, self.level)
@@ -74,7 +74,7 @@ class ChannelAttention(nn.Module):
         self.squeeze = _conv(channels, channels // REDUCTION, 1)
         self.excite = _conv(channels // REDUCTION, channels, 1)
 
-    def forward(self, r: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, r: Tensor, pools: Pools | None = None) -> Tensor:
         pooled = self.pool(r, pools)
         with _fp32_island(r):
             gate = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))
@@ -96,7 +96,7 @@ class DAU(nn.Module):
         self.channel = ChannelAttention(channels, level)
         self.merge = _conv(2 * channels, channels, 1)
 
-    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: Pools | None = None) -> Tensor:
         r = self.conv1(x)
         r = self.conv2(F.prelu(r, slope.to(r.dtype)))
         y: Tensor = self.merge(torch.cat([self.spatial(r), self.channel(r, pools)], dim=1)) + x
@@ -114,7 +114,7 @@ class SKFF(nn.Module):
         self.act = nn.PReLU()
         self.excite = nn.ModuleList(_conv(hidden, channels, 1) for _ in range(branches))
 
-    def forward(self, branches: list[Tensor], pools: PoolContext | None = None) -> Tensor:
+    def forward(self, branches: list[Tensor], pools: Pools | None = None) -> Tensor:
         total = branches[0]
         for branch in branches[1:]:
             total = total + branch
@@ -198,15 +198,17 @@ class MSRB(nn.Module):
         self.last_up2 = nn.Sequential(Up(width[2]), Up(width[1]))
         self.conv = _conv(channels, channels, 3)
 
-    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: Pools | None = None) -> Tensor:
         dau0, dau1, dau2 = self.dau
         skff0, skff1, skff2 = self.skff
         a0 = dau0(x, slope, pools)
-        a1 = dau1(self.down01(a0), slope, pools)
-        a2 = dau2(self.down12(a1), slope, pools)
+        a0_down = self.down01(a0)
+        a1 = dau1(a0_down, slope, pools)
+        a1_down = self.down12(a1)
+        a2 = dau2(a1_down, slope, pools)
         b0 = dau0(skff0([a0, self.up10(a1), self.up20(a2)], pools), slope, pools)
-        b1 = dau1(skff1([self.down01(a0), a1, self.up21(a2)], pools), slope, pools)
-        b2 = dau2(skff2([self.down02(a0), self.down12(a1), a2], pools), slope, pools)
+        b1 = dau1(skff1([a0_down, a1, self.up21(a2)], pools), slope, pools)
+        b2 = dau2(skff2([self.down02(a0), a1_down, a2], pools), slope, pools)
         y: Tensor = self.conv(skff0([b0, self.last_up1(b1), self.last_up2(b2)], pools)) + x
         return y
 
@@ -219,7 +221,7 @@ class RRG(nn.Module):
         self.blocks = nn.ModuleList(MSRB(channels) for _ in range(n_msrb))
         self.conv = _conv(channels, channels, 3)
 
-    def forward(self, x: Tensor, slope: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, x: Tensor, slope: Tensor, pools: Pools | None = None) -> Tensor:
         y = x
         for block in self.blocks:
             y = block(y, slope, pools)
@@ -249,7 +251,7 @@ class MIRNet(nn.Module):
             elif isinstance(module, nn.ConvTranspose2d):
                 _without_checkerboard(module)
 
-    def forward(self, x: Tensor, pools: PoolContext | None = None) -> Tensor:
+    def forward(self, x: Tensor, pools: Pools | None = None) -> Tensor:
         y = self.conv_in(x.to(self.conv_in.weight.dtype))
         for group in self.groups:
             y = group(y, self.dau_slope, pools)

@@ -21,8 +21,8 @@ class Recipe:
 
     loss: str = "aligned+ssim"
     """A key of `training.losses.LOSSES`."""
-    lr: float = 1e-3
-    """Peak learning rate of Adam(0.9, 0.999)."""
+    lr: float = 3e-3
+    """Peak learning rate. Adam wants a third of what Muon takes."""
     schedule: Literal["trapezoid", "plateau"] = "trapezoid"
     """`trapezoid`: warm-up, constant, then a cosine to zero over the last `decay` of the steps. `plateau`:
     ReduceLROnPlateau on the validation PSNR."""
@@ -38,6 +38,14 @@ class Recipe:
     """Share of the steps after which crops have twice the side and a batch a quarter of the crops (at least one):
     the pools then see statistics closer to those of whole pictures. 1 turns this off. Several processes equal one with
     their batches together only where each batch is a multiple of 4."""
+    small_until: float = 0.65
+    """Share of the steps in which crops have half the side (at least 16 pixels), and no more of them: four steps in the
+    time of one."""
+    shrunk_until: float = 0.0
+    """Share of the steps in which pictures are shown at a half of their size: crops then see twice as far."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """`muon`: momentum made orthogonal for the convolutions (`training.muon`), Adam for what is left. `adam`:
+    Adam(0.9, 0.999)."""
     mixup: float = 0.0
     """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
     synthetic: float = 0.35
@@ -55,6 +63,8 @@ class Recipe:
             raise UsageError(f"loss {self.loss!r} is unknown; expected one of {', '.join(LOSSES)}")
         if self.schedule not in ("trapezoid", "plateau"):
             raise UsageError(f"schedule {self.schedule!r} is unknown; expected trapezoid or plateau")
+        if self.optimizer not in ("adam", "muon"):
+            raise UsageError(f"optimizer {self.optimizer!r} is unknown; expected adam or muon")
         if self.batch < 1 or self.warmup < 0:
             raise UsageError(f"batch is {self.batch} and warmup {self.warmup}; expected at least 1 and 0")
         if self.crop < 4 * SIZE_MULTIPLE or self.crop % SIZE_MULTIPLE:
@@ -63,7 +73,7 @@ class Recipe:
             )
         if not (self.lr > 0 and math.isfinite(self.lr)) or not self.clip >= 0:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
-        for name in ("decay", "large_from", "mixup", "synthetic", "lamps"):
+        for name in ("decay", "small_until", "shrunk_until", "large_from", "mixup", "synthetic", "lamps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
         if not 0 <= self.ema < 1:
@@ -86,13 +96,28 @@ class Recipe:
         """Crops a process and their side at `step` of `steps`."""
         if step >= self.large_from * steps:
             return max(1, self.batch // 4), 2 * self.crop
+        if step < self.small_until * steps:
+            return self.batch, max(self.crop // 2 // SIZE_MULTIPLE, 4) * SIZE_MULTIPLE
         return self.batch, self.crop
+
+    def shrink(self, step: int, steps: int) -> int:
+        """By how much pictures are made smaller at `step` of `steps`."""
+        return 2 if step < self.shrunk_until * steps else 1
 
 
 RECIPES = {
     "aligned": Recipe(),
     "plateau": Recipe(
-        loss="charbonnier", schedule="plateau", batch=8, large_from=1.0, synthetic=0.0, lamps=0.0, ema=0.0, clip=0.0
+        loss="charbonnier",
+        optimizer="adam",
+        lr=1e-3,
+        schedule="plateau",
+        small_until=0.0,
+        large_from=1.0,
+        synthetic=0.0,
+        lamps=0.0,
+        ema=0.0,
+        clip=0.0,
     ),
 }
 """`plateau` is how many MIRNet repositories train, `aligned` is ours; RESULTS.md holds them against each other."""

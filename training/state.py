@@ -19,12 +19,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from mirnet_deploy.errors import CheckpointError, TrainingError, UsageError
 from mirnet_deploy.training.checkpoint import read_checkpoint, save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.muon import Muon
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import Recipe
 
 LAST, BEST = "last.pt", "best.pt"
 """`last.pt` continues a run; `best.pt` holds the weights with the best validation GT-mean PSNR, and nothing else."""
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 5
+BEFORE_MUON = {"optimizer": "adam", "small_until": 0.0}
+"""What runs were that began before a recipe said it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Settings:
         Raises:
             TypeError, KeyError, UsageError: the values are not those of a run.
         """
-        parts = {"network": MIRNetConfig(**values["network"]), "recipe": Recipe(**values["recipe"])}
+        recipe = BEFORE_MUON | values["recipe"]
+        parts = {"network": MIRNetConfig(**values["network"]), "recipe": Recipe(**recipe)}
         return cls(**{**values, **parts})
 
 
@@ -74,7 +78,7 @@ class State:
 
     network: MIRNet
     ema: MIRNet | None
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     plateau: ReduceLROnPlateau | None
     loss_sum: Tensor
     """Float64 scalar: the sum of the losses since the last row of the log."""
@@ -100,7 +104,11 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
         network.load_state_dict(init)
     network = network.to(device).channels_last()
     recipe = settings.recipe
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.999))
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "muon":
+        optimizer = Muon(network.parameters(), recipe.lr)
+    else:
+        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.999))
     plateau = None
     if recipe.schedule == "plateau":
         plateau = ReduceLROnPlateau(optimizer, mode="max", factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)

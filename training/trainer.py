@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from mirnet_deploy.pairs import Pair
-from mirnet_deploy.training.data import Feed, Split
+from mirnet_deploy.training.data import Feed
 from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.logs import RunLog
 from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.splits import Split
 from mirnet_deploy.training.state import Settings, State, check_finite, save_best, save_state
 from mirnet_deploy.training.validation import Quality, validate
 

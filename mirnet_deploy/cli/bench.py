@@ -52,7 +52,10 @@ def _check_target(option: str, path: Path, force: bool) -> None:
 @click.option("--tile", default="auto", metavar="auto|N|none", help="Tiles of the runtime; a checkpoint runs whole.")
 @click.option("--no-graph", is_flag=True, help="On a GPU: launch everything by itself, no CUDA graphs.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
-@click.option("--baselines", is_flag=True, help="With --data: also the untouched input, autocontrast and a gamma.")
+@click.option("--baselines", is_flag=True, help="With --data: also what needs no model, the untouched input first.")
+@click.option(
+    "--claimed", type=float, metavar="DB", help="With --data: which figure of the first engine this PSNR really is."
+)
 @click.option("--sheet", type=click.Path(path_type=Path), help="With --data: PNG of input, outputs and truth.")
 @click.option(
     "--tiling", type=click.Path(path_type=Path), help="Picture or folder: instead, compare tiles with the whole."
@@ -75,6 +78,7 @@ def command(
     no_graph: bool,
     data: Path | None,
     baselines: bool,
+    claimed: float | None,
     sheet: Path | None,
     tiling: Path | None,
     middle: str | None,
@@ -113,6 +117,7 @@ def command(
         threads=threads,
         data=data,
         baselines=baselines,
+        claimed=claimed,
         graphs=not no_graph,
     )
     if sheet is not None and data is None:

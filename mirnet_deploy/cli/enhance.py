@@ -20,6 +20,7 @@ from mirnet_deploy.cli.progress import progress_bar
 if TYPE_CHECKING:
     from mirnet_deploy.consistency import Consistency
     from mirnet_deploy.enhancing import Batch, Enhancer, Result, Settings
+    from mirnet_deploy.finishing import Brightness
     from mirnet_deploy.planning import NoTask, Task
 
 INTERRUPTED = 130
@@ -46,10 +47,22 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["a
     return int(value)
 
 
+def _brightness(_: click.Context, __: click.Parameter, value: str) -> Brightness:
+    from mirnet_deploy.errors import UsageError
+    from mirnet_deploy.finishing import Finish
+
+    if value == "auto":
+        return "auto"
+    try:
+        return Finish(float(value)).brightness
+    except (ValueError, UsageError):
+        raise click.BadParameter(f"{value!r} is no brightness; expected auto or a number from 0 to 1") from None
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A folder, or the result's name for one picture.")
-@click.option("--model", default="lite", show_default=True, help="A bundled model's name, an .onnx or a .plan file.")
+@click.option("--model", default="lite", show_default=True, help="A model's name, an .onnx or a .plan file.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine (default: all cores).")
 @click.option(
@@ -74,6 +87,21 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> int | Literal["a
     show_default=True,
     metavar="DB",
     help="PSNR between tiles and whole that exact must reach.",
+)
+@click.option(
+    "--brightness",
+    callback=_brightness,
+    default="auto",
+    show_default=True,
+    metavar="auto|0..1",
+    help="Mean of the result; highlights roll off. auto: what the model makes of it.",
+)
+@click.option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How much of the result is blended with the picture as it was.",
 )
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Tiles in one run of the engine.")
 @click.option(
@@ -111,6 +139,8 @@ def command(
     tile: int | Literal["auto", "none"],
     consistency: Consistency,
     tolerance: float,
+    brightness: Brightness,
+    strength: float,
     batch: int,
     max_memory: int | None,
     no_graph: bool,
@@ -133,6 +163,7 @@ def command(
     from mirnet_deploy.engines.base import parse_device
     from mirnet_deploy.enhancing import Batch, Settings
     from mirnet_deploy.errors import ArtifactError
+    from mirnet_deploy.finishing import Finish
     from mirnet_deploy.images import DEFAULT_MAX_PIXELS
     from mirnet_deploy.metadata import file_sha256
     from mirnet_deploy.planning import plan
@@ -151,6 +182,7 @@ def command(
         tile=str(tile),
         consistency=consistency,
         tolerance=tolerance,
+        finish=Finish(brightness, strength),
         quality=quality,
         subsampling=subsampling,
         target_format=target_format,
@@ -172,6 +204,8 @@ def command(
                 graphs=not no_graph,
                 consistency=consistency,
                 tolerance=tolerance,
+                brightness=brightness,
+                strength=strength,
             )
             return opened.enter_context(runtime)
 

@@ -18,8 +18,8 @@ from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from mirnet_deploy.training.data import Split
     from mirnet_deploy.training.distributed import Processes
+    from mirnet_deploy.training.splits import Split
     from mirnet_deploy.training.state import Settings, State
 
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of the run: last.pt, best.pt, log.csv, curve.png, tensorboard/.",
 )
+@click.option("--all-pairs", is_flag=True, help="Train on the held-out pairs too, by a recipe measured without them.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output, with the settings it was started with.")
 @click.option("--init", type=click.Path(path_type=Path), help="Fine-tune: start from this checkpoint's weights.")
 @click.option("--preset", type=click.Choice(["paper", "base", "lite"]), help="Size of the network.  [default: lite]")
@@ -55,7 +56,24 @@ if TYPE_CHECKING:
 @click.option("--batch", type=int, help="Crops a step and process.")
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
 @click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--loss", type=click.Choice(["charbonnier", "charbonnier+ssim", "aligned", "aligned+ssim"]), help="Loss.")
+@click.option(
+    "--loss",
+    type=click.Choice(
+        [
+            "charbonnier",
+            "charbonnier+ssim",
+            "aligned",
+            "aligned+ssim",
+            "aligned+ssim+colour",
+            "mostly-aligned+ssim",
+            "aligned+more-ssim",
+        ]
+    ),
+    help="Loss.",
+)
+@click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
+@click.option("--shrunk-until", type=float, help="Share of the steps with pictures of half the size.")
+@click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")
 @click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
 @click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")
 @click.option("--lamps", type=float, help="Probability that lamps are painted into both crops.")
@@ -103,6 +121,8 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
             raise MissingDependencyError(f'training needs {module}: pip install "mirnet-deploy[train]"')
     if (data is None) == (degrade is None):
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
+    if degrade is not None and options["all_pairs"]:
+        raise UsageError("--all-pairs needs DATA; the photographs of --degrade are no pairs")
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     with join_processes(options["device"]) as processes:
@@ -113,10 +133,13 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
 
 
 def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], processes: Processes) -> None:
-    from mirnet_deploy.training.data import open_pairs, open_photographs
+    from mirnet_deploy.training.splits import open_pairs, open_photographs
     from mirnet_deploy.training.trainer import Trainer
 
-    split = open_pairs(data) if data is not None else open_photographs(degrade or Path())
+    if data is not None:
+        split = open_pairs(data, all_pairs=options["all_pairs"])
+    else:
+        split = open_photographs(degrade or Path())
     folder: Path = options["output"]
     settings, state = _prepare(split, folder, options, processes)
     say = click.echo if processes.is_main else _silent
@@ -195,7 +218,23 @@ def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
     sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
     if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
         raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
-    same = ("recipe", "batch", "crop", "lr", "loss", "mixup", "synthetic", "lamps", "ema", "clip", "seed", "precision")
+    same = (
+        "recipe",
+        "batch",
+        "crop",
+        "small_until",
+        "shrunk_until",
+        "optimizer",
+        "lr",
+        "loss",
+        "mixup",
+        "synthetic",
+        "lamps",
+        "ema",
+        "clip",
+        "seed",
+        "precision",
+    )
     names = ("n_feat", "n_rrg", "n_msrb", *same, "validate_every", "validate_limit", "save_every")
     for name in names:
         asked = options[name]
@@ -228,7 +267,20 @@ def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes)
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
-    names = ("batch", "crop", "lr", "loss", "mixup", "synthetic", "lamps", "ema", "clip")
+    names = (
+        "batch",
+        "crop",
+        "small_until",
+        "shrunk_until",
+        "optimizer",
+        "lr",
+        "loss",
+        "mixup",
+        "synthetic",
+        "lamps",
+        "ema",
+        "clip",
+    )
     changes = {name: options[name] for name in names if options[name] is not None}
     recipe = replace(RECIPES[options["recipe"]], **changes)
     changed = ", ".join(f"{name} {value}" for name, value in changes.items())

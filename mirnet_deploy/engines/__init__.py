@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from platformdirs import user_data_path
+
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.errors import ArtifactError, UsageError
 
@@ -11,6 +13,8 @@ __all__ = ["Engine", "bundled_models", "open_engine", "resolve_model"]
 
 MODELS = Path(__file__).parent.parent / "models"
 """The folder of the models that ship in the package."""
+OWN_MODELS = user_data_path("mirnet-deploy", appauthor=False) / "models"
+"""The folder of the models that the user has exported from weights that are too large for the package."""
 
 
 def bundled_models() -> list[str]:
@@ -19,20 +23,30 @@ def bundled_models() -> list[str]:
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The artifact that `model` means: a path, or the name of a bundled model (a text without suffix and folder).
+    """The artifact that `model` means: a path, or a name (a text without suffix and folder), of a bundled model or of
+    one in `OWN_MODELS`.
 
     Raises:
-        ArtifactError: no such bundled model.
+        ArtifactError: no such model; the text says how to get it, where its weights are at hand.
     """
     path = Path(model)
     if isinstance(model, Path) or path.suffix or path.name != model:
         return path
-    if model not in bundled_models():
-        known = ", ".join(bundled_models()) or "none in this installation"
-        raise ArtifactError(
-            f"no model {model!r}; expected a path to an .onnx or .plan file, or a bundled model: {known}"
-        )
-    return MODELS / f"{model}.onnx"
+    for folder in (MODELS, OWN_MODELS):
+        if (folder / f"{model}.onnx").is_file():
+            return folder / f"{model}.onnx"
+    stored = Path("weights") / f"{model}.safetensors"
+    for weights in (stored, MODELS.parent.parent / stored):  # of a clone: the working directory, or where we run from
+        if weights.is_file():
+            raise ArtifactError(
+                f"model {model!r} is too large for the package; make it once from its weights: mirnet-deploy export "
+                f"{weights} --name {model} --interface float --builder none --output-dir {OWN_MODELS}"
+            )
+    known = ", ".join(bundled_models()) or "none in this installation"
+    raise ArtifactError(
+        f"no model {model!r}; expected a path to an .onnx or .plan file, or a bundled model: {known}; others are found "
+        f"as {OWN_MODELS / model}.onnx, exported from {stored} of a clone of mirnet-deploy, where it has that"
+    )
 
 
 def open_engine(model: str | Path, device: str = "auto", threads: int | None = None, graphs: bool = True) -> Engine:

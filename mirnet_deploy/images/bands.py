@@ -153,6 +153,11 @@ class RawBands:
         self._stream.seek(rows.start * self._row)
         self._stream.write(np.ascontiguousarray(grey_of(pixels) if self.grey else pixels).data)
 
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Rows as they were taken, [n,W,3]."""
+        band = self.band(rows.start, rows.stop)
+        return np.broadcast_to(band, (*band.shape[:2], 3))
+
     def band(self, top: int, bottom: int) -> NDArray[Any]:
         """Rows as they go into a file, [n,W,1 or 3]."""
         self._stream.seek(top * self._row)

@@ -169,8 +169,12 @@ def test_data_adds_quality_with_baselines_and_a_sheet(pairs_folder: Path, tmp_pa
     )
     assert result.exit_code == 0, result.output
     quality = json.loads(target.read_text())["quality"]
-    assert [mean["engine"] for mean in quality["means"]] == ["input", "autocontrast", "gamma", "a"]
-    assert len(quality["pictures"]) == 8
+    names = ["input", "autocontrast", "gamma", "CLAHE", "equalized", "MSRCR", "a"]
+    assert [mean["engine"] for mean in quality["means"]] == names
+    unlike = [mean["engine"] for mean in quality["means"] if mean["brightness_psnr"] is not None]
+    assert [remark.split(":")[0] for remark in quality["remarks"]] == unlike
+    assert "input" in unlike
+    assert len(quality["pictures"]) == 2 * len(names)
     for mean in quality["means"]:
         values = [row["psnr"] for row in quality["pictures"] if row["engine"] == mean["engine"]]
         assert mean["psnr"] == pytest.approx(np.mean(values))
@@ -180,7 +184,7 @@ def test_data_adds_quality_with_baselines_and_a_sheet(pairs_folder: Path, tmp_pa
     assert "GT-mean" in result.output
     assert "Gaussian window" in result.output
     with Image.open(sheet) as drawn:
-        assert drawn.width >= 5 * 120, "input, autocontrast, gamma, the engine, truth"
+        assert drawn.width >= 8 * 120, "the input, five operations, the engine, the truth"
         assert drawn.height >= 2 * 36
 
 
@@ -204,6 +208,7 @@ def test_what_cannot_be_opened_ends_the_run_before_it_starts() -> None:
         (["--threads", "0"], "--threads is 0"),
         (["--tile", "half"], "--tile is 'half'"),
         (["--baselines"], "--baselines needs pairs"),
+        (["--claimed", "60"], "--claimed needs pairs"),
         (["--sheet", "x.png"], "--sheet needs pairs"),
         (["--json", "no/such/folder/x.json"], "--json no/such/folder/x.json cannot be written"),
     ],
@@ -276,3 +281,14 @@ def test_the_command_loads_no_library_before_it_runs() -> None:
     heavy = {"torch", "numpy", "cv2", "onnx", "onnxruntime", "PIL", "skimage", "rich", "tensorrt", "tensorrt_rtx"}
     assert "mirnet_deploy.cli.bench" in loaded.split()
     assert not heavy & set(loaded.split())
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_claimed_figure_is_found_out(pairs_folder: Path) -> None:
+    measuring = ("--engine", "a", "--size", "16x16", "--runs", 1, "--data", pairs_folder)
+    report = json.loads(run(*measuring, "--json", "-").stdout)
+    plain = report["quality"]["means"][0]["psnr"]
+    result = run(*measuring, "--claimed", plain + 48.13)
+    assert result.exit_code == 0, result.output
+    assert "WARNING: it is the plain PSNR" in result.output
+    assert "a data range of 255 on values in [0, 1]" in result.output

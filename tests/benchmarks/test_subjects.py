@@ -174,6 +174,22 @@ def test_half_precision_is_near_the_network(network: MIRNet, checkpoint: Path) -
     assert 0 < np.abs(error).max() <= 3
 
 
+def test_pools_that_see_what_is_near(checkpoint: Path) -> None:
+    """Of a picture no larger than what they see, they make the same; of a larger one something else, in float32."""
+    with (
+        open_subject(SubjectSpec(str(checkpoint))) as whole,
+        open_subject(SubjectSpec(f"{checkpoint}@local128")) as near,
+    ):
+        assert near.report.precision == "fp32"
+        assert "TLC" in near.report.backend
+        changed = []
+        for image in (picture(128, 120), picture(128, 400)):
+            image[:, 200:] //= 8  # unlike parts: what is near has other means than the whole
+            changed.append(np.mean(near.enhance(image) != whole.enhance(image)))
+        assert changed[0] < 0.01
+        assert changed[1] > 0.1
+
+
 @pytest.mark.parametrize("kind", ["blur", "mean"])
 def test_a_session_alone_gives_the_runtimes_picture(tmp_path: Path, kind: str) -> None:
     path = make_onnx(tmp_path / "a.onnx", kind)
@@ -205,6 +221,7 @@ def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path) -> None:
     [
         ("a.onnx@fp16", "@fp16 is a checkpoint in PyTorch"),
         ("a.pt@session", "@session is an ONNX file by"),
+        ("a.onnx@local256", "@local256 is a checkpoint in PyTorch"),
         ("lite@fast", "behind an @ may stand @fp16"),
     ],
 )

@@ -82,14 +82,21 @@ def test_only_the_rows_in_use_are_kept(tmp_path: Path) -> None:
             assert len(source._kept) <= 3
 
 
-@pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.uint16, 3), (np.uint16, 1), (np.uint8, 1)])
+FINISH = ("--brightness", 0.7, "--strength", 0.8)
+"""Read again from the result's file."""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "more"),
+    [(np.uint8, 3, ()), (np.uint16, 3, ()), (np.uint16, 1, ()), (np.uint8, 1, ()), (np.uint16, 3, FINISH)],
+)
 def test_the_command_gives_the_same_file_as_in_memory(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, channels: int
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, channels: int, more: tuple[Any, ...]
 ) -> None:
     path = write(tmp_path / "a.tif", samples(dtype, channels), compression="lzw", rowsperstrip=16)
     with Image.open(path) as picture:
         assert picture.size == (211, 173)
-    common = (path, "--model", model, "--tile", 64, "--tolerance", 100, "--json")
+    common = (path, "--model", model, "--tile", 64, "--tolerance", 100, "--json", *more)
     in_memory = json.loads(enhance(*common, "-o", tmp_path / "memory.tif").stdout)
     monkeypatch.setattr(enhancing, "available_memory", lambda: bytes_in_memory(path))
     in_bands = json.loads(enhance(*common, "-o", tmp_path / "bands.tif").stdout)

@@ -128,6 +128,24 @@ def test_names_of_bundled_models(tmp_path, monkeypatch):
         open_engine("tiny")
 
 
+def test_models_that_the_user_exported_and_how_to_get_them(tmp_path, monkeypatch):
+    own, clone = tmp_path / "own", tmp_path / "clone"
+    own.mkdir()
+    (clone / "weights").mkdir(parents=True)
+    monkeypatch.setattr(engines, "OWN_MODELS", own)
+    monkeypatch.chdir(clone)
+    with pytest.raises(ArtifactError, match=r"no model 'base'; .* weights/base\.safetensors of a clone"):
+        resolve_model("base")
+    (clone / "weights" / "base.safetensors").write_bytes(b"")
+    with pytest.raises(ArtifactError, match="too large for the package") as raised:
+        resolve_model("base")
+    command = str(raised.value).partition("mirnet-deploy export ")[2]
+    assert command == f"weights/base.safetensors --name base --interface float --builder none --output-dir {own}"
+    make_onnx(own / "base.onnx")
+    assert resolve_model("base") == own / "base.onnx"
+    assert open_engine("base").metadata.name == "base"
+
+
 @pytest.mark.parametrize("name", ["ckpt.pt", "net.pth", "net.safetensors"])
 def test_a_checkpoint_is_sent_to_export(name):
     with pytest.raises(ArtifactError, match=f"mirnet-deploy export {name}"):

@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,24 @@ def test_the_plan_of_the_bundled_model_is_what_the_process_takes(asked: tuple[An
     done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(asked)], capture_output=True, text=True, check=True)
     taken, planned = json.loads(done.stdout)
     assert taken <= planned <= 1.3 * taken
+
+
+def test_the_plan_counts_what_a_brightness_takes(tmp_path: Path) -> None:
+    """In 16 bits: a copy of the picture and the result before it is 8 bits again."""
+    path = make_onnx(tmp_path / "a.onnx", "mean")
+    peaks, plans = [], []
+    image = picture(1200, 900)
+    for brightness in ("auto", 0.5):
+        with MIRNetRuntime(path, device="cpu", tile=64, brightness=brightness) as runtime:  # type: ignore[arg-type]
+            runtime.enhance(picture(30, 30))
+            tracemalloc.start()
+            runtime.enhance(image)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            plans.append(runtime.memory_plan(1200, 900).pictures)
+            assert runtime.memory_plan(1200, 900, np.uint16).pictures == plans[0] + 3 * 1200 * 900
+    assert plans[1] - plans[0] == 12 * 1200 * 900
+    assert peaks[1] - peaks[0] == pytest.approx(plans[1] - plans[0], rel=0.3)
 
 
 def test_max_memory_is_kept(pair: Open) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from mirnet_deploy.errors import DataError
 from mirnet_deploy.pairs import find_pairs
 from mirnet_deploy.training import degrade
 from mirnet_deploy.training.data import (
     Feed,
     PairSource,
     make_sample,
-    open_pairs,
-    open_photographs,
     sample_index,
 )
 from mirnet_deploy.training.recipes import Recipe
+from mirnet_deploy.training.splits import open_pairs, open_photographs
 from mirnet_deploy.training.validation import LARGEST, validation_pair
 
 PLAIN = Recipe(synthetic=0.0, lamps=0.0, mixup=0.0, crop=16, batch=2)
-
-
-@pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
-def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> None:
-    shutil.copytree(lol_folder / "our485", tmp_path / train)
-    shutil.copytree(lol_folder / "eval15", tmp_path / val)
-    split = open_pairs(tmp_path)
-    assert (len(split.train), len(split.validation)) == (5, 2)
-
-
-def test_a_training_with_a_pair_of_two_sizes_does_not_start(lol_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
-    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
-    with pytest.raises(DataError, match="1 pairs are not of one size"):
-        open_pairs(tmp_path / "pairs")
-
-
-def test_a_folder_without_pairs_says_what_it_wants(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no pairs"):
-        open_pairs(tmp_path)
-
-
-def test_photographs_and_pairs_of_the_same_names_are_other_data(lol_folder: Path) -> None:
-    pairs, photographs = open_pairs(lol_folder / "our485"), open_photographs(lol_folder / "our485" / "low")
-    assert pairs.fingerprint != photographs.fingerprint
-
-
-def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
-    split = open_pairs(lol_folder / "our485")
-    assert (len(split.train), len(split.validation)) == (4, 1)
-    assert "held out" in split.description
 
 
 def test_every_picture_once_an_epoch() -> None:
@@ -103,8 +69,8 @@ def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path, monkeypatc
     monkeypatch.setattr(degrade, "GOOD", 0.0)
 
     class NoLow(PairSource):
-        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
-            _, high = super().crop(index, side, rng)
+        def crop(self, index, side, rng, shrink=1):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng, shrink)
             return np.full_like(high, np.nan), high
 
     pairs = find_pairs(lol_folder / "our485")
@@ -118,8 +84,8 @@ def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
     pairs = find_pairs(lol_folder / "our485")
 
     class Quarter(PairSource):
-        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
-            _, high = super().crop(index, side, rng)
+        def crop(self, index, side, rng, shrink=1):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng, shrink)
             return high / 4, high
 
     low, high = make_sample(Quarter(pairs), 3, 16, Recipe(synthetic=0.0, lamps=0.0, mixup=1.0), 0)

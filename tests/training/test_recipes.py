@@ -24,6 +24,8 @@ from mirnet_deploy.training.recipes import RECIPES, Recipe
         {"clip": -1.0},
         {"clip": float("nan")},
         {"schedule": "cosine"},
+        {"optimizer": "sgd"},
+        {"small_until": 1.5},
         {"decay": -0.1},
     ],
 )
@@ -42,13 +44,23 @@ def test_trapezoid_warms_up_holds_and_falls_to_zero() -> None:
 
 
 def test_crops_grow_at_the_end() -> None:
-    recipe = Recipe(batch=8, crop=128, large_from=0.75)
+    recipe = Recipe(batch=8, crop=128, small_until=0.5, large_from=0.75)
+    assert recipe.crops(49, 100) == (8, 64)
     assert recipe.crops(74, 100) == (8, 128)
     assert recipe.crops(75, 100) == (2, 256)
     assert Recipe(large_from=1.0).crops(99, 100) == (8, 128)
 
 
+@pytest.mark.parametrize("crop", [16, 20, 36, 128])
+def test_small_crops_are_crops(crop: int) -> None:
+    """Of a size that the network takes, and that SSIM's window fits into."""
+    _, side = Recipe(crop=crop, small_until=1.0, large_from=1.0).crops(0, 10)
+    assert side % 4 == 0
+    assert 16 <= side <= max(16, crop // 2)
+
+
 def test_plateau_is_the_common_recipe() -> None:
     plateau = RECIPES["plateau"]
-    assert (plateau.loss, plateau.lr, plateau.batch, plateau.schedule) == ("charbonnier", 1e-3, 8, "plateau")
+    assert (plateau.loss, plateau.optimizer, plateau.lr, plateau.batch) == ("charbonnier", "adam", 1e-3, 8)
+    assert (plateau.schedule, plateau.small_until, plateau.large_from) == ("plateau", 0, 1)
     assert plateau.ema == plateau.synthetic == plateau.lamps == plateau.mixup == 0

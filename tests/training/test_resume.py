@@ -57,6 +57,19 @@ def test_resumes_bit_for_bit(unbroken: Path, lol_folder: Path, tmp_path: Path, k
     assert not list(tmp_path.glob(".*.partial")), "the half-written file of the killed run is still there"
 
 
+def test_a_run_continued_twice_ends_where_an_unbroken_one_ends(
+    unbroken: Path, lol_folder: Path, tmp_path: Path
+) -> None:
+    recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
+    start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]
+    resume = [str(lol_folder), "-o", str(tmp_path), "--resume", "--threads", "1"]
+    assert train(*start, kill="between two checkpoints")[0] == -9
+    assert train(*resume, kill="in the last step")[0] == -9
+    code, output = train(*resume)
+    assert code == 0, output
+    assert_same_run(unbroken, tmp_path)
+
+
 def test_max_minutes_ends_cleanly_and_goes_on(unbroken: Path, lol_folder: Path, tmp_path: Path) -> None:
     recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
     start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]

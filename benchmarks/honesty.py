@@ -1,0 +1,49 @@
+"""What a PSNR means: how much of it is brightness alone, and which figure somebody else's is.
+
+Two traps make figures of low-light enhancement incomparable. A data range of 255 on values in [0, 1] adds
+20 log10(255) = 48.13 dB. And a PSNR taken after the output's mean was scaled to the target's ("GT-mean") uses the
+target; printed as plain PSNR it looks 3 to 5 dB better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mirnet_deploy.benchmarks.quality import QualityMean
+
+RANGE_TRAP = 20 * math.log10(255)
+"""dB that a data range of 255 adds on values in [0, 1]."""
+ALIKE = 0.25
+"""dB by which two figures of the same thing may differ: resizing, rounding, another SSIM window's crop."""
+
+
+def explained_lines(means: Sequence[QualityMean]) -> list[str]:
+    """For each engine, how far its plain PSNR is explained by brightness alone."""
+    return [
+        f"{mean.engine}: {100 * max(0.0, mean.brightness_share):.0f} % of the squared error behind its plain PSNR is "
+        f"brightness alone; a picture perfect but for that brightness would have {mean.brightness_psnr:.2f} dB"
+        for mean in means
+        if mean.brightness_share is not None and mean.brightness_psnr is not None
+    ]
+
+
+def claim_line(claimed: float, mean: QualityMean) -> str:
+    """Which figure of `mean` a PSNR of `claimed` dB is, that somebody gives for this engine on these pictures."""
+    if mean.psnr is None or mean.gt_mean_psnr is None:
+        return f"claimed {claimed:.2f} dB: {mean.engine} has no figure to hold it against"
+    said = "WARNING: it is"
+    known = {
+        mean.psnr: "it is the plain PSNR",
+        mean.gt_mean_psnr: f"{said} the GT-mean PSNR, which uses the target; the plain one is {mean.psnr:.2f} dB",
+        mean.psnr + RANGE_TRAP: (
+            f"{said} the plain PSNR of {mean.psnr:.2f} dB and {RANGE_TRAP:.2f} dB more: a data range of 255 on values "
+            "in [0, 1]"
+        ),
+        mean.gt_mean_psnr + RANGE_TRAP: (
+            f"{said} the GT-mean PSNR and {RANGE_TRAP:.2f} dB more: both traps; the plain one is {mean.psnr:.2f} dB"
+        ),
+    }
+    nearest = min(known, key=lambda figure: abs(figure - claimed))
+    verdict = known[nearest] if abs(nearest - claimed) <= ALIKE else "it is none of the figures measured here"
+    return f"claimed {claimed:.2f} dB for {mean.engine}: {verdict}"

@@ -1,0 +1,60 @@
+"""`mirnet-deploy enhance --brightness --strength`: the file is as asked for, and made anew for another wish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifacts import make_onnx
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from mirnet_deploy.cli import main
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_onnx(tmp_path / "brighter.onnx", "brighter")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    rows, cols = np.mgrid[50:110, 40:120]
+    Image.fromarray(np.stack([rows, cols, rows + cols], axis=2).astype(np.uint8)).save(tmp_path / "dusk.png")
+    return tmp_path / "dusk.png"
+
+
+def enhance(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["enhance", *map(str, arguments)])
+
+
+def mean(path: Path) -> float:
+    with Image.open(path) as opened:
+        return float(np.asarray(opened).mean() / 255)
+
+
+def test_the_file_is_as_bright_as_asked_for_and_made_anew_for_another_wish(model: Path, picture: Path) -> None:
+    out = picture.with_name("out.png")
+    for wish in (("--brightness", 0.6), ("--brightness", 0.35), ("--strength", 0)):
+        done = enhance(picture, "-o", out, "--model", model, *wish)
+        assert "1 enhanced" in done.output
+        wanted = wish[1] if wish[0] == "--brightness" else mean(picture)
+        assert mean(out) == pytest.approx(wanted, abs=0.003)
+    assert "1 skipped" in enhance(picture, "-o", out, "--model", model, "--strength", 0).output
+
+
+@pytest.mark.parametrize("wish", [("--brightness", "1.5"), ("--brightness", "nan"), ("--brightness", "dark")])
+def test_a_brightness_that_is_none_is_one_line(model: Path, picture: Path, wish: tuple[str, str]) -> None:
+    done = enhance(picture, "--model", model, *wish)
+    assert done.exit_code == 2
+    assert f"{wish[1]!r} is no brightness" in done.output
+    assert not list(picture.parent.glob("*_enhanced*"))
+
+
+def test_a_black_picture_cannot_be_made_bright_and_says_so(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "black.png")
+    identity = make_onnx(tmp_path / "identity.onnx", "identity")
+    done = enhance(tmp_path / "black.png", "--model", identity, "--brightness", 0.5)
+    assert done.exit_code == 0
+    assert "too black for a brightness of 0.5" in done.output

@@ -1,0 +1,109 @@
+"""What is trained on and what is held out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.pairs import Pair, find_pairs
+from mirnet_deploy.training.splits import open_pairs, open_photographs, scenes
+
+
+@pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
+def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / train)
+    shutil.copytree(lol_folder / "eval15", tmp_path / val)
+    split = open_pairs(tmp_path)
+    assert (len(split.train), len(split.validation)) == (5, 2)
+
+
+def test_a_training_with_a_pair_of_two_sizes_does_not_start(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
+    with pytest.raises(DataError, match="1 pairs are not of one size"):
+        open_pairs(tmp_path / "pairs")
+
+
+def test_a_folder_without_pairs_says_what_it_wants(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no pairs"):
+        open_pairs(tmp_path)
+
+
+def test_photographs_and_pairs_of_the_same_names_are_other_data(lol_folder: Path) -> None:
+    pairs, photographs = open_pairs(lol_folder / "our485"), open_photographs(lol_folder / "our485" / "low")
+    assert pairs.fingerprint != photographs.fingerprint
+
+
+def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
+    split = open_pairs(lol_folder / "our485")
+    assert (len(split.train), len(split.validation)) == (4, 1)
+    assert "held out" in split.description
+
+
+def names(found: list[list[Pair]]) -> list[list[str]]:
+    return [[pair.name for pair in scene] for scene in found]
+
+
+@pytest.fixture
+def thirty(tmp_path: Path) -> Path:
+    """Thirty pairs a-00 … of ten targets, three pictures of each, far apart by name."""
+    for side in ("low", "high"):
+        (tmp_path / side).mkdir()
+    for number in range(30):
+        target = number % 10
+        Image.new("RGB", (8, 8), (8 * target, 40, 90)).save(tmp_path / "high" / f"a-{number:02}.png")
+        Image.new("RGB", (8, 8), (number, 4, 9)).save(tmp_path / "low" / f"a-{number:02}.png")
+    return tmp_path
+
+
+def test_pictures_that_share_a_target_are_one_scene(thirty: Path) -> None:
+    found = names(scenes(find_pairs(thirty), thirty))
+    assert found == [[f"a-{first:02}", f"a-{first + 10}", f"a-{first + 20}"] for first in range(10)]
+
+
+def test_groups_join_scenes_over_targets(thirty: Path) -> None:
+    (thirty / "groups.json").write_text(json.dumps({"groups": [["a-00", "a-11"], ["a-22", "a-11"], ["a-05"], ["x"]]}))
+    found = names(scenes(find_pairs(thirty), thirty))
+    assert sorted(found[0]) == sorted(f"a-{10 * tens + ones:02}" for tens in range(3) for ones in range(3))
+    assert len(found) == 8
+
+
+def test_no_scene_is_on_both_sides(thirty: Path) -> None:
+    split = open_pairs(thirty)
+    held = {pair.name[-1] for pair in split.validation}
+    kept = {pair.name[-1] for pair in split.train.pairs}  # type: ignore[attr-defined]
+    assert held
+    assert not held & kept
+    assert len(split.validation) + len(split.train) == 30
+    assert 3 <= len(split.validation) <= 5
+
+
+def test_one_scene_alone_cannot_be_split(thirty: Path) -> None:
+    (thirty / "groups.json").write_text(json.dumps({"groups": [[f"a-{number:02}" for number in range(30)]]}))
+    with pytest.raises(DataError, match="one scene"):
+        open_pairs(thirty)
+
+
+def test_damaged_groups_are_one_line(thirty: Path) -> None:
+    (thirty / "groups.json").write_text('["a-00"]')
+    with pytest.raises(DataError, match="list of scenes"):
+        open_pairs(thirty)
+
+
+def test_a_given_split_with_a_scene_on_both_sides_says_so(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder, tmp_path / "lol")
+    assert "too" not in open_pairs(tmp_path / "lol").description
+    shutil.copy(tmp_path / "lol/our485/high/0.png", tmp_path / "lol/eval15/high/5.png")
+    assert "1 of these show scenes that are trained on too" in open_pairs(tmp_path / "lol").description
+
+
+def test_all_pairs_are_trained_on_and_it_is_said(lol_folder: Path) -> None:
+    usual, every = open_pairs(lol_folder), open_pairs(lol_folder, all_pairs=True)
+    assert (len(every.train), len(every.validation)) == (7, 2)
+    assert "validation says little" in every.description
+    assert every.fingerprint != usual.fingerprint

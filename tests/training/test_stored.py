@@ -1,0 +1,96 @@
+"""Weights in the repository: what is written is read again, in 8 bits to half a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mirnet_deploy.errors import CheckpointError
+from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
+from mirnet_deploy.training.stored import LARGE, SCALE, expanded, main, quantized
+
+CONFIG = MIRNetConfig(8, 1, 1)
+LARGEST = "groups.0.blocks.0.dau.2.conv1.weight"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    state = MIRNet(CONFIG).state_dict()
+    content = {"network": state, "ema": {name: 2 * value for name, value in state.items()}, "config": CONFIG.to_dict()}
+    save_checkpoint(tmp_path / "last.pt", {**content, "describe": {"step": 7, "data": "442 pairs"}})
+    return tmp_path / "last.pt"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code in (0, 1, 2), result.output
+    return f"{result.exit_code} {result.output}"
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_what_is_stored_is_what_is_read(checkpoint: Path, tmp_path: Path, int8: bool) -> None:
+    target = tmp_path / "tiny.safetensors"
+    assert run(checkpoint, target, *(["--int8"] if int8 else [])).startswith("0 ")
+    before, after = load_checkpoint(checkpoint), load_checkpoint(target)
+    assert (after.config, after.weights, after.layout) == (CONFIG, "ema", "safetensors")
+    assert after.describe["step"] == 7
+    assert ("int8" in after.describe["stored"]) == int8
+    for name, expected in before.network.state_dict().items():
+        found = after.network.state_dict()[name]
+        if int8 and expected.ndim == 4 and expected.numel() >= LARGE:
+            half_a_step = expected.abs().amax(dim=(1, 2, 3), keepdim=True) / 127 / 2
+            assert ((found - expected).abs() <= half_a_step * 1.001).all(), name
+        else:
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_eight_bits_take_a_little_over_a_byte_a_weight() -> None:
+    state = MIRNet(MIRNetConfig(32, 1, 1)).state_dict()
+    stored = quantized(state)
+    before, after = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, stored))
+    assert 0.25 * before < after < 0.35 * before
+    assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float32}
+
+
+def test_a_slice_of_zeros_stays_zero() -> None:
+    weight = torch.randn(16, 32, 3, 3)
+    weight[2] = 0
+    back = expanded(quantized({"conv.weight": weight}))["conv.weight"]
+    assert torch.equal(back[2], weight[2])
+    assert torch.isfinite(back).all()
+
+
+def without(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in stored.items() if name != LARGEST + SCALE}
+
+
+def shortened(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    return stored | {LARGEST + SCALE: torch.ones(3)}
+
+
+@pytest.mark.parametrize("damage", [without, shortened])
+def test_scales_that_do_not_belong_are_one_line(checkpoint: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    target = tmp_path / "tiny.safetensors"
+    run(checkpoint, target, "--int8")
+    save_file(damage(load_file(target)), target)
+    with pytest.raises(CheckpointError, match=f"{LARGEST} is stored in 8 bits"):
+        load_checkpoint(target)
+
+
+def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "tiny.safetensors"
+    target.write_bytes(b"mine")
+    assert run(checkpoint, target).startswith("1 ")
+    assert target.read_bytes() == b"mine"
+    assert run(checkpoint, target, "--force").startswith("0 ")
+    assert run(checkpoint, tmp_path / "tiny.pt").startswith("2 ")
+    assert run(tmp_path / "none.pt", tmp_path / "x.safetensors").startswith("1 ")
+    assert not (tmp_path / "x.safetensors").exists()

@@ -1,0 +1,152 @@
+"""What is trained on and what is held out: whole scenes, never one picture of a scene on each side."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mirnet_deploy.errors import DataError
+from mirnet_deploy.metadata import file_sha256
+from mirnet_deploy.pairs import Pair, check_sizes, find_pairs, images_in
+from mirnet_deploy.training.data import DegradedSource, PairSource, Source
+
+T = TypeVar("T")
+
+TRAIN_FOLDERS = ("train", "our485")
+VAL_FOLDERS = ("val", "eval15")
+HOLD_OUT_EVERY = 10
+"""Of a folder without a validation split, a tenth of the pictures is held out."""
+GROUPS = "groups.json"
+"""Beside the folders: `{"groups": [[stem, …], …]}`, pictures of one scene."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training samples and validation pictures."""
+
+    train: Source
+    validation: Sequence[Pair] | Sequence[Path]
+    """Pairs, or well-lit photographs to be darkened, each always in the same way."""
+    description: str
+    fingerprint: str
+    """Kind and number of training pictures and a hash of all file names: tells one data set from another."""
+
+
+def _fingerprint(kind: str, train: Sequence[Path], held_out: Sequence[Path]) -> str:
+    names = "\n".join(["train", *(path.name for path in train), "held out", *(path.name for path in held_out)])
+    return f"{len(train)} {kind}, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+
+
+def _pair_split(train: Sequence[Pair], held_out: Sequence[Pair], description: str) -> Split:
+    check_sizes([*train, *held_out])
+    fingerprint = _fingerprint("pairs", [pair.low for pair in train], [pair.low for pair in held_out])
+    return Split(PairSource(train), held_out, description, fingerprint)
+
+
+def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
+    """LOL layouts: `train/` or `our485/` and `val/` or `eval15/`; or one folder of pairs, a tenth of them held out.
+
+    Pictures that share a target, or a group of `GROUPS`, are one scene, and a scene is held out as a whole. Where a
+    given split has scenes on both sides, the description says how many.
+
+    Args:
+        all_pairs: train on the held-out pairs too: for weights that ship, by a recipe that was measured without them.
+
+    Raises:
+        DataError: neither layout is there, too few pairs or scenes, or the pictures of a pair differ in size.
+    """
+    train = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
+    validation = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
+    if train is not None and validation is not None:
+        pairs, held_out = find_pairs(train), find_pairs(validation)
+        said = f"{len(pairs)} pairs in {train}, {len(held_out)} held out in {validation}"
+        known = set(pairs)
+        mixed = [scene for scene in scenes([*pairs, *held_out], root) if 0 < len(known & set(scene)) < len(scene)]
+        if mixed:
+            both = sum(pair not in known for scene in mixed for pair in scene)
+            said += f"; {both} of these show scenes that are trained on too"
+    else:
+        folder = train or root
+        if not (folder / "low").is_dir():
+            raise DataError(
+                f"{root} holds no pairs; expected {' or '.join(TRAIN_FOLDERS)} and {' or '.join(VAL_FOLDERS)}, "
+                "each with low/ and high/, or low/ and high/ themselves"
+            )
+        pairs, held_out = _hold_out(scenes(find_pairs(folder), folder), folder)
+        said = (
+            f"{len(pairs)} pairs in {folder}; it has no val/ or eval15/, so {len(held_out)} of its pairs are held out"
+        )
+    if all_pairs:
+        pairs, said = [*pairs, *held_out], f"{said}; trained on as well, so that validation says little"
+    return _pair_split(pairs, held_out, said)
+
+
+def open_photographs(root: Path) -> Split:
+    """Well-lit photographs in `root` and below it, every tenth held out.
+
+    Raises:
+        DataError: fewer than two photographs.
+    """
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
+    kept, held = _hold_out([[path] for folder in folders for path in images_in(folder)], root)
+    said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
+    return Split(DegradedSource(kept), held, said, _fingerprint("photographs", kept, held))
+
+
+def scenes(pairs: Sequence[Pair], root: Path) -> list[list[Pair]]:
+    """The pairs, those of one scene together: they share a target byte for byte, or `root` / `GROUPS` says so.
+
+    Raises:
+        DataError: `GROUPS` is there and cannot be read.
+    """
+    of_size: dict[int, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        of_size[pair.high.stat().st_size].append(pair)
+    keys: dict[Pair, list[str]] = defaultdict(list)
+    for alike in of_size.values():
+        for pair in alike if len(alike) > 1 else ():  # only files of one size can be equal: the others are not read
+            keys[pair].append(f"target {file_sha256(pair.high)}")
+    for number, names in enumerate(_groups(root / GROUPS)):
+        for pair in pairs:
+            if pair.name in names:
+                keys[pair].append(f"group {number}")
+    joined: dict[str, str] = {}
+
+    def scene_of(key: str) -> str:
+        while joined.setdefault(key, key) != key:
+            key = joined[key]
+        return key
+
+    for number, pair in enumerate(pairs):
+        for key in keys[pair]:
+            joined[scene_of(key)] = scene_of(f"pair {number}")
+    found: dict[str, list[Pair]] = defaultdict(list)
+    for number, pair in enumerate(pairs):
+        found[scene_of(f"pair {number}")].append(pair)
+    return list(found.values())
+
+
+def _groups(path: Path) -> list[set[str]]:
+    if not path.exists():
+        return []
+    try:
+        groups = json.loads(path.read_text())["groups"]
+        return [{str(name) for name in group} for group in groups]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no list of scenes: {error!r}; expected {{'groups': [[stem, …], …]}}") from error
+
+
+def _hold_out(found: Sequence[Sequence[T]], folder: Path) -> tuple[list[T], list[T]]:
+    """Whole scenes, as soon as less than a tenth of the pictures before them is held out."""
+    kept: list[T] = []
+    held: list[T] = []
+    for scene in found:
+        (held if len(held) * HOLD_OUT_EVERY <= len(kept) + len(held) else kept).extend(scene)
+    if not kept:
+        raise DataError(f"{folder} holds {len(held)} pictures of one scene; expected two scenes: one is held out")
+    return kept, held

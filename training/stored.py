@@ -1,0 +1,93 @@
+"""Weights as they are kept in the repository: a safetensors file without a trainer's state, if wanted in 8 bits.
+
+    python -m mirnet_deploy.training.stored runs/base/last.pt weights/base.safetensors --int8
+
+8 bits: the weight of every large convolution is int8 with one float32 scale for each slice of its first axis, round to
+nearest, largest magnitude 127. What reads it (`load_checkpoint`) has float32 weights again. Small weights, the first
+and the last layer and the gates among them, stay float32: they are 16 % of `lite` and 0.3 % of `paper`, and most of
+what 8 bits everywhere would cost in quality (training/RESULTS.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from mirnet_deploy.errors import CheckpointError, MirnetDeployError
+from mirnet_deploy.files import write_atomically
+
+SCALE = ".scale"
+"""Behind the name of a weight in 8 bits: the name of its scales."""
+DESCRIBE = "describe"
+"""The key of a file's metadata under which `LoadedCheckpoint.describe` lies, as JSON."""
+WEIGHTS = "weights"
+"""The key of "ema" or "plain"."""
+LARGE = 4096
+"""Values of a weight from which on it is kept in 8 bits."""
+
+
+def quantized(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Large weights of four axes in int8, each with its scales, float32 [first axis]; the rest float32."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        weight = tensor.detach().float().contiguous()
+        if weight.ndim != 4 or weight.numel() < LARGE:
+            stored[name] = weight
+            continue
+        scale = weight.abs().amax(dim=(1, 2, 3)) / 127
+        # A slice of zeros has no scale; 1 keeps its zeros.
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        stored[name] = (weight / scale[:, None, None, None]).round().to(torch.int8)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def expanded(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `quantized`; a state dict without int8 comes back as it is.
+
+    Raises:
+        CheckpointError: an 8-bit weight and its scales do not belong together.
+    """
+    state = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALE)}
+    for name, tensor in state.items():
+        if tensor.dtype == torch.int8:
+            scale = stored.get(name + SCALE)
+            if scale is None or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
+                raise CheckpointError(f"{name} is stored in 8 bits; expected {name}{SCALE} of shape [{len(tensor)}]")
+            state[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
+    return state
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--int8", is_flag=True, help="Large convolutions in 8 bits, a scale for each slice.")
+@click.option("--force", is_flag=True, help="Replace TARGET.")
+def main(checkpoint: Path, target: Path, int8: bool, force: bool) -> None:
+    """Keep the weights of CHECKPOINT (averaged ones, where it has them) as TARGET, a .safetensors file."""
+    from safetensors.torch import save
+
+    from mirnet_deploy.training.checkpoint import load_checkpoint
+
+    if target.suffix != ".safetensors":
+        raise click.UsageError(f"{target} is no .safetensors file")
+    if target.exists() and not force:
+        raise click.ClickException(f"{target} exists; add --force to replace it")
+    try:
+        loaded = load_checkpoint(checkpoint)
+        describe = {**loaded.describe, "stored": "int8, a scale for each slice" if int8 else "float32"}
+        state = {name: tensor.contiguous() for name, tensor in loaded.network.state_dict().items()}
+        metadata = {DESCRIBE: json.dumps(describe), WEIGHTS: loaded.weights}
+        write_atomically(target, save(quantized(state) if int8 else state, metadata))
+    except (MirnetDeployError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{target}: {target.stat().st_size / 1e6:.2f} MB of {checkpoint.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
