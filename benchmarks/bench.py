@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -62,6 +63,8 @@ class BenchConfig:
         for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
             if given and self.data is None:
                 raise UsageError(f"{option} needs pairs of pictures: add --data FOLDER (with low/ and high/)")
+        if self.claimed is not None and not math.isfinite(self.claimed):
+            raise UsageError(f"--claimed is {self.claimed}; expected a number of dB")
 
     def specs(self) -> list[SubjectSpec]:
         """How to open each engine."""

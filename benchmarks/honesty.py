@@ -22,7 +22,7 @@ def explained_lines(means: Sequence[QualityMean]) -> list[str]:
     """For each engine, how far its plain PSNR is explained by brightness alone."""
     return [
         f"{mean.engine}: {100 * max(0.0, mean.brightness_share):.0f} % of the squared error behind its plain PSNR is "
-        f"brightness alone; a picture perfect but for that brightness would have {mean.brightness_psnr:.2f} dB"
+        f"brightness alone; where it is off, a picture perfect but for that would have {mean.brightness_psnr:.2f} dB"
         for mean in means
         if mean.brightness_share is not None and mean.brightness_psnr is not None
     ]
@@ -33,17 +33,19 @@ def claim_line(claimed: float, mean: QualityMean) -> str:
     if mean.psnr is None or mean.gt_mean_psnr is None:
         return f"claimed {claimed:.2f} dB: {mean.engine} has no figure to hold it against"
     said = "WARNING: it is"
-    known = {
-        mean.psnr: "it is the plain PSNR",
-        mean.gt_mean_psnr: f"{said} the GT-mean PSNR, which uses the target; the plain one is {mean.psnr:.2f} dB",
-        mean.psnr + RANGE_TRAP: (
+    known = [  # the most harmless first: where two of them are near, nobody is accused
+        (mean.psnr, "it is the plain PSNR"),
+        (mean.gt_mean_psnr, f"{said} the GT-mean PSNR, which uses the target; the plain one is {mean.psnr:.2f} dB"),
+        (
+            mean.psnr + RANGE_TRAP,
             f"{said} the plain PSNR of {mean.psnr:.2f} dB and {RANGE_TRAP:.2f} dB more: a data range of 255 on values "
-            "in [0, 1]"
+            "in [0, 1]",
         ),
-        mean.gt_mean_psnr + RANGE_TRAP: (
-            f"{said} the GT-mean PSNR and {RANGE_TRAP:.2f} dB more: both traps; the plain one is {mean.psnr:.2f} dB"
+        (
+            mean.gt_mean_psnr + RANGE_TRAP,
+            f"{said} the GT-mean PSNR and {RANGE_TRAP:.2f} dB more: both traps; the plain one is {mean.psnr:.2f} dB",
         ),
-    }
-    nearest = min(known, key=lambda figure: abs(figure - claimed))
-    verdict = known[nearest] if abs(nearest - claimed) <= ALIKE else "it is none of the figures measured here"
+    ]
+    verdicts = (verdict for figure, verdict in known if abs(figure - claimed) <= ALIKE)
+    verdict = next(verdicts, "it is none of the figures measured here")
     return f"claimed {claimed:.2f} dB for {mean.engine}: {verdict}"

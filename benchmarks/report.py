@@ -35,7 +35,7 @@ PROTOCOL: Mapping[str, str] = {
         "SSIM: 11x11 Gaussian window, sigma 1.5, K1 0.01, K2 0.03, population covariance, mean of the channels. "
         "GT-mean: the output scaled by mean(target) / mean(output), clipped and rounded first; it uses the target. "
         "A PSNR that is infinite (output = target) enters no mean; such pictures are counted. "
-        "brightness: the target, scaled to the output's mean, against itself: no picture of that brightness has more. "
+        "brightness: the target, scaled to the output's mean, against itself; an infinite one enters no mean. "
         "Two traps: a data range of 255 on values in [0, 1] adds 48.13 dB to a PSNR, and a GT-mean PSNR, printed "
         "as plain PSNR, uses the target; --claimed DB says which of these a figure from elsewhere is."
     ),

@@ -136,6 +136,10 @@ class Batch:
             self._enhance_all(todo, self.open_model(), progress)
         return [self.results[index] for index in range(len(entries))]
 
+    @property
+    def _toned(self) -> bool:
+        return self.settings.finish.brightness != "auto"
+
     @contextmanager
     def no_more_writes(self) -> Iterator[None]:
         """Waits for a write that is under way and lets no other begin: in this block the process may end at once."""
@@ -193,15 +197,16 @@ class Batch:
 
     def _make(self, task: Task, model: Enhancer, show: Show) -> Result:
         start = time.perf_counter()
-        make = self._make_in_bands if _needs_bands(task) else self._make_in_memory
+        make = self._make_in_bands if _needs_bands(task, toned=self._toned) else self._make_in_memory
         info, notes, (height, width) = make(task, model, show)
         if self.settings.consistency == "exact" and info.within_tolerance is False:
             notes.append(
                 f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
                 f"tolerance of {self.settings.tolerance:g}"
             )
-        if info.gain is not None and info.gain > 0.99 * MOST_GAIN:
-            notes.append(f"it is too black for a brightness of {self.settings.finish.brightness:g}")
+        if info.gain is not None and not 1.01 / MOST_GAIN < info.gain < 0.99 * MOST_GAIN:
+            shade = "black" if info.gain > 1 else "white"
+            notes.append(f"it is too {shade} for a brightness of {self.settings.finish.brightness:g}")
         seconds = time.perf_counter() - start
         said = "; ".join(notes) or None
         return Result(task.source, "done", task.target, None, said, seconds, width, height, info)
@@ -244,7 +249,10 @@ class Batch:
                     stream.write(head)
                     copyfileobj(strips, stream)
                 stamp_file(temporary, record)
-            return info, [], source.shape[:2]
+            notes = []
+            if self._toned and source.dtype == np.uint8:
+                notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
+            return info, notes, source.shape[:2]
 
     @contextmanager
     def _replacing(self, target: Path) -> Iterator[Path]:
@@ -266,10 +274,10 @@ def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:
     return Passes(task.source.name, source.shape[0] * source.shape[1], show).advance
 
 
-def _needs_bands(task: Task) -> bool:
+def _needs_bands(task: Task, *, toned: bool) -> bool:
     """Whether the picture and its result would take more than half of the free memory, and both are TIFFs."""
     free = available_memory()
-    return task.format == "tiff" and free is not None and bytes_in_memory(task.source) > free // 2
+    return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
 
 
 def _stamp_of(target: Path) -> Stamp | None:

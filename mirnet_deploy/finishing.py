@@ -22,8 +22,8 @@ Brightness = float | Literal["auto"]
 
 BINS = 1 << 16
 """Of the histogram of values."""
-MOST_GAIN = 1024.0
-"""A picture that is (nearly) black throughout gets no brighter than so many times."""
+MOST_GAIN = 256.0
+"""A picture that is (nearly) black or white throughout gets no brighter or darker than so many times."""
 _BAND = 1 << 18
 """Pixels worked on at a time."""
 
@@ -49,7 +49,8 @@ class Finish:
     """
 
     brightness: Brightness = "auto"
-    """Mean of the result over all pixels and channels, as they are stored (sRGB), in [0, 1]; "auto": the network's."""
+    """Mean of the result over all pixels and channels, as they are stored (sRGB), in [0, 1], transparent ones too;
+    "auto": the network's."""
     strength: float = 1.0
     """Share of the result, the rest being the input: in [0, 1], blended after `brightness`."""
 

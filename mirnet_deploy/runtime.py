@@ -303,6 +303,8 @@ class MIRNetRuntime:
                 raise UsageError("a picture that is no array is RGB; open a runtime with channel_order='rgb'")
             image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
         source, result = image, out
+        if not (self._finish.is_none or isinstance(out, Rewritable)):
+            raise UsageError("brightness and strength need a sink whose rows can be read again")
         widens = isinstance(image, np.ndarray) and self._widens(image.dtype)
         if widens:
             # A tone curve after the rounding to 8 bits would show as steps in skies.
@@ -321,8 +323,8 @@ class MIRNetRuntime:
         grid, outcome = self._fitting.attempt(image, enhance, WIDENING_COPIES if widens else 0)
         gain = None
         if not self._finish.is_none:
-            if not (isinstance(out, Rewritable) and isinstance(result, Rewritable)):
-                raise UsageError("brightness and strength need a sink whose rows can be read again")
+            assert isinstance(out, Rewritable)  # as was checked before the passes
+            assert isinstance(result, Rewritable)
             gain = self._finish.apply(source, out, result)
         return PictureInfo.of(self._info, grid, outcome, time.perf_counter() - start, gain), outcome
 

@@ -64,7 +64,9 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         if isinstance(content.get(wrapper), Mapping):
             state, weights = content[wrapper], "ema" if "ema" in wrapper else "plain"
             break
-    describe = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
+    describe = content.pop(DESCRIBE, None) if path.suffix == ".safetensors" else None
+    if describe is None:
+        describe = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
     layout: Literal["safetensors", "published"] = "safetensors" if path.suffix == ".safetensors" else "published"
     return _loaded(path, _strip_prefixes(state), weights, layout, describe)
 
@@ -115,7 +117,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from error
     wrapper = "ema" if metadata.get(WEIGHTS) == "ema" else "state_dict"
-    return {**(describe if isinstance(describe, dict) else {}), wrapper: expanded(stored)}
+    return {DESCRIBE: describe if isinstance(describe, dict) else {}, wrapper: expanded(stored)}
 
 
 def _first_line(error: BaseException) -> str:

@@ -68,7 +68,7 @@ def _cut(image: Image, top: int, left: int, side: int) -> NDArray[np.float32]:
 
 
 def _shrunk(image: Image, factor: int) -> Image:
-    size = image.shape[1] // factor, image.shape[0] // factor
+    size = max(1, image.shape[1] // factor), max(1, image.shape[0] // factor)
     return image if factor == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -14,7 +14,7 @@ RELATIVE_RATE = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Convolutions with at least 8 outputs and 8 inputs x taps are matrices [out, in x taps]; the rest gets Adam."""
+    """Convolutions are matrices [first axis, all others] where both have at least 8; the rest gets Adam."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
@@ -27,10 +27,7 @@ class Muon(torch.optim.Optimizer):
                     continue
                 state = self.state[parameter]
                 if not state:
-                    state["step"] = 0
                     state["first"] = torch.zeros_like(parameter)
-                    state["second"] = torch.zeros_like(parameter)
-                state["step"] += 1
                 if parameter.ndim == 4 and min(parameter.shape[0], parameter[0].numel()) >= 8:
                     state["first"].lerp_(parameter.grad, 1 - MOMENTUM)
                     ahead = parameter.grad.lerp(state["first"], MOMENTUM)
@@ -38,6 +35,8 @@ class Muon(torch.optim.Optimizer):
                     scale = RELATIVE_RATE * max(matrix.shape) ** 0.5
                     parameter.sub_(matrix.view(parameter.shape) * (group["lr"] * scale))
                     continue
+                state["step"] = state.get("step", 0) + 1
+                state.setdefault("second", torch.zeros_like(parameter))
                 for name, value, beta in zip(
                     ("first", "second"), (parameter.grad, parameter.grad**2), ADAM_BETAS, strict=True
                 ):

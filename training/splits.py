@@ -77,7 +77,7 @@ def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
                 f"{root} holds no pairs; expected {' or '.join(TRAIN_FOLDERS)} and {' or '.join(VAL_FOLDERS)}, "
                 "each with low/ and high/, or low/ and high/ themselves"
             )
-        pairs, held_out = _hold_out(scenes(find_pairs(folder), folder), folder)
+        pairs, held_out = _hold_out(scenes(find_pairs(folder), root), folder)
         said = (
             f"{len(pairs)} pairs in {folder}; it has no val/ or eval15/, so {len(held_out)} of its pairs are held out"
         )
@@ -142,11 +142,15 @@ def _groups(path: Path) -> list[set[str]]:
 
 
 def _hold_out(found: Sequence[Sequence[T]], folder: Path) -> tuple[list[T], list[T]]:
-    """Whole scenes, as soon as less than a tenth of the pictures before them is held out."""
+    """Whole scenes, as soon as less than a tenth of the pictures before them is held out; none of more than a tenth of
+    all pictures, unless all are: then the smallest."""
+    if len(found) < 2:
+        said = f"{len(found[0])} pictures of one scene" if found else "no pictures"
+        raise DataError(f"{folder} holds {said}; expected two scenes: one is held out")
+    most = max(min(map(len, found)), sum(map(len, found)) // HOLD_OUT_EVERY)
     kept: list[T] = []
     held: list[T] = []
     for scene in found:
-        (held if len(held) * HOLD_OUT_EVERY <= len(kept) + len(held) else kept).extend(scene)
-    if not kept:
-        raise DataError(f"{folder} holds {len(held)} pictures of one scene; expected two scenes: one is held out")
+        wanted = len(scene) <= most and len(held) * HOLD_OUT_EVERY <= len(kept) + len(held)
+        (held if wanted else kept).extend(scene)
     return kept, held

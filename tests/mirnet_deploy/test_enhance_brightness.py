@@ -52,9 +52,10 @@ def test_a_brightness_that_is_none_is_one_line(model: Path, picture: Path, wish:
     assert not list(picture.parent.glob("*_enhanced*"))
 
 
-def test_a_black_picture_cannot_be_made_bright_and_says_so(model: Path, tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "black.png")
+@pytest.mark.parametrize(("shade", "value"), [("black", 0), ("white", 255)])
+def test_a_brightness_that_cannot_be_reached_is_said(tmp_path: Path, shade: str, value: int) -> None:
+    Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(tmp_path / "flat.png")
     identity = make_onnx(tmp_path / "identity.onnx", "identity")
-    done = enhance(tmp_path / "black.png", "--model", identity, "--brightness", 0.5)
+    done = enhance(tmp_path / "flat.png", "--model", identity, "--brightness", 0.5)
     assert done.exit_code == 0
-    assert "too black for a brightness of 0.5" in done.output
+    assert f"too {shade} for a brightness of 0.5" in done.output

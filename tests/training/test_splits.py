@@ -11,7 +11,7 @@ from PIL import Image
 
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.pairs import Pair, find_pairs
-from mirnet_deploy.training.splits import open_pairs, open_photographs, scenes
+from mirnet_deploy.training.splits import _hold_out, open_pairs, open_photographs, scenes
 
 
 @pytest.mark.parametrize(("train", "val"), [("our485", "eval15"), ("train", "val"), ("train", "eval15")])
@@ -107,3 +107,27 @@ def test_all_pairs_are_trained_on_and_it_is_said(lol_folder: Path) -> None:
     assert (len(every.train), len(every.validation)) == (7, 2)
     assert "validation says little" in every.description
     assert every.fingerprint != usual.fingerprint
+
+
+def test_groups_lie_beside_the_folders_where_there_is_only_one(
+    thirty: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("data")
+    shutil.copytree(thirty, root / "train")
+    (root / "groups.json").write_text(json.dumps({"groups": [["a-00", "a-11"]]}))
+    held = {pair.name for pair in open_pairs(root).validation if isinstance(pair, Pair)}
+    assert held
+    assert ("a-00" in held) == ("a-11" in held)
+
+
+def test_no_scene_of_more_than_a_tenth_is_held_out_where_others_are() -> None:
+    kept, held = _hold_out([list(range(40)), *([number] for number in range(40, 60))], Path("x"))
+    assert len(held) <= 6
+    assert len(kept) + len(held) == 60
+    assert held
+    assert _hold_out([[1, 2, 3], [4, 5]], Path("x")) == ([1, 2, 3], [4, 5])
+
+
+def test_no_pictures_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="x holds no pictures; expected two scenes"):
+        _hold_out([], Path("x"))

@@ -25,7 +25,9 @@ def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     state = MIRNet(CONFIG).state_dict()
     content = {"network": state, "ema": {name: 2 * value for name, value in state.items()}, "config": CONFIG.to_dict()}
-    save_checkpoint(tmp_path / "last.pt", {**content, "describe": {"step": 7, "data": "442 pairs"}})
+    save_checkpoint(
+        tmp_path / "last.pt", {**content, "describe": {"step": 7, "data": "442 pairs", "validation": {"psnr": 21.5}}}
+    )
     return tmp_path / "last.pt"
 
 
@@ -41,7 +43,7 @@ def test_what_is_stored_is_what_is_read(checkpoint: Path, tmp_path: Path, int8: 
     assert run(checkpoint, target, *(["--int8"] if int8 else [])).startswith("0 ")
     before, after = load_checkpoint(checkpoint), load_checkpoint(target)
     assert (after.config, after.weights, after.layout) == (CONFIG, "ema", "safetensors")
-    assert after.describe["step"] == 7
+    assert (after.describe["step"], after.describe["validation"]) == (7, {"psnr": 21.5})
     assert ("int8" in after.describe["stored"]) == int8
     for name, expected in before.network.state_dict().items():
         found = after.network.state_dict()[name]
@@ -58,6 +60,12 @@ def test_eight_bits_take_a_little_over_a_byte_a_weight() -> None:
     before, after = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, stored))
     assert 0.25 * before < after < 0.35 * before
     assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float32}
+
+
+def test_only_scales_of_8_bit_weights_go() -> None:
+    """A stray name must reach the check of names, not vanish."""
+    state = {"a.weight": torch.ones(2), "x.scale": torch.ones(2)}
+    assert expanded(state).keys() == state.keys()
 
 
 def test_a_slice_of_zeros_stays_zero() -> None:
