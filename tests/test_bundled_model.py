@@ -75,9 +75,10 @@ def test_it_beats_what_anyone_can_do_without_it(outputs: list[NDArray[np.uint8]]
         assert ours > mean_psnr(pictures), name
 
 
-def test_the_weights_to_measure_with_are_the_same_network_and_others_weights(checkpoint: LoadedCheckpoint) -> None:
-    """`lite-holdout` has not seen the pictures that its card's figures are of; `lite` has."""
+def test_the_weights_to_go_on_from_are_the_same_network_in_8_bits(checkpoint: LoadedCheckpoint) -> None:
+    """`lite-holdout` loads, has the bundled model's shape, and other weights."""
     held_out = load_checkpoint(CHECKPOINT.with_name("lite-holdout.safetensors"))
-    assert held_out.network.config == checkpoint.network.config
+    assert held_out.config == checkpoint.config
+    assert held_out.describe["stored"].startswith("int8")
     ours, theirs = checkpoint.network.state_dict(), held_out.network.state_dict()
     assert not all(torch.equal(ours[name], theirs[name]) for name in ours)
