@@ -17,7 +17,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 CHARBONNIER_EPSILON = 1e-3
 SSIM_WEIGHT = 0.15
-COLOUR_WEIGHT = 0.5
 ALIGNMENT_FLOOR = 1e-2
 """Means below this (2.5 of 255 levels) are not scaled up further: an untrained output can be black."""
 
@@ -78,13 +77,6 @@ def aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
     return pixels + SSIM_WEIGHT * (1 - ssim(bright, target))
 
 
-def aligned_ssim_colour(output: Tensor, target: Tensor) -> Tensor:
-    """`aligned_ssim` plus the error of the channels' means of the brightness-aligned output."""
-    bright = align_brightness(output, target)
-    colour = (bright.mean(dim=(2, 3)) - target.mean(dim=(2, 3))).abs().mean()
-    return aligned_ssim(output, target) + COLOUR_WEIGHT * colour
-
-
 def mostly_aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
     """As `aligned_ssim`, with an eighth of the weight on the plain loss."""
     bright = align_brightness(output, target)
@@ -102,7 +94,6 @@ LOSSES: Mapping[str, Loss] = {
     "charbonnier+ssim": charbonnier_ssim,
     "aligned": aligned,
     "aligned+ssim": aligned_ssim,
-    "aligned+ssim+colour": aligned_ssim_colour,
     "mostly-aligned+ssim": mostly_aligned_ssim,
     "aligned+more-ssim": aligned_more_ssim,
 }
