@@ -136,10 +136,6 @@ class Batch:
             self._enhance_all(todo, self.open_model(), progress)
         return [self.results[index] for index in range(len(entries))]
 
-    @property
-    def _toned(self) -> bool:
-        return self.settings.finish.brightness != "auto"
-
     @contextmanager
     def no_more_writes(self) -> Iterator[None]:
         """Waits for a write that is under way and lets no other begin: in this block the process may end at once."""
@@ -197,7 +193,7 @@ class Batch:
 
     def _make(self, task: Task, model: Enhancer, show: Show) -> Result:
         start = time.perf_counter()
-        make = self._make_in_bands if _needs_bands(task, toned=self._toned) else self._make_in_memory
+        make = self._make_in_bands if _needs_bands(task, toned=self.settings.finish.tones) else self._make_in_memory
         info, notes, (height, width) = make(task, model, show)
         if self.settings.consistency == "exact" and info.within_tolerance is False:
             notes.append(
@@ -250,7 +246,7 @@ class Batch:
                     copyfileobj(strips, stream)
                 stamp_file(temporary, record)
             notes = []
-            if self._toned and source.dtype == np.uint8:
+            if self.settings.finish.tones and source.dtype == np.uint8:
                 notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
             return info, notes, source.shape[:2]
 

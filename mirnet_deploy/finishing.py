@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.pixels import SCALES, Source, rounded
+from mirnet_deploy.pixels import Source, rounded, unit
 
 Brightness = float | Literal["auto"]
 
@@ -63,7 +63,12 @@ class Finish:
     @property
     def is_none(self) -> bool:
         """Whether results stay as they are."""
-        return self.brightness == "auto" and self.strength == 1
+        return not self.tones and self.strength == 1
+
+    @property
+    def tones(self) -> bool:
+        """Whether a tone curve changes the brightness."""
+        return self.brightness != "auto"
 
     def apply(self, source: Source, result: Rewritable, out: Rewritable | None = None) -> float | None:
         """Finishes `result`, [H,W,3], in place, or into `out`, which may have another dtype; `source` is the input.
@@ -82,11 +87,6 @@ class Finish:
                 values = before + np.float32(self.strength) * (values - before)
             out[rows] = rounded(values, out[rows].dtype)
         return gain
-
-
-def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Stored values as float32 in [0, 1]."""
-    return np.asarray(pixels, np.float32) / np.float32(SCALES[pixels.dtype])
 
 
 def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:

@@ -117,6 +117,11 @@ def mirrored(length: int, padded: int) -> NDArray[np.intp]:
     return np.where(index > last, 2 * last - index, index)
 
 
+def unit(pixels: Any) -> NDArray[np.float32]:
+    """The stored values of an array, or of what numpy makes one, as float32 in [0, 1], in an array of its own."""
+    return np.asarray(pixels, np.float32) / np.float32(SCALES[pixels.dtype])
+
+
 def rounded(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Values in [0, 1] as a picture of `dtype` holds them: clipped, and integers rounded half to even."""
     clipped = np.clip(values, 0, 1)

@@ -330,8 +330,7 @@ class MIRNetRuntime:
 
     def _widens(self, dtype: np.dtype[Any]) -> bool:
         """Whether an array is worked on in 16 bits, though it has 8."""
-        toned = self._finish.brightness != "auto" and self._engine.metadata.interface == "float"
-        return toned and dtype == np.uint8
+        return self._finish.tones and self._engine.metadata.interface == "float" and dtype == np.uint8
 
     def _shares_means(self, grid: TileGrid) -> bool:
         return len(grid) > 1 and self._info.consistency != "local"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from mirnet_deploy.engines.base import CORRECTED
 from mirnet_deploy.limits import Limits
 from mirnet_deploy.metadata import ArtifactMetadata
 from mirnet_deploy.pipeline import Work
-from mirnet_deploy.pixels import SCALES, Source
+from mirnet_deploy.pixels import Source, unit
 
 BUDGET = 350_000 * 16
 """Pixels times `n_feat` of a thumbnail, at most. As a coarse grid a much smaller one serves as well; the first guess is
@@ -41,7 +40,7 @@ class Thumbnail:
         """It is no larger than a tile of `tile_size`, so that it takes no more memory than one."""
         metadata, limits = picture.pipeline.engine.metadata, picture.pipeline.limits
         self.work = picture.shrunk(size_for(picture.image, tile_size, metadata, limits))
-        self.pixels = _floats(self.work.image)
+        self.pixels = unit(self.work.image)
         """float32 [h,w,3] in [0, 1]."""
         self._none = np.zeros(metadata.context)
 
@@ -54,11 +53,7 @@ class Thumbnail:
         """The fixed point of what the thumbnail measures plus `defect`, [K]; None for what it measures alone."""
         lacking = self._none if defect is None else defect
         measured = self.work.whole(CORRECTED, lacking)
-        return Guess(measured + lacking, measured, _floats(self.work.out).copy())
-
-
-def _floats(image: Any) -> NDArray[np.float32]:
-    return np.asarray(image, np.float32) / np.float32(SCALES[image.dtype])
+        return Guess(measured + lacking, measured, unit(self.work.out))
 
 
 def size_for(

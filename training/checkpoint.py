@@ -64,11 +64,10 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         if isinstance(content.get(wrapper), Mapping):
             state, weights = content[wrapper], "ema" if "ema" in wrapper else "plain"
             break
-    describe = content.pop(DESCRIBE, None) if path.suffix == ".safetensors" else None
-    if describe is None:
-        describe = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
-    layout: Literal["safetensors", "published"] = "safetensors" if path.suffix == ".safetensors" else "published"
-    return _loaded(path, _strip_prefixes(state), weights, layout, describe)
+    if path.suffix == ".safetensors":
+        return _loaded(path, _strip_prefixes(state), weights, "safetensors", content[DESCRIBE])
+    describe = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
+    return _loaded(path, _strip_prefixes(state), weights, "published", describe)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from mirnet_deploy.training.state import Settings, State
 
 
+RECIPE_OPTIONS = (
+    "batch",
+    "crop",
+    "small_until",
+    "shrunk_until",
+    "optimizer",
+    "lr",
+    "loss",
+    "mixup",
+    "synthetic",
+    "lamps",
+    "ema",
+    "clip",
+)
+"""Options that change a part of the recipe, by the names that a `Recipe` has for them."""
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option(
@@ -221,24 +238,18 @@ def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
     sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
     if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
         raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
-    same = (
+    names = (
+        "n_feat",
+        "n_rrg",
+        "n_msrb",
         "recipe",
-        "batch",
-        "crop",
-        "small_until",
-        "shrunk_until",
-        "optimizer",
-        "lr",
-        "loss",
-        "mixup",
-        "synthetic",
-        "lamps",
-        "ema",
-        "clip",
+        *RECIPE_OPTIONS,
         "seed",
         "precision",
+        "validate_every",
+        "validate_limit",
+        "save_every",
     )
-    names = ("n_feat", "n_rrg", "n_msrb", *same, "validate_every", "validate_limit", "save_every")
     for name in names:
         asked = options[name]
         if source(name) is ParameterSource.COMMANDLINE and asked not in (stored[name], "auto"):
@@ -270,21 +281,7 @@ def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes)
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
-    names = (
-        "batch",
-        "crop",
-        "small_until",
-        "shrunk_until",
-        "optimizer",
-        "lr",
-        "loss",
-        "mixup",
-        "synthetic",
-        "lamps",
-        "ema",
-        "clip",
-    )
-    changes = {name: options[name] for name in names if options[name] is not None}
+    changes = {name: options[name] for name in RECIPE_OPTIONS if options[name] is not None}
     recipe = replace(RECIPES[options["recipe"]], **changes)
     changed = ", ".join(f"{name} {value}" for name, value in changes.items())
     precision = options["precision"]

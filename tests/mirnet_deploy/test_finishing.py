@@ -8,7 +8,8 @@ from artifacts import make_onnx
 
 from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.finishing import MOST_GAIN, Finish, gain_for, toned, unit
+from mirnet_deploy.finishing import MOST_GAIN, Finish, gain_for, toned
+from mirnet_deploy.pixels import unit
 
 
 def dusk(dtype=np.uint8, shape=(90, 120)):
