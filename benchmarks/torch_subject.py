@@ -34,6 +34,7 @@ class CheckpointSubject:
 
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
+        torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits of mantissa, which is no float32
         loaded = load_checkpoint(Path(spec.model))
         device = ("cuda:0" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
         network: Any = loaded.network

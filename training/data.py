@@ -7,6 +7,7 @@ run take neighbouring numbers, so two ranks see exactly what one process with tw
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Generator as Generating
@@ -163,7 +164,8 @@ class Feed:
     steps: int
     rank: int = 0
     world_size: int = 1
-    workers: int = 2
+    workers: int = max(2, (os.cpu_count() or 2) // 2)
+    """Threads; what they make does not depend on their number."""
     ahead: int = 4
     """Batches made before they are asked for."""
 

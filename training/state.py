@@ -104,11 +104,14 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
         network.load_state_dict(init)
     network = network.to(device).channels_last()
     recipe = settings.recipe
+    # On the device, so that a captured step reads it there; ReduceLROnPlateau wants numbers.
+    on_device = device.type == "cuda" and recipe.schedule != "plateau"
+    lr = torch.tensor(recipe.lr, device=device) if on_device else recipe.lr
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "muon":
-        optimizer = Muon(network.parameters(), recipe.lr)
+        optimizer = Muon(network.parameters(), lr)
     else:
-        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=(0.9, 0.999))
+        optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.999), capturable=on_device)
     plateau = None
     if recipe.schedule == "plateau":
         plateau = ReduceLROnPlateau(optimizer, mode="max", factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
@@ -204,7 +207,11 @@ def resumed_state(folder: Path, settings: Settings, content: Mapping[str, Any], 
         state = new_state(settings, device, content["network"])
         if state.ema is not None:
             state.ema.load_state_dict(content["ema"])
+        rates = [group["lr"] for group in state.optimizer.param_groups]
         state.optimizer.load_state_dict(training["optimizer"])
+        for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
+            if isinstance(rate, Tensor):  # the file's is on the host; what it is, each step says anew
+                group["lr"] = rate
         if state.plateau is not None:
             state.plateau.load_state_dict(training["plateau"])
         state.loss_sum += training["loss_sum"]

@@ -15,13 +15,10 @@ from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.data import Feed
 from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.logs import RunLog
-from mirnet_deploy.training.losses import LOSSES
 from mirnet_deploy.training.splits import Split
 from mirnet_deploy.training.state import Settings, State, check_finite, save_best, save_state
+from mirnet_deploy.training.step import Step
 from mirnet_deploy.training.validation import Quality, validate
-
-EMA_WARMUP = 10
-"""Early on the average follows the network closely: decay is at most (1 + step) / (EMA_WARMUP + step)."""
 
 
 class Reporter(Protocol):
@@ -46,6 +43,8 @@ class Trainer:
     folder: Path
     processes: Processes
     reporter: Reporter
+    compiled: bool = False
+    """Whether torch.compile fuses the network's blocks: the same arithmetic, in other last bits."""
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Trains to the last step, or until `should_stop`; saves either way. True when the last step is done."""
@@ -60,11 +59,15 @@ class Trainer:
             self.processes.world_size,
         )
         batches = feed.batches(state.step, state.samples)
+        step = Step(state, settings.recipe, settings.precision, self.processes, compiled=self.compiled)
         try:
             clock = time.monotonic()
             while state.step < settings.steps and not self.processes.any(should_stop()):
                 batch, state.samples = next(batches)
-                self._step(batch)
+                self._set_rate()
+                step(batch)
+                if self.processes.is_main:
+                    self.reporter.step()
                 validated = state.step % settings.validate_every == 0 or state.step == settings.steps
                 if validated:
                     self._validate(log)
@@ -81,31 +84,14 @@ class Trainer:
                 log.close()
         return state.step >= settings.steps
 
-    def _step(self, batch: Tensor) -> None:
-        state, recipe = self.state, self.settings.recipe
-        if state.plateau is None:
-            for group in state.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate(state.step, self.settings.steps)
-        device = self.processes.device
-        low, high = (half.to(device).contiguous(memory_format=torch.channels_last) for half in batch)
-        state.network.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            output = state.network(low)
-        loss = LOSSES[recipe.loss](output, high)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(state.network)
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip)
-        state.optimizer.step()
-        state.step += 1
-        state.loss_sum += loss.detach().double()
-        state.losses += 1
-        if state.ema is not None:
-            decay = min(recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
-            _average(state.ema, state.network, decay)
-        if self.processes.is_main:
-            self.reporter.step()
+    def _set_rate(self) -> None:
+        if self.state.plateau is None:
+            rate = self.settings.recipe.learning_rate(self.state.step, self.settings.steps)
+            for group in self.state.optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def _validate(self, log: RunLog | None) -> None:
         state = self.state
@@ -127,7 +113,7 @@ class Trainer:
             row = {
                 "step": state.step,
                 "samples": state.samples,
-                "lr": state.optimizer.param_groups[0]["lr"],
+                "lr": float(state.optimizer.param_groups[0]["lr"]),
                 "loss": loss,
                 "psnr": quality.psnr,
                 "ssim": quality.ssim,
@@ -146,10 +132,3 @@ class Trainer:
             return items
         stride = len(items) / self.settings.validate_limit
         return [items[int(index * stride)] for index in range(self.settings.validate_limit)]  # type: ignore[return-value]
-
-
-@torch.no_grad()
-def _average(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    averages: list[Tensor] = list(ema.parameters())
-    weights: list[Tensor] = list(network.parameters())
-    torch._foreach_lerp_(averages, weights, 1 - decay)

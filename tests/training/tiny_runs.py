@@ -30,16 +30,16 @@ def _die() -> None:
 
 
 def _kill_in_step(number: int) -> None:
-    from mirnet_deploy.training import trainer
+    from mirnet_deploy.training.step import Step
 
-    original = trainer.Trainer._step
+    original = Step.__call__
 
     def step(self: Any, batch: Any) -> None:
         original(self, batch)
-        if self.state.step == number:
+        if self._state.step == number:
             _die()
 
-    trainer.Trainer._step = step  # type: ignore[method-assign]
+    Step.__call__ = step  # type: ignore[method-assign]
 
 
 def _kill_in_the_middle_of_write(number: int) -> None:

@@ -1,0 +1,171 @@
+"""Weights to ship, in a given time: one run that is annealed twice, without the held-out pairs and with them.
+
+    python -m mirnet_deploy.training.ship LOL --preset base --minutes 5 -o runs/base
+
+The trunk learns at a constant rate, on small crops, and never sees the held-out pairs. From its averaged weights two
+runs go on, on large crops and with a rate that falls to zero: `holdout`, whose quality on the held-out pairs can be
+measured, and `all`, trained the same way on these too, which ships. So what is measured and what ships share most of
+their time, and differ in nothing but the pairs of the end.
+
+How long a step takes is measured in the trunk. Half of the minutes are the trunk's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.training.checkpoint import load_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.distributed import Processes, join_processes
+from mirnet_deploy.training.recipes import RECIPES, Recipe
+from mirnet_deploy.training.splits import Split, open_pairs
+from mirnet_deploy.training.state import LAST, Settings, new_state
+from mirnet_deploy.training.trainer import Trainer
+
+TRUNK_SHARE = 0.5
+RECENT = 64
+"""Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
+ENDLESS = 10**9
+
+
+@dataclass
+class Clock:
+    """A `Reporter` that knows how long recent steps took."""
+
+    name: str
+    ends: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT + 1))
+
+    def step(self) -> None:
+        """A step is done."""
+        self.ends.append(time.monotonic())
+
+    def row(self, row: dict[str, float]) -> None:
+        """Says a row of the log."""
+        click.echo(
+            f"{self.name}: step {row['step']:.0f}, loss {row['loss']:.4f}, PSNR {row['psnr']:.2f} dB, "
+            f"SSIM {row['ssim']:.4f}, GT-mean PSNR {row['gt_mean_psnr']:.2f} dB"
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Mean of the recent steps."""
+        return (self.ends[-1] - self.ends[0]) / max(len(self.ends) - 1, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and for how long."""
+
+    network: MIRNetConfig
+    weights: dict[str, torch.Tensor] | None
+    trunk: Recipe
+    anneal: Recipe
+    minutes: float
+    seed: int
+    precision: Any
+    validate_limit: int
+    output: Path
+    compiled: bool
+
+    def run(self, name: str, split: Split, processes: Processes, steps: int, start: Any, deadline: float) -> Clock:
+        """One of the three runs; ends at `deadline` (of `time.monotonic`) at the latest."""
+        recipe = self.trunk if name == "trunk" else self.anneal
+        folder = self.output / name
+        if (folder / LAST).exists():
+            raise UsageError(f"{folder} holds a run already; choose another --output")
+        folder.mkdir(parents=True, exist_ok=True)
+        never = ENDLESS if name == "trunk" else steps
+        settings = Settings(
+            network=self.network,
+            recipe=recipe,
+            recipe_name=f"ship, {name}",
+            steps=steps,
+            seed=self.seed + (name != "trunk"),
+            precision=self.precision,
+            validate_every=never,
+            validate_limit=self.validate_limit,
+            save_every=never if name == "trunk" else max(50, steps // 4),
+            data=split.fingerprint,
+        )
+        state, clock = new_state(settings, processes.device, start), Clock(name)
+        trainer = Trainer(settings, state, split, folder, processes, clock, self.compiled)
+        trainer.run(lambda: time.monotonic() >= deadline)
+        click.echo(
+            f"{name}: {state.step} steps, {state.samples} crops, {state.seconds / 60:.2f} minutes, "
+            f"{1e3 * clock.seconds:.1f} ms a step at the end"
+        )
+        return clock
+
+
+def ship(data: Path, plan: Plan, processes: Processes) -> None:
+    """Trains the trunk and both ends into folders of `plan.output`.
+
+    Raises:
+        MirnetDeployError: the pairs cannot be read, a run diverged, or the time is too short for a single step.
+    """
+    begun = time.monotonic()
+    trunk_end = begun + 60 * TRUNK_SHARE * plan.minutes
+    split = open_pairs(data)
+    clock = plan.run("trunk", split, processes, ENDLESS, plan.weights, trunk_end)
+    start = load_checkpoint(plan.output / "trunk" / LAST).network.state_dict()
+    pixel = clock.seconds / (plan.trunk.batch * plan.trunk.crop**2)
+    left = (begun + 60 * plan.minutes - time.monotonic()) / 2
+    steps = max(1, int(left / (pixel * plan.anneal.batch * plan.anneal.crop**2)))
+    click.echo(f"annealing: {steps} steps each, planned for {left / 60:.2f} minutes")
+    for name, pairs in (("holdout", split), ("all", open_pairs(data, all_pairs=True))):
+        plan.run(name, pairs, processes, steps, start, float("inf"))
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--preset", type=click.Choice(["paper", "base", "lite"]), help="Size of a new network.")
+@click.option("--init", type=click.Path(path_type=Path), help="Start from these weights, which know no held-out pair.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), required=True, help="Of the three runs together."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
+@click.option("--trunk-crop", type=int, default=96, show_default=True)
+@click.option("--trunk-batch", type=int, default=16, show_default=True)
+@click.option("--crop", type=int, default=192, show_default=True, help="Of the annealed runs; twice this in their end.")
+@click.option("--batch", type=int, default=16, show_default=True, help="Of the annealed runs; a quarter in their end.")
+@click.option("--lr", type=float, default=RECIPES["aligned"].lr, show_default=True)
+@click.option("--synthetic", type=float, default=RECIPES["aligned"].synthetic, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="Fuse the network's blocks with torch.compile.")
+@click.option("--validate-limit", type=int, default=12, show_default=True)
+def main(data: Path, preset: str | None, init: Path | None, **options: Any) -> None:
+    """Train weights on the pairs in DATA: a trunk, and two annealed ends of it."""
+    if (preset is None) == (init is None):
+        raise click.UsageError("expected either --preset or --init")
+    try:
+        loaded = load_checkpoint(init) if init else None
+        shared = replace(
+            RECIPES["aligned"], lr=options["lr"], synthetic=options["synthetic"], small_until=0.0, large_from=1.0
+        )
+        plan = Plan(
+            network=loaded.config if loaded else MIRNetConfig.preset(preset or ""),
+            weights=dict(loaded.network.state_dict()) if loaded else None,
+            trunk=replace(shared, batch=options["trunk_batch"], crop=options["trunk_crop"], decay=0.0),
+            anneal=replace(shared, batch=options["batch"], crop=options["crop"], decay=1.0, large_from=0.4),
+            **{
+                name: options[name] for name in ("minutes", "seed", "precision", "validate_limit", "output", "compiled")
+            },
+        )
+        with join_processes(options["device"]) as processes:
+            ship(data, plan, processes)
+    except (MirnetDeployError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""One step of training as work for a device: forward, loss, backward, clipping, the optimizer, the averaged weights.
+
+On a GPU one step is thousands of kernels of a few microseconds each, and Python launches them more slowly than they
+run. There the step of each shape of batch is run as it is a few times, then captured as a CUDA graph, and replayed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirnet_deploy.training.distributed import Processes
+from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.network import MSRB
+from mirnet_deploy.training.recipes import Recipe
+from mirnet_deploy.training.state import State
+
+EMA_WARMUP = 10
+"""Early on the average follows the network closely: decay is at most (1 + step) / (EMA_WARMUP + step)."""
+BEFORE_CAPTURE = 3
+"""Steps of a shape that run as they are: libraries choose their kernels in them, and the optimizer makes its state."""
+IN_FLIGHT = 2
+"""Steps that the host is ahead of the GPU at most."""
+
+Work = Callable[[Tensor, Tensor], None]
+
+
+class Step:
+    """Steps one network.
+
+    Args:
+        compiled: torch.compile fuses each multi-scale block, once for all blocks and each shape.
+        captured: steps are captured on a GPU; only one process whose rates are tensors on the device (`State`) can.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        recipe: Recipe,
+        precision: str,
+        processes: Processes,
+        *,
+        compiled: bool = False,
+        captured: bool = True,
+    ) -> None:
+        self._state, self._recipe, self._bf16, self._processes = state, recipe, precision == "bf16", processes
+        device = processes.device
+        self._keep = torch.zeros((), device=device)
+        """Share of the network in the averaged weights."""
+        self._parameters: list[Tensor] = list(state.network.parameters())
+        self._averages: list[Tensor] = list(state.ema.parameters()) if state.ema else []
+        self._gpu = _Gpu(device) if device.type == "cuda" else None
+        able = processes.world_size == 1 and isinstance(state.optimizer.param_groups[0]["lr"], Tensor)
+        self._captures = captured and able
+        if compiled:
+            for module in state.network.modules():
+                if isinstance(module, MSRB):
+                    module.compile(dynamic=False)
+
+    def __call__(self, batch: Tensor) -> None:
+        """Takes one step on `batch`, float32 [2,N,3,S,S] (dark, target) on the host."""
+        state = self._state
+        if self._recipe.ema:
+            decay = min(self._recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
+            self._keep.fill_(1 - decay)
+        state.network.train()
+        if self._gpu is None:
+            self._work(_laid_out(batch[0]), _laid_out(batch[1]))
+        else:
+            self._captures = self._gpu.run(batch, self._work, captures=self._captures)
+        state.step += 1
+        state.losses += 1
+
+    def _work(self, low: Tensor, high: Tensor) -> None:
+        """What is the same in every step; it reads no value on the host."""
+        state, recipe = self._state, self._recipe
+        with torch.autocast(low.device.type, torch.bfloat16, enabled=self._bf16):
+            output = state.network(low)
+        loss = LOSSES[recipe.loss](output, high)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._processes.average_gradients(state.network)
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self._parameters, recipe.clip)
+        state.optimizer.step()
+        state.loss_sum += loss.detach().double()
+        if self._averages:
+            with torch.no_grad():
+                change = list(torch._foreach_sub(self._parameters, self._averages))
+                torch._foreach_mul_(change, self._keep)
+                torch._foreach_add_(self._averages, change)
+
+
+def _laid_out(half: Tensor) -> Tensor:
+    return half.contiguous(memory_format=torch.channels_last)
+
+
+class _Gpu:
+    """A stream of its own, the graphs captured on it by shape of batch, and a host that never runs far ahead."""
+
+    def __init__(self, device: torch.device) -> None:
+        # float32 is float32: in TF32 the variances of SSIM would drown in rounding.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None
+        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._seen: Counter[tuple[int, ...]] = Counter()
+        self._ends: deque[torch.cuda.Event] = deque()
+
+    def run(self, batch: Tensor, work: Work, *, captures: bool) -> bool:
+        """Runs `work(low, high)` on the device, captured if wanted. False where capturing was refused."""
+        if len(self._ends) == IN_FLIGHT:
+            self._ends.popleft().synchronize()
+        caller = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            halves = batch.pin_memory().to(self._device, non_blocking=True)
+            low, high = _laid_out(halves[0]), _laid_out(halves[1])
+            shape = tuple(batch.shape)
+            self._seen[shape] += 1
+            if captures and shape not in self._graphs and self._seen[shape] > BEFORE_CAPTURE:
+                captures = self._capture(shape, low, high, work)
+            if shape in self._graphs:
+                graph, low_in, high_in = self._graphs[shape]
+                low_in.copy_(low)
+                high_in.copy_(high)
+                graph.replay()
+            else:
+                work(low, high)
+            end = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            end.record(self._stream)
+            self._ends.append(end)
+        caller.wait_stream(self._stream)
+        return captures
+
+    def _capture(self, shape: tuple[int, ...], low: Tensor, high: Tensor, work: Work) -> bool:
+        graph = torch.cuda.CUDAGraph()
+        low, high = torch.empty_like(low), torch.empty_like(high)
+        try:
+            # Other threads may go on with CUDA; one pool, since no two of the graphs ever run at once.
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+                work(low, high)
+        except RuntimeError as error:
+            said = str(error).splitlines()[0]
+            warnings.warn(
+                f"no CUDA graph of a training step: {said}; its kernels are launched one by one", stacklevel=2
+            )
+            return False
+        self._pool = graph.pool()
+        self._graphs[shape] = graph, low, high
+        return True
