@@ -38,10 +38,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def crop(
-        self, index: int, side: int, rng: Generator, shrink: int = 1
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A square crop of both pictures, made smaller by `shrink`."""
+    def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A square crop of both pictures."""
         ...
 
 
@@ -68,11 +66,6 @@ def _cut(image: Image, top: int, left: int, side: int) -> NDArray[np.float32]:
     return image[top : top + side, left : left + side].astype(np.float32) / np.float32(255)
 
 
-def _shrunk(image: Image, factor: int) -> Image:
-    size = max(1, image.shape[1] // factor), max(1, image.shape[0] // factor)
-    return image if factor == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _at_least(image: Image, side: int) -> Image:
     """Reflects a picture that is smaller than a crop."""
     height, width = image.shape[:2]
@@ -96,11 +89,9 @@ class PairSource:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def crop(
-        self, index: int, side: int, rng: Generator, shrink: int = 1
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         low, high = read_pair(self.pairs[index], self._cache.read)
-        low, high = (_at_least(_shrunk(image, shrink), side) for image in (low, high))
+        low, high = (_at_least(image, side) for image in (low, high))
         top, left = (int(rng.integers(0, size - side + 1)) for size in low.shape[:2])
         return _cut(low, top, left, side), _cut(high, top, left, side)
 
@@ -115,10 +106,8 @@ class DegradedSource:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def crop(
-        self, index: int, side: int, rng: Generator, shrink: int = 1
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        image = _at_least(_shrunk(self._cache.read(self.paths[index]), shrink), side)
+    def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        image = _at_least(self._cache.read(self.paths[index]), side)
         top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape[:2])
         high = _cut(image, top, left, side)
         return degrade(high, rng)
@@ -130,19 +119,17 @@ def sample_index(number: int, count: int, seed: int) -> int:
     return int(np.random.default_rng([seed, 1, epoch]).permutation(count)[position])
 
 
-def make_sample(
-    source: Source, number: int, side: int, recipe: Recipe, seed: int, shrink: int = 1
-) -> NDArray[np.float32]:
+def make_sample(source: Source, number: int, side: int, recipe: Recipe, seed: int) -> NDArray[np.float32]:
     """Sample `number` as float32 [2,3,side,side]: the dark crop and its target, augmented by the recipe."""
     rng = np.random.default_rng([seed, 2, number])
-    low, high = source.crop(sample_index(number, len(source), seed), side, rng, shrink)
+    low, high = source.crop(sample_index(number, len(source), seed), side, rng)
     if rng.random() < recipe.synthetic:
         low, high = degrade(high, rng)
     if rng.random() < recipe.lamps:
         low, high = paint_lamps(low, high, rng)
     if rng.random() < recipe.mixup:
         share = np.float32(rng.beta(1.0, 1.0))
-        other_low, other_high = source.crop(int(rng.integers(len(source))), side, rng, shrink)
+        other_low, other_high = source.crop(int(rng.integers(len(source))), side, rng)
         low, high = low + share * (other_low - low), high + share * (other_high - high)
     both = np.stack([low, high]).transpose(0, 3, 1, 2)
     # The eight symmetries of a square: a transposition and two flips.
@@ -175,10 +162,9 @@ class Feed:
             waiting: deque[tuple[list[Future[NDArray[np.float32]]], int]] = deque()
             for later in range(step, self.steps):
                 count, side = self.recipe.crops(later, self.steps)
-                shrink = self.recipe.shrink(later, self.steps)
                 first = samples_seen + self.rank * count
                 futures = [
-                    pool.submit(make_sample, self.source, number, side, self.recipe, self.seed, shrink)
+                    pool.submit(make_sample, self.source, number, side, self.recipe, self.seed)
                     for number in range(first, first + count)
                 ]
                 samples_seen += count * self.world_size

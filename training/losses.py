@@ -77,23 +77,9 @@ def aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
     return pixels + SSIM_WEIGHT * (1 - ssim(bright, target))
 
 
-def mostly_aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """As `aligned_ssim`, with an eighth of the weight on the plain loss."""
-    bright = align_brightness(output, target)
-    pixels = 0.125 * charbonnier(output, target) + 0.875 * charbonnier(bright, target)
-    return pixels + SSIM_WEIGHT * (1 - ssim(bright, target))
-
-
-def aligned_more_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """As `aligned_ssim`, with more of SSIM."""
-    return aligned_ssim(output, target) + 2 * SSIM_WEIGHT * (1 - ssim(align_brightness(output, target), target))
-
-
 LOSSES: Mapping[str, Loss] = {
     "charbonnier": charbonnier,
     "charbonnier+ssim": charbonnier_ssim,
     "aligned": aligned,
     "aligned+ssim": aligned_ssim,
-    "mostly-aligned+ssim": mostly_aligned_ssim,
-    "aligned+more-ssim": aligned_more_ssim,
 }

@@ -18,13 +18,16 @@ RELATIVE_RATE = 0.2
 class Muon(torch.optim.Optimizer):
     """Convolutions are matrices [first axis, all others] where both have at least 8; the rest gets Adam.
 
+    `weight_decay` is decoupled, and of the matrices alone: nothing else holds their norms, which decide how a network
+    without normalization takes pictures unlike those that it learned from.
+
     With a rate that is a tensor on the parameters' device a step reads no value on the host, so that it can be captured
     as a CUDA graph.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float | Tensor) -> None:
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float | Tensor, weight_decay: float = 0.0) -> None:
         # "capturable" tells `load_state_dict` that the counts of steps belong on the device.
-        super().__init__(parameters, {"lr": lr, "capturable": isinstance(lr, Tensor)})
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "capturable": isinstance(lr, Tensor)})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -40,11 +43,11 @@ class Muon(torch.optim.Optimizer):
                 else:
                     others.append(parameter)
             for alike in matrices.values():
-                self._orthogonal_step(alike, group["lr"])
+                self._orthogonal_step(alike, group["lr"], group["weight_decay"])
             if others:
                 self._adam_step(others, group["lr"], group["capturable"])
 
-    def _orthogonal_step(self, parameters: Sequence[Tensor], lr: float | Tensor) -> None:
+    def _orthogonal_step(self, parameters: Sequence[Tensor], lr: float | Tensor, weight_decay: float) -> None:
         """Matrices of one size together: on a GPU a network has thousands of kernels fewer."""
         aheads = []
         for parameter in parameters:
@@ -57,7 +60,7 @@ class Muon(torch.optim.Optimizer):
         steps = orthogonal(torch.stack(aheads))
         steps = steps * (lr * (RELATIVE_RATE * max(steps.shape[1:]) ** 0.5))
         for parameter, step in zip(parameters, steps, strict=True):
-            parameter.sub_(step.view(parameter.shape))
+            parameter.mul_(1 - lr * weight_decay).sub_(step.view(parameter.shape))
 
     def _adam_step(self, parameters: list[Tensor], lr: float | Tensor, capturable: bool) -> None:
         for parameter in parameters:

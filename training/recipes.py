@@ -41,11 +41,11 @@ class Recipe:
     small_until: float = 0.65
     """Share of the steps in which crops have half the side (at least 16 pixels), and no more of them: four steps in the
     time of one."""
-    shrunk_until: float = 0.0
-    """Share of the steps in which pictures are shown at a half of their size: crops then see twice as far."""
     optimizer: Literal["adam", "muon"] = "muon"
     """`muon`: momentum made orthogonal for the convolutions (`training.muon`), Adam for what is left. `adam`:
     Adam(0.9, 0.999)."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of what Muon steps, times the rate."""
     mixup: float = 0.0
     """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
     synthetic: float = 0.35
@@ -73,7 +73,11 @@ class Recipe:
             )
         if not (self.lr > 0 and math.isfinite(self.lr)) or not self.clip >= 0:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
-        for name in ("decay", "small_until", "shrunk_until", "large_from", "mixup", "synthetic", "lamps"):
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise UsageError(f"weight_decay is {self.weight_decay}; expected 0 or more")
+        if self.weight_decay and self.optimizer != "muon":
+            raise UsageError(f"weight_decay is Muon's, and the optimizer is {self.optimizer}; expected 0")
+        for name in ("decay", "small_until", "large_from", "mixup", "synthetic", "lamps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
         if not 0 <= self.ema < 1:
@@ -99,10 +103,6 @@ class Recipe:
         if step < self.small_until * steps:
             return self.batch, max(self.crop // 2 // SIZE_MULTIPLE, 4) * SIZE_MULTIPLE
         return self.batch, self.crop
-
-    def shrink(self, step: int, steps: int) -> int:
-        """By how much pictures are made smaller at `step` of `steps`."""
-        return 2 if step < self.shrunk_until * steps else 1
 
 
 RECIPES = {

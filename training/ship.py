@@ -7,33 +7,42 @@ runs go on, on large crops and with a rate that falls to zero: `holdout`, whose 
 measured, and `all`, trained the same way on these too, which ships. So what is measured and what ships share most of
 their time, and differ in nothing but the pairs of the end.
 
-How long a step takes is measured in the trunk. Half of the minutes are the trunk's.
+How long a step takes is measured in the trunk. Half of the minutes are the trunk's. A trunk that is far worse
+than the untouched dark pictures ends it all: the rate was too high, and no annealing helps.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
 import torch
 
-from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy import metrics
+from mirnet_deploy.errors import MirnetDeployError, TrainingError, UsageError
+from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes, join_processes
+from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import RECIPES, Recipe
 from mirnet_deploy.training.splits import Split, open_pairs
 from mirnet_deploy.training.state import LAST, Settings, new_state
 from mirnet_deploy.training.trainer import Trainer
+from mirnet_deploy.training.validation import validate, validation_pair
 
 TRUNK_SHARE = 0.5
 RECENT = 64
 """Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
 ENDLESS = 10**9
+DIVERGED = 3.0
+"""So many dB below the untouched pictures a trunk is given up; a network that has just begun may be below them too."""
 
 
 @dataclass
@@ -109,19 +118,35 @@ def ship(data: Path, plan: Plan, processes: Processes) -> None:
     """Trains the trunk and both ends into folders of `plan.output`.
 
     Raises:
-        MirnetDeployError: the pairs cannot be read, a run diverged, or the time is too short for a single step.
+        MirnetDeployError: the pairs cannot be read, or a run diverged.
     """
     begun = time.monotonic()
     trunk_end = begun + 60 * TRUNK_SHARE * plan.minutes
     split = open_pairs(data)
     clock = plan.run("trunk", split, processes, ENDLESS, plan.weights, trunk_end)
-    start = load_checkpoint(plan.output / "trunk" / LAST).network.state_dict()
+    trunk = load_checkpoint(plan.output / "trunk" / LAST).network
+    _refuse_diverged(trunk.to(processes.device), split.validation[: plan.validate_limit], processes.device)
+    start = trunk.state_dict()
     pixel = clock.seconds / (plan.trunk.batch * plan.trunk.crop**2)
     left = (begun + 60 * plan.minutes - time.monotonic()) / 2
     steps = max(1, int(left / (pixel * plan.anneal.batch * plan.anneal.crop**2)))
     click.echo(f"annealing: {steps} steps each, planned for {left / 60:.2f} minutes")
     for name, pairs in (("holdout", split), ("all", open_pairs(data, all_pairs=True))):
         plan.run(name, pairs, processes, steps, start, float("inf"))
+
+
+def _refuse_diverged(network: MIRNet, items: Sequence[Pair] | Sequence[Path], device: torch.device) -> None:
+    """Compares GT-mean PSNR, which has no brightness to guess, with that of the dark pictures themselves."""
+    reached = validate(network, items, device).gt_mean_psnr
+    untouched = fmean(
+        metrics.psnr(metrics.gt_mean(low, high), high, data_range=255) for low, high in map(validation_pair, items)
+    )
+    click.echo(f"trunk: GT-mean PSNR {reached:.2f} dB on {len(items)} held-out pairs, untouched {untouched:.2f} dB")
+    if not reached > untouched - DIVERGED:
+        raise TrainingError(
+            f"the trunk diverged: GT-mean PSNR is {reached:.2f} dB, the dark pictures' own {untouched:.2f} dB; "
+            "lower --lr, or raise --weight-decay"
+        )
 
 
 @click.command()
@@ -137,6 +162,7 @@ def ship(data: Path, plan: Plan, processes: Processes) -> None:
 @click.option("--crop", type=int, default=192, show_default=True, help="Of the annealed runs; twice this in their end.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Of the annealed runs; a quarter in their end.")
 @click.option("--lr", type=float, default=RECIPES["aligned"].lr, show_default=True)
+@click.option("--weight-decay", type=float, default=RECIPES["aligned"].weight_decay, show_default=True)
 @click.option("--synthetic", type=float, default=RECIPES["aligned"].synthetic, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
@@ -149,9 +175,8 @@ def main(data: Path, preset: str | None, init: Path | None, **options: Any) -> N
         raise click.UsageError("expected either --preset or --init")
     try:
         loaded = load_checkpoint(init) if init else None
-        shared = replace(
-            RECIPES["aligned"], lr=options["lr"], synthetic=options["synthetic"], small_until=0.0, large_from=1.0
-        )
+        chosen = {name: options[name] for name in ("lr", "weight_decay", "synthetic")}
+        shared = replace(RECIPES["aligned"], small_until=0.0, large_from=1.0, **chosen)
         plan = Plan(
             network=loaded.config if loaded else MIRNetConfig.preset(preset or ""),
             weights=dict(loaded.network.state_dict()) if loaded else None,

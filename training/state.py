@@ -109,7 +109,7 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
     lr = torch.tensor(recipe.lr, device=device) if on_device else recipe.lr
     optimizer: torch.optim.Optimizer
     if recipe.optimizer == "muon":
-        optimizer = Muon(network.parameters(), lr)
+        optimizer = Muon(network.parameters(), lr, recipe.weight_decay)
     else:
         optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.999), capturable=on_device)
     plateau = None

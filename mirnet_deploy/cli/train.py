@@ -27,11 +27,11 @@ RECIPE_OPTIONS = (
     "batch",
     "crop",
     "small_until",
-    "shrunk_until",
     "large_from",
     "optimizer",
     "lr",
     "decay",
+    "weight_decay",
     "loss",
     "mixup",
     "synthetic",
@@ -76,6 +76,7 @@ RECIPE_OPTIONS = (
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--decay", type=float, help="Share of the steps over which the rate falls to zero, at the end.")
+@click.option("--weight-decay", type=float, help="Decoupled weight decay of what Muon steps, times the rate.")
 @click.option(
     "--loss",
     type=click.Choice(
@@ -84,15 +85,12 @@ RECIPE_OPTIONS = (
             "charbonnier+ssim",
             "aligned",
             "aligned+ssim",
-            "mostly-aligned+ssim",
-            "aligned+more-ssim",
         ]
     ),
     help="Loss.",
 )
 @click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
 @click.option("--large-from", type=float, help="Share of the steps after which crops have twice the side; 1: never.")
-@click.option("--shrunk-until", type=float, help="Share of the steps with pictures of half the size.")
 @click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")
 @click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
 @click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")

@@ -69,8 +69,8 @@ def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path, monkeypatc
     monkeypatch.setattr(degrade, "GOOD", 0.0)
 
     class NoLow(PairSource):
-        def crop(self, index, side, rng, shrink=1):  # type: ignore[no-untyped-def]
-            _, high = super().crop(index, side, rng, shrink)
+        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng)
             return np.full_like(high, np.nan), high
 
     pairs = find_pairs(lol_folder / "our485")
@@ -84,8 +84,8 @@ def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
     pairs = find_pairs(lol_folder / "our485")
 
     class Quarter(PairSource):
-        def crop(self, index, side, rng, shrink=1):  # type: ignore[no-untyped-def]
-            _, high = super().crop(index, side, rng, shrink)
+        def crop(self, index, side, rng):  # type: ignore[no-untyped-def]
+            _, high = super().crop(index, side, rng)
             return high / 4, high
 
     low, high = make_sample(Quarter(pairs), 3, 16, Recipe(synthetic=0.0, lamps=0.0, mixup=1.0), 0)

@@ -71,3 +71,41 @@ def test_a_weight_without_a_gradient_stays() -> None:
     weight = nn.Parameter(torch.ones(16, 16, 3, 3))
     Muon([weight], lr=0.1).step()
     assert torch.equal(weight, torch.ones_like(weight))
+
+
+def test_matrices_of_one_size_are_stepped_together_as_each_alone() -> None:
+    torch.manual_seed(0)
+    values = [torch.randn(16, 8, 3, 3) for _ in range(3)]
+    together, alone = ([nn.Parameter(value.clone()) for value in values] for _ in range(2))
+    optimizers = [Muon(together, lr=0.01), *(Muon([each], lr=0.01) for each in alone)]
+    for one, other in zip(together, alone, strict=True):
+        one.grad = torch.randn_like(one)
+        other.grad = one.grad.clone()
+    for optimizer in optimizers:
+        optimizer.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_holds_the_norm_of_a_matrix_whose_gradient_never_turns() -> None:
+    """Without it the largest singular value grows by a step's size every step (arXiv 2506.15054)."""
+    torch.manual_seed(0)
+    gradient = torch.randn(16, 16, 3, 3)
+    norms = {}
+    for decay in (0.0, 1.0):
+        weight = nn.Parameter(torch.zeros(16, 16, 3, 3))
+        optimizer = Muon([weight], lr=0.1, weight_decay=decay)
+        for _ in range(100):
+            weight.grad = gradient
+            optimizer.step()
+        norms[decay] = float(torch.linalg.matrix_norm(weight.detach().reshape(16, -1), 2))
+    size = RELATIVE_RATE * 144**0.5
+    assert norms[0.0] > 0.6 * 100 * 0.1 * size
+    assert norms[1.0] < 1.3 * size
+
+
+def test_weight_decay_leaves_what_is_no_matrix() -> None:
+    slope = nn.Parameter(torch.ones(1))
+    slope.grad = torch.zeros(1)
+    Muon([slope], lr=0.1, weight_decay=1.0).step()
+    assert slope.item() == 1

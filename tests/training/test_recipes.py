@@ -27,6 +27,8 @@ from mirnet_deploy.training.recipes import RECIPES, Recipe
         {"optimizer": "sgd"},
         {"small_until": 1.5},
         {"decay": -0.1},
+        {"weight_decay": -1.0},
+        {"weight_decay": 0.1, "optimizer": "adam"},
     ],
 )
 def test_bad_values_are_named(change: dict[str, Any]) -> None:
@@ -64,3 +66,13 @@ def test_plateau_is_the_common_recipe() -> None:
     assert (plateau.loss, plateau.optimizer, plateau.lr, plateau.batch) == ("charbonnier", "adam", 1e-3, 8)
     assert (plateau.schedule, plateau.small_until, plateau.large_from) == ("plateau", 0, 1)
     assert plateau.ema == plateau.synthetic == plateau.lamps == plateau.mixup == 0
+
+
+def test_the_command_line_knows_the_losses_and_the_parts_of_a_recipe() -> None:
+    """It has its own list, since it loads no torch to show its help."""
+    from mirnet_deploy.cli.train import RECIPE_OPTIONS, command
+    from mirnet_deploy.training.losses import LOSSES
+
+    choices = next(parameter.type for parameter in command.params if parameter.name == "loss")
+    assert list(getattr(choices, "choices", [])) == list(LOSSES)
+    assert set(RECIPE_OPTIONS) <= set(Recipe().to_dict())

@@ -1,0 +1,84 @@
+"""Weights to ship: a trunk that never saw the held-out pairs, and two ends of it that differ in the pairs alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mirnet_deploy.training import ship
+from mirnet_deploy.training.checkpoint import load_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
+from mirnet_deploy.training.stored import main as store
+
+SIZES = "--trunk-crop 16 --trunk-batch 2 --crop 16 --batch 4 --precision fp32 --device cpu --validate-limit 1".split()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny network, to start from."""
+    from mirnet_deploy.training.checkpoint import save_checkpoint
+
+    torch.manual_seed(0)
+    network = MIRNet(MIRNetConfig(8, 1, 1))
+    torch.nn.init.zeros_(network.conv_out.weight)  # gives the pictures as they are
+    path: Path = tmp_path_factory.mktemp("start") / "tiny.pt"
+    save_checkpoint(path, {"config": network.config.to_dict(), "network": network.state_dict()})
+    return path
+
+
+def run(data: Path, output: Path, start: Path, *more: str) -> Any:
+    arguments = [str(data), "-o", str(output), "--init", str(start), "--minutes", "0.05", *SIZES, *more]
+    return CliRunner().invoke(ship.main, arguments)
+
+
+@pytest.fixture(scope="module")
+def shipped(lol_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder: Path = tmp_path_factory.mktemp("ship")
+    result = run(lol_folder, folder, start, "--lr", "0.0005")
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_both_ends_start_from_the_trunk_and_differ_in_their_pairs(shipped: tuple[Path, str]) -> None:
+    folder, output = shipped
+    contents = {
+        name: torch.load(folder / name / "last.pt", weights_only=True)["training"]["settings"]
+        for name in ("trunk", "holdout", "all")
+    }
+    assert contents["trunk"]["data"] == contents["holdout"]["data"]
+    assert contents["all"]["data"].startswith("7 pairs")
+    for name in ("recipe", "steps", "seed", "network", "precision"):
+        assert contents["holdout"][name] == contents["all"][name], name
+    assert contents["trunk"]["recipe"]["decay"] == 0
+    assert contents["all"]["recipe"]["decay"] == 1
+    assert f"annealing: {contents['all']['steps']} steps each" in output
+    assert "trunk: GT-mean PSNR" in output
+
+
+def test_what_comes_out_is_stored_as_any_checkpoint(shipped: tuple[Path, str], tmp_path: Path) -> None:
+    target = tmp_path / "tiny.safetensors"
+    result = CliRunner().invoke(store, [str(shipped[0] / "all" / "last.pt"), str(target), "--int8"])
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(target).describe["recipe"] == "ship, all"
+
+
+def test_a_trunk_that_diverged_is_refused(lol_folder: Path, start: Path, tmp_path: Path) -> None:
+    result = run(lol_folder, tmp_path, start, "--lr", "30")
+    assert result.exit_code == 1
+    assert "diverged" in result.output or "not finite" in result.output
+    assert not (tmp_path / "holdout").exists()
+
+
+def test_nothing_is_overwritten(shipped: tuple[Path, str], lol_folder: Path, start: Path) -> None:
+    result = run(lol_folder, shipped[0], start)
+    assert result.exit_code == 1
+    assert "holds a run already" in result.output
+
+
+def test_a_size_or_a_start(lol_folder: Path, start: Path, tmp_path: Path) -> None:
+    assert run(lol_folder, tmp_path, start, "--preset", "lite").exit_code == 2
