@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # The GPU tests and the GPU benchmarks on a machine without network; every step leaves a log, every figure JSON.
 #
-#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [tests] [bench] [paper]      one or several steps, in the clone
+#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [tests] [bench] [training] [paper]      one or several steps, in the clone
 #
 # It installs into the python3 that it finds: run it on a machine, or in an environment, of its own. WHEELS holds what
 # that python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
 # wheels). A step that fails is said at the end, and the others are still done.
+#
+# Exports take minutes of a processor. Where ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16`
+# has filled elsewhere, tests and benchmarks take those. GPU.md says what was seen, and how to spend a short loan.
 #
 #   DEVICE=cpu SIZES="64x48" RUNS=1 benchmarks/gpu_suite.sh OUT bench       a rehearsal without a GPU
 set -uo pipefail
@@ -50,7 +53,11 @@ bench() { # NAME ENGINE...: latency of all of them in turn, against the first
 
 compare() { # NAME CHECKPOINT: its artifacts, through the pipeline, alone and in other hands
     local name=$1 checkpoint=$2 folder=$out/$1 engines=()
-    step "export-$name" python3 -m mirnet_deploy export "$checkpoint" --fp16 --force --output-dir "$folder"
+    if [[ $name == lite && -n ${ARTIFACTS:-} ]]; then
+        folder=$ARTIFACTS
+    else
+        step "export-$name" python3 -m mirnet_deploy export "$checkpoint" --fp16 --force --output-dir "$folder"
+    fi
     engines=("$folder/mirnet.onnx" "$folder/mirnet.onnx@alone" "$folder/mirnet.onnx@session")
     for artifact in "$folder/mirnet.fp16.onnx" "$folder/mirnet.plan"; do
         # A plan is for the GPUs that it was built for; what it says on another one stands in the log.
@@ -75,8 +82,16 @@ while (($#)); do
         setup "${2:?WHEELS: the folder of wheels}"
         shift
         ;;
-    tests) step tests python3 -m pytest -m gpu -v --junitxml="$out/tests.xml" ;;
+    tests) # uncaptured: what a library says before it aborts the process would be lost with it
+        MIRNET_GPU_ARTIFACTS=${ARTIFACTS:-} step tests python3 -m pytest -m gpu -vv --capture=no --junitxml="$out/tests.xml"
+        ;;
     bench) compare lite weights/lite.pt ;;
+    training)
+        for preset in lite base paper; do
+            step "training-$preset" python3 -m mirnet_deploy.benchmarks.training_step --preset "$preset" --device "$device" \
+                --batch "${BATCH:-16}" --crop "${CROP:-96}" --runs "$runs" --json "$out/training-$preset.json"
+        done
+        ;;
     paper) # of random weights: for time and memory alone
         step paper python3 -c "import sys
 from mirnet_deploy.training.checkpoint import save_checkpoint
@@ -87,7 +102,7 @@ save_checkpoint(sys.argv[1], {'config': network.config.to_dict(), 'network': net
         compare paper "$out/paper.pt"
         ;;
     *)
-        echo "error: no step $1; expected setup WHEELS, tests, bench or paper" >&2
+        echo "error: no step $1; expected setup WHEELS, tests, bench, training or paper" >&2
         exit 2
         ;;
     esac

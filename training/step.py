@@ -54,9 +54,8 @@ class Step:
         """Share of the network in the averaged weights."""
         self._parameters: list[Tensor] = list(state.network.parameters())
         self._averages: list[Tensor] = list(state.ema.parameters()) if state.ema else []
-        self._gpu = _Gpu(device) if device.type == "cuda" else None
         able = processes.world_size == 1 and isinstance(state.optimizer.param_groups[0]["lr"], Tensor)
-        self._captures = captured and able
+        self._gpu = _Gpu(device, captures=captured and able) if device.type == "cuda" else None
         if compiled:
             for module in state.network.modules():
                 if isinstance(module, MSRB):
@@ -72,7 +71,7 @@ class Step:
         if self._gpu is None:
             self._work(_laid_out(batch[0]), _laid_out(batch[1]))
         else:
-            self._captures = self._gpu.run(batch, self._work, captures=self._captures)
+            self._gpu.run(batch, self._work)
         state.step += 1
         state.losses += 1
 
@@ -103,19 +102,19 @@ def _laid_out(half: Tensor) -> Tensor:
 class _Gpu:
     """A stream of its own, the graphs captured on it by shape of batch, and a host that never runs far ahead."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, captures: bool) -> None:
         # float32 is float32: in TF32 the variances of SSIM would drown in rounding.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
-        self._device = device
+        self._device, self._captures = device, captures
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool: Any = None
         self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._ends: deque[torch.cuda.Event] = deque()
 
-    def run(self, batch: Tensor, work: Work, *, captures: bool) -> bool:
-        """Runs `work(low, high)` on the device, captured if wanted. False where capturing was refused."""
+    def run(self, batch: Tensor, work: Work) -> None:
+        """Runs `work(low, high)` on the device."""
         if len(self._ends) == IN_FLIGHT:
             self._ends.popleft().synchronize()
         caller = torch.cuda.current_stream(self._device)
@@ -125,8 +124,8 @@ class _Gpu:
             low, high = _laid_out(halves[0]), _laid_out(halves[1])
             shape = tuple(batch.shape)
             self._seen[shape] += 1
-            if captures and shape not in self._graphs and self._seen[shape] > BEFORE_CAPTURE:
-                captures = self._capture(shape, low, high, work)
+            if self._captures and shape not in self._graphs and self._seen[shape] > BEFORE_CAPTURE:
+                self._capture(shape, low, high, work)
             if shape in self._graphs:
                 graph, low_in, high_in = self._graphs[shape]
                 low_in.copy_(low)
@@ -138,9 +137,8 @@ class _Gpu:
             end.record(self._stream)
             self._ends.append(end)
         caller.wait_stream(self._stream)
-        return captures
 
-    def _capture(self, shape: tuple[int, ...], low: Tensor, high: Tensor, work: Work) -> bool:
+    def _capture(self, shape: tuple[int, ...], low: Tensor, high: Tensor, work: Work) -> None:
         graph = torch.cuda.CUDAGraph()
         low, high = torch.empty_like(low), torch.empty_like(high)
         try:
@@ -152,7 +150,7 @@ class _Gpu:
             warnings.warn(
                 f"no CUDA graph of a training step: {said}; its kernels are launched one by one", stacklevel=2
             )
-            return False
+            self._captures = False
+            return
         self._pool = graph.pool()
         self._graphs[shape] = graph, low, high
-        return True

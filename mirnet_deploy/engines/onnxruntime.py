@@ -175,6 +175,9 @@ def open_session(
                 f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
                 'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
             )
+        # cuDNN's search for a kernel logs every plan that does not fit as an error of the process's default logger, by
+        # the hundred; what cannot run at all is an exception all the same.
+        ort.set_default_logger_severity(4)
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA and cuDNN from their pip packages, which no loader path names
         # TF32 rounds to 10 bits of mantissa, which is no FP32. The default search tries every algorithm anew for
