@@ -133,6 +133,7 @@ def test_models_that_the_user_exported_and_how_to_get_them(tmp_path, monkeypatch
     own.mkdir()
     (clone / "weights").mkdir(parents=True)
     monkeypatch.setattr(engines, "OWN_MODELS", own)
+    monkeypatch.setattr(engines, "MODELS", tmp_path / "package" / "models")  # not in this clone, which has such weights
     monkeypatch.chdir(clone)
     with pytest.raises(ArtifactError, match=r"no model 'base'; .* weights/base\.safetensors of a clone"):
         resolve_model("base")
