@@ -66,16 +66,15 @@ def current() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Artifacts by precision; "plan" only where the builder and the GPU are there for one."""
-    found = {"fp32": "lite"}
     made_before = os.environ.get("MIRNET_GPU_ARTIFACTS")
-    folder = Path(made_before) if made_before else tmp_path_factory.mktemp("gpu")
-    if made_before:
-        return found | {kind: str(folder / name) for kind, name in ARTIFACTS.items() if (folder / name).is_file()}
-    export = ["export", str(ROOT / "weights" / "lite.pt"), "--fp16", "--output-dir", str(folder)]
-    made = subprocess.run([sys.executable, "-m", "mirnet_deploy", *export], check=False, capture_output=True, text=True)
-    found |= {kind: str(folder / name) for kind, name in ARTIFACTS.items() if (folder / name).is_file()}
-    assert "fp16" in found, made.stderr
-    return found
+    folder, said = Path(made_before or tmp_path_factory.mktemp("gpu")), "nothing was exported"
+    if not made_before:
+        export = ["export", str(ROOT / "weights" / "lite.pt"), "--fp16", "--output-dir", str(folder)]
+        command = [sys.executable, "-m", "mirnet_deploy", *export]
+        said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
+    found = {kind: str(folder / name) for kind, name in ARTIFACTS.items() if (folder / name).is_file()}
+    assert "fp16" in found, f"no {ARTIFACTS['fp16']} in {folder}: {said}"
+    return {"fp32": "lite", **found}
 
 
 @pytest.fixture(params=["fp32", "fp16", "plan"])
