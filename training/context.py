@@ -55,6 +55,35 @@ class LocalPools:
         return x
 
 
+class OwnMeans:
+    """Gives every pool the mean that it measures, as the plain network does, and keeps them."""
+
+    def __init__(self) -> None:
+        self._measured: list[Tensor] = []
+
+    def mean(self, x: Tensor, level: int) -> Tensor:
+        """Float32 [N,C,h,w] -> [N,C,1,1]."""
+        self._measured.append(x.mean(dim=(2, 3)))
+        return self._measured[-1][:, :, None, None]
+
+    @property
+    def statistics(self) -> Tensor:
+        """What the pools measured, float32 [N,K]."""
+        return torch.cat(self._measured, dim=1)
+
+
+class FixedMeans:
+    """Gives the pools of one forward pass the means in `context`, [1,K] or [N,K], and measures nothing."""
+
+    def __init__(self, context: Tensor) -> None:
+        self._context, self._used = context, 0
+
+    def mean(self, x: Tensor, level: int) -> Tensor:
+        """Float32 [N,C,h,w] -> [1,C,1,1] or [N,C,1,1]."""
+        self._used += x.shape[1]
+        return self._context[:, self._used - x.shape[1] : self._used, None, None]
+
+
 class PoolContext:
     """Gives to and takes from the pools of one forward pass, in the order in which the network runs them.
 
@@ -68,10 +97,9 @@ class PoolContext:
     """
 
     def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
-        self._context, self._mode, self._rows, self._cols = context, mode, rows, cols
+        self._given, self._mode, self._rows, self._cols = FixedMeans(context), mode, rows, cols
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self._measured: list[Tensor] = []
-        self._used = 0
 
     @classmethod
     def plain(cls, size: int) -> PoolContext:
@@ -84,12 +112,7 @@ class PoolContext:
         weight, total = self._weight(level)
         measured = (x * weight).mean(dim=(2, 3), keepdim=True) / total
         self._measured.append(measured[:, :, 0, 0])
-        return self._mode[0] * measured + self._mode[1] * self.given(x.shape[1])
-
-    def given(self, channels: int) -> Tensor:
-        """The context's means for the next pool, [1,C,1,1] or [N,C,1,1]."""
-        self._used += channels
-        return self._context[:, self._used - channels : self._used, None, None]
+        return self._mode[0] * measured + self._mode[1] * self._given.mean(x, level)
 
     def _weight(self, level: int) -> tuple[Tensor, Tensor]:
         """The weight of every pixel and its mean, [N,1,h,w] and [N,1,1,1]; the same for all pools of a level."""

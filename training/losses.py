@@ -13,10 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mirnet_deploy.training.config import SIZE_MULTIPLE
+from mirnet_deploy.training.context import FixedMeans, OwnMeans
+from mirnet_deploy.training.network import MIRNet
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 CHARBONNIER_EPSILON = 1e-3
 SSIM_WEIGHT = 0.15
+THUMBNAIL = 4
+"""How many times smaller the thumbnail is whose means stand in for a crop's: as many as in use, at the least."""
 ALIGNMENT_FLOOR = 1e-2
 """Means below this (2.5 of 255 levels) are not scaled up further: an untrained output can be black."""
 
@@ -75,6 +81,23 @@ def aligned_ssim(output: Tensor, target: Tensor) -> Tensor:
     bright = align_brightness(output, target)
     pixels = 0.5 * charbonnier(output, target) + 0.5 * charbonnier(bright, target)
     return pixels + SSIM_WEIGHT * (1 - ssim(bright, target))
+
+
+def thumbnail_difference(network: MIRNet, low: Tensor, output: Tensor) -> Tensor:
+    """Charbonnier between `output`, what `network` makes of `low`, and the same with the means of a thumbnail of it.
+
+    A picture's tiles share means whose first guess is a thumbnail's (`mirnet_deploy.consistency`). The less it matters
+    whose means they are, the closer that guess, and the sooner the passes end. The gradient goes through both: what
+    changes the one changes the other, and with `output` for a fixed target the difference grows.
+
+    Args:
+        low: float32 [N,3,H,W], sides of at least 16.
+    """
+    thumbnail = F.avg_pool2d(low, THUMBNAIL)
+    height, width = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in thumbnail.shape[2:])
+    means = OwnMeans()
+    network(thumbnail[:, :, :height, :width], means)
+    return charbonnier(network(low, FixedMeans(means.statistics)), output)
 
 
 LOSSES: Mapping[str, Loss] = {

@@ -1,7 +1,7 @@
-"""How far a pixel of the input reaches in the output, the means of the global pools held fixed: what a halo must be.
+"""How far a tile's border reaches into it, the means of the global pools held fixed: what a halo must be.
 
 Two answers. The *structural* reach follows from the graph alone: past it no weight can carry anything. The *measured*
-reach is that of given weights on given pictures, to within a threshold: most of a trained network looks much less far.
+one is what given weights do at borders in given pictures: most of a trained network looks much less far.
 """
 
 from __future__ import annotations
@@ -11,34 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from mirnet_deploy.consistency import MAX_ABS_REST
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
-from mirnet_deploy.training.context import GIVEN, PoolContext
+from mirnet_deploy.training.context import FixedMeans, OwnMeans
 from mirnet_deploy.training.network import MIRNet
 
-THRESHOLD = 1 / 1024
-"""Of white: a quarter of an 8-bit level. What moves by less counts as not reached."""
-CHANGE = 1.0
-"""What is added to one pixel: as much as lies between black and white."""
-
-
-class FixedMeans(PoolContext):
-    """Gives the means of the context and measures nothing."""
-
-    def __init__(self, context: Tensor) -> None:
-        one = torch.ones(1, 1)
-        super().__init__(context, torch.tensor(GIVEN), one, one)
-
-    def mean(self, x: Tensor, level: int) -> Tensor:
-        """`PoolContext.mean`, but a NaN in `x` goes nowhere (weighed with 0 it would still be one)."""
-        return self.given(x.shape[1])
+CUTS = (3 / 8, 4 / 8, 5 / 8)
+"""Where crops are cut, as shares of their sides. More cuts find little more, in proportionally more time."""
 
 
 def structural_reach(config: MIRNetConfig) -> int:
     """The largest distance in pixels, along rows or columns, over which anything can be carried, for any weights.
 
     A line of NaN travels along every edge of the real graph, from every place relative to the coarsest level's grid.
+    The means are given: a pool that only weighed what it measures with 0 would spread the NaN.
     """
     network = MIRNet(MIRNetConfig(8, config.n_rrg, config.n_msrb)).eval()  # the width has no part in it
     middle = 64 * config.n_rrg * (config.n_msrb + 1)
@@ -54,38 +41,38 @@ def structural_reach(config: MIRNetConfig) -> int:
     return max(int((reached[phase].nonzero() - (middle + phase)).abs().max()) for phase in range(SIZE_MULTIPLE))
 
 
-def measured_reach(network: MIRNet, crops: Sequence[NDArray[np.uint8]]) -> int:
-    """The farthest that the output moves by `THRESHOLD` or more from a pixel that changes by `CHANGE`, in pixels.
+def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a border changes in a picture, by the distance from it: float32 [D], of a range of 1, falling.
 
-    The pixel is the middle one of every crop (uint8 [H,W,3] RGB, sides multiples of 4), at every place relative to the
-    coarsest level's grid along the diagonal. Where a change reaches the border of a crop, that crop cannot tell, and
-    the structural reach is given.
+    The crop, uint8 [H,W,3] RGB with sides that are multiples of 4, is cut at `CUTS` along both axes, and each part is
+    enhanced with the means of the whole crop. Entry d is the largest difference from the whole crop's result in pixels
+    that are d or more pixels away from a cut. D is the length of the shortest part; 0 where nothing can be cut.
     """
-    reach = 0
-    for crop in crops:
-        x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
-        pools = PoolContext.plain(network.config.context_size)
-        with torch.inference_mode():
-            before = network(x, pools)
-        for phase in range(SIZE_MULTIPLE):
-            row, col = (side // 2 // SIZE_MULTIPLE * SIZE_MULTIPLE + phase for side in x.shape[2:])
-            changed = x.clone()
-            changed[:, :, row, col] += CHANGE
-            with torch.inference_mode():
-                moved = (network(changed, FixedMeans(pools.statistics)) - before).abs().amax(dim=1)[0] >= THRESHOLD
-            rows, cols = moved.nonzero().unbind(dim=1)
-            if not len(rows):
-                continue
-            if min(rows.min(), cols.min()) == 0 or rows.max() == x.shape[2] - 1 or cols.max() == x.shape[3] - 1:
-                return structural_reach(network.config)
-            reach = max(reach, int((rows - row).abs().max()), int((cols - col).abs().max()))
-    return reach
+    x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
+    pools = OwnMeans()
+    parts: list[NDArray[np.float32]] = []
+    with torch.inference_mode():
+        whole = network(x, pools).clamp(0, 1)
+        for axis in (2, 3):
+            side = x.shape[axis]
+            for cut in {int(share * side) // SIZE_MULTIPLE * SIZE_MULTIPLE for share in CUTS} - {0}:
+                for start, end in ((0, cut), (cut, side)):
+                    each = slice(start, end)
+                    inside = (slice(None), slice(None), each) if axis == 2 else (slice(None),) * 3 + (each,)
+                    given = network(x[inside], FixedMeans(pools.statistics)).clamp(0, 1)
+                    off = (given - whole[inside]).abs().amax(dim=(0, 1, 5 - axis))
+                    # From the cut inwards: the first part ends at it, the second begins there.
+                    parts.append(off.numpy() if start else off.numpy()[::-1])
+    shortest = min(map(len, parts), default=0)
+    largest = np.max([part[:shortest] for part in parts], axis=0, initial=0)
+    return np.maximum.accumulate(largest[::-1])[::-1]
 
 
 def derived_halo(network: MIRNet, crops: Sequence[NDArray[np.uint8]]) -> int:
-    """The halo of a tile: `measured_reach` as a multiple of 4, and 4 pixels more.
-
-    A tile's border is not one pixel that changes but a whole line of them: `mirnet-deploy bench --tiling` finds pixels
-    that are levels off at the borders of tiles with the reach alone, and none with 4 pixels more.
-    """
-    return (-(-measured_reach(network, crops) // SIZE_MULTIPLE) + 1) * SIZE_MULTIPLE
+    """The halo of a tile in pixels: the least multiple of 4 at which no border in `crops` changes a pixel by more than
+    the prediction allows for it (`MAX_ABS_REST`). Where a crop is too small to tell it is the structural reach."""
+    errors = [border_error(network, crop) for crop in crops]
+    for halo in range(SIZE_MULTIPLE, min(map(len, errors)), SIZE_MULTIPLE):
+        if max(error[halo] for error in errors) <= MAX_ABS_REST:
+            return halo
+    return -(-structural_reach(network.config) // SIZE_MULTIPLE) * SIZE_MULTIPLE

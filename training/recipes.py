@@ -21,6 +21,8 @@ class Recipe:
 
     loss: str = "aligned+ssim"
     """A key of `training.losses.LOSSES`."""
+    sharing: float = 0.0
+    """Weight of `training.losses.thumbnail_difference`, which doubles the time of a step; 0 leaves it out."""
     lr: float = 3e-3
     """Peak learning rate. Adam wants a third of what Muon takes."""
     schedule: Literal["trapezoid", "plateau"] = "trapezoid"
@@ -75,6 +77,8 @@ class Recipe:
             raise UsageError(f"lr is {self.lr} and clip {self.clip}; expected a positive rate and a clip of 0 or more")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise UsageError(f"weight_decay is {self.weight_decay}; expected 0 or more")
+        if not (self.sharing >= 0 and math.isfinite(self.sharing)):
+            raise UsageError(f"sharing is {self.sharing}; expected 0 or more")
         if self.weight_decay and self.optimizer != "muon":
             raise UsageError(f"weight_decay is Muon's, and the optimizer is {self.optimizer}; expected 0")
         for name in ("decay", "small_until", "large_from", "mixup", "synthetic", "lamps"):

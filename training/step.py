@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mirnet_deploy.training.distributed import Processes
-from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.losses import LOSSES, thumbnail_difference
 from mirnet_deploy.training.network import MSRB
 from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.state import State
@@ -80,7 +80,8 @@ class Step:
         state, recipe = self._state, self._recipe
         with torch.autocast(low.device.type, torch.bfloat16, enabled=self._bf16):
             output = state.network(low)
-        loss = LOSSES[recipe.loss](output, high)
+            shared = recipe.sharing * thumbnail_difference(state.network, low, output) if recipe.sharing else 0.0
+        loss = LOSSES[recipe.loss](output, high) + shared
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._processes.average_gradients(state.network)

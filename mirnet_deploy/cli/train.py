@@ -33,6 +33,7 @@ RECIPE_OPTIONS = (
     "decay",
     "weight_decay",
     "loss",
+    "sharing",
     "mixup",
     "synthetic",
     "lamps",
@@ -89,6 +90,7 @@ RECIPE_OPTIONS = (
     ),
     help="Loss.",
 )
+@click.option("--sharing", type=float, help="Weight of what changes with a thumbnail's means; doubles a step's time.")
 @click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
 @click.option("--large-from", type=float, help="Share of the steps after which crops have twice the side; 1: never.")
 @click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")

@@ -8,7 +8,10 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.context import GIVEN, PoolContext
+from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim, thumbnail_difference
+from mirnet_deploy.training.network import MIRNet
 
 
 def pair(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -81,3 +84,38 @@ def test_loss_of_a_batch_is_the_mean_of_its_pictures(name: str) -> None:
     output, target = pair()
     single = [LOSSES[name](output[i : i + 1], target[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(LOSSES[name](output, target), torch.stack(single).mean())
+
+
+@pytest.fixture
+def network() -> MIRNet:
+    torch.manual_seed(0)
+    return MIRNet(MIRNetConfig(8, 1, 1))
+
+
+def test_the_thumbnail_difference_is_what_a_first_guess_of_the_means_changes(network: MIRNet) -> None:
+    """By hand, as tiles do it; from 40x52 pixels the network's sizes leave 8x12 of the thumbnail."""
+    low = torch.rand(2, 3, 40, 52)
+    output = network(low)
+    one = torch.ones(1, 1)
+    with torch.no_grad():
+        small = low.reshape(2, 3, 10, 4, 13, 4).mean(dim=(3, 5))[:, :, :8, :12]
+        own = PoolContext.plain(network.config.context_size)
+        network(small, own)
+        again = network(low, PoolContext(own.statistics, torch.tensor(GIVEN), one, one))
+    found = thumbnail_difference(network, low, output)
+    torch.testing.assert_close(found, charbonnier(again, output), rtol=1e-4, atol=1e-7)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_stepped_down_it_brings_the_guess_nearer(network: MIRNet) -> None:
+    low = torch.rand(2, 3, 32, 32) * torch.linspace(0, 1, 32)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    differences = []
+    for _ in range(30):
+        difference = thumbnail_difference(network, low, network(low))
+        optimizer.zero_grad()
+        difference.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        differences.append(float(difference.detach()))
+    assert differences[-1] < 0.5 * differences[0]

@@ -9,12 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mirnet_deploy.consistency import MAX_ABS_REST
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import PRESETS, MIRNetConfig
-from mirnet_deploy.training.context import PoolContext
+from mirnet_deploy.training.context import FixedMeans, OwnMeans, Pools
 from mirnet_deploy.training.network import MIRNet
-from mirnet_deploy.training.reach import CHANGE, THRESHOLD, FixedMeans, derived_halo, measured_reach, structural_reach
+from mirnet_deploy.training.reach import border_error, derived_halo, structural_reach
 
 LITE = Path(__file__).parents[2] / "weights" / "lite.pt"
 
@@ -58,34 +59,61 @@ def residual(network: MIRNet, x: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def test_the_bundled_model_looks_less_far_than_its_graph(crops: list[NDArray[np.uint8]]) -> None:
-    network = load_checkpoint(LITE).network
-    reach = measured_reach(network, crops)
-    assert 4 < reach < 48
-    assert derived_halo(network, crops) == -(-reach // 4) * 4 + 4
-
-
-def test_the_measured_reach_is_where_the_output_stops_moving(crops: list[NDArray[np.uint8]]) -> None:
-    """Beyond it no pixel moves by the threshold, on it at least one does: looked at for one pixel of one crop."""
-    network = load_checkpoint(LITE).network
-    reach = measured_reach(network, crops[:1])
-    x = torch.from_numpy(crops[0]).permute(2, 0, 1)[None].float() / 255
-    pools = PoolContext.plain(network.config.context_size)
+def enhanced(network: MIRNet, crop: NDArray[np.uint8], pools: Pools) -> NDArray[np.float32]:
+    x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        before = network(x, pools)
-    moved = torch.zeros(128, 128)
-    for place in (64, 65, 66, 67):
-        changed = x.clone()
-        changed[:, :, place, place] += CHANGE
-        with torch.inference_mode():
-            after = network(changed, FixedMeans(pools.statistics))
-        moved = torch.maximum(moved, (after - before).abs().amax(dim=(0, 1)).roll((64 - place, 64 - place), (0, 1)))
-    rows, cols = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
-    distance = torch.maximum((rows - 64).abs(), (cols - 64).abs())
-    assert moved[distance > reach].max() < THRESHOLD
-    assert moved[distance == reach].max() >= THRESHOLD
+        return network(x, pools)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def test_the_halo_is_the_least_at_which_no_border_of_the_crops_shows(crops: list[NDArray[np.uint8]]) -> None:
+    """Less than what the prediction of a picture's error allows for borders; 4 pixels less would be more."""
+    network = load_checkpoint(LITE).network.eval()
+    halo = derived_halo(network, crops)
+    assert 4 < halo < 48
+    errors = [border_error(network, crop) for crop in crops]
+    assert max(error[halo] for error in errors) <= MAX_ABS_REST < max(error[halo - 4] for error in errors)
+
+
+def test_the_error_of_a_border_is_that_of_a_tile(crops: list[NDArray[np.uint8]]) -> None:
+    """One tile with its border in the middle of the crop, held against the whole by hand; from either side."""
+    network, crop = load_checkpoint(LITE).network.eval(), crops[0]
+    error = border_error(network, crop)
+    assert len(error) == 48  # three eighths of 128
+    assert (np.diff(error) <= 0).all()
+    pools = OwnMeans()
+    whole = enhanced(network, crop, pools)
+    for tile, away in ((np.s_[64:], np.s_[8:]), (np.s_[:, :64], np.s_[:, :-8])):
+        off = np.abs(enhanced(network, np.ascontiguousarray(crop[tile]), FixedMeans(pools.statistics)) - whole[tile])
+        assert off[away].max() <= error[8]
+        assert off.max() <= error[0]
+    assert error[0] > 10 * error[40]
+
+
+def test_borders_are_looked_at_from_both_sides_along_both_axes() -> None:
+    """A network that sees 5 pixels to one side alone: the farthest is found, whichever side that is."""
+    crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for axis in (2, 3):
+        for shift in (-5, 5):
+            error = border_error(Shifted(shift, axis), crop)  # type: ignore[arg-type]
+            assert error[4] > 0 == error[5]
+
+
+class Shifted:
+    """Gives every pixel what lies `shift` pixels before it along `axis`, and black beyond the border."""
+
+    config = MIRNetConfig(8, 1, 1)
+
+    def __init__(self, shift: int, axis: int) -> None:
+        self._shift, self._axis = shift, axis
+
+    def __call__(self, x: torch.Tensor, pools: Pools) -> torch.Tensor:
+        pools.mean(x, 0)
+        y = x.roll(self._shift, self._axis)
+        side = x.shape[self._axis]
+        y.narrow(self._axis, 0 if self._shift > 0 else side - 5, 5).zero_()
+        return y
 
 
 def test_a_crop_too_small_to_tell_gives_the_structural_reach() -> None:
     network = load_checkpoint(LITE).network
-    assert measured_reach(network, [read_crops()[0][:16, :16].copy()]) == structural_reach(network.config)
+    assert derived_halo(network, [read_crops()[0][:16, :16].copy()]) == structural_reach(network.config)

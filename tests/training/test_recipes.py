@@ -28,6 +28,7 @@ from mirnet_deploy.training.recipes import RECIPES, Recipe
         {"small_until": 1.5},
         {"decay": -0.1},
         {"weight_decay": -1.0},
+        {"sharing": -1.0},
         {"weight_decay": 0.1, "optimizer": "adam"},
     ],
 )

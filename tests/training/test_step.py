@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes
-from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.losses import LOSSES, thumbnail_difference
 from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.state import Settings, State, new_state, read_settings, resumed_state, save_state
 from mirnet_deploy.training.step import BEFORE_CAPTURE, Step
@@ -28,16 +29,21 @@ def batches(count: int, side: int = 16) -> list[torch.Tensor]:
     return [torch.rand(2, 2, 3, side, side) for _ in range(count)]
 
 
-def test_a_step_is_loss_gradient_clipping_adam_and_average() -> None:
-    state = new_state(settings(), torch.device("cpu"))
+@pytest.mark.parametrize("sharing", [0.0, 0.5])
+def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> None:
+    recipe = replace(RECIPE, sharing=sharing)
+    state = new_state(settings(recipe), torch.device("cpu"))
     network = copy.deepcopy(state.network)
     average = [parameter.detach().clone() for parameter in network.parameters()]
     optimizer = torch.optim.Adam(network.parameters(), lr=RECIPE.lr)
-    step = Step(state, RECIPE, "fp32", Processes(0, 1, torch.device("cpu")))
+    step = Step(state, recipe, "fp32", Processes(0, 1, torch.device("cpu")))
     total = 0.0
     for number, batch in enumerate(batches(3)):
         step(batch)
-        loss = LOSSES["aligned"](network(batch[0]), batch[1])
+        output = network(batch[0])
+        loss = LOSSES["aligned"](output, batch[1])
+        if sharing:
+            loss = loss + sharing * thumbnail_difference(network, batch[0], output)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
@@ -73,7 +79,8 @@ def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * BEFORE_CAPTURE +
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_captured_steps_are_launched_steps(optimizer: str) -> None:
-    recipe = Recipe(batch=2, crop=16, lr=1e-3, optimizer=optimizer, weight_decay=0.1 * (optimizer == "muon"))  # type: ignore[arg-type]
+    decay = 0.1 * (optimizer == "muon")
+    recipe = Recipe(batch=2, crop=16, lr=1e-3, sharing=0.5, optimizer=optimizer, weight_decay=decay)  # type: ignore[arg-type]
     launched, captured = stepped(recipe, captured=False), stepped(recipe, captured=True)
     assert float(captured.loss_sum) == pytest.approx(float(launched.loss_sum), rel=1e-3)
     for one, other in zip(launched.best_network.parameters(), captured.best_network.parameters(), strict=True):

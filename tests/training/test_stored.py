@@ -99,6 +99,54 @@ def test_nothing_is_overwritten_unasked(checkpoint: Path, tmp_path: Path) -> Non
     assert run(checkpoint, target).startswith("1 ")
     assert target.read_bytes() == b"mine"
     assert run(checkpoint, target, "--force").startswith("0 ")
-    assert run(checkpoint, tmp_path / "tiny.pt").startswith("2 ")
+    assert run(checkpoint, tmp_path / "tiny.pth").startswith("2 ")
+    assert run(checkpoint, tmp_path / "tiny.pt", "--int8").startswith("2 ")
     assert run(tmp_path / "none.pt", tmp_path / "x.safetensors").startswith("1 ")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def other(path: Path, config: MIRNetConfig = CONFIG) -> Path:
+    torch.manual_seed(1)
+    save_checkpoint(path, {"network": MIRNet(config).state_dict(), "config": config.to_dict(), "describe": {}})
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_between_two_networks(checkpoint: Path, tmp_path: Path, suffix: str) -> None:
+    """In the shares that were asked for; figures of the first are not true of them, and the rest is said."""
+    second, target = other(tmp_path / "other.pt"), tmp_path / f"between{suffix}"
+    assert run(checkpoint, target, "--average", second, 0.25).startswith("0 ")
+    one, two, between = map(load_checkpoint, (checkpoint, second, target))
+    for name, found in between.network.state_dict().items():
+        expected = 0.75 * one.network.state_dict()[name] + 0.25 * two.network.state_dict()[name]
+        torch.testing.assert_close(found, expected)
+    assert between.weights == "ema"
+    assert between.describe["average"] == {str(second): 0.25}
+    assert between.describe["data"] == "442 pairs"
+    assert "validation" not in between.describe
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.0,), (-0.5,), (0.5, 0.5)])
+def test_shares_that_leave_nothing_are_refused(checkpoint: Path, tmp_path: Path, shares: tuple[float, ...]) -> None:
+    options = [part for share in shares for part in ("--average", checkpoint, share)]
+    said = run(checkpoint, tmp_path / "x.pt", *options)
+    assert said.startswith("1 Error: expected shares above 0")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_networks_of_two_sizes_are_not_averaged(checkpoint: Path, tmp_path: Path) -> None:
+    larger = other(tmp_path / "other.pt", MIRNetConfig(16, 1, 1))
+    said = run(checkpoint, tmp_path / "x.pt", "--average", larger, 0.5)
+    assert said.startswith("1 ")
+    assert "cannot be averaged" in said
+
+
+def test_a_checkpoint_without_its_trainer(checkpoint: Path, tmp_path: Path) -> None:
+    """As .pt: the weights to the bit, which kind they are, and nothing of what a run needs to go on."""
+    target = tmp_path / "kept.pt"
+    assert run(checkpoint, target).startswith("0 ")
+    before, after = load_checkpoint(checkpoint), load_checkpoint(target)
+    assert (after.layout, after.weights, after.describe["step"]) == ("mirnet-deploy", "ema", 7)
+    for name, tensor in before.network.state_dict().items():
+        assert torch.equal(after.network.state_dict()[name], tensor)
+    assert target.stat().st_size < checkpoint.stat().st_size
