@@ -40,6 +40,8 @@ from mirnet_deploy.training.validation import validate, validation_pair
 TRUNK_SHARE = 0.5
 RECENT = 64
 """Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
+SHARING_COST = 2.1
+"""What a step with `Recipe.sharing` costs of one without: two passes, and one over a sixteenth of the pixels."""
 ENDLESS = 10**9
 DIVERGED = 3.0
 """So many dB below the untouched pictures a trunk is given up; a network that has just begun may be below them too."""
@@ -65,8 +67,8 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Mean of the recent steps."""
-        return (self.ends[-1] - self.ends[0]) / max(len(self.ends) - 1, 1)
+        """Mean of the recent steps; 0 before the second."""
+        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1) if len(self.ends) > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,15 @@ def ship(data: Path, plan: Plan, processes: Processes) -> None:
     trunk_end = begun + 60 * TRUNK_SHARE * plan.minutes
     split = open_pairs(data)
     clock = plan.run("trunk", split, processes, ENDLESS, plan.weights, trunk_end)
+    if not clock.seconds:
+        raise TrainingError(f"the trunk had no time for two steps; expected more than {plan.minutes:g} minutes")
     trunk = load_checkpoint(plan.output / "trunk" / LAST).network
     _refuse_diverged(trunk.to(processes.device), split.validation[: plan.validate_limit], processes.device)
     start = trunk.state_dict()
     pixel = clock.seconds / (plan.trunk.batch * plan.trunk.crop**2)
     left = (begun + 60 * plan.minutes - time.monotonic()) / 2
-    steps = max(1, int(left / (pixel * plan.anneal.batch * plan.anneal.crop**2)))
+    passes = SHARING_COST if plan.anneal.sharing else 1.0
+    steps = max(1, int(left / (passes * pixel * plan.anneal.batch * plan.anneal.crop**2)))
     click.echo(f"annealing: {steps} steps each, planned for {left / 60:.2f} minutes")
     for name, pairs in (("holdout", split), ("all", open_pairs(data, all_pairs=True))):
         plan.run(name, pairs, processes, steps, start, float("inf"))
@@ -164,6 +169,7 @@ def _refuse_diverged(network: MIRNet, items: Sequence[Pair] | Sequence[Path], de
 @click.option("--lr", type=float, default=RECIPES["aligned"].lr, show_default=True)
 @click.option("--weight-decay", type=float, default=RECIPES["aligned"].weight_decay, show_default=True)
 @click.option("--synthetic", type=float, default=RECIPES["aligned"].synthetic, show_default=True)
+@click.option("--sharing", type=float, default=0.0, show_default=True, help="As of `train`, in the annealed runs.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
 @click.option("--device", default="auto", show_default=True)
@@ -181,7 +187,14 @@ def main(data: Path, preset: str | None, init: Path | None, **options: Any) -> N
             network=loaded.config if loaded else MIRNetConfig.preset(preset or ""),
             weights=dict(loaded.network.state_dict()) if loaded else None,
             trunk=replace(shared, batch=options["trunk_batch"], crop=options["trunk_crop"], decay=0.0),
-            anneal=replace(shared, batch=options["batch"], crop=options["crop"], decay=1.0, large_from=0.4),
+            anneal=replace(
+                shared,
+                batch=options["batch"],
+                crop=options["crop"],
+                sharing=options["sharing"],
+                decay=1.0,
+                large_from=0.4,
+            ),
             **{
                 name: options[name] for name in ("minutes", "seed", "precision", "validate_limit", "output", "compiled")
             },

@@ -32,14 +32,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(data: Path, output: Path, start: Path, *more: str) -> Any:
-    arguments = [str(data), "-o", str(output), "--init", str(start), "--minutes", "0.05", *SIZES, *more]
+    arguments = [str(data), "-o", str(output), "--init", str(start), "--minutes", "0.15", *SIZES, *more]
     return CliRunner().invoke(ship.main, arguments)
 
 
 @pytest.fixture(scope="module")
 def shipped(lol_folder: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder: Path = tmp_path_factory.mktemp("ship")
-    result = run(lol_folder, folder, start, "--lr", "0.0005")
+    result = run(lol_folder, folder, start, "--lr", "0.0005", "--sharing", "0.5")
     assert result.exit_code == 0, result.output
     return folder, result.output
 
@@ -54,6 +54,7 @@ def test_both_ends_start_from_the_trunk_and_differ_in_their_pairs(shipped: tuple
     assert contents["all"]["data"].startswith("7 pairs")
     for name in ("recipe", "steps", "seed", "network", "precision"):
         assert contents["holdout"][name] == contents["all"][name], name
+    assert [contents[name]["recipe"]["sharing"] for name in ("trunk", "all")] == [0, 0.5]
     assert contents["trunk"]["recipe"]["decay"] == 0
     assert contents["all"]["recipe"]["decay"] == 1
     assert f"annealing: {contents['all']['steps']} steps each" in output
@@ -82,3 +83,9 @@ def test_nothing_is_overwritten(shipped: tuple[Path, str], lol_folder: Path, sta
 
 def test_a_size_or_a_start(lol_folder: Path, start: Path, tmp_path: Path) -> None:
     assert run(lol_folder, tmp_path, start, "--preset", "lite").exit_code == 2
+
+
+def test_too_few_minutes_are_one_line(lol_folder: Path, start: Path, tmp_path: Path) -> None:
+    result = run(lol_folder, tmp_path, start, "--minutes", "0.0001")
+    assert result.exit_code == 1
+    assert "no time for two steps; expected more than 0.0001 minutes" in result.output
