@@ -46,7 +46,7 @@ def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32
 
     The crop, uint8 [H,W,3] RGB with sides that are multiples of 4, is cut at `CUTS` along both axes, and each part is
     enhanced with the means of the whole crop. Entry d is the largest difference from the whole crop's result in pixels
-    that are d or more pixels away from a cut. D is the length of the shortest part; 0 where nothing can be cut.
+    that are d or more pixels away from a cut. D is the length of the shortest part; 0 where there is none.
     """
     x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
     pools = OwnMeans()
@@ -63,8 +63,10 @@ def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32
                     off = (given - whole[inside]).abs().amax(dim=(0, 1, 5 - axis))
                     # From the cut inwards: the first part ends at it, the second begins there.
                     parts.append(off.numpy() if start else off.numpy()[::-1])
-    shortest = min(map(len, parts), default=0)
-    largest = np.max([part[:shortest] for part in parts], axis=0, initial=0)
+    if not parts:
+        return np.zeros(0, np.float32)
+    shortest = min(map(len, parts))
+    largest = np.max([part[:shortest] for part in parts], axis=0)
     return np.maximum.accumulate(largest[::-1])[::-1]
 
 

@@ -114,6 +114,7 @@ class Shifted:
         return y
 
 
-def test_a_crop_too_small_to_tell_gives_the_structural_reach() -> None:
+@pytest.mark.parametrize("side", [4, 8, 16])
+def test_a_crop_too_small_to_tell_gives_the_structural_reach(side: int) -> None:
     network = load_checkpoint(LITE).network
-    assert derived_halo(network, [read_crops()[0][:16, :16].copy()]) == structural_reach(network.config)
+    assert derived_halo(network, [read_crops()[0][:side, :side].copy()]) == structural_reach(network.config)
