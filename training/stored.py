@@ -79,13 +79,13 @@ def averaged(loaded: LoadedCheckpoint, others: Sequence[tuple[LoadedCheckpoint, 
     rest = 1 - sum(share for _, share in others)
     if rest <= 0 or any(share <= 0 for _, share in others):
         raise CheckpointError("expected shares above 0 that sum to less than 1")
-    state = {name: rest * tensor for name, tensor in loaded.network.state_dict().items()} if others else {}
+    state = {name: rest * tensor for name, tensor in loaded.network.state_dict().items()}
     for other, share in others:
         if other.config != loaded.config:
             raise CheckpointError(f"{other.config} cannot be averaged with {loaded.config}")
         for name, tensor in other.network.state_dict().items():
             state[name] += share * tensor
-    return state or loaded.network.state_dict()
+    return state
 
 
 @click.command()
