@@ -19,7 +19,7 @@ from mirnet_deploy.engines.base import GIVEN, Pools
 from mirnet_deploy.errors import ExportError, MissingDependencyError
 from mirnet_deploy.export.interfaces import with_interface
 from mirnet_deploy.metadata import TENSOR_NAMES, Interface, Parity, Precision
-from mirnet_deploy.training.context import PoolContext
+from mirnet_deploy.training.context import OwnMeans
 from mirnet_deploy.training.network import MIRNet
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -128,7 +128,7 @@ def check_given(
     height, width = crop.shape[:2]
     rows, cols = np.ones((1, height), np.float32), np.ones((1, width), np.float32)
     rows[:, : height // 8 * 4] = 0
-    own = PoolContext.plain(network.config.context_size)
+    own = OwnMeans()
     with torch.inference_mode():
         network(torch.from_numpy(as_input(crop, "float")), own)
         context = (2 * own.statistics + 0.1).numpy()

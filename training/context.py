@@ -101,12 +101,6 @@ class PoolContext:
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self._measured: list[Tensor] = []
 
-    @classmethod
-    def plain(cls, size: int) -> PoolContext:
-        """No context of `size` values, every pixel weighs the same: for a pass that only reports its means."""
-        one = torch.ones(1, 1)
-        return cls(torch.zeros(1, size), torch.tensor(MEASURED), one, one)
-
     def mean(self, x: Tensor, level: int) -> Tensor:
         """The means for the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1]."""
         weight, total = self._weight(level)

@@ -24,7 +24,7 @@ from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
-from mirnet_deploy.training.context import GIVEN, PoolContext
+from mirnet_deploy.training.context import GIVEN, OwnMeans, PoolContext
 from mirnet_deploy.training.reach import structural_reach
 
 ALL: list[tuple[Interface, Precision]] = [(i, p) for i in ("float", "image") for p in ("fp32", "fp16")]
@@ -218,7 +218,7 @@ def test_given_means_are_taken_and_measured_ones_reported(
     rows, cols = np.zeros((2, 64), np.float32), np.zeros((2, 100), np.float32)
     rows[0, 8:40], rows[1, :], cols[0, 12:100], cols[1, 4:64] = 1, 1, 1, 1
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    plain = PoolContext.plain(checkpoint.config.context_size)
+    plain = OwnMeans()
     with torch.inference_mode():
         unlike = checkpoint.network(x, plain)
         context = 2 * plain.statistics.mean(dim=0, keepdim=True) + 0.3  # far from what either would measure

@@ -39,7 +39,7 @@ def picture() -> Tensor:
 
 
 def measure(network: MIRNet, x: Tensor) -> tuple[Tensor, Tensor]:
-    pools = PoolContext.plain(network.config.context_size)
+    pools = PoolContext(torch.zeros(1, network.config.context_size), torch.tensor(MEASURED), ONE, ONE)
     with torch.no_grad():
         return network(x, pools), pools.statistics
 

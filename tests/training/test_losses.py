@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from mirnet_deploy.training.config import MIRNetConfig
-from mirnet_deploy.training.context import GIVEN, PoolContext
+from mirnet_deploy.training.context import GIVEN, MEASURED, PoolContext
 from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim, thumbnail_difference
 from mirnet_deploy.training.network import MIRNet
 
@@ -99,7 +99,7 @@ def test_the_thumbnail_difference_is_what_a_first_guess_of_the_means_changes(net
     one = torch.ones(1, 1)
     with torch.no_grad():
         small = low.reshape(2, 3, 10, 4, 13, 4).mean(dim=(3, 5))[:, :, :8, :12]
-        own = PoolContext.plain(network.config.context_size)
+        own = PoolContext(torch.zeros(1, network.config.context_size), torch.tensor(MEASURED), one, one)
         network(small, own)
         again = network(low, PoolContext(own.statistics, torch.tensor(GIVEN), one, one))
     found = thumbnail_difference(network, low, output)
