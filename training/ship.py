@@ -34,14 +34,15 @@ from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import RECIPES, Recipe
 from mirnet_deploy.training.splits import Split, open_pairs
 from mirnet_deploy.training.state import LAST, Settings, new_state
+from mirnet_deploy.training.step import SHARING_EVERY
 from mirnet_deploy.training.trainer import Trainer
 from mirnet_deploy.training.validation import validate, validation_pair
 
 TRUNK_SHARE = 0.5
 RECENT = 64
 """Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
-SHARING_COST = 2.1
-"""What a step with `Recipe.sharing` costs of one without: two passes, and one over a sixteenth of the pixels."""
+SHARING_COST = 1 + 1.1 / SHARING_EVERY
+"""What a step costs with `Recipe.sharing`, of one without: some have two passes, and one over a sixteenth."""
 ENDLESS = 10**9
 DIVERGED = 3.0
 """So many dB below the untouched pictures a trunk is given up; a network that has just begun may be below them too."""

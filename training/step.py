@@ -1,7 +1,7 @@
 """One step of training as work for a device: forward, loss, backward, clipping, the optimizer, the averaged weights.
 
 On a GPU one step is thousands of kernels of a few microseconds each, and Python launches them more slowly than they
-run. There the step of each shape of batch is run as it is a few times, then captured as a CUDA graph, and replayed.
+run. There the step of each kind is run as it is a few times, then captured as a CUDA graph, and replayed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +24,15 @@ from mirnet_deploy.training.state import State
 EMA_WARMUP = 10
 """Early on the average follows the network closely: decay is at most (1 + step) / (EMA_WARMUP + step)."""
 BEFORE_CAPTURE = 3
-"""Steps of a shape that run as they are: libraries choose their kernels in them, and the optimizer makes its state."""
+"""Steps of a kind that run as they are: libraries choose their kernels in them, and the optimizer makes its state."""
 IN_FLIGHT = 2
 """Steps that the host is ahead of the GPU at most."""
+SHARING_EVERY = 4
+"""Of so many steps one has the term of `Recipe.sharing`, at so many times its weight: it doubles the step's time."""
 
 Work = Callable[[Tensor, Tensor], None]
+Kind = tuple[int, ...]
+"""What steps that share a graph have in common: the shape of the batch, and whether they have the term of sharing."""
 
 
 class Step:
@@ -68,20 +73,22 @@ class Step:
             decay = min(self._recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
             self._keep.fill_(1 - decay)
         state.network.train()
+        shares = self._recipe.sharing > 0 and state.step % SHARING_EVERY == 0
+        work = partial(self._work, shares=shares)
         if self._gpu is None:
-            self._work(_laid_out(batch[0]), _laid_out(batch[1]))
+            work(_laid_out(batch[0]), _laid_out(batch[1]))
         else:
-            self._gpu.run(batch, self._work)
+            self._gpu.run(batch, work, (*batch.shape, shares))
         state.step += 1
         state.losses += 1
 
-    def _work(self, low: Tensor, high: Tensor) -> None:
-        """What is the same in every step; it reads no value on the host."""
+    def _work(self, low: Tensor, high: Tensor, *, shares: bool) -> None:
+        """What is the same in every step that `shares`, or in every one that does not; reads no value on the host."""
         state, recipe = self._state, self._recipe
         with torch.autocast(low.device.type, torch.bfloat16, enabled=self._bf16):
             output = state.network(low)
-            shared = recipe.sharing * thumbnail_difference(state.network, low, output) if recipe.sharing else 0.0
-        loss = LOSSES[recipe.loss](output, high) + shared
+            shared = thumbnail_difference(state.network, low, output) if shares else 0.0
+        loss = LOSSES[recipe.loss](output, high) + recipe.sharing * SHARING_EVERY * shared
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._processes.average_gradients(state.network)
@@ -101,7 +108,7 @@ def _laid_out(half: Tensor) -> Tensor:
 
 
 class _Gpu:
-    """A stream of its own, the graphs captured on it by shape of batch, and a host that never runs far ahead."""
+    """A stream of its own, the graphs captured on it by kind of step, and a host that never runs far ahead."""
 
     def __init__(self, device: torch.device, *, captures: bool) -> None:
         # float32 is float32: in TF32 the variances of SSIM would drown in rounding.
@@ -110,12 +117,12 @@ class _Gpu:
         self._device, self._captures = device, captures
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool: Any = None
-        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
-        self._seen: Counter[tuple[int, ...]] = Counter()
+        self._graphs: dict[Kind, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._seen: Counter[Kind] = Counter()
         self._ends: deque[torch.cuda.Event] = deque()
 
-    def run(self, batch: Tensor, work: Work) -> None:
-        """Runs `work(low, high)` on the device."""
+    def run(self, batch: Tensor, work: Work, kind: Kind) -> None:
+        """Runs `work(low, high)` on the device; works of one kind do the same."""
         if len(self._ends) == IN_FLIGHT:
             self._ends.popleft().synchronize()
         caller = torch.cuda.current_stream(self._device)
@@ -123,12 +130,11 @@ class _Gpu:
         with torch.cuda.stream(self._stream):
             halves = batch.pin_memory().to(self._device, non_blocking=True)
             low, high = _laid_out(halves[0]), _laid_out(halves[1])
-            shape = tuple(batch.shape)
-            self._seen[shape] += 1
-            if self._captures and shape not in self._graphs and self._seen[shape] > BEFORE_CAPTURE:
-                self._capture(shape, low, high, work)
-            if shape in self._graphs:
-                graph, low_in, high_in = self._graphs[shape]
+            self._seen[kind] += 1
+            if self._captures and kind not in self._graphs and self._seen[kind] > BEFORE_CAPTURE:
+                self._capture(kind, low, high, work)
+            if kind in self._graphs:
+                graph, low_in, high_in = self._graphs[kind]
                 low_in.copy_(low)
                 high_in.copy_(high)
                 graph.replay()
@@ -139,7 +145,7 @@ class _Gpu:
             self._ends.append(end)
         caller.wait_stream(self._stream)
 
-    def _capture(self, shape: tuple[int, ...], low: Tensor, high: Tensor, work: Work) -> None:
+    def _capture(self, kind: Kind, low: Tensor, high: Tensor, work: Work) -> None:
         graph = torch.cuda.CUDAGraph()
         low, high = torch.empty_like(low), torch.empty_like(high)
         try:
@@ -154,4 +160,4 @@ class _Gpu:
             self._captures = False
             return
         self._pool = graph.pool()
-        self._graphs[shape] = graph, low, high
+        self._graphs[kind] = graph, low, high

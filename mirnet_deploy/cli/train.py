@@ -90,7 +90,7 @@ RECIPE_OPTIONS = (
     ),
     help="Loss.",
 )
-@click.option("--sharing", type=float, help="Weight of what changes with a thumbnail's means; doubles a step's time.")
+@click.option("--sharing", type=float, help="Weight of what changes with a thumbnail's means; a quarter slower.")
 @click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
 @click.option("--large-from", type=float, help="Share of the steps after which crops have twice the side; 1: never.")
 @click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")

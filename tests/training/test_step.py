@@ -15,7 +15,7 @@ from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.losses import LOSSES, thumbnail_difference
 from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.state import Settings, State, new_state, read_settings, resumed_state, save_state
-from mirnet_deploy.training.step import BEFORE_CAPTURE, Step
+from mirnet_deploy.training.step import BEFORE_CAPTURE, SHARING_EVERY, Step
 
 RECIPE = Recipe(batch=2, crop=16, ema=0.9, clip=0.5, lr=1e-3, optimizer="adam", loss="aligned")
 
@@ -38,12 +38,12 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
     optimizer = torch.optim.Adam(network.parameters(), lr=RECIPE.lr)
     step = Step(state, recipe, "fp32", Processes(0, 1, torch.device("cpu")))
     total = 0.0
-    for number, batch in enumerate(batches(3)):
+    for number, batch in enumerate(batches(SHARING_EVERY + 2)):
         step(batch)
         output = network(batch[0])
         loss = LOSSES["aligned"](output, batch[1])
-        if sharing:
-            loss = loss + sharing * thumbnail_difference(network, batch[0], output)
+        if sharing and number % SHARING_EVERY == 0:
+            loss = loss + SHARING_EVERY * sharing * thumbnail_difference(network, batch[0], output)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
@@ -52,7 +52,7 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
         decay = min(0.9, (1 + number) / (10 + number))
         average = [decay * a + (1 - decay) * p.detach() for a, p in zip(average, network.parameters(), strict=True)]
     assert state.ema is not None
-    assert (state.step, state.losses) == (3, 3)
+    assert (state.step, state.losses) == (SHARING_EVERY + 2, SHARING_EVERY + 2)
     assert float(state.loss_sum) == pytest.approx(total, rel=1e-5)
     for ours, theirs in zip(state.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
@@ -63,7 +63,7 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
 # On a GPU
 
 
-def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * BEFORE_CAPTURE + 4) -> State:
+def stepped(recipe: Recipe, *, captured: bool, steps: int = SHARING_EVERY * (BEFORE_CAPTURE + 2)) -> State:
     gpu = torch.device("cuda", 0)
     state = new_state(settings(recipe), gpu)
     step = Step(state, recipe, "fp32", Processes(0, 1, gpu), captured=captured)
