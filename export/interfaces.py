@@ -11,8 +11,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mirnet_deploy.engines.base import MEASURED
 from mirnet_deploy.metadata import ChannelOrder, Interface
-from mirnet_deploy.training.context import MEASURED, PoolContext
+from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
 
 

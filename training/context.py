@@ -15,11 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEASURED = (1.0, 0.0)
-"""`mode` in which every pool uses the means that it measures, as the plain network does."""
-GIVEN = (0.0, 1.0)
-"""`mode` in which every pool uses the means in the context."""
-
 
 class Pools(Protocol):
     """What stands in for the global pools of a forward pass."""
@@ -89,7 +84,7 @@ class PoolContext:
 
     Args:
         context: float32 [1,K] or [N,K], the means of all pools (`MIRNetConfig.context_size`).
-        mode: float32 [2], the weights of measured and given means (`MEASURED`, `GIVEN`).
+        mode: float32 [2], the weights of measured and given means (`engines.base`: `MEASURED`, `GIVEN`, `CORRECTED`).
         rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
             such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (the coarser levels
             take every second and every fourth value).

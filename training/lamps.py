@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from mirnet_deploy.training.degrade import linear_to_srgb, srgb_to_linear
-
-FloatImage = NDArray[np.float32]
+from mirnet_deploy.training.degrade import FloatImage, linear_to_srgb, srgb_to_linear
 
 LIGHT = (0.3, 32.0)
 """Range of a lamp's light at its centre, white being 1."""

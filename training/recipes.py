@@ -22,8 +22,8 @@ class Recipe:
     loss: str = "aligned+ssim"
     """A key of `training.losses.LOSSES`."""
     sharing: float = 0.0
-    """Weight of `training.losses.thumbnail_difference`; 0 leaves it out. One step of four has it, at four times the
-    weight: it doubles that step's time."""
+    """Weight of `training.losses.thumbnail_difference`; 0 leaves it out. One step of `training.step.SHARING_EVERY` has
+    it, so many times as heavy; clipping sees the sum. Losses that are logged leave it out."""
     lr: float = 3e-3
     """Peak learning rate. Adam wants a third of what Muon takes."""
     schedule: Literal["trapezoid", "plateau"] = "trapezoid"
@@ -91,6 +91,12 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in checkpoints."""
         return asdict(self)
+
+    def named(self, base: str) -> str:
+        """The key of `RECIPES` that this recipe comes from, and what is other than there."""
+        plain = RECIPES[base].to_dict()
+        changed = ", ".join(f"{name} {value}" for name, value in self.to_dict().items() if value != plain[name])
+        return base + (f" with {changed}" if changed else "")
 
     def learning_rate(self, step: int, steps: int) -> float:
         """The trapezoid's rate at `step` of `steps`."""

@@ -7,8 +7,10 @@ runs go on, on large crops and with a rate that falls to zero: `holdout`, whose 
 measured, and `all`, trained the same way on these too, which ships. So what is measured and what ships share most of
 their time, and differ in nothing but the pairs of the end.
 
-How long a step takes is measured in the trunk. Half of the minutes are the trunk's. A trunk that is far worse
-than the untouched dark pictures ends it all: the rate was too high, and no annealing helps.
+Half of the minutes are the trunk's. How long a step takes is measured there, and says how many steps the ends have;
+these are always done, so that the rate falls to zero, and what their new shapes compile and their pictures take to
+validate comes on top. A trunk that is far worse than the untouched dark pictures ends it all: the rate was too high,
+and no annealing helps. One process: several would each plan steps of their own.
 """
 
 from __future__ import annotations
@@ -30,19 +32,20 @@ from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes, join_processes
+from mirnet_deploy.training.losses import THUMBNAIL
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import RECIPES, Recipe
 from mirnet_deploy.training.splits import Split, open_pairs
 from mirnet_deploy.training.state import LAST, Settings, new_state
 from mirnet_deploy.training.step import SHARING_EVERY
 from mirnet_deploy.training.trainer import Trainer
-from mirnet_deploy.training.validation import validate, validation_pair
+from mirnet_deploy.training.validation import spread, validate, validation_pair
 
 TRUNK_SHARE = 0.5
 RECENT = 64
 """Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
-SHARING_COST = 1 + 1.1 / SHARING_EVERY
-"""What a step costs with `Recipe.sharing`, of one without: some have two passes, and one over a sixteenth."""
+SHARING_COST = 1 + (1 + 1 / THUMBNAIL**2) / SHARING_EVERY
+"""Time of a mean step with `Recipe.sharing` over that of one without: some have another pass, and a thumbnail's."""
 ENDLESS = 10**9
 DIVERGED = 3.0
 """So many dB below the untouched pictures a trunk is given up; a network that has just begun may be below them too."""
@@ -98,7 +101,7 @@ class Plan:
         settings = Settings(
             network=self.network,
             recipe=recipe,
-            recipe_name=f"ship, {name}",
+            recipe_name=f"ship, {name}: {recipe.named('aligned')}",
             steps=steps,
             seed=self.seed + (name != "trunk"),
             precision=self.precision,
@@ -121,8 +124,10 @@ def ship(data: Path, plan: Plan, processes: Processes) -> None:
     """Trains the trunk and both ends into folders of `plan.output`.
 
     Raises:
-        MirnetDeployError: the pairs cannot be read, or a run diverged.
+        MirnetDeployError: the pairs cannot be read, a run diverged, or there are several processes.
     """
+    if processes.world_size > 1:
+        raise UsageError("ship runs in one process; several GPUs are for mirnet-deploy train")
     begun = time.monotonic()
     trunk_end = begun + 60 * TRUNK_SHARE * plan.minutes
     split = open_pairs(data)
@@ -130,18 +135,22 @@ def ship(data: Path, plan: Plan, processes: Processes) -> None:
     if not clock.seconds:
         raise TrainingError(f"the trunk had no time for two steps; expected more than {plan.minutes:g} minutes")
     trunk = load_checkpoint(plan.output / "trunk" / LAST).network
-    _refuse_diverged(trunk.to(processes.device), split.validation[: plan.validate_limit], processes.device)
+    _refuse_diverged(trunk.to(processes.device), spread(split.validation, plan.validate_limit), processes.device)
     start = trunk.state_dict()
-    pixel = clock.seconds / (plan.trunk.batch * plan.trunk.crop**2)
+    pixel = clock.seconds / _mean_pixels(plan.trunk) * (SHARING_COST if plan.anneal.sharing else 1.0)
     left = (begun + 60 * plan.minutes - time.monotonic()) / 2
-    passes = SHARING_COST if plan.anneal.sharing else 1.0
-    steps = max(1, int(left / (passes * pixel * plan.anneal.batch * plan.anneal.crop**2)))
+    steps = max(1, int(left / (pixel * _mean_pixels(plan.anneal))))
     click.echo(f"annealing: {steps} steps each, planned for {left / 60:.2f} minutes")
     for name, pairs in (("holdout", split), ("all", open_pairs(data, all_pairs=True))):
         plan.run(name, pairs, processes, steps, start, float("inf"))
 
 
-def _refuse_diverged(network: MIRNet, items: Sequence[Pair] | Sequence[Path], device: torch.device) -> None:
+def _mean_pixels(recipe: Recipe) -> float:
+    """Pixels of a step on average: a run changes the number and the size of its crops on the way."""
+    return fmean(count * side**2 for count, side in (recipe.crops(step, 100) for step in range(100)))
+
+
+def _refuse_diverged(network: MIRNet, items: Sequence[Pair | Path], device: torch.device) -> None:
     """Compares GT-mean PSNR, which has no brightness to guess, with that of the dark pictures themselves."""
     reached = validate(network, items, device).gt_mean_psnr
     untouched = fmean(

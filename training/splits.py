@@ -30,7 +30,7 @@ class Split:
     """Training samples and validation pictures."""
 
     train: Source
-    validation: Sequence[Pair] | Sequence[Path]
+    validation: Sequence[Pair | Path]
     """Pairs, or well-lit photographs to be darkened, each always in the same way."""
     description: str
     fingerprint: str

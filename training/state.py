@@ -91,8 +91,8 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
-    def best_network(self) -> MIRNet:
-        """The averaged network where there is one."""
+    def averaged_network(self) -> MIRNet:
+        """The network whose weights are averages of late steps'; the plain one in a run that keeps none."""
         return self.ema or self.network
 
 
@@ -159,7 +159,7 @@ def save_state(folder: Path, settings: Settings, state: State) -> None:
 def save_best(folder: Path, settings: Settings, state: State) -> None:
     """Writes `best.pt`, atomically: the averaged weights where there are any, else the plain ones."""
     name = "ema" if state.ema else "network"
-    save_checkpoint(folder / BEST, {**_identity(settings, state), name: state.best_network.state_dict()})
+    save_checkpoint(folder / BEST, {**_identity(settings, state), name: state.averaged_network.state_dict()})
 
 
 def _identity(settings: Settings, state: State) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,8 @@ BEFORE_CAPTURE = 3
 IN_FLIGHT = 2
 """Steps that the host is ahead of the GPU at most."""
 SHARING_EVERY = 4
-"""Of so many steps one has the term of `Recipe.sharing`, at so many times its weight: it doubles the step's time."""
+"""One step in this many has the term of `Recipe.sharing`, at this many times its weight: a step with it takes twice
+as long."""
 
 Work = Callable[[Tensor, Tensor], None]
 Kind = tuple[int, ...]
@@ -39,7 +41,8 @@ class Step:
     """Steps one network.
 
     Args:
-        compiled: torch.compile fuses each multi-scale block, once for all blocks and each shape.
+        compiled: torch.compile fuses each multi-scale block, once for all blocks and each shape; not in the term of
+            `Recipe.sharing`.
         captured: steps are captured on a GPU; only one process whose rates are tensors on the device (`State`) can.
     """
 
@@ -61,6 +64,7 @@ class Step:
         self._averages: list[Tensor] = list(state.ema.parameters()) if state.ema else []
         able = processes.world_size == 1 and isinstance(state.optimizer.param_groups[0]["lr"], Tensor)
         self._gpu = _Gpu(device, captures=captured and able) if device.type == "cuda" else None
+        self._compiled = compiled
         if compiled:
             for module in state.network.modules():
                 if isinstance(module, MSRB):
@@ -83,24 +87,30 @@ class Step:
         state.losses += 1
 
     def _work(self, low: Tensor, high: Tensor, *, shares: bool) -> None:
-        """What is the same in every step that `shares`, or in every one that does not; reads no value on the host."""
+        """One step of a kind: the same kernels every time, and no value read on the host."""
         state, recipe = self._state, self._recipe
         with torch.autocast(low.device.type, torch.bfloat16, enabled=self._bf16):
             output = state.network(low)
-            shared = thumbnail_difference(state.network, low, output) if shares else 0.0
-        loss = LOSSES[recipe.loss](output, high) + recipe.sharing * SHARING_EVERY * shared
+            shared = self._thumbnail_difference(low, output) if shares else 0.0
+        wanted = LOSSES[recipe.loss](output, high)
+        loss = wanted + recipe.sharing * SHARING_EVERY * shared
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._processes.average_gradients(state.network)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(self._parameters, recipe.clip)
         state.optimizer.step()
-        state.loss_sum += loss.detach().double()
+        state.loss_sum += wanted.detach().double()
         if self._averages:
             with torch.no_grad():
                 change = list(torch._foreach_sub(self._parameters, self._averages))
                 torch._foreach_mul_(change, self._keep)
                 torch._foreach_add_(self._averages, change)
+
+    def _thumbnail_difference(self, low: Tensor, output: Tensor) -> Tensor:
+        # Pools that count what they have given would have each block compiled anew, until torch.compile gives up.
+        with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+            return thumbnail_difference(self._state.network, low, output)
 
 
 def _laid_out(half: Tensor) -> Tensor:

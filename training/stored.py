@@ -1,7 +1,7 @@
 """Weights as they are kept in the repository: without a trainer's state, if wanted in 8 bits, or averaged.
 
-    python -m mirnet_deploy.training.stored runs/lite/last.pt weights/lite.pt
-    python -m mirnet_deploy.training.stored runs/base/last.pt weights/base.safetensors --int8
+    python -m mirnet_deploy.training.stored runs/lite/all/last.pt weights/lite.pt --force
+    python -m mirnet_deploy.training.stored runs/base/all/last.pt weights/base.safetensors --int8 --force
 
 8 bits: the weight of every large convolution is int8 with one float32 scale for each slice of its first axis, round to
 nearest, largest magnitude 127. What reads it (`load_checkpoint`) has float32 weights again. Small weights, the first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.data import Feed
 from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.logs import RunLog
 from mirnet_deploy.training.splits import Split
 from mirnet_deploy.training.state import Settings, State, check_finite, save_best, save_state
 from mirnet_deploy.training.step import Step
-from mirnet_deploy.training.validation import Quality, validate
+from mirnet_deploy.training.validation import Quality, spread, validate
 
 
 class Reporter(Protocol):
@@ -94,12 +93,13 @@ class Trainer:
                     group["lr"] = rate
 
     def _validate(self, log: RunLog | None) -> None:
-        state = self.state
+        state, settings = self.state, self.settings
         check_finite(self.folder, state)  # here, since the sum of the losses starts anew below
         loss = self.processes.mean(state.loss_sum / max(state.losses, 1))
         quality = Quality(0.0, 0.0, 0.0)
         if log:
-            quality = validate(state.best_network, self._looked_at(), self.processes.device)
+            items = spread(self.split.validation, settings.validate_limit)
+            quality = validate(state.averaged_network, items, self.processes.device)
         # Only the main process knows the quality; the sum over all, divided by their number, tells the others.
         known = torch.tensor(
             quality.psnr * self.processes.world_size, dtype=torch.float64, device=state.loss_sum.device
@@ -124,11 +124,4 @@ class Trainer:
             self.reporter.row(row)
             if quality.gt_mean_psnr > state.best:
                 state.best = quality.gt_mean_psnr
-                save_best(self.folder, self.settings, state)
-
-    def _looked_at(self) -> Sequence[Pair] | Sequence[Path]:
-        items = self.split.validation
-        if len(items) <= self.settings.validate_limit:
-            return items
-        stride = len(items) / self.settings.validate_limit
-        return [items[int(index * stride)] for index in range(self.settings.validate_limit)]  # type: ignore[return-value]
+                save_best(self.folder, settings, state)

@@ -48,6 +48,12 @@ def _middle(image: Image) -> Image:
     return image[top : top + LARGEST, left : left + LARGEST]
 
 
+def spread(items: Sequence[Pair | Path], limit: int) -> list[Pair | Path]:
+    """At most `limit` of the pictures, evenly from the first on: the same ones each time."""
+    count = min(len(items), limit)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
     """The pictures of a pair, or what `degrade` makes of a photograph: always the same, up to `LARGEST` a side."""
     if isinstance(item, Pair):
@@ -61,7 +67,7 @@ def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
 
 def validate(
     network: MIRNet,
-    items: Sequence[Pair] | Sequence[Path],
+    items: Sequence[Pair | Path],
     device: torch.device,
     done: Callable[[], object] = lambda: None,
 ) -> Quality:

@@ -90,7 +90,7 @@ RECIPE_OPTIONS = (
     ),
     help="Loss.",
 )
-@click.option("--sharing", type=float, help="Weight of what changes with a thumbnail's means; a quarter slower.")
+@click.option("--sharing", type=float, help="Weight of what a thumbnail's means change; a run takes a quarter longer.")
 @click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
 @click.option("--large-from", type=float, help="Share of the steps after which crops have twice the side; 1: never.")
 @click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")
@@ -149,6 +149,10 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
     if degrade is not None and options["all_pairs"]:
         raise UsageError("--all-pairs needs DATA; the photographs of --degrade are no pairs")
+    if degrade is not None and options["synthetic"]:
+        raise UsageError("--synthetic needs DATA; of --degrade all dark crops are made from their targets, once")
+    if degrade is not None:
+        options["synthetic"] = 0.0
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     with join_processes(options["device"]) as processes:
@@ -220,6 +224,8 @@ def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Pro
         if options["steps"] is not None:
             settings = replace(settings, steps=options["steps"])
         _remove_half_written(folder, processes)
+        if options["init"] and processes.is_main:
+            click.echo(f"--resume goes on from {folder / LAST}; --init is not read again")
         return settings, resumed_state(folder, settings, content, processes.device)
     if (folder / LAST).exists():
         raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
@@ -293,14 +299,13 @@ def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes)
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
     changes = {name: options[name] for name in RECIPE_OPTIONS if options[name] is not None}
     recipe = replace(RECIPES[options["recipe"]], **changes)
-    changed = ", ".join(f"{name} {value}" for name, value in changes.items())
     precision = options["precision"]
     if precision == "auto":
         precision = _measured_precision(MIRNet(network), recipe.batch, recipe.crop, processes)
     settings = Settings(
         network=network,
         recipe=recipe,
-        recipe_name=options["recipe"] + (f" with {changed}" if changed else ""),
+        recipe_name=recipe.named(options["recipe"]),
         steps=4000 if options["steps"] is None else options["steps"],
         seed=options["seed"],
         precision=precision,

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from mirnet_deploy.engines.base import GIVEN, MEASURED
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 from mirnet_deploy.training.config import MIRNetConfig
-from mirnet_deploy.training.context import GIVEN, MEASURED, LocalPools, PoolContext
+from mirnet_deploy.training.context import LocalPools, PoolContext
 from mirnet_deploy.training.network import GlobalPool, MIRNet
 
 TINY = MIRNetConfig(8, 1, 1)

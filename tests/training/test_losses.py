@@ -8,8 +8,9 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from mirnet_deploy.engines.base import GIVEN, MEASURED
 from mirnet_deploy.training.config import MIRNetConfig
-from mirnet_deploy.training.context import GIVEN, MEASURED, PoolContext
+from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim, thumbnail_difference
 from mirnet_deploy.training.network import MIRNet
 

@@ -42,13 +42,13 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
         step(batch)
         output = network(batch[0])
         loss = LOSSES["aligned"](output, batch[1])
+        total += float(loss.detach())
         if sharing and number % SHARING_EVERY == 0:
             loss = loss + SHARING_EVERY * sharing * thumbnail_difference(network, batch[0], output)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
         optimizer.step()
-        total += float(loss.detach())
         decay = min(0.9, (1 + number) / (10 + number))
         average = [decay * a + (1 - decay) * p.detach() for a, p in zip(average, network.parameters(), strict=True)]
     assert state.ema is not None
@@ -63,7 +63,7 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
 # On a GPU
 
 
-def stepped(recipe: Recipe, *, captured: bool, steps: int = SHARING_EVERY * (BEFORE_CAPTURE + 2)) -> State:
+def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * SHARING_EVERY * (BEFORE_CAPTURE + 2)) -> State:
     gpu = torch.device("cuda", 0)
     state = new_state(settings(recipe), gpu)
     step = Step(state, recipe, "fp32", Processes(0, 1, gpu), captured=captured)
@@ -72,7 +72,7 @@ def stepped(recipe: Recipe, *, captured: bool, steps: int = SHARING_EVERY * (BEF
         for number, (small, large) in enumerate(zip(batches(steps), batches(steps, 24), strict=True)):
             for group in state.optimizer.param_groups:
                 group["lr"].fill_(recipe.learning_rate(number, 100))
-            step(large if number % 2 else small)  # two shapes in turn
+            step(large if number // SHARING_EVERY % 2 else small)  # each shape with and without sharing
     return state
 
 
@@ -83,7 +83,7 @@ def test_captured_steps_are_launched_steps(optimizer: str) -> None:
     recipe = Recipe(batch=2, crop=16, lr=1e-3, sharing=0.5, optimizer=optimizer, weight_decay=decay)  # type: ignore[arg-type]
     launched, captured = stepped(recipe, captured=False), stepped(recipe, captured=True)
     assert float(captured.loss_sum) == pytest.approx(float(launched.loss_sum), rel=1e-3)
-    for one, other in zip(launched.best_network.parameters(), captured.best_network.parameters(), strict=True):
+    for one, other in zip(launched.averaged_network.parameters(), captured.averaged_network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 

@@ -96,6 +96,7 @@ def test_training_without_pairs(lol_folder: Path, tmp_path: Path) -> None:
     code, output = train("--degrade", str(lol_folder / "our485" / "high"), "-o", str(tmp_path / "run"), *TINY, *PACE)
     assert code == 0, output
     assert "photographs" in output
+    assert "synthetic 0.0" in output  # they would be darkened twice
     assert load_checkpoint(tmp_path / "run" / "best.pt").config.n_feat == 8
 
 
@@ -120,6 +121,7 @@ def test_a_run_is_not_overwritten(run_folder: Path, lol_folder: Path) -> None:
         (["nowhere"], 1, "nowhere holds no pairs"),
         ([], 2, "expected either DATA"),
         (["{lol}", "--degrade", "{lol}"], 2, "expected either DATA"),
+        (["--degrade", "{lol}", "--synthetic", "0.5"], 2, "--synthetic needs DATA"),
         (["{lol}", "--n-feat", "9"], 2, "n_feat is 9"),
         (["{lol}", "--lr", "-1"], 2, "lr is -1"),
         (["{lol}", "--steps", "0"], 2, "steps is 0"),
