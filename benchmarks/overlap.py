@@ -38,8 +38,8 @@ class Watch:
         driver.upload = self._copies("upload", driver.upload)
         driver.download = self._copies("download", driver.download)
         engine: Any = runtime.engine
-        make = engine.bare_runner
-        engine.bare_runner = lambda stream: _Watched(make(stream), stream, self)
+        make = engine.runner
+        engine.runner = lambda stream: _Watched(make(stream), stream, self)
         engine.pool.limit(engine.lanes[0])  # lanes that were made unwatched are closed
 
     def spans(self) -> dict[Kind, list[Span]]:
@@ -71,9 +71,6 @@ class _Watched:
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         self._watch.note("engine", self._stream, lambda: self._runner.enqueue(tensors))
-
-    def capturable(self) -> bool:
-        return self._runner.capturable()
 
     def close(self) -> None:
         self._runner.close()

@@ -128,8 +128,5 @@ class _Notes:
         self._runs.append(_Run(self.runner, tensors))
         self.runner.enqueue(tensors)
 
-    def capturable(self) -> bool:
-        return self.runner.capturable()
-
     def close(self) -> None:
         self.runner.close()

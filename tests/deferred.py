@@ -8,7 +8,7 @@ Memory is poisoned, counted, and refused past a limit.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.devices import Frame
 from mirnet_deploy.devices.host import HostDriver, HostMemory, at
-from mirnet_deploy.engines.base import load_onnx
+from mirnet_deploy.engines.base import Tensor, load_onnx
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
-from mirnet_deploy.engines.graphs import GraphPolicy
+from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
@@ -155,7 +155,7 @@ class Engine(DeviceEngine):
 
     def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True) -> None:
         data, self.metadata = load_onnx(path)
-        self.policy = GraphPolicy(graphs)
+        self._policy = GraphPolicy(graphs)
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         self.driver = self.test_driver = driver or Driver()
         self.pool = pool_of(self)
@@ -163,16 +163,37 @@ class Engine(DeviceEngine):
     def footprint(self, count: int, height: int, width: int) -> int:
         return 0
 
-    def bare_runner(self, stream: Any) -> Any:
+    @property
+    def graphs(self) -> str:
+        return self._policy.state
+
+    def runner(self, stream: Any) -> Any:
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
-        runner = OnnxRuntimeRunner(self._session, None, outputs, ("cpu", 0))
-        now = runner.enqueue
-        runner.enqueue = lambda tensors: stream.enqueue(lambda: now(tensors))  # type: ignore[method-assign]
-        return runner
+        inner = OnnxRuntimeRunner(self._session, None, outputs, ("cpu", 0))
+        return GraphRunner(Runner(inner, stream), self.driver, stream, self._policy)
 
     def close(self) -> None:
         self.pool.close()
         self.driver.close()
+
+
+class Runner:
+    """A run waits on its stream for what came before it."""
+
+    def __init__(self, inner: OnnxRuntimeRunner, stream: Any) -> None:
+        self._inner, self._stream = inner, stream
+
+    def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
+        self._stream.enqueue(lambda: self._inner.enqueue(tensors))
+
+    def capturable(self) -> bool:
+        return True
+
+    def twin(self) -> Runner:
+        return self
+
+    def close(self) -> None:
+        pass
 
 
 def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels: int = 3) -> NDArray[Any]:

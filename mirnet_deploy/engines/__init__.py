@@ -56,7 +56,7 @@ def open_engine(model: str | Path, device: str = "auto", threads: int | None = N
         model: a bundled model's name, an `.onnx` file (ONNX Runtime) or a `.plan` file (TensorRT).
         device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
         threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
-        graphs: replay batches on a GPU as CUDA graphs, where it lets itself be done.
+        graphs: replay a plan's batches as CUDA graphs, where it lets itself be done.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
@@ -74,7 +74,7 @@ def open_engine(model: str | Path, device: str = "auto", threads: int | None = N
     if path.suffix == ".onnx":
         from mirnet_deploy.engines.onnxruntime import open_onnx
 
-        return open_onnx(path, device, threads, graphs)
+        return open_onnx(path, device, threads)
     raise ArtifactError(
         f"{path} is neither an .onnx nor a .plan file; turn a checkpoint into one with `mirnet-deploy export {path}`"
         if path.suffix in {".pt", ".pth", ".safetensors"}

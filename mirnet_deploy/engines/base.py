@@ -79,9 +79,6 @@ class Runner(Protocol):
             EngineError: the library or the device refuses, for example for want of memory.
         """
 
-    def capturable(self) -> bool:
-        """Whether a batch of the shape that was enqueued last may be captured as a graph now."""
-
     def close(self) -> None:
         """Frees what the runner holds. May be called twice."""
 
@@ -190,9 +187,6 @@ class _HostRunner:
             result[...], statistics[...] = self._engine.run_pooled(batch, Pools(**arrays))
         else:
             result[...] = self._engine.run(batch)
-
-    def capturable(self) -> bool:
-        return False
 
     def close(self) -> None:
         pass

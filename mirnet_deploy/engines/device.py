@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.devices.base import Driver, Stream
 from mirnet_deploy.engines.base import Engine, Pools, Runner, Tensor, no_context_error
-from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.frames import as_bytes
 from mirnet_deploy.lanes import Lane, LanePool
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
@@ -19,25 +18,20 @@ MAX_LANES = 4
 
 
 class DeviceEngine:
-    """The part of an engine that follows from its `bare_runner`. `pool` is made by the engine when it can run."""
+    """The part of an engine that follows from its `runner`. `pool` is made by the engine when it can run."""
 
     metadata: ArtifactMetadata
     driver: Driver
     lanes = MAX_LANES, 2
     pool: LanePool
-    policy: GraphPolicy
 
     @property
     def graphs(self) -> str:
         """See `Engine.graphs`."""
-        return self.policy.state
+        raise NotImplementedError
 
     def runner(self, stream: Stream) -> Runner:
         """See `Engine.runner`."""
-        return GraphRunner(self.bare_runner(stream), self.driver, stream, self.policy)
-
-    def bare_runner(self, stream: Stream) -> Runner:
-        """What `runner` makes graphs of."""
         raise NotImplementedError
 
     def footprint(self, count: int, height: int, width: int) -> int:

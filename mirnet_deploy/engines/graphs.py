@@ -1,7 +1,8 @@
 """Batches as CUDA graphs: one call in the place of the hundreds of launches that a network is.
 
-A batch of some shape at some addresses runs twice as it is, is captured after the second run, and then replayed.
-A capture directly follows a run of its own: what a change of shapes makes an engine do first cannot be captured.
+A batch of some shape at some addresses runs twice as it is, is captured after the second run, and then replayed. The
+second run and the capture are those of a runner for this graph alone. TensorRT asks for that: with the shapes of an
+execution context its inner state changes, which the graphs captured from it go on using (NVIDIA/TensorRT issue 3798).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 from mirnet_deploy.devices.base import Driver, Graph, Stream
 from mirnet_deploy.engines.base import Runner, Tensor
@@ -18,6 +21,20 @@ from mirnet_deploy.errors import EngineError, MirnetDeployWarning
 MOST = 8
 """Graphs that a lane keeps: of tiles, the last batch of a picture, thumbnails and patches, with any lane's means."""
 _Key = tuple[tuple[str, int, tuple[int, ...]], ...]
+
+
+class Capturable(Runner, Protocol):
+    """A `Runner` whose runs can be captured."""
+
+    def capturable(self) -> bool:
+        """Whether a batch of the shape that was enqueued last may be captured now."""
+
+    def twin(self) -> Capturable:
+        """Another runner of the same stream and scratch memory, to be used in turn with this one, and closed before it.
+
+        Raises:
+            EngineError: the library has none.
+        """
 
 
 class GraphPolicy:
@@ -42,56 +59,71 @@ class GraphPolicy:
         warnings.warn(f"no CUDA graphs, every launch by itself: {reason}", MirnetDeployWarning, stacklevel=2)
 
 
+@dataclass
+class _Repeated:
+    """A batch that came before: the runner that runs it from the second time on, and its graph."""
+
+    runner: Capturable | None = None
+    graph: Graph | None = None
+
+    def close(self) -> None:
+        if self.graph:
+            self.graph.close()
+        if self.runner:
+            self.runner.close()
+
+
 class GraphRunner:
     """A `Runner` that replays what another one has done."""
 
-    def __init__(self, runner: Runner, driver: Driver, stream: Stream, policy: GraphPolicy) -> None:
+    def __init__(self, runner: Capturable, driver: Driver, stream: Stream, policy: GraphPolicy) -> None:
         self._runner, self._driver, self._stream, self._policy = runner, driver, stream, policy
-        self._graphs: OrderedDict[_Key, Graph | None] = OrderedDict()
+        self._repeated: OrderedDict[_Key, _Repeated] = OrderedDict()
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
-        if not self._policy.on:
-            self._runner.enqueue(tensors)
-            return
         key = tuple((name, tensor.address, tensor.shape) for name, tensor in tensors.items())
-        if key not in self._graphs:
-            self._runner.enqueue(tensors)
-            self._graphs[key] = None
-            if len(self._graphs) > MOST:
-                self._forget()
-            return
-        self._graphs.move_to_end(key)
-        graph = self._graphs[key]
-        if graph:
-            graph.launch(self._stream)
+        batch = self._repeated.get(key)
+        if batch and batch.graph:
+            self._repeated.move_to_end(key)
+            batch.graph.launch(self._stream)
+        elif batch and self._policy.on:
+            self._repeated.move_to_end(key)
+            self._run_and_capture(batch, tensors)
         else:
             self._runner.enqueue(tensors)
-            if self._runner.capturable():
-                self._graphs[key] = self._captured(tensors)
-
-    def capturable(self) -> bool:
-        """See `Runner.capturable`."""
-        return self._runner.capturable()
+            if self._policy.on:
+                self._repeated[key] = _Repeated()
+                if len(self._repeated) > MOST:
+                    self._forget()
 
     def close(self) -> None:
         """See `Runner.close`."""
-        for graph in self._graphs.values():
-            if graph:
-                graph.close()
-        self._graphs.clear()
+        for batch in self._repeated.values():
+            batch.close()
+        self._repeated.clear()
         self._runner.close()
 
-    def _captured(self, tensors: Mapping[str, Tensor]) -> Graph | None:
+    def _run_and_capture(self, batch: _Repeated, tensors: Mapping[str, Tensor]) -> None:
+        """Directly after a run, since what a change of shapes makes an engine do first cannot be captured."""
         try:
-            return self._driver.capture(self._stream, lambda: self._runner.enqueue(tensors))
+            batch.runner = batch.runner or self._runner.twin()
         except EngineError as error:
             self._policy.refuse(str(error))
-            return None
+            self._runner.enqueue(tensors)
+            return
+        runner = batch.runner
+        runner.enqueue(tensors)
+        if not runner.capturable():
+            return
+        try:
+            batch.graph = self._driver.capture(self._stream, lambda: runner.enqueue(tensors))
+        except EngineError as error:
+            self._policy.refuse(str(error))
 
     def _forget(self) -> None:
-        """Drops the graph that was not used for longest."""
-        graph = self._graphs.popitem(last=False)[1]
-        if graph:
+        """Drops what was not used for longest."""
+        batch = self._repeated.popitem(last=False)[1]
+        if batch.runner:
             self._stream.synchronize()
-            graph.close()
+            batch.close()

@@ -84,7 +84,7 @@ class OnnxRuntimeEngine(HostEngine):
         self._session = None
 
 
-def open_onnx(path: Path, device: str, threads: int | None, graphs: bool = True) -> Engine:
+def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
     """The engine of an ONNX file on a device, as of `open_engine`. On a GPU it computes in the pipeline's memory, where
     pycuda is installed to drive it; its `backend` says if not."""
     index = None if device == "auto" else parse_device(device)
@@ -99,7 +99,7 @@ def open_onnx(path: Path, device: str, threads: int | None, graphs: bool = True)
         driver = CudaDriver(index)
     except MissingDependencyError:
         return OnnxRuntimeEngine(path, index, threads)
-    return OnnxRuntimeCudaEngine(path, index, driver, graphs)
+    return OnnxRuntimeCudaEngine(path, index, driver)
 
 
 def check_graph(session: Any, metadata: ArtifactMetadata, path: Path) -> None:

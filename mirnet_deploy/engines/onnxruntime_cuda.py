@@ -1,4 +1,10 @@
-"""ONNX Runtime's CUDA provider on memory and streams of the pipeline. Not yet run on a GPU."""
+"""ONNX Runtime's CUDA provider on memory and streams of the pipeline.
+
+Its runs are not captured as CUDA graphs. When a run ends, ONNX Runtime frees pinned memory that a captured copy reads
+again in every replay, by a host function that is captured too (`Concat` has such copies; onnxruntime pull requests
+32121 and 32081). What ran on an H100 was captured, and some of those processes were aborted when a session was dropped
+(benchmarks/GPU.md).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,6 @@ import numpy as np
 from mirnet_deploy.devices.base import Driver, Stream
 from mirnet_deploy.engines.base import Tensor, closed_error, load_onnx, network_footprint
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
-from mirnet_deploy.engines.graphs import GraphPolicy
 from mirnet_deploy.engines.onnxruntime import CUDA, check_graph, imported, open_session
 from mirnet_deploy.errors import engine_error
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
@@ -26,12 +31,11 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         MissingDependencyError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, index: int, driver: Driver, graphs: bool = True) -> None:
+    def __init__(self, path: Path, index: int, driver: Driver) -> None:
         self._path, self._index = path, index
         self._data, self.metadata = load_onnx(path)
         self._ort = imported()
         self.driver = driver
-        self.policy = GraphPolicy(graphs)
         self.device = f"cuda:{index}"
         self.backend = f"onnxruntime {self._ort.__version__} {CUDA}"
         try:
@@ -44,8 +48,13 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         """See `Engine.footprint`. What ONNX Runtime takes on a CPU, and its copy of the weights."""
         return network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
 
-    def bare_runner(self, stream: Stream) -> OnnxRuntimeRunner:
-        """See `DeviceEngine.bare_runner`."""
+    @property
+    def graphs(self) -> str:
+        """See `Engine.graphs`."""
+        return "off"
+
+    def runner(self, stream: Stream) -> OnnxRuntimeRunner:
+        """See `Engine.runner`."""
         if not self._data:
             raise closed_error(self.metadata)
         session = open_session(self._ort, self._data, self.metadata, self._index, stream=stream.handle)
@@ -79,10 +88,6 @@ class OnnxRuntimeRunner:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             shapes = ", ".join(f"{name} {list(t.shape)}" for name, t in tensors.items())
             raise engine_error(f"ONNX Runtime failed on {shapes}", error) from error
-
-    def capturable(self) -> bool:
-        """See `Runner.capturable`."""
-        return True
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -17,7 +17,7 @@ from mirnet_deploy.devices.base import Memory, Stream
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import MEASURED, Tensor, batch_dtype, closed_error, parse_device
 from mirnet_deploy.engines.device import DeviceEngine, pool_of
-from mirnet_deploy.engines.graphs import GraphPolicy
+from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import ArtifactError, EngineError, engine_error
 from mirnet_deploy.frames import as_bytes
@@ -33,7 +33,7 @@ from mirnet_deploy.metadata import (
 
 
 class TensorRTEngine(DeviceEngine):
-    """An `Engine` over one plan. Every lane has an execution context.
+    """An `Engine` over one plan. Every lane has an execution context, and one more a graph; they share scratch memory.
 
     Raises:
         ArtifactError: the file does not fit its sidecar, or its tensors do not fit its interface.
@@ -46,10 +46,10 @@ class TensorRTEngine(DeviceEngine):
         plan, self.metadata = read_artifact(path)
         _check_device(path, index, self.metadata)
         assert index is not None
-        trt = _import_library(path, self.metadata)
+        self._trt = trt = _import_library(path, self.metadata)
         self._logger: Any = logger_of(trt)
         self.driver: CudaDriver = CudaDriver(index)
-        self.policy = GraphPolicy(graphs)
+        self._policy = GraphPolicy(graphs)
         self.device = f"cuda:{index}"
         self.backend = f"{self.metadata.builder} {trt.__version__}"
         self._engine: Any = None
@@ -67,16 +67,33 @@ class TensorRTEngine(DeviceEngine):
         """See `Engine.footprint`: a context takes at once what the largest shape of its profile takes."""
         most = self.metadata.profile_shapes()[2]
         constants = 4 * (self.metadata.context + 2 + most[0] * (max(most) + self.metadata.context))
-        return int(getattr(self._engine, "device_memory_size_v2", 0)) + (constants if self.metadata.context else 0)
+        return self.scratch + (constants if self.metadata.context else 0)
 
-    def bare_runner(self, stream: Stream) -> TensorRTRunner:
-        """See `DeviceEngine.bare_runner`."""
+    @property
+    def scratch(self) -> int:
+        """Bytes in which a context computes."""
         if self._engine is None:
             raise closed_error(self.metadata)
-        context = self._engine.create_execution_context()
+        return max(1, int(self._engine.device_memory_size_v2))
+
+    @property
+    def graphs(self) -> str:
+        """See `Engine.graphs`."""
+        return self._policy.state
+
+    def runner(self, stream: Stream) -> GraphRunner:
+        """See `Engine.runner`."""
+        if self._engine is None:
+            raise closed_error(self.metadata)
+        return GraphRunner(TensorRTRunner(self, self._logger, stream), self.driver, stream, self._policy)
+
+    def context(self, scratch: Memory) -> Any:
+        """A new execution context. It computes in `scratch`, as others may that never run at the same time."""
+        context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise engine_error(f"no execution context for {self.metadata.name}", self._logger.reason())
-        return TensorRTRunner(self, context, self._logger, stream)
+        context.set_device_memory(scratch.address, scratch.nbytes)
+        return context
 
     def close(self) -> None:
         """See `Engine.close`. Waits for the runs under way."""
@@ -107,13 +124,21 @@ class TensorRTEngine(DeviceEngine):
 
 
 class TensorRTRunner:
-    """See `Runner`: one execution context on one stream."""
+    """See `Capturable`: one execution context on one stream."""
 
-    def __init__(self, engine: TensorRTEngine, context: Any, logger: Any, stream: Stream) -> None:
+    def __init__(
+        self, engine: TensorRTEngine, logger: Any, stream: Stream, elder: TensorRTRunner | None = None
+    ) -> None:
+        self._engine, self._logger, self._stream, self._elder = engine, logger, stream, elder
         self._metadata, self._driver = engine.metadata, engine.driver
-        self._context, self._logger, self._stream = context, logger, stream
         self._least, _, self._most = engine.metadata.profile_shapes()
         self._constants: Memory | None = None
+        self._scratch: Memory = elder._scratch if elder else engine.driver.allocate(engine.scratch)
+        try:
+            self._context = engine.context(self._scratch)
+        except BaseException:
+            self.close()
+            raise
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
@@ -136,6 +161,8 @@ class TensorRTRunner:
 
     def _plain_pools(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         """The inputs that make a plan the plain network, for a batch of `shape`: zeros, `MEASURED` and ones."""
+        if self._elder:
+            return self._elder._plain_pools(shape)
         size, batch = self._metadata.context, shape[0]
         height, width = shape[2:] if self._metadata.interface == "float" else shape[1:3]
         most = max(self._most)  # of one side; constants serve every shape of the profile
@@ -156,15 +183,21 @@ class TensorRTRunner:
         }
 
     def capturable(self) -> bool:
-        """See `Runner.capturable`. TensorRT-RTX first runs kernels for any shape, and compiles those for this one."""
+        """See `Capturable`. TensorRT-RTX first runs kernels for any shape, and compiles those for this one."""
         ask = getattr(self._context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._stream.handle))
+
+    def twin(self) -> TensorRTRunner:
+        """See `Capturable.twin`."""
+        return TensorRTRunner(self._engine, self._logger, self._stream, elder=self._elder or self)
 
     def close(self) -> None:
         """See `Runner.close`."""
         self._context = None
         if self._constants:
             self._constants.free()
+        if self._elder is None:
+            self._scratch.free()
 
 
 def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> None:

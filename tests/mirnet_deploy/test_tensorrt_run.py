@@ -26,6 +26,7 @@ from mirnet_deploy.engines.device import MAX_LANES
 from mirnet_deploy.errors import ArtifactError, EngineError
 
 NAMES = ("image", "enhanced")
+SCRATCH = 4096
 
 
 class Cuda(ModuleType):
@@ -187,8 +188,15 @@ class Context:
         self.busy = threading.Lock()
         self.addresses = {}
         self.shapes = {}
+        self.changes = 0
+        """Graphs captured before a change of shapes are no longer good."""
+
+    def set_device_memory(self, address, size):
+        assert size == SCRATCH <= len(self.library.cuda.memory[address])
+        self.scratch = address
 
     def set_input_shape(self, name, shape):
+        self.changes += shape != self.shapes.get(name)
         self.shapes[name] = shape
         return name in self.library.names
 
@@ -207,13 +215,15 @@ class Context:
             assert set(self.addresses) == set(self.library.names), "a tensor has no address"
             works = getattr(self.library.bindings.capturing, "works", None)
             if works is None:
-                self.compute(dict(self.addresses), dict(self.shapes))
+                self.compute(dict(self.addresses), dict(self.shapes), self.changes)
             else:
-                works.append(partial(self.compute, dict(self.addresses), dict(self.shapes)))
+                works.append(partial(self.compute, dict(self.addresses), dict(self.shapes), self.changes))
         self.busy.release()
         return not self.library.refuse
 
-    def compute(self, addresses, shapes):
+    def compute(self, addresses, shapes, changes):
+        assert changes == self.changes
+        assert self.scratch in self.library.cuda.memory
         at, size = self.library.cuda.at, int(np.prod(shapes["image"]))
         at(addresses["enhanced"])[:size] = 255 - at(addresses["image"])[:size]
         if "statistics" in self.library.names:
@@ -235,6 +245,7 @@ class Library(ModuleType):
         self.contexts = []
         self.deserializes = True
         self.DataType = SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8")
+        self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="USER_MANAGED")
 
         class ILogger:
             INTERNAL_ERROR, ERROR, WARNING = range(3)
@@ -255,9 +266,11 @@ class Library(ModuleType):
             get_tensor_name=lambda i: self.names[i],
             get_tensor_dtype=lambda name: "UINT8" if name in NAMES else "FLOAT",
             create_execution_context=self.create,
+            device_memory_size_v2=SCRATCH,
         )
 
-    def create(self):
+    def create(self, strategy):
+        assert strategy == "USER_MANAGED"
         self.cuda.current()
         self.contexts.append(Context(self))
         return self.contexts[-1]
@@ -355,7 +368,7 @@ def test_threads_share_a_bounded_pool_of_contexts(library, plan):
     with ThreadPoolExecutor(8) as pool:
         for sent, result in zip(batches, pool.map(engine.run, batches), strict=True):
             assert np.array_equal(result, 255 - sent)
-    assert 1 < len(library.contexts) <= MAX_LANES
+    assert 1 < len({context.scratch for context in library.contexts}) <= MAX_LANES
     engine.close()
     assert library.cuda.memory == {}
 
@@ -397,15 +410,19 @@ def test_a_shape_that_comes_again_is_a_graph(library, plan):
         assert np.array_equal(engine.run(each), 255 - each)
     assert engine.graphs == "on"
     assert library.bindings.held == 1
+    assert len(library.contexts) == 2  # the graph has its own, which the other shape does not change
     engine.close()
     assert library.bindings.held == 0
+    assert library.cuda.memory == {}
 
 
-def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan):
+def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan, monkeypatch):
     """TensorRT-RTX says when; it is asked again, and nothing is refused."""
     engine = open_engine(plan)
     answers = [False, False, True]
-    library.contexts[0].is_stream_capturable = lambda stream: stream != 0 and answers.pop(0)
+    monkeypatch.setattr(
+        Context, "is_stream_capturable", lambda self, stream: stream != 0 and answers.pop(0), raising=False
+    )
     for seed in range(5):
         assert np.array_equal(engine.run(batch(16, seed)), 255 - batch(16, seed))
     assert answers == []
