@@ -141,6 +141,11 @@ def pictures_below(folder: Path) -> list[Path]:
     return found
 
 
+def picture_name(path: Path, pictures: Path) -> str:
+    """What tells a picture from the others below a folder."""
+    return path.name if path == pictures else path.relative_to(pictures).as_posix()
+
+
 def measure_tiling(
     model: str, paths: Sequence[Path], settings: TilingSettings, advance: Callable[[], None] = lambda: None
 ) -> TilingReport:
@@ -153,6 +158,7 @@ def measure_tiling(
         report = TilingReport(str(model), runtime.info.backend, describe_machine().to_dict())
         halo = runtime.info.metadata.halo
     for path in paths:
+        name = picture_name(path, settings.pictures)
         image = _read(path, settings.middle)
         reference = _reference(model, image, settings)
         for tile in settings.tiles:
@@ -160,7 +166,7 @@ def measure_tiling(
             for mode in settings.modes:
                 result = _result(model, image, tile, mode, settings)
                 local = result.info.seconds if mode == "local" else local
-                report.rows.append(_row(path.name, image, reference, (tile, halo), result, local))
+                report.rows.append(_row(name, image, reference, (tile, halo), result, local))
         advance()
     return report
 

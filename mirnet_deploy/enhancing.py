@@ -153,7 +153,8 @@ class Batch:
                 return Result(source, "failed", target, error=f"{target} {obstacle}")
             wanted = None if self.settings.force else self.settings.record(file_sha256(source), task)
         except OSError as error:
-            return Result(source, "failed", target, error=f"{error.filename} cannot be read: {error.strerror or error}")
+            unread = error.filename or source
+            return Result(source, "failed", target, error=f"{unread} cannot be read: {error.strerror or error}")
         if wanted is not None and stamp is not None and stamp.record == wanted:
             return Result(source, "skipped", target, note="done before with this model and these settings")
         return None
@@ -213,6 +214,7 @@ class Batch:
         allow_8_bit = self.settings.target_format == task.format
         # Before the inference, which may take minutes.
         check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
+        _check_writable(task.target.parent)
         dark = picture.rgb()
         pixels = np.empty_like(dark)
         info = model.enhance_into(dark, pixels, _passes(dark, task, show))
@@ -270,6 +272,11 @@ def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:
     return Passes(task.source.name, source.shape[0] * source.shape[1], show).advance
 
 
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
+
+
 def _needs_bands(task: Task, *, toned: bool) -> bool:
     """Whether the picture and its result would take more than half of the free memory, and both are TIFFs."""
     free = available_memory()
@@ -290,7 +297,9 @@ def _reason(error: Exception, task: Task) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --tile or fewer --jobs"
     if isinstance(error, OSError):
-        return f"{task.target} cannot be written: {error.strerror or error}"
+        read = error.filename == str(task.source)
+        what = f"{task.source} cannot be read" if read else f"{task.target} cannot be written"
+        return f"{what}: {error.strerror or error}"
     return str(error)
 
 

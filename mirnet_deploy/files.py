@@ -24,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
-        with temporary.open("rb") as stream:
+        with temporary.open("r+b") as stream:  # Windows flushes no file that is open for reading
             os.fsync(stream.fileno())
         temporary.replace(path)
     finally:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.pixels import Buffer, as_array, check_dtype
+from mirnet_deploy.pixels import Buffer, as_array, check_picture
 from mirnet_deploy.scenes import SceneCuts
 
 Defect = NDArray[np.float64]
@@ -65,7 +65,7 @@ def _cut(cuts: SceneCuts, frame: Buffer) -> bool:
     """A frame that is no picture is a scene of its own; what is wrong with it is said in its place."""
     try:
         picture = as_array(frame)
-        check_dtype(picture.dtype, "float")
+        check_picture(picture, "float")
     except ImageError:
         return True
-    return picture.ndim != 3 or 0 in picture.shape or cuts.before(picture)
+    return cuts.before(picture)

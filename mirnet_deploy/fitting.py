@@ -91,22 +91,24 @@ class Fitting:
         if self._most is not None:
             plan, fit = self._within(image, copies)
             banded = plan.banded
+        begun = fit
         while True:
             try:
-                result = work(fit, self.grid(image, fit), banded)
+                made = work(fit, self.grid(image, fit), banded)
             except DeviceMemoryError as error:
                 fit = self._retreat(fit, image, error)
                 retreats += 1
                 continue
             if retreats:
+                result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
                 tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
                 warnings.warn(
                     f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.lanes} at once, "
-                    f"{fit.batch} a batch, {tile}: slower, with the same result",
+                    f"{fit.batch} a batch, {tile}: slower, {result}",
                     MirnetDeployWarning,
                     stacklevel=4,
                 )
-            return result
+            return made
 
     def plan(self, height: int, width: int, dtype: np.dtype[Any], copies: int = 0) -> MemoryPlan:
         """What a picture of a size will take; `copies` as of `attempt`."""

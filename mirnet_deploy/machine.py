@@ -151,7 +151,10 @@ def available_memory() -> int | None:
         group = Path("/sys/fs/cgroup")
         most = (group / "memory.max").read_text().strip()
         if most.isdigit():
-            limits.append(max(0, int(most) - int((group / "memory.current").read_text())))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # What files have been read into is given back before anything is refused.
+            taken = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
+            limits.append(max(0, int(most) - taken))
     except (OSError, ValueError, IndexError):
         pass  # not Linux, or an older control group: what was found so far
     return min(limits, default=None)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.images import read_image
+from mirnet_deploy.images.formats import SUFFIXES
 
 Image = NDArray[np.uint8]
 """[H,W,3] RGB."""
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
     return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
 
 
@@ -61,7 +60,7 @@ def find_pairs(folder: Path) -> list[Pair]:
         names = ", ".join(alone[:3]) + ("…" if len(alone) > 3 else "")
         raise DataError(f"{folder}: {len(alone)} pictures have no partner of the same stem in low/ and high/ ({names})")
     if not low:
-        raise DataError(f"{folder} holds no pictures; expected low/ and high/ with {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise DataError(f"{folder} holds no pictures; expected low/ and high/ with {', '.join(SUFFIXES)}")
     return [Pair(stem, low[stem], high[stem]) for stem in sorted(low)]
 
 

@@ -67,13 +67,22 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
     Raises:
         ImageError: it is something else; the text says what, or which interface to export.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"image has shape {list(image.shape)}; expected [H,W,3], RGB, of at least 1x1")
+    check_shape(image.shape)
     check_dtype(image.dtype, interface)
     if image.dtype == np.float32:
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):  # a NaN makes both NaN
             raise ImageError(f"image has float32 values from {low:g} to {high:g}; expected [0, 1] without NaN")
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Checks that a shape is that of a picture, [H,W,3].
+
+    Raises:
+        ImageError: it is not.
+    """
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        raise ImageError(f"image has shape {list(shape)}; expected [H,W,3], RGB, of at least 1x1")
 
 
 def check_dtype(dtype: np.dtype[Any], interface: str) -> None:
@@ -91,7 +100,7 @@ def check_dtype(dtype: np.dtype[Any], interface: str) -> None:
         )
 
 
-def check_out(out: NDArray[Any], image: NDArray[Any]) -> None:
+def check_out(out: NDArray[Any], image: Source) -> None:
     """Checks that `out` can take the result for `image`.
 
     Raises:

@@ -6,6 +6,7 @@ import glob
 import mimetypes
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from mirnet_deploy.errors import ImageError, UsageError
 from mirnet_deploy.images.formats import HEADER_LENGTH, SUFFIXES, Format, format_of_name, sniff
 from mirnet_deploy.images.record import has_stamp
 
+IGNORES_CASE = sys.platform in ("win32", "darwin")
 _SUFFIX_OF: dict[Format, str] = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff", "bmp": ".bmp"}
 
 
@@ -187,4 +189,6 @@ def _once(entries: Iterable[Source | NoTask]) -> Iterator[Source | NoTask]:
 
 
 def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
+    """The same for all names of one file, which on some systems may differ in the case of letters."""
+    real = os.path.realpath(path)
+    return Path(real.casefold() if IGNORES_CASE else real)

@@ -15,14 +15,14 @@ from mirnet_deploy.consistency import Consistency, Outcome, enhance_consistently
 from mirnet_deploy.devices.interop import frames_of
 from mirnet_deploy.engines import open_engine, resolve_model
 from mirnet_deploy.engines.base import Engine, no_context_error
-from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.film import enhance_film
 from mirnet_deploy.finishing import Brightness, Finish, Rewritable
 from mirnet_deploy.fitting import Fit, Fitting, MemoryPlan
 from mirnet_deploy.limits import Limits, TileSetting, choose_batch, choose_tile, whole_budget
 from mirnet_deploy.metadata import ChannelOrder
 from mirnet_deploy.pipeline import Advance, Pipeline
-from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture
+from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture, check_shape
 from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
 from mirnet_deploy.settings import check_settings
 from mirnet_deploy.thumbnail import size_for
@@ -187,7 +187,12 @@ class MIRNetRuntime:
         """
         start = time.perf_counter()
         self._check_open()
+        check_shape(source.shape)
         check_dtype(source.dtype, self._engine.metadata.interface)
+        if isinstance(sink, np.ndarray):
+            check_out(sink, source)
+            if isinstance(source, np.ndarray) and np.may_share_memory(source, sink):
+                raise ImageError("source and sink share memory; a tile would read what its neighbour has written")
         return self._run(source, sink, None, start, advance)[0]
 
     def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> None:
@@ -215,6 +220,11 @@ class MIRNetRuntime:
         self._check_open()
         if not self._finish.is_none:
             raise UsageError("enhance_device gives the network's result; brightness and strength need enhance")
+        if self._engine.driver.is_host and self._engine.device != "cpu":
+            raise EngineError(
+                f"{self._engine.backend} runs by way of host memory, and enhance_device needs the GPU's; "
+                'pip install "mirnet-deploy[pycuda]"'
+            )
         source, target = frames_of(src, dst, self._engine.device, self._flip if bgr is None else bgr)
         check_dtype(source.dtype, self._engine.metadata.interface)
         if passes < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 import warnings
@@ -67,6 +68,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, *
 def main(debug: bool) -> None:
     """MIRNet low-light enhancement, from training to a production engine."""
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text; it goes out as it came in
+            stream.reconfigure(errors="surrogateescape")
     if debug:
         # What is caught on the way, such as the failure of one picture of a batch.
         logging.basicConfig()

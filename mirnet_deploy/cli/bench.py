@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 
@@ -31,6 +32,16 @@ def _check_target(option: str, path: Path, force: bool) -> None:
         raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
     if path.exists() and not force:
         raise UsageError(f"{option} {path} exists; name another file or add --force")
+
+
+def _refuse_idle(tiling: bool) -> None:
+    """What was asked for and would not happen is an error."""
+    source = click.get_current_context().get_parameter_source
+    idle = ("sizes", "runs", "warmup", "no_graph", "data", "baselines", "claimed", "sheet")
+    for name in idle if tiling else ("middle", "modes", "seams"):
+        if source(name) is ParameterSource.COMMANDLINE:
+            option = "--size" if name == "sizes" else "--" + name.replace("_", "-")
+            raise UsageError(f"{option} means nothing {'with' if tiling else 'without'} --tiling; leave it out")
 
 
 @click.command(context_settings={"show_default": True})
@@ -98,6 +109,7 @@ def command(
     from mirnet_deploy.cli.progress import progress_bar
     from mirnet_deploy.files import write_atomically
 
+    _refuse_idle(tiling is not None)
     json_file = Path(json_path) if json_path not in (None, "-") else None
     for option, path in (("--sheet", sheet), ("--seams", seams), ("--json", json_file)):
         if path is not None:
@@ -153,7 +165,13 @@ def _console(json_path: str | None) -> Console:
 def _bench_tiling(
     engines: tuple[str, ...], settings: TilingSettings, seams: Path | None, json_path: str | None
 ) -> None:
-    from mirnet_deploy.benchmarks.tiling import draw_seams, measure_tiling, pictures_below, print_tiling
+    from mirnet_deploy.benchmarks.tiling import (
+        draw_seams,
+        measure_tiling,
+        picture_name,
+        pictures_below,
+        print_tiling,
+    )
     from mirnet_deploy.cli.progress import progress_bar
     from mirnet_deploy.files import write_atomically
 
@@ -168,8 +186,10 @@ def _bench_tiling(
             click.echo(report.to_json(), nl=False)
         elif json_path is not None:
             write_atomically(Path(json_path), report.to_json().encode())
-        if seams is not None and report.worst is not None:
-            worst = next(path for path in paths if path.name == report.worst.picture)
+        if seams is not None:
+            if report.worst is None:
+                raise MirnetDeployError(f"{seams} is not drawn: no picture was cut into tiles in the mode exact")
+            worst = next(path for path in paths if picture_name(path, settings.pictures) == report.worst.picture)
             draw_seams(engines[0], worst, report.worst.tile, seams, settings)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error

@@ -231,7 +231,8 @@ def _run(work: Batch, entries: Sequence[Task | NoTask], as_json: bool) -> list[R
         with progress_bar("enhancing", len(entries)) as bar:
             return work.run(entries, bar)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
         with work.no_more_writes():
             _report([result for _, result in sorted(work.results.items())], work.settings, as_json)
             click.echo("interrupted: run the same command again to go on", err=True)

@@ -96,7 +96,10 @@ class HostDriver:
 
     def staging(self, nbytes: int) -> NDArray[np.uint8]:
         """See `Driver.staging`."""
-        return np.empty(nbytes, np.uint8)
+        try:
+            return np.empty(nbytes, np.uint8)
+        except MemoryError as error:
+            raise DeviceMemoryError(f"no memory for {nbytes >> 20} MiB more") from error
 
     def stream(self) -> HostStream:
         """See `Driver.stream`."""

@@ -101,4 +101,6 @@ def _frame(address: int, shape: tuple[int, ...], strides: tuple[int, ...] | None
     pitch, pixel, channel = strides or (width * channels * dtype.itemsize, channels * dtype.itemsize, dtype.itemsize)
     if (pixel, channel) != (channels * dtype.itemsize, dtype.itemsize) or pitch < width * pixel:
         raise ImageError(f"the picture has strides {[pitch, pixel, channel]}; expected pixels side by side")
+    if address % dtype.itemsize or pitch % dtype.itemsize:
+        raise ImageError(f"the picture is at {address:#x}, rows {pitch} bytes apart; expected whole values of {dtype}")
     return Frame(address, pitch, height, width, dtype, channels, bgr)

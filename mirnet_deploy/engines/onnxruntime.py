@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from mirnet_deploy.engines.base import (
     no_context_error,
     parse_device,
 )
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, engine_error, first_line
+from mirnet_deploy.errors import (
+    ArtifactError,
+    EngineError,
+    MirnetDeployWarning,
+    MissingDependencyError,
+    engine_error,
+    first_line,
+)
 from mirnet_deploy.machine import cuda_device_count
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
 
@@ -86,7 +94,7 @@ class OnnxRuntimeEngine(HostEngine):
 
 def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
     """The engine of an ONNX file on a device, as of `open_engine`. On a GPU it computes in the pipeline's memory, where
-    pycuda is installed to drive it; its `backend` says if not."""
+    pycuda is installed to drive it; if not, a warning says so, and its `backend`."""
     index = None if device == "auto" else parse_device(device)
     if device == "auto" and CUDA in imported().get_available_providers() and cuda_device_count():
         index = 0
@@ -97,7 +105,8 @@ def open_onnx(path: Path, device: str, threads: int | None) -> Engine:
 
     try:
         driver = CudaDriver(index)
-    except MissingDependencyError:
+    except MissingDependencyError as error:
+        warnings.warn(f"{error}; until then pictures go through host memory", MirnetDeployWarning, stacklevel=3)
         return OnnxRuntimeEngine(path, index, threads)
     return OnnxRuntimeCudaEngine(path, index, driver)
 

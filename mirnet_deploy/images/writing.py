@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,11 @@ from mirnet_deploy.images.png16 import encode_png16
 from mirnet_deploy.images.tiff import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
+"""Pixels, as libjpeg and libwebp have them."""
+LARGEST_EXIF = 65535 - 2 - 6
+"""Bytes in a JPEG's segment, less its length and its name."""
 
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 
@@ -84,7 +90,7 @@ def encode_image(
 
 
 def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool = False) -> None:
-    """Whether a format holds the picture's channels and depth, told before there is work in it.
+    """Whether a format holds the picture's channels, depth, size and EXIF, told before there is work in it.
 
     Raises:
         ImageError: it does not; the text lacks the file's name.
@@ -93,6 +99,13 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool = False
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
     if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS and not allow_8_bit:
         raise ImageError(f"is 16-bit and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
+    if max(picture.width, picture.height) > LARGEST_SIDE.get(kind, math.inf):
+        raise ImageError(
+            f"is {picture.width}x{picture.height} and a {kind} holds at most {LARGEST_SIDE[kind]} pixels a side; "
+            "write png or tiff"
+        )
+    if kind == "jpg" and picture.exif and len(picture.exif) > LARGEST_EXIF:
+        raise ImageError(f"has {len(picture.exif)} bytes of EXIF, and a JPEG holds {LARGEST_EXIF}; write png or tiff")
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:

@@ -42,7 +42,7 @@ def test_figures_and_drawing(model: Path, folder: Path) -> None:
     out, seams = folder / "report.json", folder / "seams.png"
     said = bench("--engine", model, "--tiling", folder, "--tile", 64, "--json", out, "--seams", seams).stdout
     rows = {(row["picture"], row["mode"]): row for row in json.loads(out.read_text())["rows"]}
-    assert set(rows) == {(name, mode) for name in ("ramp.png", "flat.png") for mode in ("local", "fast", "exact")}
+    assert set(rows) == {(name, mode) for name in ("ramp.png", "deep/flat.png") for mode in ("local", "fast", "exact")}
     local, exact = rows["ramp.png", "local"], rows["ramp.png", "exact"]
     assert local["reference"] == "whole"
     assert local["step"] > 5  # every tile subtracts its own mean of the ramp
@@ -51,7 +51,7 @@ def test_figures_and_drawing(model: Path, folder: Path) -> None:
     assert exact["max_abs"] < 1
     assert exact["step"] < 0.2
     assert exact["ratio"] == pytest.approx(exact["seconds"] / local["seconds"])
-    assert rows["flat.png", "local"]["psnr_8_bit"] is None
+    assert rows["deep/flat.png", "local"]["psnr_8_bit"] is None
     assert "worst exact result" in said
     assert "at or under the prediction" in said
     drawing = np.asarray(Image.open(seams))
@@ -100,6 +100,19 @@ def test_pictures_below(folder: Path) -> None:
 def test_settings_that_cannot_be(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         TilingSettings(Path(), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tiling", "{folder}", "--size", "9x9"], "--size means nothing with --tiling"),
+        (["--tiling", "{folder}", "--no-graph"], "--no-graph means nothing with --tiling"),
+        (["--seams", "{folder}/s.png"], "--seams means nothing without --tiling"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(model: Path, folder: Path, options: list[str], said: str) -> None:
+    filled = [option.format(folder=folder) for option in options]
+    assert said in bench("--engine", model, *filled, expect=2).output
 
 
 def test_one_engine_at_a_time(model: Path, folder: Path) -> None:

@@ -16,7 +16,8 @@ from deferred import Open, picture
 
 import mirnet_deploy
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.errors import ImageError, UsageError
+from mirnet_deploy.devices import Frame
+from mirnet_deploy.errors import EngineError, ImageError, UsageError
 
 
 @pytest.mark.parametrize("on_device", [False, True])
@@ -115,3 +116,32 @@ def test_a_real_photograph_in_the_order_of_opencv(pair: Open) -> None:
     bgr = cv2.imread(str(path))
     expected = pair("blur", tile=128)[0].enhance(np.ascontiguousarray(bgr[..., ::-1]))
     np.testing.assert_array_equal(pair("blur", tile=128, channel_order="bgr")[1].enhance(bgr), expected[..., ::-1])
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_sink_that_cannot_take_the_result_is_not_written(pair: Open, on_device: bool) -> None:
+    runtime, image = pair()[on_device], picture(16, 24)
+    sealed = np.zeros_like(image)
+    sealed.flags.writeable = False
+    for sink, said in (
+        (sealed, "read-only"),
+        (np.zeros((8, 12, 3), np.uint8), "expected uint8"),
+        (np.zeros(image.shape, np.uint16), "out is uint16"),
+        (image, "share memory"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            runtime.enhance_into(image, sink)
+    with pytest.raises(ImageError, match=r"expected \[H,W,3\]"):
+        runtime.enhance_into(image[..., 0], np.zeros_like(image[..., 0]))
+    assert not sealed.any()
+
+
+def test_pictures_of_a_gpu_are_refused_where_runs_go_by_way_of_host_memory(
+    pair: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime on a GPU without pycuda: the host's kernels would read the GPU's pointers."""
+    runtime = pair()[0]
+    monkeypatch.setattr(runtime.engine, "device", "cuda:0")
+    frame = Frame(64, 72, 16, 24, np.dtype(np.uint8), 3, False)
+    with pytest.raises(EngineError, match="by way of host memory"):
+        runtime.enhance_device(frame, frame, stream=1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mirnet_deploy import planning
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
@@ -98,6 +99,16 @@ def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
         len(plan([str(path), f"{tmp_path}/*.png", str(tmp_path)], output=None, target_format=None, recursive=False))
         == 1
     )
+
+
+def test_results_whose_names_differ_in_case_are_one_where_the_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [str(picture(tmp_path / name)) for name in ("x/IMG.png", "y/img.png")]
+    for ignores, kind in ((False, Task), (True, NoTask)):
+        monkeypatch.setattr(planning, "IGNORES_CASE", ignores)
+        second = plan(inputs, output=tmp_path / "out", target_format=None, recursive=False)[1]
+        assert isinstance(second, kind)
 
 
 def test_the_second_input_with_the_same_result_is_refused(tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ def test_a_device_makes_the_film_that_the_host_makes(pair: Open, in_flight: int,
     assert [each.info.passes for each in results][1:] == [1] * 8
 
 
-@pytest.mark.parametrize("wrong", ["x", picture()[..., 0], picture().astype(np.int64), picture()[:0]])
+@pytest.mark.parametrize(
+    "wrong", ["x", picture()[..., 0], picture().transpose(2, 0, 1), picture().astype(np.int64), picture()[:0]]
+)
 def test_a_frame_that_is_no_picture_is_said_after_those_before_it(pair: Open, wrong: Any) -> None:
     results = pair()[0].frames([picture(), picture(), wrong, picture()], 3)
     assert [next(results).pixels.shape for _ in range(2)] == [picture().shape] * 2

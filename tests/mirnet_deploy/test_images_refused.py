@@ -16,8 +16,10 @@ from PIL import Image
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image, write_image
+from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.reading import decode_image
+from mirnet_deploy.images.writing import check_encodable, encode_image
 
 # Pillow warns of the damage that these tests make.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -225,3 +227,18 @@ def test_the_content_and_not_the_name_decides(tmp_path: Path) -> None:
 def test_damaged_exif_harms_no_picture(tmp_path: Path) -> None:
     Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert read_image(tmp_path / "a.jpg").exif is None
+
+
+@pytest.mark.parametrize(("kind", "side"), [("webp", 16384), ("jpg", 65501)])
+def test_a_picture_that_is_too_large_for_its_format_is_refused_before_the_work(kind: Format, side: int) -> None:
+    wide = Picture(np.zeros((1, side, 3), np.uint8))
+    with pytest.raises(ImageError, match=f"is {side}x1 and a {kind} holds at most {side - 1} pixels a side"):
+        check_encodable(wide, kind)
+    assert encode_image(Picture(np.ascontiguousarray(wide.pixels[:, 1:])), kind)
+
+
+def test_exif_that_is_too_long_for_a_jpeg_is_refused_before_the_work() -> None:
+    room = 65535 - 8
+    assert encode_image(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room)), "jpg")
+    with pytest.raises(ImageError, match="bytes of EXIF"):
+        check_encodable(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room + 1)), "jpg")

@@ -54,6 +54,8 @@ def test_a_frame_is_taken_as_it_is() -> None:
         (interface(typestr="<f8"), "cuda:0", "float64"),
         (interface(strides=(21, 1, 7)), "cuda:0", "expected pixels side by side"),
         (interface(strides=(-21, 3, 1)), "cuda:0", "expected pixels side by side"),
+        (interface(typestr="<u2", data=(4097, False)), "cuda:0", "expected whole values of uint16"),
+        (interface(typestr="<u2", data=(4096, False), strides=(43, 6, 2)), "cuda:0", "expected whole values of uint16"),
         (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "cpu", "picture is"),
         (torch.zeros(3, 4, 4).permute(1, 2, 0), "cpu", "expected pixels side by side"),
         ([[0]], "cpu", "a list is no picture on a device"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from artifacts import metadata
 
@@ -30,3 +32,15 @@ def test_free_memory_is_less_than_all() -> None:
     free, memory = available_memory(), describe_machine().memory_bytes
     if free is not None and memory is not None:
         assert 0 < free <= memory
+
+
+def test_what_files_were_read_into_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that has read many files has a full control group, of which most is given back when it is asked for."""
+    files = {
+        "/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
+        "/sys/fs/cgroup/memory.max": f"{4 << 30}\n",
+        "/sys/fs/cgroup/memory.current": f"{4 << 30}\n",
+        "/sys/fs/cgroup/memory.stat": f"anon {1 << 30}\ninactive_file {3 << 30}\n",
+    }
+    monkeypatch.setattr(Path, "read_text", lambda path: files[path.as_posix()])
+    assert available_memory() == 3 << 30
