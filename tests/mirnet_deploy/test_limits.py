@@ -35,7 +35,7 @@ def test_free_memory_is_less_than_all() -> None:
 
 
 def test_what_files_were_read_into_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that has read many files has a full control group, of which most is given back when it is asked for."""
+    """The control group of a container that has read many files is full, and gives most of it back on demand."""
     files = {
         "/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
         "/sys/fs/cgroup/memory.max": f"{4 << 30}\n",
