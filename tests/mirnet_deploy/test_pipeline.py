@@ -85,6 +85,20 @@ def test_values_that_are_no_numbers_are_an_error(pair: Open) -> None:
         device.enhance(picture())
 
 
+def test_means_that_are_no_numbers_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the interface `image` they are all that shows an overflow."""
+    host = pair("mean", interface="image")[0]
+    run = host.engine.run_pooled
+
+    def overflowed(batch: Any, pools: Any) -> Any:
+        result, statistics = run(batch, pools)
+        return result, statistics * np.float32(np.nan)
+
+    monkeypatch.setattr(host.engine, "run_pooled", overflowed)
+    with pytest.raises(EngineError, match="values that are not numbers"):
+        host.enhance(picture())
+
+
 def test_memory_goes_back_and_stays_where_it_is(pair: Open) -> None:
     _, device, driver = pair()
     device.enhance(picture())
