@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import DataError, ImageError, MirnetDeployError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import check_target, write_atomically
 from mirnet_deploy.pairs import images_in
 
 Image = NDArray[np.uint8]
@@ -180,11 +180,15 @@ def _reduced(path: Path, max_side: int) -> Image:
 @click.option("--max-side", type=click.IntRange(min=PATCH), default=800, show_default=True)
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write input and output of every picture as a JPEG.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures as JSON.")
-def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace the files of --sheet and --json where they exist.")
+def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path: Path | None, force: bool) -> None:
     """Examine what MODEL does to the pictures in FOLDER and below it."""
     from mirnet_deploy.runtime import MIRNetRuntime
 
     try:
+        for option, path in (("--sheet", sheet), ("--json", json_path)):
+            if path:
+                check_target(option, path, force)
         folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
         paths = [path for place in folders for path in images_in(place)]
         if not paths:

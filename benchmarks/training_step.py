@@ -18,7 +18,7 @@ import click
 import torch
 
 from mirnet_deploy.errors import MirnetDeployError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import check_target, write_atomically
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes, join_processes
 from mirnet_deploy.training.recipes import RECIPES
@@ -73,11 +73,22 @@ def measure(name: str, settings: Settings, processes: Processes, runs: int, *, c
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--ways", default="launched,captured,compiled", show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures there.")
+@click.option("--force", is_flag=True, help="Replace the file of --json where it exists.")
 def main(
-    preset: str, batch: int, crop: int, precision: str, device: str, runs: int, ways: str, target: Path | None
+    preset: str,
+    batch: int,
+    crop: int,
+    precision: str,
+    device: str,
+    runs: int,
+    ways: str,
+    target: Path | None,
+    force: bool,
 ) -> None:
     """Time a training step."""
     try:
+        if target:
+            check_target("--json", target, force)
         recipe = replace(RECIPES["aligned"], batch=batch, crop=crop)
         settings = Settings(MIRNetConfig.preset(preset), recipe, "aligned", 1, 0, precision, 1, 1, 1, "random")  # type: ignore[arg-type]
         found: list[Way] = []

@@ -8,6 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mirnet_deploy.errors import UsageError
+
+
+def check_target(option: str, path: Path, force: bool) -> None:
+    """Checks that `path`, which the user named by `option`, can be written: before minutes of work, not after them.
+
+    Raises:
+        UsageError: it cannot, or exists and may not be replaced.
+    """
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
+    if path.exists() and not force:
+        raise UsageError(f"{option} {path} exists; name another file or add --force")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +22,6 @@ def _tile(text: str) -> str | int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--tile is {text!r}; expected auto, none or a side in pixels")
     return int(text)
-
-
-def _check_target(option: str, path: Path, force: bool) -> None:
-    """Before minutes of measuring, not after them."""
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
-    if path.exists() and not force:
-        raise UsageError(f"{option} {path} exists; name another file or add --force")
 
 
 def _refuse_idle(tiling: bool) -> None:
@@ -107,13 +97,13 @@ def command(
     from mirnet_deploy.benchmarks.tables import print_report
     from mirnet_deploy.benchmarks.tiling import TilingSettings
     from mirnet_deploy.cli.progress import progress_bar
-    from mirnet_deploy.files import write_atomically
+    from mirnet_deploy.files import check_target, write_atomically
 
     _refuse_idle(tiling is not None)
     json_file = Path(json_path) if json_path not in (None, "-") else None
     for option, path in (("--sheet", sheet), ("--seams", seams), ("--json", json_file)):
         if path is not None:
-            _check_target(option, path, force)
+            check_target(option, path, force)
     if tiling is not None:
         cut = Size.parse(middle) if middle else None
         settings = TilingSettings(tiling, cut, tuple(modes.split(",")), _tile(tile), device, threads)

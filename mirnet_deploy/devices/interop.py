@@ -40,11 +40,13 @@ def frames_of(source: Any, target: Any, device: str, bgr: bool = False) -> tuple
     """Those of a picture and of its result, as of `frame_of`.
 
     Raises:
-        ImageError: as there; or they differ in more than place and pitch.
+        ImageError: as there; or they differ in more than place and pitch, or are one.
     """
     first, second = (frame_of(each, device, bgr) for each in (source, target))
     if replace(first, address=0, pitch=0) != replace(second, address=0, pitch=0):
         raise ImageError(f"dst is {second}; expected the shape, dtype and channels of src, {first}")
+    if first.address == second.address:
+        raise ImageError("src and dst are one picture; a tile would read what its neighbour has written")
     return first, second
 
 

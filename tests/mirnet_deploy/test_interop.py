@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from mirnet_deploy.devices import Frame
-from mirnet_deploy.devices.interop import frame_of
+from mirnet_deploy.devices.interop import frame_of, frames_of
 from mirnet_deploy.errors import ImageError
 
 
@@ -64,3 +65,10 @@ def test_a_frame_is_taken_as_it_is() -> None:
 def test_what_is_refused(image: Any, device: str, said: str) -> None:
     with pytest.raises(ImageError, match=said):
         frame_of(image, device)
+
+
+def test_a_picture_is_not_its_own_result() -> None:
+    frame = Frame(64, 72, 3, 4, np.dtype(np.uint8), 3, False)
+    assert frames_of(frame, replace(frame, address=4096), "cpu")[1].address == 4096
+    with pytest.raises(ImageError, match="src and dst are one picture"):
+        frames_of(frame, frame, "cpu")
