@@ -15,7 +15,7 @@ from mirnet_deploy import engines
 from mirnet_deploy.engines import open_engine, resolve_model
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
 from mirnet_deploy.engines.base import parse_device
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
 from mirnet_deploy.metadata import file_sha256, sidecar_path
 
 
@@ -69,6 +69,7 @@ def test_cuda_without_the_provider_is_an_error_and_never_the_cpu(tmp_path, monke
 def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch):
     """What ONNX Runtime does where CUDA's libraries do not load: it warns, and the session runs on the CPU."""
     real = onnxruntime.InferenceSession
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
@@ -77,7 +78,10 @@ def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch)
         "InferenceSession",
         lambda data, options, **_: real(data, options, providers=["CPUExecutionProvider"]),
     )
-    with pytest.raises(EngineError, match="ONNX Runtime runs on CPUExecutionProvider"):
+    with (
+        pytest.warns(MirnetDeployWarning, match="pycuda.*until then pictures go through host memory"),
+        pytest.raises(EngineError, match="ONNX Runtime runs on CPUExecutionProvider"),
+    ):
         open_engine(make_onnx(tmp_path / "a.onnx"), device="cuda:0")
 
 
