@@ -1,6 +1,7 @@
 """On a GPU: the pipeline, its doors and its memory, with every engine that runs there, against the CPU provider.
 
-Run by `pytest -m gpu`; `benchmarks/gpu_suite.sh` sets a machine without network up for it. None of it has run yet.
+Run by `pytest -m gpu`; `benchmarks/gpu_suite.sh` sets a machine without network up for it. What has run is in
+benchmarks/GPU.md.
 """
 
 from __future__ import annotations
