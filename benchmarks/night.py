@@ -229,8 +229,9 @@ def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path:
         click.echo(f"lamps in {len(lamps)} pictures: {grown:.2f} times the area")
     click.echo(
         f"{len(found)} pictures: clipped {100 * fmean(item.clipped_before for item in found):.2f} % -> "
-        f"{100 * fmean(item.clipped_after for item in found):.2f} %; largest grid "
-        + ", ".join(f"{level:.2f} levels at period {period}" for period, level in worst.items())
+        f"{100 * fmean(item.clipped_after for item in found):.2f} %; "
+        f"cast {fmean(item.cast_before for item in found):.2f} -> {fmean(item.cast_after for item in found):.2f}; "
+        "largest grid " + ", ".join(f"{level:.2f} levels at period {period}" for period, level in worst.items())
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.devices.base import Driver, Stream
-from mirnet_deploy.engines.base import Engine, Pools, Runner, Tensor, no_context_error
+from mirnet_deploy.devices.base import Driver
+from mirnet_deploy.engines.base import Engine, Pools, Tensor, no_context_error
 from mirnet_deploy.frames import as_bytes
 from mirnet_deploy.lanes import Lane, LanePool
 from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES, ArtifactMetadata
@@ -24,19 +24,6 @@ class DeviceEngine:
     driver: Driver
     lanes = MAX_LANES, 2
     pool: LanePool
-
-    @property
-    def graphs(self) -> str:
-        """See `Engine.graphs`."""
-        raise NotImplementedError
-
-    def runner(self, stream: Stream) -> Runner:
-        """See `Engine.runner`."""
-        raise NotImplementedError
-
-    def footprint(self, count: int, height: int, width: int) -> int:
-        """See `Engine.footprint`."""
-        raise NotImplementedError
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `Engine.run`. Returns when the result is in host memory."""

@@ -82,20 +82,22 @@ class GraphRunner:
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
+        if not self._policy.on:
+            self._runner.enqueue(tensors)
+            return
         key = tuple((name, tensor.address, tensor.shape) for name, tensor in tensors.items())
         batch = self._repeated.get(key)
-        if batch and batch.graph:
-            self._repeated.move_to_end(key)
-            batch.graph.launch(self._stream)
-        elif batch and self._policy.on:
-            self._repeated.move_to_end(key)
-            self._run_and_capture(batch, tensors)
-        else:
+        if batch is None:
             self._runner.enqueue(tensors)
-            if self._policy.on:
-                self._repeated[key] = _Repeated()
-                if len(self._repeated) > MOST:
-                    self._forget()
+            self._repeated[key] = _Repeated()
+            if len(self._repeated) > MOST:
+                self._forget()
+            return
+        self._repeated.move_to_end(key)
+        if batch.graph:
+            batch.graph.launch(self._stream)
+        else:
+            self._run_and_capture(batch, tensors)
 
     def close(self) -> None:
         """See `Runner.close`."""
