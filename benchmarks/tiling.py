@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime, __version__
 from mirnet_deploy.benchmarks.latency import Size
-from mirnet_deploy.consistency import Consistency, difference
+from mirnet_deploy.consistency.shared_means import Consistency, difference
 from mirnet_deploy.errors import DataError, UsageError
 from mirnet_deploy.files import atomic_path
 from mirnet_deploy.images import read_image

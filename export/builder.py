@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
-from mirnet_deploy.metadata import Builder
 
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 

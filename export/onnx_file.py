@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mirnet_deploy import __version__
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Precision, file_sha256, write_sidecar
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.interfaces import in_channel_order, with_interface
@@ -20,7 +21,6 @@ from mirnet_deploy.export.rewrites import REWRITES
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.export.tracing import trace
 from mirnet_deploy.files import write_atomically
-from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Precision, file_sha256, write_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 from mirnet_deploy.training.reach import structural_reach
 

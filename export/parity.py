@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, Interface, Parity, Precision
 from mirnet_deploy.engines.base import GIVEN, Pools
 from mirnet_deploy.errors import ExportError, MissingDependencyError
 from mirnet_deploy.export.interfaces import with_interface
-from mirnet_deploy.metadata import TENSOR_NAMES, Interface, Parity, Precision
 from mirnet_deploy.training.context import OwnMeans
 from mirnet_deploy.training.network import MIRNet
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision, sidecar_path, write_sidecar
 from mirnet_deploy.engines import open_engine
 from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError
 from mirnet_deploy.export import parity
@@ -23,7 +24,6 @@ from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan, without_defaults
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.files import write_atomically
-from mirnet_deploy.metadata import ArtifactMetadata, Parity, Precision, sidecar_path, write_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]

@@ -8,11 +8,18 @@ from typing import Any
 
 import onnx
 
+from mirnet_deploy.artifacts.metadata import (
+    CONTEXT_INPUTS,
+    STATISTICS,
+    TENSOR_NAMES,
+    ArtifactMetadata,
+    Parity,
+    Precision,
+)
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
 from mirnet_deploy.export.precision import Islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, ArtifactMetadata, Parity, Precision
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 MIN_SIDE = SIZE_MULTIPLE

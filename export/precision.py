@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from mirnet_deploy.artifacts.metadata import Precision
 from mirnet_deploy.errors import ExportError
-from mirnet_deploy.metadata import Precision
 from mirnet_deploy.training.network import SKFF, ChannelAttention, MIRNet
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import get_args
 
+from mirnet_deploy.artifacts.metadata import ChannelOrder, Interface
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.metadata import ChannelOrder, Interface
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 
 DEFAULT_OPSET = 20

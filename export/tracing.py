@@ -14,9 +14,9 @@ import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so onl
 import torch
 from torch import nn
 
+from mirnet_deploy.artifacts.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, Interface
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.interfaces import DYNAMIC_AXES, context_defaults, context_shapes, example_inputs
-from mirnet_deploy.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, Interface
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "network."

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from mirnet_deploy.errors import MirnetDeployError
+from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
 
 if TYPE_CHECKING:
-    from mirnet_deploy.results import Enhanced, PictureInfo
+    from mirnet_deploy.devices.base import DevicePicture
+    from mirnet_deploy.memory import MemoryPlan
+    from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
     from mirnet_deploy.runtime import MIRNetRuntime
+    from mirnet_deploy.settings import RuntimeSettings
 
-__all__ = ["Enhanced", "MIRNetRuntime", "MirnetDeployError", "PictureInfo", "__version__"]
+__all__ = [
+    "DevicePicture",
+    "Enhanced",
+    "MIRNetRuntime",
+    "MemoryPlan",
+    "MirnetDeployError",
+    "MirnetDeployWarning",
+    "PictureInfo",
+    "RuntimeInfo",
+    "RuntimeSettings",
+    "__version__",
+]
+
+_HOMES = {
+    "DevicePicture": "mirnet_deploy.devices.base",
+    "Enhanced": "mirnet_deploy.results",
+    "MIRNetRuntime": "mirnet_deploy.runtime",
+    "MemoryPlan": "mirnet_deploy.memory",
+    "PictureInfo": "mirnet_deploy.results",
+    "RuntimeInfo": "mirnet_deploy.results",
+    "RuntimeSettings": "mirnet_deploy.settings",
+}
+"""Name -> the module that it is imported from when it is first used: `mirnet-deploy --help` loads no array library and
+no engine."""
 
 try:
     __version__ = version("mirnet-deploy")
@@ -20,9 +47,10 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily, so that `mirnet-deploy --help` loads no array library and no engine.
-    if name in ("Enhanced", "MIRNetRuntime", "PictureInfo"):
-        from mirnet_deploy import runtime
-
-        return getattr(runtime, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

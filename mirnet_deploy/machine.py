@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -65,7 +64,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Looks at this machine. Takes a fraction of a second, most of it for `nvidia-smi` and ONNX Runtime."""
+    """Looks at this machine. Takes a fraction of a second, most of it for NVML and ONNX Runtime."""
     cpu, flags = _processor()
     return Machine(
         python=platform.python_version(),
@@ -85,17 +84,25 @@ def describe_machine() -> Machine:
 
 
 @cache
-def cuda_device_count() -> int:
-    """Number of GPUs that the NVIDIA driver offers; 0 without a driver. Makes no CUDA context."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+def cuda_devices() -> tuple[str, ...]:
+    """Names of the GPUs that CUDA offers to this process, asked of the driver; () without a driver.
+
+    Not of NVML, which knows nothing of `CUDA_VISIBLE_DEVICES`. Makes no CUDA context.
+    """
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    names = []
     try:
-        driver = ctypes.CDLL(name)
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
+        driver, count = ctypes.CDLL(library), ctypes.c_int()
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return ()
+        for index in range(count.value):
+            device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+            if driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(name, len(name), device):
+                return ()
+            names.append(name.value.decode(errors="replace"))
     except (OSError, AttributeError):
-        return 0
-    return count.value
+        return ()
+    return tuple(names)
 
 
 def _version(distribution: str) -> str | None:
@@ -161,16 +168,18 @@ def available_memory() -> int | None:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    query = "--query-gpu=name,memory.total,driver_version,compute_cap"
+    """What NVML says of every GPU; () without a driver."""
+    import pynvml
+
     try:
-        done = subprocess.run(
-            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        pynvml.nvmlInit()
+        driver, found = pynvml.nvmlSystemGetDriverVersion(), []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(device).total >> 20
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(device)
+            found.append(Gpu(pynvml.nvmlDeviceGetName(device), memory, driver, f"{major}.{minor}"))
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
         return ()
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return tuple(Gpu(row[0], int(row[1]), row[2], row[3]) for row in rows if len(row) == 4 and row[1].isdigit())
+    return tuple(found)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.images import read_image
+from mirnet_deploy.images.folders import pictures_in
 from mirnet_deploy.images.formats import SUFFIXES
 
 Image = NDArray[np.uint8]
@@ -26,17 +27,19 @@ class Pair:
     high: Path
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The pictures directly in `folder`, by name; hidden files are left out.
+def images_in(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """The pictures in `folder`, with `recursive` also below it, as of `pictures_in`.
 
     Raises:
-        DataError: `folder` is not a folder.
+        DataError: `folder` is not a folder, or one cannot be read.
     """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return list(pictures_in(folder, recursive=recursive, on_error=refuse))
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency import Consistency, Outcome
-from mirnet_deploy.finishing import Brightness
-from mirnet_deploy.limits import TileSetting
-from mirnet_deploy.metadata import ArtifactMetadata, ChannelOrder
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.consistency.shared_means import Outcome
+from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.tiling import TileGrid
 
 
@@ -19,24 +18,18 @@ class RuntimeInfo:
     """What a runtime runs, and how."""
 
     path: str
+    """Of the artifact; its name, where an opened engine was given."""
     metadata: ArtifactMetadata
     device: str
     """"cpu" or "cuda:N"."""
     backend: str
     """Library, version and provider."""
-    tile: TileSetting
+    settings: RuntimeSettings
     """As asked for."""
     tile_size: tuple[int, int] | None
     """Height and width of the tiles of a picture that does not run whole; None where every picture does."""
     batch: int
-    """Tiles run at once."""
-    consistency: Consistency
-    tolerance: float
-    """dB."""
-    channel_order: ChannelOrder = "rgb"
-    """Of the pictures, whatever the artifact's."""
-    brightness: Brightness = "auto"
-    strength: float = 1.0
+    """Tiles run at once: as asked for, or the least that a plan takes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -51,7 +44,7 @@ class PictureInfo:
     """1 for a picture that ran whole, and so is the network's result itself."""
     tile_size: tuple[int, int]
     """Height and width."""
-    consistency: Consistency
+    settings: RuntimeSettings
     """As asked for."""
     seconds: float
     passes: int = 1
@@ -60,7 +53,7 @@ class PictureInfo:
     """Share of the picture that was measured beside the passes, for the first guess of the means."""
     predicted_psnr: float | None = None
     """dB between result and whole picture, before rounding; None where there is nothing to predict (one tile) or
-    nothing was predicted (local)."""
+    nothing was predicted ("local")."""
     predicted_max_abs: float | None = None
     """The largest difference, of a range of 1; None as above."""
     within_tolerance: bool | None = None
@@ -70,10 +63,10 @@ class PictureInfo:
 
     @classmethod
     def of(
-        cls, runtime: RuntimeInfo, grid: TileGrid, outcome: Outcome | None, seconds: float, gain: float | None
+        cls, settings: RuntimeSettings, grid: TileGrid, outcome: Outcome | None, seconds: float, gain: float | None
     ) -> PictureInfo:
-        """What is known of a picture that was made in the tiles of `grid`."""
-        info = cls(len(grid), grid.tile_size, runtime.consistency, seconds, gain=gain)
+        """What is known of a picture that was made in the tiles of `grid`; `outcome` where they shared means."""
+        info = cls(len(grid), grid.tile_size, settings, seconds, gain=gain)
         if outcome is None:
             return info
         return replace(
@@ -82,7 +75,7 @@ class PictureInfo:
             sampled=outcome.sampled,
             predicted_psnr=outcome.prediction.psnr,
             predicted_max_abs=outcome.prediction.max_abs,
-            within_tolerance=outcome.prediction.within(runtime.tolerance),
+            within_tolerance=outcome.prediction.within(settings.tolerance),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,4 +87,5 @@ class Enhanced(NamedTuple):
     """A result, and how it was made."""
 
     pixels: NDArray[Any]
+    """[H,W,3], of the picture's dtype."""
     info: PictureInfo

@@ -11,25 +11,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency import Consistency, Outcome, enhance_consistently
-from mirnet_deploy.devices.interop import frames_of
-from mirnet_deploy.engines import open_engine, resolve_model
-from mirnet_deploy.engines.base import Engine, no_context_error
+from mirnet_deploy.artifacts.models import resolve_model
+from mirnet_deploy.consistency.shared_means import Outcome
+from mirnet_deploy.devices.interop import device_pictures
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.opening import open_engine
+from mirnet_deploy.enhancing import PictureEnhancer
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
-from mirnet_deploy.film import enhance_film
-from mirnet_deploy.finishing import Brightness, Finish, Rewritable
-from mirnet_deploy.fitting import Fit, Fitting, MemoryPlan
-from mirnet_deploy.limits import Limits, TileSetting, choose_batch, choose_tile, whole_budget
-from mirnet_deploy.metadata import ChannelOrder
-from mirnet_deploy.pipeline import Advance, Pipeline
+from mirnet_deploy.memory import MemoryPlan
+from mirnet_deploy.pipeline.slots import Observer
+from mirnet_deploy.pipeline.work import Advance
 from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture, check_shape
 from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
-from mirnet_deploy.settings import check_settings
-from mirnet_deploy.thumbnail import size_for
-from mirnet_deploy.tiling import TileGrid
-
-WIDENING_COPIES = 9
-"""Bytes a pixel that an 8-bit picture takes which is worked on in 16: its copy, and a result that is not yet in 8."""
+from mirnet_deploy.settings import RuntimeSettings
+from mirnet_deploy.video.frames import enhance_in_order
 
 
 class MIRNetRuntime:
@@ -39,82 +34,50 @@ class MIRNetRuntime:
 
     A picture runs whole where that fits (`tile="auto"`), otherwise in tiles. The network takes means over everything it
     sees, so tiles must share the means of the whole picture, or they come out visibly brighter and darker than one
-    another. `consistency` says how far to go (the method is in `mirnet_deploy.consistency`):
-    - "exact": until the result is predicted to be within `tolerance` of the network's for the whole picture;
-    - "fast": with means guessed from a thumbnail, in one pass;
-    - "local": every tile by itself, as other tools do; for comparison.
+    another; `consistency` says how far to go (the method is in `mirnet_deploy.consistency.shared_means`).
 
     Args:
-        model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`.
-        device: "auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N".
-        tile: "auto" (an ONNX model: whole up to `limits.WHOLE_BUDGET` or what half of the free memory holds, else the
-            square tile of best speed, `limits.TILE_BUDGET`, or what memory holds; a plan: its largest shape), "none"
-            (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo.
-        threads: threads that one run may use on the CPU; None leaves it to the library (all cores).
-        batch: tiles of one picture to run at once; memory grows with it.
-        channel_order: of the colours of every picture, "rgb" or "bgr" as OpenCV has them; no pass more over it.
-        max_memory: bytes that one picture may take, of the GPU's memory or else of the host's; tiles get smaller and
-            pictures go through in bands until `memory_plan` keeps it. None for what there is.
-        graphs: replay batches on a GPU as CUDA graphs; where it refuses, a warning says so, and `graphs` tells.
-        consistency: see above.
-        tolerance: PSNR in dB that "exact" must reach before rounding; at 60 no pixel may be off by more than 1/255
-            either, and in proportion at others, down to the 0.2/255 that a halo may leave out.
-        brightness: mean of every result over pixels and channels, in [0, 1], reached by a tone curve that lets
-            highlights roll off (`mirnet_deploy.finishing`); "auto" for what the network gives.
-        strength: share of the result that is blended with the picture as it was, in [0, 1], after that.
+        model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`; or an opened engine,
+            which is the runtime's from then on.
+        settings: how to enhance; None for the defaults.
+        observer: is told of every copy and every run, for measurements.
+        changes: fields of `RuntimeSettings` by name, which replace those of `settings`: `tile=256`.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
         EngineError: the library or the device refuses; a device that was asked for is never silently another one.
         MissingDependencyError: the inference library is not installed.
-        UsageError: a setting is not a value it can have.
+        TypeError: there is no such setting.
+        UsageError: a setting has a value that it cannot have, or the model cannot do what it asks for.
     """
 
     def __init__(
         self,
-        model: str | Path = "lite",
+        model: str | Path | Engine = "lite",
+        settings: RuntimeSettings | None = None,
         *,
-        device: str = "auto",
-        tile: TileSetting = "auto",
-        threads: int | None = None,
-        batch: int = 1,
-        channel_order: ChannelOrder = "rgb",
-        max_memory: int | None = None,
-        graphs: bool = True,
-        consistency: Consistency = "exact",
-        tolerance: float = 60.0,
-        brightness: Brightness = "auto",
-        strength: float = 1.0,
+        observer: Observer | None = None,
+        **changes: Any,
     ) -> None:
-        check_settings(tile, batch, channel_order, max_memory, consistency, tolerance)
-        self._finish = Finish(brightness, strength)
-        self._engine = open_engine(model, device, threads, graphs)
+        self._settings = settings = (settings or RuntimeSettings()).changed(changes)
+        if isinstance(model, str | Path):
+            path, self._engine = str(resolve_model(model)), open_engine(model, settings)
+        else:
+            path, self._engine = model.metadata.name, model
         self._closed = False
         try:
-            metadata = self._engine.metadata
-            self._limits = Limits.of(metadata)
-            budget = whole_budget() if tile == "auto" and self._limits.most is None else 0
-            tile_size = choose_tile(tile, metadata, self._limits, budget)
-            batch = choose_batch(batch, self._limits)
+            self._enhancer = PictureEnhancer(self._engine, settings, observer)
         except BaseException:
             self._engine.close()
             raise
-        self._pipeline = Pipeline(self._engine, batch, self._limits)
-        self._fitting = Fitting(self._pipeline, Fit(self._engine.lanes[1], batch, tile_size, budget), max_memory)
-        self._flip = channel_order == "bgr"
         self._info = RuntimeInfo(
-            path=str(resolve_model(model)),
-            metadata=metadata,
+            path=path,
+            metadata=self._engine.metadata,
             device=self._engine.device,
             backend=self._engine.backend,
-            tile=tile,
-            tile_size=tile_size,
-            batch=batch,
-            consistency=consistency,
-            tolerance=tolerance,
-            channel_order=channel_order,
-            brightness=brightness,
-            strength=strength,
+            settings=settings,
+            tile_size=self._enhancer.tile_size,
+            batch=self._enhancer.batch,
         )
 
     @property
@@ -133,32 +96,31 @@ class MIRNetRuntime:
         return self._engine.graphs
 
     def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:
-        """The memory that enhancing a picture of a size takes at most, with the settings of now.
+        """The memory that enhancing a picture of a size takes at most, as things stand now.
 
         Raises:
             DeviceMemoryError: no tile is small enough for `max_memory`.
             EngineError: the runtime is closed.
+            UsageError: a picture cannot have that size.
         """
         self._check_open()
         if height < 1 or width < 1:
             raise UsageError(f"a picture of {width}x{height}; expected at least 1x1")
-        if self._widens(np.dtype(dtype)):
-            return self._fitting.plan(height, width, np.dtype(np.uint16), WIDENING_COPIES)
-        return self._fitting.plan(height, width, np.dtype(dtype))
+        return self._enhancer.memory_plan(height, width, np.dtype(dtype))
 
     def enhance(self, image: Buffer, out: Buffer | None = None) -> NDArray[Any]:
-        """Enhances one picture of any size from 1x1 up. Other threads of Python go on meanwhile.
+        """Enhances one picture of any size from 1x1 up. Other Python threads go on meanwhile.
 
         Args:
-            image: [H,W,3] in the order of `channel_order`, uint8, uint16, or float32 in [0, 1]: an array or what else
-                has the buffer protocol (`memoryview`, pybind11's `py::array`); any strides; left as it is. An engine of
-                the interface `image` takes uint8 only.
+            image: [H,W,3] in the order of `channel_order`, uint8, uint16, or float32 in [0, 1]: an array, or anything
+                with the buffer protocol (`memoryview`, pybind11's `py::array`); any strides; left as it is. An engine
+                of the interface `image` takes uint8 only.
             out: an array for the result, of the same shape and dtype; any strides. It may be `image` itself or overlap
                 it, at the price of a copy.
 
         Returns:
             `out`, or a new C-contiguous array: the same shape, dtype and range; integers are rounded half to even.
-            Where an error is raised in the middle, `out` may be partly written.
+            Where an error is raised on the way, `out` may be partly written.
 
         Raises:
             ImageError: the picture or `out` is not as described.
@@ -178,12 +140,13 @@ class MIRNetRuntime:
         Args:
             source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
                 values of float32 are not checked.
-            sink: takes rows of the result; shares no memory with `source`. With a brightness or a strength it gives
-                them back too (`sink[rows]`).
+            sink: takes rows of the result; shares no memory with `source`. With a brightness or a strength its rows
+                are also read back (`sink[rows]`).
             advance: is told how many pixels were written, after every run of the engine; so in every pass all of them.
 
         Raises:
             ImageError, EngineError: as `enhance`.
+            UsageError: `channel_order` is "bgr" and the picture is no array, or the sink's rows cannot be read back.
         """
         start = time.perf_counter()
         self._check_open()
@@ -193,60 +156,53 @@ class MIRNetRuntime:
             check_out(sink, source)
             if isinstance(source, np.ndarray) and np.may_share_memory(source, sink):
                 raise ImageError("source and sink share memory; a tile would read what its neighbour has written")
-        return self._run(source, sink, None, start, advance)[0]
+        return self._enhancer.enhance(source, sink, None, start, advance)[0]
 
     def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> None:
         """Enhances a picture that lies on the runtime's device into another, and returns when that is enqueued.
 
-        It begins after what `stream` holds now, and what is enqueued there later follows it: the caller's thread never
-        waits, but for the first picture of a shape and where all lanes are taken. Until the stream has come past it,
-        neither picture may be freed or changed.
+        The work begins after what `stream` holds now, and what is enqueued there later follows it. The caller's thread
+        waits only for the first picture of a shape, and where all slots are taken. Until the stream has come past the
+        work, neither picture may be freed or changed.
 
         Args:
             src, dst: [H,W,3] or [H,W,4] of one shape, dtype and order of channels, uint8, uint16 or float32 in [0, 1]
-                (the interface `image` takes uint8): objects with `__cuda_array_interface__` (CuPy, torch, Numba),
-                DLPack capsules or what gives them, or `Frame` (pointer, pitch and so on, as `cv::cuda::GpuMat` has
-                them). Pixels lie side by side, rows at any distance; a fourth channel is carried over. They share no
-                memory.
+                (the interface `image` takes uint8): objects with `__dlpack__` or `__cuda_array_interface__` (CuPy,
+                torch, Numba), or `DevicePicture` (address, pitch and so on, as `cv::cuda::GpuMat` has them). Pixels
+                lie side by side, rows at any distance; a fourth channel is copied. They share no memory.
             stream: the handle of a `CUstream`.
-            bgr: the order of the channels, also of RGBA and BGRA; None for `channel_order`; a `Frame` says its own.
+            bgr: the order of the channels, also of RGBA and BGRA; None for `channel_order`. A `DevicePicture` says its
+                own.
             passes: over the tiles, under "exact", whose error is not predicted here; the others make one.
 
         Raises:
-            ImageError: a picture is not as described, or elsewhere.
-            EngineError: as `enhance`. Values that are not numbers are not noticed; they come out as 0.
-            UsageError: the runtime has a brightness or a strength.
+            ImageError: a picture is not as described, or elsewhere, or `dst` is read-only.
+            EngineError: as `enhance`. Values that are NaN or infinite are not noticed; they come out as 0.
+            MissingDependencyError: cuda-core, which looks at other libraries' pictures, is not installed.
+            UsageError: the runtime has a brightness or a strength, or `passes` is below 1.
         """
         self._check_open()
-        if not self._finish.is_none:
+        if self._settings.finishes:
             raise UsageError("enhance_device gives the network's result; brightness and strength need enhance")
         if self._engine.driver.is_host and self._engine.device != "cpu":
             raise EngineError(
                 f"{self._engine.backend} runs by way of host memory, and enhance_device needs the GPU's; "
                 'pip install "mirnet-deploy[pycuda]"'
             )
-        source, target = frames_of(src, dst, self._engine.device, self._flip if bgr is None else bgr)
-        check_dtype(source.dtype, self._engine.metadata.interface)
         if passes < 1:
             raise UsageError(f"passes is {passes}; expected at least 1")
-
-        def enqueue(fit: Fit, grid: TileGrid, _: bool) -> None:
-            thumbnail = None
-            if self._shares_means(grid):
-                self._check_context()
-                thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
-            times = passes if self._info.consistency == "exact" else 1
-            shares = {"lanes": fit.lanes, "batch": fit.batch}
-            self._pipeline.enqueue(source, target, grid, thumbnail, times, stream, **shares)
-
-        self._fitting.attempt(source, enqueue)
+        with self._engine.driver.active():
+            turned = self._settings.channel_order == "bgr" if bgr is None else bgr
+            source, target = device_pictures(src, dst, self._engine.device, stream, turned)
+        check_dtype(source.dtype, self._engine.metadata.interface)
+        self._enhancer.enqueue(source, target, stream, passes)
 
     def frames(self, frames: Iterable[Buffer], in_flight: int | None = None) -> Iterator[Enhanced]:
-        """Enhances the frames of a film, one pass each.
+        """Enhances the frames of a video, one pass each.
 
-        What a thumbnail's means lack of its picture's is carried from frame to frame, so that only the first frame of a
-        scene is made as a still picture: that is a frame of another size or dtype than the one before, or one whose
-        thumbnail looks like none of the same scene (`SceneCuts`). How close a frame is says its info.
+        What must be added to a thumbnail's means to get its picture's is carried from frame to frame, so that only the
+        first frame of a scene is made as a still picture: one of another size or dtype than the frame before, or one
+        whose thumbnail differs too much (`SceneCuts`). Each result's info says how close it is.
 
         Args:
             frames: as `enhance` takes them; consumed one by one, `in_flight` before the first result. A frame is the
@@ -256,6 +212,7 @@ class MIRNetRuntime:
 
         Raises:
             ImageError, EngineError: as `enhance`, in the place of that frame's result.
+            UsageError: `in_flight` is below 1.
         """
         self._check_open()
         if in_flight is None:
@@ -267,13 +224,13 @@ class MIRNetRuntime:
             result, outcome = self._enhance(frame, None, defect)
             return result, None if outcome is None else outcome.defect
 
-        return enhance_film(frames, enhance, in_flight)
+        return enhance_in_order(frames, enhance, in_flight)
 
     def close(self) -> None:
-        """Frees the engine. May be called twice; `enhance` is an error afterwards."""
+        """Waits for what is under way and frees the engine. May be called twice; `enhance` is an error afterwards."""
         if not self._closed:
             self._closed = True
-            self._pipeline.close()
+            self._enhancer.close()
             self._engine.close()
 
     def __enter__(self) -> Self:
@@ -287,7 +244,7 @@ class MIRNetRuntime:
     def _enhance(
         self, image: Buffer, out: Buffer | None, defect: NDArray[np.float64] | None
     ) -> tuple[Enhanced, Outcome | None]:
-        """One picture; `defect` makes it a later frame of a scene."""
+        """One picture; `defect`, [K], makes it a later frame of a scene."""
         start = time.perf_counter()
         self._check_open()
         source = as_array(image)
@@ -297,60 +254,8 @@ class MIRNetRuntime:
             check_out(result, source)
             if np.may_share_memory(source, result):
                 source = source.copy()  # a tile's halo must not read what its neighbour has written
-        info, outcome = self._run(source, result, defect, start)
+        info, outcome = self._enhancer.enhance(source, result, defect, start, lambda pixels: None)
         return Enhanced(result, info), outcome
-
-    def _run(
-        self,
-        image: Source,
-        out: Sink,
-        defect: NDArray[np.float64] | None,
-        start: float,
-        advance: Advance = lambda pixels: None,
-    ) -> tuple[PictureInfo, Outcome | None]:
-        if self._flip:
-            if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
-                raise UsageError("a picture that is no array is RGB; open a runtime with channel_order='rgb'")
-            image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
-        source, result = image, out
-        if not (self._finish.is_none or isinstance(out, Rewritable)):
-            raise UsageError("brightness and strength need a sink whose rows can be read again")
-        widens = isinstance(image, np.ndarray) and self._widens(image.dtype)
-        if widens:
-            # A tone curve after the rounding to 8 bits would show as steps in skies.
-            image, out = image[:].astype(np.uint16) * np.uint16(257), np.empty(image.shape, np.uint16)
-
-        def enhance(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
-            shares = {"lanes": fit.lanes, "batch": fit.batch}
-            with self._pipeline.open(image, out, advance, banded=banded, **shares) as work:
-                if not self._shares_means(grid):
-                    work.plain(grid)
-                    return grid, None
-                stages, tolerance = self._check_context(), self._info.tolerance
-                passes = 1 if self._info.consistency == "fast" or defect is not None else stages + 1
-                return grid, enhance_consistently(work, grid, tolerance=tolerance, passes=passes, defect=defect)
-
-        grid, outcome = self._fitting.attempt(image, enhance, WIDENING_COPIES if widens else 0)
-        gain = None
-        if not self._finish.is_none:
-            assert isinstance(out, Rewritable)  # as was checked before the passes
-            assert isinstance(result, Rewritable)
-            gain = self._finish.apply(source, out, result)
-        return PictureInfo.of(self._info, grid, outcome, time.perf_counter() - start, gain), outcome
-
-    def _widens(self, dtype: np.dtype[Any]) -> bool:
-        """Whether an array is worked on in 16 bits, though it has 8."""
-        return self._finish.tones and self._engine.metadata.interface == "float" and dtype == np.uint8
-
-    def _shares_means(self, grid: TileGrid) -> bool:
-        return len(grid) > 1 and self._info.consistency != "local"
-
-    def _check_context(self) -> int:
-        """The stages of pools that an artifact has which can share means."""
-        metadata = self._engine.metadata
-        if not metadata.context or metadata.stages is None:
-            raise no_context_error(metadata)
-        return metadata.stages
 
     def _check_open(self) -> None:
         if self._closed:

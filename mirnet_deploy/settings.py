@@ -1,37 +1,162 @@
-"""What a user may ask of a runtime, checked before anything is loaded."""
+"""What a user may ask of a runtime: one frozen value, from the command line down to the pipeline."""
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Self, cast, get_args
 
-from mirnet_deploy.consistency import Consistency
+from mirnet_deploy.artifacts.metadata import ChannelOrder
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.limits import TileSetting
-from mirnet_deploy.metadata import ChannelOrder
+
+Consistency = Literal["exact", "fast", "local"]
+TileSetting = int | Literal["auto", "none"]
+Brightness = float | Literal["auto"]
+
+_RECORDED = {"recorded": True}
+"""Of a field that decides how a result looks, and so stands in the record of work."""
 
 
-def check_settings(
-    tile: TileSetting,
-    batch: int,
-    channel_order: ChannelOrder,
-    max_memory: int | None,
-    consistency: Consistency,
-    tolerance: float,
-) -> None:
-    """Checks the types and ranges of what `MIRNetRuntime` takes.
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """How a runtime enhances pictures.
+
+    Every field is checked where the value is made.
 
     Raises:
-        UsageError: a setting is not a value it can have.
+        UsageError: a field has a value that it cannot have.
     """
-    if tile not in ("auto", "none") and (type(tile) is not int or tile < 1):
-        raise UsageError(f"tile is {tile!r}; expected 'auto', 'none' or a whole number of pixels")
-    if type(batch) is not int or batch < 1:
-        raise UsageError(f"batch is {batch!r}; expected a whole number from 1")
-    if channel_order not in get_args(ChannelOrder):
-        raise UsageError(f"channel_order is {channel_order!r}; expected {' or '.join(get_args(ChannelOrder))}")
-    if max_memory is not None and max_memory < 1:
-        raise UsageError(f"max_memory is {max_memory}; expected a number of bytes, at least 1")
-    if consistency not in get_args(Consistency):
-        raise UsageError(f"consistency is {consistency!r}; expected {', '.join(get_args(Consistency))}")
-    if not 0 < tolerance < float("inf"):
-        raise UsageError(f"tolerance is {tolerance!r}; expected a PSNR in dB, above 0")
+
+    device: str = "auto"
+    """"auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N"."""
+    tile: TileSetting = field(default="auto", metadata=_RECORDED)
+    """"auto" (an ONNX model: whole up to `limits.WHOLE_BUDGET` or what half of the free memory holds, else the square
+    tile of best speed, `limits.TILE_BUDGET`, or what memory holds; a plan: its largest shape), "none" (always whole),
+    or a side in pixels: a multiple of 4 and more than twice the model's halo."""
+    consistency: Consistency = field(default="exact", metadata=_RECORDED)
+    """How tiles agree. "exact": as if the picture ran whole, until the result is predicted to be within `tolerance`.
+    "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as other tools do."""
+    tolerance: float = field(default=60.0, metadata=_RECORDED)
+    """PSNR in dB that "exact" must reach before rounding. At 60 no pixel may be off by more than 1/255 either, and in
+    proportion at other values, down to the 0.2/255 that a halo may leave out."""
+    brightness: Brightness = field(default="auto", metadata=_RECORDED)
+    """Mean of every result over pixels and channels, in [0, 1], reached by a tone curve that lets highlights roll off
+    (`mirnet_deploy.brightness`); "auto" for what the network gives."""
+    strength: float = field(default=1.0, metadata=_RECORDED)
+    """Share of the result in [0, 1] that is blended with the picture as it was, after `brightness`."""
+    channel_order: ChannelOrder = "rgb"
+    """Of the colours of every picture: "rgb", or "bgr" as OpenCV has them. It costs no pass over the picture."""
+    batch: int = 1
+    """Tiles of one picture to run at once; memory grows with it."""
+    threads: int | None = None
+    """Threads that one run may use on the CPU; None leaves it to the library (all cores)."""
+    max_memory: int | None = None
+    """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
+    smaller and pictures go through in bands until `MIRNetRuntime.memory_plan` keeps it."""
+    graphs: bool = True
+    """Replay a plan's batches on a GPU as CUDA graphs. Where that is refused, a warning says so, and
+    `MIRNetRuntime.graphs`."""
+
+    def __post_init__(self) -> None:
+        if self.device != "auto":
+            device_index(self.device)
+        if self.tile not in ("auto", "none") and not _is_count(self.tile):
+            raise UsageError(f"tile is {self.tile!r}; expected 'auto', 'none' or a whole number of pixels")
+        for name, choices in (("consistency", get_args(Consistency)), ("channel_order", get_args(ChannelOrder))):
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {', '.join(choices)}")
+        if not (_is_number(self.tolerance) and 0 < self.tolerance < float("inf")):
+            raise UsageError(f"tolerance is {self.tolerance!r}; expected a PSNR in dB, above 0")
+        if self.brightness != "auto" and not (_is_number(self.brightness) and 0 <= self.brightness <= 1):
+            raise UsageError(f"brightness is {self.brightness!r}; expected 'auto' or a number from 0 to 1")
+        if not (_is_number(self.strength) and 0 <= self.strength <= 1):
+            raise UsageError(f"strength is {self.strength!r}; expected a number from 0 to 1")
+        if not _is_count(self.batch):
+            raise UsageError(f"batch is {self.batch!r}; expected a whole number of at least 1")
+        for name, unit in (("threads", "a whole number"), ("max_memory", "a number of bytes")):
+            if getattr(self, name) is not None and not _is_count(getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {unit}, at least 1")
+
+    @property
+    def tones(self) -> bool:
+        """Whether a tone curve changes the brightness of results."""
+        return self.brightness != "auto"
+
+    @property
+    def finishes(self) -> bool:
+        """Whether anything is done to results after the network."""
+        return self.tones or self.strength != 1
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """These settings with some fields changed.
+
+        Raises:
+            TypeError: there is no field of that name.
+            UsageError: a field has a value that it cannot have.
+        """
+        known = [each.name for each in fields(self)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise TypeError(f"no setting {unknown[0]!r}; expected {', '.join(known)}")
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def recorded(self) -> dict[str, str | int | float | None]:
+        """The settings that decide how a result looks, as a record of work stores them.
+
+        What the first version did not know is left out at its default, so that what older versions made stays done.
+        """
+        values = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.metadata.get("recorded") and getattr(self, each.name) != each.default
+        }
+        values.pop("tolerance", None)
+        if self.consistency == "exact":
+            values["tolerance"] = self.tolerance
+        if self.finishes:
+            values |= {"brightness": self.brightness, "strength": self.strength}
+        return {**values, "tile": str(self.tile), "consistency": self.consistency}
+
+
+def device_index(device: str) -> int | None:
+    """The number of a CUDA device; None for the CPU.
+
+    >>> device_index("cpu"), device_index("cuda"), device_index("cuda:1")
+    (None, 0, 1)
+
+    Raises:
+        UsageError: the text is something else.
+    """
+    kind, _, index = device.partition(":")
+    if device == "cpu":
+        return None
+    if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
+        return int(index or 0)
+    raise UsageError(f"device is {device!r}; expected auto, cpu, cuda or cuda:N")
+
+
+def parse_tile(text: str) -> TileSetting:
+    """A tile as a user writes it.
+
+    >>> parse_tile("auto"), parse_tile("512")
+    ('auto', 512)
+
+    Raises:
+        UsageError: the text is something else.
+    """
+    if text in ("auto", "none"):
+        return cast(Literal["auto", "none"], text)
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"tile is {text!r}; expected auto, none or a side in pixels, for example 512")
+    return int(text)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1

@@ -18,6 +18,9 @@ from mirnet_deploy.errors import UsageError
 
 Window = tuple[slice, slice]
 """Rows and columns."""
+BORDER_ERROR = 0.1 / 255
+"""What the border of a tile may contribute to the error of a pixel, of a range of 1, where the means are exact: halos
+are measured so that they keep it, and predictions of errors add it."""
 
 
 @dataclass(frozen=True)

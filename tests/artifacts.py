@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, write_sidecar
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, write_sidecar
 
 FIXTURES = Path(__file__).parent / "fixtures"
 """Files made elsewhere (shared/fixtures)."""

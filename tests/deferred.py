@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.artifacts.metadata import STATISTICS, TENSOR_NAMES
 from mirnet_deploy.devices import Frame
 from mirnet_deploy.devices.host import HostDriver, HostMemory, at
 from mirnet_deploy.engines.base import Tensor, load_onnx
@@ -24,7 +25,6 @@ from mirnet_deploy.engines.device import DeviceEngine, pool_of
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
-from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
 
 Open = Callable[..., tuple[MIRNetRuntime, MIRNetRuntime, "Driver"]]
 """Opens two runtimes over one artifact, as the fixture `pair` says."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mirnet_deploy import MIRNetRuntime, metrics
+from mirnet_deploy.artifacts.metadata import file_sha256, read_sidecar
 from mirnet_deploy.engines import open_engine, resolve_model
-from mirnet_deploy.metadata import file_sha256, read_sidecar
 from mirnet_deploy.pairs import find_pairs
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency import MAX_ABS_REST
+from mirnet_deploy.consistency.shared_means import MAX_ABS_REST
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 from mirnet_deploy.training.context import FixedMeans, OwnMeans
 from mirnet_deploy.training.network import MIRNet

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mirnet_deploy.artifacts.metadata import file_sha256
 from mirnet_deploy.errors import DataError
-from mirnet_deploy.metadata import file_sha256
 from mirnet_deploy.pairs import Pair, check_sizes, find_pairs, images_in
 from mirnet_deploy.training.data import DegradedSource, PairSource, Source
 

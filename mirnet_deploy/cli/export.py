@@ -14,9 +14,9 @@ from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import ExportError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from mirnet_deploy.artifacts.metadata import Parity
     from mirnet_deploy.export.builder import BuilderLibrary
     from mirnet_deploy.export.pipeline import Exported
-    from mirnet_deploy.metadata import Parity
 
 
 @click.command()

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, file_sha256, read_sidecar, sidecar_path
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError
-from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, read_sidecar, sidecar_path
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 
@@ -53,8 +53,8 @@ def describe(file: str) -> dict[str, Any]:
 
 def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
     """An ONNX file carries its metadata inside, so it can be described without its sidecar."""
+    from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
     from mirnet_deploy.engines.base import load_onnx
-    from mirnet_deploy.onnx_file import onnx_metadata
 
     if sidecar_path(path).is_file():
         return load_onnx(path)[1], "the SHA-256 and the metadata inside are its sidecar's"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Show = Callable[[str, float], None]
-"""Takes a description and the share that is done."""
+from mirnet_deploy.jobs.progress import Show
 
 
 class Bar:

@@ -1,6 +1,4 @@
-"""Where an engine computes: host memory, or a CUDA device through pycuda. One interface, so that one pipeline drives
-both, and what a test proves of it on the host holds on the device."""
+"""Where an engine computes: host memory, or a CUDA device through pycuda.
 
-from mirnet_deploy.devices.base import Driver, Frame, Memory, Stream
-
-__all__ = ["Driver", "Frame", "Memory", "Stream"]
+Both have one interface, so that one pipeline drives both, and what a test proves on the host holds on a device.
+"""

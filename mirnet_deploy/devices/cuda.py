@@ -6,21 +6,20 @@ of NVIDIA's own bindings.
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.devices.base import Kernel, Stream
-from mirnet_deploy.errors import DeviceMemoryError, EngineError, MissingDependencyError, first_line
+from mirnet_deploy.devices.gpu_libraries import imported
+from mirnet_deploy.devices.nvrtc import compiled
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, first_line
 
-SOURCE = Path(__file__).parent / "kernels.cu"
 BLOCKS: dict[Kernel, tuple[int, int, int]] = {
     "cut": (32, 8, 1),
     "put": (32, 8, 1),
@@ -92,8 +91,8 @@ class CudaDriver:
     is_host = False
 
     def __init__(self, index: int) -> None:
-        self._cuda = _imported("pycuda.driver")
-        self._bindings = _imported("cuda.bindings.driver")
+        self._cuda = imported("pycuda.driver")
+        self._bindings = imported("cuda.bindings.driver")
         self.name = f"cuda:{index}"
         self._broken: str | None = None
         self._module: Any = None
@@ -192,7 +191,7 @@ class CudaDriver:
         finally:
             self.checked(lambda cuda: cuda.cuGraphDestroy(graph))
 
-    def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: tuple[Any, ...], stream: Any) -> None:
+    def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: Any, stream: Any) -> None:
         """See `Driver.launch`."""
         block = BLOCKS[kernel]
         grid = tuple(-(-side // threads) for side, threads in zip(size, block, strict=True))
@@ -252,45 +251,3 @@ def retained(cuda: Any, index: int) -> tuple[Any, Any]:
     cuda.init()
     device = cuda.Device(index)
     return device, device.retain_primary_context()
-
-
-def compiled(architecture: str) -> bytes:
-    """`kernels.cu` for an architecture such as "sm_89", as machine code: PTX of a newer compiler than the driver would
-    be refused. Needs no device.
-
-    Raises:
-        EngineError: NVRTC refuses it.
-        MissingDependencyError: cuda-bindings or NVRTC is not installed.
-    """
-    nvrtc = _imported("cuda.bindings.nvrtc")
-
-    def checked(result: tuple[Any, ...]) -> Any:
-        status, *values = result
-        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            raise EngineError(f"NVRTC failed: {status!r}")
-        return values[0] if values else None
-
-    try:
-        program = checked(nvrtc.nvrtcCreateProgram(SOURCE.read_bytes(), SOURCE.name.encode(), 0, [], []))
-    except RuntimeError as error:  # its library is loaded now
-        raise MissingDependencyError(
-            f'GPUs need NVRTC ({first_line(error)}): pip install "mirnet-deploy[pycuda]"'
-        ) from error
-    option = f"--gpu-architecture={architecture}".encode()
-    if nvrtc.nvrtcCompileProgram(program, 1, [option])[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        log = bytes(checked(nvrtc.nvrtcGetProgramLogSize(program)))
-        checked(nvrtc.nvrtcGetProgramLog(program, log))
-        raise EngineError(f"NVRTC refused {SOURCE.name}: {log.decode(errors='replace').strip()}")
-    code = bytes(checked(nvrtc.nvrtcGetCUBINSize(program)))
-    checked(nvrtc.nvrtcGetCUBIN(program, code))
-    checked(nvrtc.nvrtcDestroyProgram(program))
-    return code
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'GPUs need pycuda and cuda-bindings ({first_line(error)}): pip install "mirnet-deploy[pycuda]"'
-        ) from error

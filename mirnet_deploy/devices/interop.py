@@ -1,48 +1,35 @@
-"""Pictures of other libraries in a device's memory: `__cuda_array_interface__`, DLPack, or plain pointers."""
+"""Pictures of other libraries in a device's memory: CuPy, torch, Numba, JAX, or plain pointers."""
 
 from __future__ import annotations
 
-import ctypes
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.devices.base import KINDS, Frame
+from mirnet_deploy.devices.base import DevicePicture
+from mirnet_deploy.devices.gpu_libraries import imported
+from mirnet_deploy.devices.kernels import KINDS
 from mirnet_deploy.errors import ImageError
 
-CPU, CUDA = 1, 2
-"""DLPack's device types."""
+NO_ORDER = -1
+"""Told to cuda-core in place of a stream where nothing needs to be waited for."""
+DL_CPU = 1
+"""DLPack's number for the CPU."""
 
 
-class _DLTensor(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
-_pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-_is_valid = ctypes.pythonapi.PyCapsule_IsValid
-_is_valid.restype, _is_valid.argtypes = ctypes.c_int, [ctypes.py_object, ctypes.c_char_p]
-
-
-def frames_of(source: Any, target: Any, device: str, bgr: bool = False) -> tuple[Frame, Frame]:
-    """Those of a picture and of its result, as of `frame_of`.
+def device_pictures(
+    source: Any, target: Any, device: str, stream: int, bgr: bool = False
+) -> tuple[DevicePicture, DevicePicture]:
+    """A picture and the one that takes its result, as of `device_picture`.
 
     Raises:
-        ImageError: as there; or they differ in more than place and pitch, or are one.
+        ImageError: as there; or `target` is read-only, differs from `source` in shape, dtype or channels, or is the
+            same memory.
     """
-    first, second = (frame_of(each, device, bgr) for each in (source, target))
+    first = device_picture(source, device, stream, bgr)
+    second = device_picture(target, device, stream, bgr, written=True)
     if replace(first, address=0, pitch=0) != replace(second, address=0, pitch=0):
         raise ImageError(f"dst is {second}; expected the shape, dtype and channels of src, {first}")
     if first.address == second.address:
@@ -50,59 +37,91 @@ def frames_of(source: Any, target: Any, device: str, bgr: bool = False) -> tuple
     return first, second
 
 
-def frame_of(image: Any, device: str, bgr: bool = False) -> Frame:
-    """The frame that `image` is, without a copy.
+def device_picture(image: Any, device: str, stream: int, bgr: bool = False, *, written: bool = False) -> DevicePicture:
+    """Where `image` lies, without a copy.
 
     Args:
         image: [H,W,3] or [H,W,4], uint8, uint16 or float32 in [0, 1], pixels side by side and rows at any distance: a
-            `Frame`; an object with `__cuda_array_interface__`; or a DLPack capsule or an object that gives one. Of a
-            capsule the memory is used, and not taken over: its owner keeps it.
+            `DevicePicture`, or an object with `__dlpack__` or `__cuda_array_interface__`.
         device: of the runtime, "cpu" or "cuda:N"; the picture must lie there.
-        bgr: the order of its channels; a `Frame` says its own.
+        stream: the handle of the caller's `CUstream`: what is enqueued there later comes after what the library that
+            owns the picture has still to do with it. A `DevicePicture` has no such library.
+        bgr: the order of its channels; a `DevicePicture` says its own.
+        written: whether it takes a result.
 
     Raises:
-        ImageError: it is something else, or elsewhere.
+        ImageError: it is something else, or elsewhere, or is to be written and read-only.
+        MissingDependencyError: cuda-core, which looks at pictures on a GPU, is not installed.
     """
-    if isinstance(image, Frame):
+    if isinstance(image, DevicePicture):
         return image
-    interface = getattr(image, "__cuda_array_interface__", None)
-    if interface is not None:
-        if device == "cpu":
-            raise ImageError("the picture is in a GPU's memory, and this runtime is on the CPU")
-        return _frame(interface["data"][0], interface["shape"], interface.get("strides"), interface["typestr"], bgr)
-    capsule = image if _is_capsule(image) else getattr(image, "__dlpack__", lambda: None)()
-    if capsule is None or not _is_capsule(capsule):
-        raise ImageError(
-            f"a {type(image).__name__} is no picture on a device; expected a Frame, an object with "
-            "__cuda_array_interface__, or DLPack"
-        )
-    return _of_dlpack(capsule, device, bgr)
-
-
-def _is_capsule(image: Any) -> bool:
-    return bool(_is_valid(image, b"dltensor"))
-
-
-def _of_dlpack(capsule: Any, device: str, bgr: bool) -> Frame:
-    tensor = ctypes.cast(_pointer_of(capsule, b"dltensor"), ctypes.POINTER(_DLTensor)).contents
-    there = {CPU: "cpu", CUDA: f"cuda:{tensor.device_id}"}.get(tensor.device_type, "another device")
+    there, address, shape, strides, dtype, read_only = _on_host(image) if device == "cpu" else _on_gpu(image, stream)
     if there != device:
         raise ImageError(f"the picture is on {there}, and this runtime on {device}")
-    kind = {0: "i", 1: "u", 2: "f"}.get(tensor.code, "V")
-    dtype = f"{kind}{tensor.bits // 8}"
-    shape = tuple(tensor.shape[: tensor.ndim])
-    strides = tuple(step * (tensor.bits // 8) for step in tensor.strides[: tensor.ndim]) if tensor.strides else None
-    return _frame(tensor.data + tensor.byte_offset, shape, strides, dtype, bgr)
+    if written and read_only:
+        raise ImageError("dst is read-only; expected a picture that may be written")
+    return _checked(address, shape, strides, dtype, bgr)
 
 
-def _frame(address: int, shape: tuple[int, ...], strides: tuple[int, ...] | None, typestr: str, bgr: bool) -> Frame:
-    dtype = np.dtype(typestr)
+_Seen = tuple[str, int, tuple[int, ...], Sequence[int], np.dtype[Any], bool]
+"""Device, address, shape, strides in bytes, dtype, and whether it is read-only."""
+
+
+def _on_host(image: Any) -> _Seen:
+    if hasattr(image, "__cuda_array_interface__"):
+        raise ImageError("the picture is in a GPU's memory, and this runtime is on the CPU")
+    if not isinstance(image, np.ndarray):
+        if not hasattr(image, "__dlpack__"):
+            raise _no_picture(image)
+        try:
+            image = np.from_dlpack(image)
+        except (TypeError, RuntimeError, BufferError) as error:  # on a device, or of a dtype that numpy lacks
+            raise ImageError(f"the picture cannot be read on the CPU: {error}") from error
+    return "cpu", image.ctypes.data, image.shape, image.strides, image.dtype, not image.flags.writeable
+
+
+def _on_gpu(image: Any, stream: int) -> _Seen:
+    if not (hasattr(image, "__dlpack__") or hasattr(image, "__cuda_array_interface__")):
+        raise _no_picture(image)
+    view_of = imported("cuda.core.utils").StridedMemoryView.from_any_interface
+    on_host = not hasattr(image, "__cuda_array_interface__") and image.__dlpack_device__()[0] == DL_CPU
+    try:
+        view = view_of(image, NO_ORDER if on_host else stream)
+        there = "the CPU" if view.device_id < 0 else f"cuda:{view.device_id}"
+        if view.dtype is None:
+            raise TypeError("numpy has no dtype like its own")
+        dtype = np.dtype(view.dtype)
+    except (BufferError, NotImplementedError, TypeError) as error:
+        raise ImageError(f"the picture cannot be looked at: {error}") from error
+    counts = view.strides or _contiguous(view.shape)
+    strides = [count * dtype.itemsize for count in counts]
+    return there, int(view.ptr), tuple(view.shape), strides, dtype, bool(view.readonly)
+
+
+def _no_picture(image: Any) -> ImageError:
+    return ImageError(
+        f"a {type(image).__name__} is no picture on a device; expected a DevicePicture, or an object with __dlpack__ "
+        "or __cuda_array_interface__"
+    )
+
+
+def _contiguous(shape: Sequence[int]) -> list[int]:
+    """The strides of a C-contiguous array, in values."""
+    strides = [1]
+    for side in reversed(shape[1:]):
+        strides.insert(0, strides[0] * side)
+    return strides
+
+
+def _checked(
+    address: int, shape: tuple[int, ...], strides: Sequence[int], dtype: np.dtype[Any], bgr: bool
+) -> DevicePicture:
     if len(shape) != 3 or shape[2] not in (3, 4) or 0 in shape or dtype not in KINDS:
         raise ImageError(f"the picture is {dtype} {list(shape)}; expected uint8, uint16 or float32 [H,W,3] or [H,W,4]")
     height, width, channels = shape
-    pitch, pixel, channel = strides or (width * channels * dtype.itemsize, channels * dtype.itemsize, dtype.itemsize)
+    pitch, pixel, channel = strides
     if (pixel, channel) != (channels * dtype.itemsize, dtype.itemsize) or pitch < width * pixel:
         raise ImageError(f"the picture has strides {[pitch, pixel, channel]}; expected pixels side by side")
     if address % dtype.itemsize or pitch % dtype.itemsize:
         raise ImageError(f"the picture is at {address:#x}, rows {pitch} bytes apart; expected whole values of {dtype}")
-    return Frame(address, pitch, height, width, dtype, channels, bgr)
+    return DevicePicture(address, pitch, height, width, dtype, channels, bgr)

@@ -1,13 +1,17 @@
-// What the pipeline does to pixels and to means on a CUDA device. `host.py` holds the same in numpy; tests compile this
-// file for the CPU and compare the two.
+// What the pipeline does to pixels and to means on a CUDA device. `host_kernels.py` holds the same in numpy, and
+// `kernels.py` the arguments and the structures for Python; tests compile this file for the CPU and compare.
 //
-// A frame is [height, width, channels] of uint8, uint16 or float32 in [0, 1], its rows `pitch` bytes apart, with 3 or 4
-// channels, RGB or BGR first; a fourth channel (alpha) is carried over. A batch is what an engine takes: float32 [N,3,H,W],
-// or uint8 [N,H,W,3]. Indices past a frame's edges mirror it without repeating the last pixel, and where it is too short
-// for that, repeat it: the padding up to the network's size multiple.
+// A picture is [height, width, channels] of uint8, uint16 or float32 in [0, 1], its rows `pitch` bytes apart, with 3 or
+// 4 channels, RGB or BGR first; a fourth channel (alpha) is copied from the source to the result. A batch is what an
+// engine takes: float32 [N,3,H,W], or uint8 [N,H,W,3]. An index past a picture's edge mirrors it without repeating the
+// last pixel; where the picture is too short for that, the last pixel is repeated. That is the padding up to the
+// network's size multiple.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
+
+struct Origin { int row, col; };  // where a tile begins in the padded picture
+struct Core { int row, col, to_row, to_col, height, width; };  // where a core begins in its tile and in the picture
 
 static __device__ int mirrored(int index, int length, int padded)
 {
@@ -35,17 +39,16 @@ static __device__ float white_of(int kind)
     return kind == 0 ? 255.0f : kind == 1 ? 65535.0f : 1.0f;
 }
 
-// Cuts `count` tiles out of a frame, as a batch. Grid: columns, rows, tiles. `origins`: row and column of each tile in
-// the picture that padding makes of the frame.
-extern "C" __global__ void cut(const u8 *frame, long long pitch, int height, int width, int channels, int kind, int bgr,
-                               int padded_height, int padded_width, const int *origins, u8 *batch, int planar,
-                               int tile_height, int tile_width)
+// Cuts tiles out of a picture, as a batch. Grid: columns, rows, tiles.
+extern "C" __global__ void cut(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
+                               int bgr, int padded_height, int padded_width, const Origin *origins, u8 *batch,
+                               int planar, int tile_height, int tile_width)
 {
     const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     const int tile = blockIdx.z;
     if (col >= tile_width || row >= tile_height) return;
-    const u8 *line = frame + pitch * mirrored(origins[2 * tile] + row, height, padded_height);
-    const int first = channels * mirrored(origins[2 * tile + 1] + col, width, padded_width);
+    const u8 *line = picture + pitch * mirrored(origins[tile].row + row, height, padded_height);
+    const int first = channels * mirrored(origins[tile].col + col, width, padded_width);
     const long long area = static_cast<long long>(tile_height) * tile_width;
     const long long place = static_cast<long long>(row) * tile_width + col;
     for (int channel = 0; channel < 3; ++channel) {
@@ -55,20 +58,20 @@ extern "C" __global__ void cut(const u8 *frame, long long pitch, int height, int
     }
 }
 
-// Puts the cores of `count` tiles into a frame. Grid: columns, rows, tiles, of the largest core. `cores`: row and column
-// in the tile, row and column in the frame, height and width, of each. What of a core is padding is left out. Values
-// that are not finite are counted in `flaws`.
-extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int tile_width, const int *cores,
-                               const u8 *source, long long source_pitch, u8 *frame, long long pitch, int height,
+// Puts the cores of tiles into a picture. Grid: columns, rows, tiles, of the largest core. The part of a core that lies
+// in the padding is left out. Values that are NaN or infinite are counted in `flaws`.
+extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int tile_width, const Core *cores,
+                               const u8 *source, long long source_pitch, u8 *picture, long long pitch, int height,
                                int width, int channels, int kind, int bgr, int *flaws)
 {
     const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
-    const int tile = blockIdx.z, *core = cores + 6 * tile;
-    const int to_row = core[2] + row, to_col = core[3] + col;
-    if (row >= core[4] || col >= core[5] || to_row >= height || to_col >= width) return;
+    const int tile = blockIdx.z;
+    const Core core = cores[tile];
+    const int to_row = core.to_row + row, to_col = core.to_col + col;
+    if (row >= core.height || col >= core.width || to_row >= height || to_col >= width) return;
     const long long area = static_cast<long long>(tile_height) * tile_width;
-    const long long place = static_cast<long long>(core[0] + row) * tile_width + core[1] + col;
-    u8 *line = frame + pitch * to_row;
+    const long long place = static_cast<long long>(core.row + row) * tile_width + core.col + col;
+    u8 *line = picture + pitch * to_row;
     for (int channel = 0; channel < 3; ++channel) {
         const int element = channels * to_col + (bgr ? 2 - channel : channel);
         if (!planar) {
@@ -84,9 +87,9 @@ extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int
         store(line, 4 * to_col + 3, kind, load(source + source_pitch * to_row, 4 * to_col + 3, kind));
 }
 
-// Averages a frame over small_height x small_width equal areas: a frame of 3 channels, RGB, of kind 0 or 2. Grid: columns,
-// rows.
-extern "C" __global__ void shrink(const u8 *frame, long long pitch, int height, int width, int channels, int kind,
+// Averages a picture over small_height x small_width equal areas: a picture of 3 channels, RGB, of kind 0 or 2. Grid:
+// columns, rows.
+extern "C" __global__ void shrink(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
                                   int bgr, u8 *small, long long small_pitch, int small_height, int small_width,
                                   int small_kind)
 {
@@ -97,7 +100,7 @@ extern "C" __global__ void shrink(const u8 *frame, long long pitch, int height, 
     float sums[3] = {0.0f, 0.0f, 0.0f};
     for (int y = static_cast<int>(top); y < bottom && y < height; ++y) {
         const float share = static_cast<float>(fmin(y + 1.0, bottom) - fmax(static_cast<double>(y), top));
-        const u8 *line = frame + pitch * y;
+        const u8 *line = picture + pitch * y;
         for (int x = static_cast<int>(left); x < right && x < width; ++x) {
             const float weight = share * static_cast<float>(fmin(x + 1.0, right) - fmax(static_cast<double>(x), left));
             for (int channel = 0; channel < 3; ++channel)
@@ -112,23 +115,23 @@ extern "C" __global__ void shrink(const u8 *frame, long long pitch, int height, 
     }
 }
 
-// The guess of a picture's means: what its thumbnail measured, [size], and what that lacks.
+// The guess of a picture's means: what its thumbnail measured, [size], plus the defect.
 extern "C" __global__ void correct(const float *measured, const float *defect, float *context, int size)
 {
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k < size) context[k] = measured[k] + defect[k];
 }
 
-// What a thumbnail's means lack of its picture's: the mean of what `tiles` tiles measured, [tiles,size], weighted by the
-// areas of their cores, less `measured`.
-extern "C" __global__ void defect(const float *statistics, const int *cores, int tiles, const float *measured,
+// What must be added to a thumbnail's means to get its picture's: the mean of what `tiles` tiles measured,
+// [tiles,size], weighted by the areas of their cores, less `measured`.
+extern "C" __global__ void defect(const float *statistics, const Core *cores, int tiles, const float *measured,
                                   float *defect, int size)
 {
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= size) return;
     double total = 0.0, area = 0.0;
     for (int tile = 0; tile < tiles; ++tile) {
-        const double core = static_cast<double>(cores[6 * tile + 4]) * cores[6 * tile + 5];
+        const double core = static_cast<double>(cores[tile].height) * cores[tile].width;
         total += core * statistics[static_cast<long long>(tile) * size + k];
         area += core;
     }

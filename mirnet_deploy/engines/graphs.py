@@ -1,8 +1,9 @@
-"""Batches as CUDA graphs: one call in the place of the hundreds of launches that a network is.
+"""Batches as CUDA graphs: one call in place of the hundreds of launches that a network takes.
 
-A batch of some shape at some addresses runs twice as it is, is captured after the second run, and then replayed. The
-second run and the capture are those of a runner for this graph alone. TensorRT asks for that: with the shapes of an
-execution context its inner state changes, which the graphs captured from it go on using (NVIDIA/TensorRT issue 3798).
+A batch of one shape at the same addresses runs twice as it is, is captured after the second run, and is replayed from
+then on. A runner for this graph alone makes the second run and the capture. TensorRT asks for that: when the shapes of
+an execution context change, its inner state changes too, and the graphs captured from it go on using that state
+(NVIDIA/TensorRT issue 3798).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from mirnet_deploy.devices.base import Driver, Graph, Stream
-from mirnet_deploy.engines.base import Runner, Tensor
+from mirnet_deploy.devices.base import Driver, Graph, Stream, Tensor
+from mirnet_deploy.engines.base import Runner
 from mirnet_deploy.errors import EngineError, MirnetDeployWarning
 
 MOST = 8
-"""Graphs that a lane keeps: of tiles, the last batch of a picture, thumbnails and patches, with any lane's means."""
+"""Graphs that a slot keeps: for tiles, the last batch of a picture, thumbnails and patches, with the means of any
+slot."""
 _Key = tuple[tuple[str, int, tuple[int, ...]], ...]
 
 
@@ -38,7 +40,7 @@ class Capturable(Runner, Protocol):
 
 
 class GraphPolicy:
-    """Whether the lanes of one engine use graphs. The first refusal ends it for all of them, and is said."""
+    """Whether the runners of one engine use graphs. The first refusal ends it for all of them, with a warning."""
 
     def __init__(self, wanted: bool) -> None:
         self.state = "on" if wanted else "off"
@@ -51,7 +53,7 @@ class GraphPolicy:
         return self.state == "on"
 
     def refuse(self, reason: str) -> None:
-        """Says it once."""
+        """Ends the use of graphs and warns, the first time."""
         with self._lock:
             if not self.on:
                 return
@@ -74,7 +76,7 @@ class _Repeated:
 
 
 class GraphRunner:
-    """A `Runner` that replays what another one has done."""
+    """A `Runner` that replays what another one has done before."""
 
     def __init__(self, runner: Capturable, driver: Driver, stream: Stream, policy: GraphPolicy) -> None:
         self._runner, self._driver, self._stream, self._policy = runner, driver, stream, policy
@@ -107,7 +109,7 @@ class GraphRunner:
         self._runner.close()
 
     def _run_and_capture(self, batch: _Repeated, tensors: Mapping[str, Tensor]) -> None:
-        """Directly after a run, since what a change of shapes makes an engine do first cannot be captured."""
+        """Captures directly after a run: what an engine does first after a change of shapes cannot be captured."""
         try:
             batch.runner = batch.runner or self._runner.twin()
         except EngineError as error:
@@ -124,7 +126,7 @@ class GraphRunner:
             self._policy.refuse(str(error))
 
     def _forget(self) -> None:
-        """Drops what was not used for longest."""
+        """Drops the batch that was not used for longest."""
         batch = self._repeated.popitem(last=False)[1]
         if batch.runner:
             self._stream.synchronize()

@@ -14,65 +14,61 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.devices.base import Driver, Stream
-from mirnet_deploy.engines.base import Tensor, closed_error, load_onnx, network_footprint
-from mirnet_deploy.engines.device import DeviceEngine, pool_of
-from mirnet_deploy.engines.onnxruntime import CUDA, check_graph, imported, open_session
+from mirnet_deploy.artifacts.context import STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES
+from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.devices.base import Driver, Stream, Tensor
+from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
+from mirnet_deploy.engines.onnxruntime_session import CUDA, imported, open_session
 from mirnet_deploy.errors import engine_error
-from mirnet_deploy.metadata import STATISTICS, TENSOR_NAMES
 
 
-class OnnxRuntimeCudaEngine(DeviceEngine):
-    """An `Engine` over one graph. A session has one stream, so every lane has a session.
+class OnnxRuntimeCudaEngine:
+    """An `Engine` over one graph. A session has one stream, so every runner has a session.
 
     Raises:
-        ArtifactError: the file does not fit its sidecar, or its graph does not fit its interface.
-        EngineError: the session does not run on the device.
+        ArtifactError: the file does not fit its sidecar.
         MissingDependencyError: onnxruntime is not installed.
     """
 
+    concurrency = ON_DEVICE
+    graphs = "off"
+
     def __init__(self, path: Path, index: int, driver: Driver) -> None:
-        self._path, self._index = path, index
-        self._data, self.metadata = load_onnx(path)
-        self._ort = imported()
+        self._index = index
+        self._data, self.metadata = read_onnx(path)
         self.driver = driver
         self.device = f"cuda:{index}"
-        self.backend = f"onnxruntime {self._ort.__version__} {CUDA}"
-        try:
-            self.pool = pool_of(self)
-        except BaseException:
-            driver.close()
-            raise
+        self.backend = f"onnxruntime {imported().__version__} {CUDA}"
 
     def footprint(self, count: int, height: int, width: int) -> int:
         """See `Engine.footprint`. What ONNX Runtime takes on a CPU, and its copy of the weights."""
         return network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
 
-    @property
-    def graphs(self) -> str:
-        """See `Engine.graphs`."""
-        return "off"
-
     def runner(self, stream: Stream) -> OnnxRuntimeRunner:
         """See `Engine.runner`."""
         if not self._data:
             raise closed_error(self.metadata)
-        session = open_session(self._ort, self._data, self.metadata, self._index, stream=stream.handle)
-        check_graph(session, self.metadata, self._path)
-        options = self._ort.RunOptions()
+        session = open_session(self._data, self.metadata, self._index, stream=stream.handle)
+        options = imported().RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
         return OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index))
 
     def close(self) -> None:
-        """See `Engine.close`. Waits for the runs under way."""
-        self.pool.close()
+        """See `Engine.close`."""
         self._data = b""
         self.driver.close()
 
 
 class OnnxRuntimeRunner:
-    """See `Runner`: one session, bound to memory of a device."""
+    """See `Runner`: one session, bound to memory of a device.
+
+    Args:
+        options: `RunOptions`, or None for the library's own.
+        outputs: names of the artifact's outputs.
+        device: "cuda" or "cpu", and its number.
+    """
 
     def __init__(self, session: Any, options: Any, outputs: set[str], device: tuple[str, int]) -> None:
         self._session, self._options, self._outputs, self._device = session, options, outputs, device

@@ -1,5 +1,5 @@
-"""TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: tests use stand-ins of TensorRT
-and pycuda.
+"""TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: tests use stand-ins for TensorRT and
+pycuda.
 
 The two libraries have one API; `_import_library` and `_check_target` hold what differs. A plan is executable code, so
 hash, builder, version and device are checked before a byte of it is deserialized.
@@ -13,27 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.devices.base import Memory, Stream
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, MEASURED, STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.artifacts.models import onnx_beside
+from mirnet_deploy.artifacts.sidecar import read_artifact
+from mirnet_deploy.devices.base import Memory, Stream, Tensor
 from mirnet_deploy.devices.cuda import CudaDriver
-from mirnet_deploy.engines.base import MEASURED, Tensor, batch_dtype, closed_error, parse_device
-from mirnet_deploy.engines.device import DeviceEngine, pool_of
+from mirnet_deploy.engines.base import ON_DEVICE, closed_error
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import ArtifactError, EngineError, engine_error
-from mirnet_deploy.frames import as_bytes
-from mirnet_deploy.machine import cuda_device_count
-from mirnet_deploy.metadata import (
-    CONTEXT_INPUTS,
-    STATISTICS,
-    TENSOR_NAMES,
-    ArtifactMetadata,
-    file_sha256,
-    read_artifact,
-)
+from mirnet_deploy.machine import cuda_devices
+from mirnet_deploy.settings import device_index
 
 
-class TensorRTEngine(DeviceEngine):
-    """An `Engine` over one plan. Every lane has an execution context, and one more a graph; they share scratch memory.
+class TensorRTEngine:
+    """An `Engine` over one plan. Every runner has an execution context, and another one for each of its graphs; these
+    share scratch memory.
 
     Raises:
         ArtifactError: the file does not fit its sidecar, or its tensors do not fit its interface.
@@ -41,8 +37,10 @@ class TensorRTEngine(DeviceEngine):
         MissingDependencyError: TensorRT, pycuda or cuda-bindings is not installed.
     """
 
+    concurrency = ON_DEVICE
+
     def __init__(self, path: Path, device: str = "auto", graphs: bool = True) -> None:
-        index = 0 if device == "auto" else parse_device(device)
+        index = 0 if device == "auto" else device_index(device)
         plan, self.metadata = read_artifact(path)
         _check_device(path, index, self.metadata)
         assert index is not None
@@ -58,7 +56,6 @@ class TensorRTEngine(DeviceEngine):
             with self.driver.active():
                 _check_target(path, self.metadata, self.driver)
                 self._load(trt, path, plan)
-            self.pool = pool_of(self)
         except BaseException:
             self._release()
             raise
@@ -67,11 +64,11 @@ class TensorRTEngine(DeviceEngine):
         """See `Engine.footprint`: a context takes at once what the largest shape of its profile takes."""
         most = self.metadata.profile_shapes()[2]
         constants = 4 * (self.metadata.context + 2 + most[0] * (max(most) + self.metadata.context))
-        return self.scratch + (constants if self.metadata.context else 0)
+        return self.scratch_bytes + (constants if self.metadata.context else 0)
 
     @property
-    def scratch(self) -> int:
-        """Bytes in which a context computes."""
+    def scratch_bytes(self) -> int:
+        """The memory in which an execution context computes."""
         if self._engine is None:
             raise closed_error(self.metadata)
         return max(1, int(self._engine.device_memory_size_v2))
@@ -87,8 +84,9 @@ class TensorRTEngine(DeviceEngine):
             raise closed_error(self.metadata)
         return GraphRunner(TensorRTRunner(self, self._logger, stream), self.driver, stream, self._policy)
 
-    def context(self, scratch: Memory) -> Any:
-        """A new execution context. It computes in `scratch`, as others may that never run at the same time."""
+    def execution_context(self, scratch: Memory) -> Any:
+        """A new execution context. It computes in `scratch`, which it may share with others that never run at the same
+        time."""
         context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise engine_error(f"no execution context for {self.metadata.name}", self._logger.reason())
@@ -96,8 +94,7 @@ class TensorRTEngine(DeviceEngine):
         return context
 
     def close(self) -> None:
-        """See `Engine.close`. Waits for the runs under way."""
-        self.pool.close()
+        """See `Engine.close`."""
         self._release()
 
     def _release(self) -> None:
@@ -133,9 +130,9 @@ class TensorRTRunner:
         self._metadata, self._driver = engine.metadata, engine.driver
         self._least, _, self._most = engine.metadata.profile_shapes()
         self._constants: Memory | None = None
-        self._scratch: Memory = elder._scratch if elder else engine.driver.allocate(engine.scratch)
+        self._scratch: Memory = elder._scratch if elder else engine.driver.allocate(engine.scratch_bytes)
         try:
-            self._context = engine.context(self._scratch)
+            self._execution_context = engine.execution_context(self._scratch)
         except BaseException:
             self.close()
             raise
@@ -144,7 +141,7 @@ class TensorRTRunner:
         """See `Runner.enqueue`."""
         batch = tensors[TENSOR_NAMES[self._metadata.interface][0]]
         bounds = zip(self._least, batch.shape, self._most, strict=False)
-        kind = batch_dtype(self._metadata)
+        kind = self._metadata.batch_dtype
         if len(batch.shape) != 4 or batch.dtype != kind or not all(low <= n <= high for low, n, high in bounds):
             raise EngineError(
                 f"batch is {batch.dtype} {list(batch.shape)}; this plan takes {kind} from {self._least} to {self._most}"
@@ -154,9 +151,9 @@ class TensorRTRunner:
         good = True
         for name, tensor in tensors.items():
             if name not in (STATISTICS, TENSOR_NAMES[self._metadata.interface][1]):
-                good = good and self._context.set_input_shape(name, tensor.shape)
-            good = good and self._context.set_tensor_address(name, tensor.address)
-        if not (good and self._context.execute_async_v3(self._stream.handle)):
+                good = good and self._execution_context.set_input_shape(name, tensor.shape)
+            good = good and self._execution_context.set_tensor_address(name, tensor.address)
+        if not (good and self._execution_context.execute_async_v3(self._stream.handle)):
             raise engine_error(f"TensorRT refused a batch of shape {list(batch.shape)}", self._logger.reason())
 
     def _plain_pools(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -170,7 +167,7 @@ class TensorRTRunner:
             values = np.concatenate([np.zeros(size), MEASURED, np.ones(self._most[0] * most)]).astype(np.float32)
             room = values.nbytes + self._most[0] * size * 4
             self._constants = self._driver.allocate(room)
-            self._driver.upload(as_bytes(values[None]), self._constants.address, values.nbytes, self._stream)
+            self._driver.upload(values[None].view(np.uint8), self._constants.address, values.nbytes, self._stream)
             self._stream.synchronize()  # `values` is not page-locked, and ends here
         address = self._constants.address
         ones = address + (size + 2) * 4
@@ -183,8 +180,8 @@ class TensorRTRunner:
         }
 
     def capturable(self) -> bool:
-        """See `Capturable`. TensorRT-RTX first runs kernels for any shape, and compiles those for this one."""
-        ask = getattr(self._context, "is_stream_capturable", None)
+        """See `Capturable`. TensorRT-RTX first runs kernels that take any shape, and compiles those for this one."""
+        ask = getattr(self._execution_context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._stream.handle))
 
     def twin(self) -> TensorRTRunner:
@@ -193,7 +190,7 @@ class TensorRTRunner:
 
     def close(self) -> None:
         """See `Runner.close`."""
-        self._context = None
+        self._execution_context = None
         if self._constants:
             self._constants.free()
         if self._elder is None:
@@ -201,24 +198,15 @@ class TensorRTRunner:
 
 
 def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> None:
-    count = cuda_device_count()
+    count = len(cuda_devices())
     if index is not None and index < count:
         return
     here = "this machine has none" if not count else f"the device asked for is not among its {count}"
     if index is None:
         here = "the device asked for is the CPU"
-    onnx = _onnx_of(path, metadata.onnx_sha256)
+    onnx = onnx_beside(path, metadata.onnx_sha256)
     instead = f"use {onnx.name}, which lies beside it" if onnx else "use the .onnx file that was exported with it"
     raise EngineError(f"{path} is a plan and needs an NVIDIA GPU, and {here}; {instead}")
-
-
-def _onnx_of(plan: Path, sha256: str | None) -> Path | None:
-    """The ONNX file beside `plan` to use instead: `mirnet.onnx` for `mirnet.plan`, else the one it was built from."""
-    namesake = plan.with_suffix(".onnx")
-    if namesake.is_file():
-        return namesake
-    others = sorted(plan.parent.glob("*.onnx"))
-    return next((other for other in others if file_sha256(other) == sha256), None)
 
 
 def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:

@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from typing import Any
 
+from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.errors import MissingDependencyError, first_line
 from mirnet_deploy.machine import TENSORRT_MODULES
-from mirnet_deploy.metadata import Builder
 
 _INSTALL: dict[Builder, str] = {
     "tensorrt": 'pip install "mirnet-deploy[tensorrt]"',

@@ -139,12 +139,12 @@ def encode_tiff(picture: Picture) -> bytes:
     samples = picture.pixels[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack([samples, picture.alpha])
-    frame = Frame(samples.shape, samples.dtype, picture.exif, picture.icc, alpha=picture.alpha is not None)
-    strips = list(frame.strips(lambda top, bottom: samples[top:bottom]))
-    return frame.head([len(strip) for strip in strips]) + b"".join(strips)
+    layout = TiffLayout(samples.shape, samples.dtype, picture.exif, picture.icc, alpha=picture.alpha is not None)
+    strips = list(layout.strips(lambda top, bottom: samples[top:bottom]))
+    return layout.head([len(strip) for strip in strips]) + b"".join(strips)
 
 
-class Frame:
+class TiffLayout:
     """What surrounds the samples of a TIFF, [H,W,C] uint8 or uint16: its strips and its directory.
 
     The byte order is that of the EXIF, whose fields are taken over as they are.

@@ -12,13 +12,13 @@ from artifacts import make_onnx
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, file_sha256, write_sidecar
 from mirnet_deploy.benchmarks import subjects
 from mirnet_deploy.benchmarks.rivals import AloneSubject
 from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
 from mirnet_deploy.benchmarks.torch_subject import padded
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, UsageError
-from mirnet_deploy.metadata import ArtifactMetadata, file_sha256, write_sidecar
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet

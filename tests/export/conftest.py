@@ -14,11 +14,11 @@ from export_types import Export
 from numpy.typing import NDArray
 from torch import nn
 
+from mirnet_deploy.artifacts.metadata import Interface, Precision
 from mirnet_deploy.export import onnx_file
 from mirnet_deploy.export.pipeline import Exported
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import Interface, Precision
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "published_layout" / "model.pth"

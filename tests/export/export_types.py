@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mirnet_deploy.artifacts.metadata import Interface, Precision
 from mirnet_deploy.export.pipeline import Exported
-from mirnet_deploy.metadata import Interface, Precision
 
 Export = Callable[[Interface, Precision], Exported]
 """`exported(interface, precision)`."""

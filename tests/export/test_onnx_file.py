@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
 from mirnet_deploy.engines.base import GIVEN
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import onnx_file, parity
 from mirnet_deploy.export.onnx_file import export_onnx
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 from mirnet_deploy.training.context import OwnMeans, PoolContext
 from mirnet_deploy.training.reach import structural_reach

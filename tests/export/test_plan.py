@@ -13,6 +13,7 @@ from export_types import Export
 from graph_faults import UNKNOWN_NODE, add_unknown_operator
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision, read_sidecar
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError, UsageError
 from mirnet_deploy.export import builder, pipeline
@@ -21,7 +22,6 @@ from mirnet_deploy.export.pipeline import Exported, export_plan
 from mirnet_deploy.export.plan import build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import ArtifactMetadata, Interface, Parity, Precision, read_sidecar
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 

@@ -9,12 +9,12 @@ from export_types import Export
 from graph_faults import FP32_NODE, leave_one_in_fp32
 from onnx import TensorProto, helper, numpy_helper
 
+from mirnet_deploy.artifacts.metadata import Interface
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import find_builder
 from mirnet_deploy.export.plan import build_plan, without_defaults
 from mirnet_deploy.export.precision import element_types, find_islands, prove_onnx
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.metadata import Interface
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 

@@ -21,8 +21,8 @@ from mirnet_deploy import enhancing
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import read_image
-from mirnet_deploy.images.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
-from mirnet_deploy.images.record import read_stamp
+from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.jobs.record import read_stamp
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "strips": {"rowsperstrip": 16},

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirnet_deploy import MIRNetRuntime, consistency, runtime, sampling
-from mirnet_deploy.consistency import MAX_ABS_REST, Prediction
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.consistency.shared_means import MAX_ABS_REST, Prediction
 from mirnet_deploy.engines.base import HostEngine, Pools
 from mirnet_deploy.errors import EngineError, UsageError
-from mirnet_deploy.metadata import ArtifactMetadata
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet

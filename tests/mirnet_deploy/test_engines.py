@@ -12,11 +12,11 @@ import pytest
 from artifacts import make_onnx, make_plan, metadata, model_of, save
 
 from mirnet_deploy import engines
+from mirnet_deploy.artifacts.metadata import file_sha256, sidecar_path
 from mirnet_deploy.engines import open_engine, resolve_model
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
 from mirnet_deploy.engines.base import parse_device
 from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
-from mirnet_deploy.metadata import file_sha256, sidecar_path
 
 
 def test_onnx_engine_gives_what_onnx_runtime_gives(tmp_path):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image, write_image
-from mirnet_deploy.images.record import read_stamp
+from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.results import PictureInfo
 
 
@@ -358,8 +358,8 @@ SLOW = """
 import signal, sys, time
 # A shell that runs the tests in the background makes its children ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.enhancing as enhancing
-from mirnet_deploy.images.record import stamped
+import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.jobs.job as enhancing
+from mirnet_deploy.jobs.record import stamped
 from mirnet_deploy.results import PictureInfo
 
 class Slow:

@@ -13,8 +13,8 @@ from PIL import Image
 from mirnet_deploy import planning
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
-from mirnet_deploy.planning import NoTask, Task, plan
+from mirnet_deploy.jobs.inputs import NoTask, Task, plan
+from mirnet_deploy.jobs.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
 
 
 def picture(path: Path, kind: str | None = None) -> Path:

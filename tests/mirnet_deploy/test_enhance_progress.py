@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mirnet_deploy.watching import Passes
+from mirnet_deploy.jobs.progress import Passes
 
 pty = pytest.importorskip("pty", reason="POSIX terminals")
 

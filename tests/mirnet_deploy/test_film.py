@@ -13,7 +13,7 @@ from deferred import Open, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError, UsageError
-from mirnet_deploy.film import enhance_film
+from mirnet_deploy.video.frames import enhance_film
 
 
 def film(count: int) -> list[NDArray[Any]]:

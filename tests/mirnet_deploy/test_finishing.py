@@ -7,8 +7,8 @@ import pytest
 from artifacts import make_onnx
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.brightness import MOST_GAIN, Finish, gain_for, toned
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.finishing import MOST_GAIN, Finish, gain_for, toned
 from mirnet_deploy.pixels import unit
 
 

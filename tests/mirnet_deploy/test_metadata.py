@@ -10,9 +10,7 @@ import onnx
 import pytest
 from artifacts import make_onnx, make_plan, metadata, model_of
 
-from mirnet_deploy.engines.base import load_onnx
-from mirnet_deploy.errors import ArtifactError
-from mirnet_deploy.metadata import (
+from mirnet_deploy.artifacts.metadata import (
     METADATA_KEY,
     ArtifactMetadata,
     Parity,
@@ -22,7 +20,9 @@ from mirnet_deploy.metadata import (
     sidecar_path,
     write_sidecar,
 )
-from mirnet_deploy.onnx_file import onnx_metadata
+from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
+from mirnet_deploy.engines.base import load_onnx
+from mirnet_deploy.errors import ArtifactError
 
 
 def test_json_round_trip():

@@ -10,9 +10,9 @@ import pytest
 from artifacts import BLUR, make_onnx, make_plan, metadata
 
 from mirnet_deploy import MIRNetRuntime, limits, runtime
+from mirnet_deploy.artifacts.metadata import read_sidecar
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
-from mirnet_deploy.metadata import read_sidecar
 
 DTYPES = (np.uint8, np.uint16, np.float32)
 

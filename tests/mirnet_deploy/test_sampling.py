@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from artifacts import make_onnx
 
+from mirnet_deploy.consistency.patches import Patches, describe, regression_estimate, representatives
+from mirnet_deploy.consistency.thumbnail import Thumbnail
 from mirnet_deploy.engines import open_engine
-from mirnet_deploy.limits import Limits
-from mirnet_deploy.pipeline import Pipeline
-from mirnet_deploy.sampling import Patches, describe, regression_estimate, representatives
-from mirnet_deploy.thumbnail import Thumbnail
+from mirnet_deploy.pipeline.limits import Limits
+from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.tiling import make_grid
 
 

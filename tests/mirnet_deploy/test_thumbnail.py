@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mirnet_deploy.limits import Limits
+from mirnet_deploy.consistency.thumbnail import thumbnail_size
+from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.pixels import shrink
-from mirnet_deploy.thumbnail import thumbnail_size
 
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])

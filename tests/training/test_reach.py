@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency import MAX_ABS_REST
+from mirnet_deploy.consistency.shared_means import MAX_ABS_REST
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import PRESETS, MIRNetConfig

@@ -1,0 +1,37 @@
+"""The means that tiles share, as an artifact takes them and reports them: names, shapes and modes.
+
+An artifact with a context takes four float32 inputs beside the picture and gives one output more. An ONNX file has
+defaults for the inputs (the plain network, every pixel counts); a plan has none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONTEXT_INPUTS = ("context", "mode", "rows", "cols")
+"""The inputs by name, in the order of `Pools`."""
+STATISTICS = "statistics"
+"""The output: float32 [N,K], the means that the pools measured, with those that they used in force."""
+
+MEASURED = np.array([1, 0], np.float32)
+"""`mode` of the plain network: pools use the means that they measure."""
+GIVEN = np.array([0, 1], np.float32)
+"""`mode` in which pools use the means in the context."""
+CORRECTED = np.array([1, 1], np.float32)
+"""`mode` in which pools use the means that they measure plus the context, which is then a correction."""
+
+
+class Pools(NamedTuple):
+    """What the network's global pools use and measure in one run: the `CONTEXT_INPUTS`."""
+
+    context: NDArray[np.float32]
+    """[1,K]: one mean for each channel of each pool."""
+    mode: NDArray[np.float32]
+    """[2]: the weights of measured and given means in those that are used (`MEASURED`, `GIVEN`, `CORRECTED`)."""
+    rows: NDArray[np.float32]
+    """[N,H]: with `cols`, a separable weight of every pixel in the measured means; not all 0."""
+    cols: NDArray[np.float32]
+    """[N,W]."""

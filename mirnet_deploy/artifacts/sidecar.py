@@ -1,0 +1,84 @@
+"""The sidecar beside every artifact, and the checks that come before an engine library sees a byte of it.
+
+`NAME.onnx.json` or `NAME.plan.json` holds one `ArtifactMetadata` as JSON. Its SHA-256 shows damage and mix-ups. It does
+not show who made the file: whoever can replace the one can replace the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
+from mirnet_deploy.errors import ArtifactError
+from mirnet_deploy.files import write_atomically
+
+
+def sidecar_path(artifact: Path) -> Path:
+    """`mirnet.plan` -> `mirnet.plan.json`."""
+    return artifact.with_name(artifact.name + ".json")
+
+
+def write_sidecar(artifact: Path, metadata: ArtifactMetadata) -> Path:
+    """Writes the sidecar of `artifact` (whose hash `metadata` must hold) atomically and returns its path."""
+    path = sidecar_path(artifact)
+    write_atomically(path, metadata.to_json().encode())
+    return path
+
+
+def read_sidecar(artifact: Path) -> ArtifactMetadata:
+    """Reads and checks the sidecar of `artifact`: it is there, of this format, of this kind and has the file's hash.
+
+    Raises:
+        ArtifactError: the artifact or the sidecar is missing or unreadable, or the two do not belong together.
+    """
+    return read_artifact(artifact)[1]
+
+
+def read_artifact(artifact: Path) -> tuple[bytes, ArtifactMetadata]:
+    """The bytes of `artifact` and its checked sidecar, as `read_sidecar`.
+
+    Whoever loads the artifact takes these bytes: a file that is read a second time may be another one by then.
+
+    Raises:
+        ArtifactError: as `read_sidecar`.
+    """
+    if not artifact.is_file():
+        raise ArtifactError(f"{artifact} is not a file; expected an .onnx or .plan file that mirnet-deploy exported")
+    path = sidecar_path(artifact)
+    if not path.is_file():
+        raise ArtifactError(
+            f"{artifact} has no sidecar {path.name} beside it; only artifacts of `mirnet-deploy export` are loaded"
+        )
+    try:
+        metadata = ArtifactMetadata.from_json(path.read_bytes(), str(path))
+        data = artifact.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{artifact} cannot be read: {error}") from error
+    if artifact.suffix != f".{metadata.kind}":
+        raise ArtifactError(f"{path} describes a file of kind {metadata.kind}, not {artifact.name}")
+    actual = hashlib.sha256(data).hexdigest()
+    if metadata.sha256 != actual:
+        raise ArtifactError(
+            f"{artifact} does not match its sidecar (SHA-256 {actual[:12]}…, expected {str(metadata.sha256)[:12]}…): "
+            "damaged or replaced; export it again"
+        )
+    return data, metadata
+
+
+def read_onnx(path: Path) -> tuple[bytes, ArtifactMetadata]:
+    """The bytes of an ONNX artifact and its metadata, as `read_artifact`; the metadata inside the file agrees with it.
+
+    Raises:
+        ArtifactError: missing, damaged, foreign, or the sidecar is another file's.
+    """
+    data, metadata = read_artifact(path)
+    inside = onnx_metadata(data, str(path))
+    if inside != replace(metadata, sha256=None):
+        names = [name for name in vars(inside) if name != "sha256" and getattr(inside, name) != getattr(metadata, name)]
+        raise ArtifactError(
+            f"{path} and its sidecar disagree on {', '.join(names) or 'sha256'}: one was edited; export it again"
+        )
+    return data, metadata

@@ -1,0 +1,94 @@
+"""What is done to a result after the network: how bright it is, and how much of it is blended in.
+
+How bright a dark picture was meant to be is not in the picture, so brightness is a setting, not something to learn
+better. A tone curve brings the mean of a result to it: v becomes g v / (1 + (g - 1) v), in every channel. Shadows get
+`g` times as bright and keep their colour, highlights roll off towards white as on photographic paper, and nothing
+clips: black stays black, white stays white, and the curve of 1/g undoes that of g.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.pixels import Source, rounded, unit
+from mirnet_deploy.settings import RuntimeSettings
+
+BINS = 1 << 16
+"""Of the histogram of values."""
+MOST_GAIN = 256.0
+"""The largest gain, for pictures that are (nearly) black throughout; its inverse is the smallest."""
+_BAND = 1 << 18
+"""Pixels worked on at a time."""
+
+
+@runtime_checkable
+class Rewritable(Protocol):
+    """A result, [H,W,3], whose rows can be read again and replaced, as an array's can."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+    def __setitem__(self, rows: slice, pixels: Any, /) -> None: ...
+
+
+def finish(settings: RuntimeSettings, source: Source, result: Rewritable, out: Rewritable) -> float | None:
+    """Applies `brightness` and then `strength` to the network's `result`, [H,W,3], with `source` as the input.
+
+    Args:
+        out: takes the finished rows; it may have another dtype, or be `result` itself.
+
+    Returns:
+        The gain `g` of the tone curve; None where the brightness is the network's.
+    """
+    gain = None if settings.brightness == "auto" else gain_for(settings.brightness, result)
+    for rows in _bands(result.shape):
+        values = unit(result[rows])
+        if gain is not None:
+            values = toned(values, gain)
+        if settings.strength != 1:
+            before = unit(source[rows])
+            values = before + np.float32(settings.strength) * (values - before)
+        out[rows] = rounded(values, out[rows].dtype)
+    return gain
+
+
+def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    """The tone curve of `gain` on values in [0, 1].
+
+    >>> toned(np.array([0, 0.25, 1], np.float32), 3.0).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    curved: NDArray[np.float32] = np.float32(gain) * values / (1 + np.float32(gain - 1) * values)
+    return curved
+
+
+def gain_for(brightness: float, picture: Rewritable) -> float:
+    """The gain at which the mean of `picture`, [H,W,3], becomes `brightness`; from 1 / `MOST_GAIN` to `MOST_GAIN`.
+
+    Found by bisection on a histogram.
+    """
+    counts = np.zeros(BINS)
+    for rows in _bands(picture.shape):
+        places = np.rint(unit(picture[rows]) * (BINS - 1)).astype(np.intp)
+        counts += np.bincount(places.ravel(), minlength=BINS)
+    values = np.linspace(0, 1, BINS, dtype=np.float32)
+    low, high = -np.log(MOST_GAIN), np.log(MOST_GAIN)
+    for _ in range(50):
+        middle = (low + high) / 2
+        if counts @ toned(values, np.exp(middle)) < brightness * counts.sum():
+            low = middle
+        else:
+            high = middle
+    return float(np.exp((low + high) / 2))
+
+
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    lines = max(1, _BAND // shape[1])
+    for top in range(0, shape[0], lines):
+        yield slice(top, min(top + lines, shape[0]))

@@ -1,0 +1,1 @@
+"""The means that a picture's tiles share, so that together they give what the network would give for it whole."""

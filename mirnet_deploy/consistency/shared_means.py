@@ -1,0 +1,92 @@
+"""How the means that tiles share are found: guessed from a thumbnail, corrected by passes over the tiles.
+
+The global pools of MIRNet take means over whole feature maps. In tiles they are given these means, a vector c, and
+measure the means over the picture that follow from it: F(c). The whole picture's means are the one fixed point
+c = F(c). A pool depends only on the pools before it, so a pass over all tiles makes at least one more stage of pools
+exact, and after as many passes as there are stages F(c) = c for any first guess.
+
+Two things make that cheap.
+- A thumbnail is the coarse grid of a two-grid method (full approximation scheme: Brandt, "Multi-level adaptive
+  solutions to boundary-value problems", 1977). With T for what its pools measure, a pass shows the defect
+  d = F(c) - T(c), and the next guess is the fixed point of T(c') + d: one run of the network over the thumbnail, whose
+  pools use what they measure plus d. That keeps exact what is exact, and takes most of the error out of the rest.
+- The defect for the first pass is measured on a sample of patches instead of everywhere (`patches`).
+
+When to stop is predicted (`prediction`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.consistency.patches import PATCHES, Patches, describe, regression_estimate, representatives
+from mirnet_deploy.consistency.prediction import Prediction, predict
+from mirnet_deploy.consistency.thumbnail import Guess, Thumbnail
+from mirnet_deploy.pipeline.work import Work
+from mirnet_deploy.tiling import TileGrid
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the tiles of one picture came to agree."""
+
+    passes: int
+    """Over the whole picture; the last one wrote it."""
+    sampled: float
+    """Share of the picture's pixels that were measured before the first pass."""
+    prediction: Prediction
+    defect: NDArray[np.float64]
+    """[K]: the picture's means less the thumbnail's, with which the next frame of a video starts."""
+
+
+def enhance_consistently(
+    work: Work,
+    grid: TileGrid,
+    *,
+    tolerance: float,
+    passes: int,
+    defect: NDArray[np.float64] | None,
+) -> Outcome:
+    """Enhances a picture in tiles that share their means.
+
+    Args:
+        grid: the tiles of the padded picture.
+        tolerance: PSNR in dB that the prediction must reach; passes are made until it does.
+        passes: the most to make. Where it is 1, that one takes the thumbnail's guess; otherwise a sample of patches
+            comes before the first, if it costs less.
+        defect: [K], from the last frame of a video, for the first guess in place of a sample; None for a still picture.
+
+    Raises:
+        EngineError: the engine refuses, or its artifact has no context.
+    """
+    thumbnail = Thumbnail(work, grid.tile_size)
+    guess, sampled = thumbnail.guess(defect), 0.0
+    if defect is None and passes > 1:
+        guess, sampled = _with_sample(work, grid, thumbnail, guess)
+    made = 0
+    while True:
+        made += 1
+        measured = work.given(grid, guess.context)
+        better = thumbnail.guess(measured - guess.measured)
+        prediction = predict(guess.enhanced, better.enhanced)
+        if made == passes or prediction.within(tolerance):
+            return Outcome(made, sampled, prediction, better.context - better.measured)
+        guess = better
+
+
+def _with_sample(work: Work, grid: TileGrid, thumbnail: Thumbnail, guess: Guess) -> tuple[Guess, float]:
+    """A better guess from a sample of patches, and the sample's share of the picture; the same guess where a sample is
+    not worth its cost."""
+    patches = Patches.of(thumbnail.size, grid, work.limits)
+    if patches is None:
+        return guess, 0.0
+    areas = np.array([patch.core_area for patch in patches.large], np.float64)
+    picks, shares = representatives(describe(work.image, patches, thumbnail, guess), areas, PATCHES)
+    large, small = ([tiles[pick] for pick in picks] for tiles in (patches.large, patches.small))
+    seen = work.measure(large, guess.context)
+    known = thumbnail.work.measure(small, guess.context)
+    measured = regression_estimate(seen, known, shares, guess.measured)
+    return thumbnail.guess(measured - guess.measured), float(areas[picks].sum() / grid.area)

@@ -1,0 +1,22 @@
+"""The optional libraries that drive a GPU: pycuda, and NVIDIA's cuda-bindings and cuda-core."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from mirnet_deploy.errors import MissingDependencyError, first_line
+
+
+def imported(name: str) -> Any:
+    """The module `name`, imported when it is first needed.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'GPUs need pycuda, cuda-bindings and cuda-core ({first_line(error)}): pip install "mirnet-deploy[pycuda]"'
+        ) from error

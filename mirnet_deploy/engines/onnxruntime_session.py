@@ -1,0 +1,116 @@
+"""ONNX Runtime's sessions: how the library is imported, and how a session is opened and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mirnet_deploy.artifacts.context import STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, engine_error, first_line
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
+"""Type of the picture's input and output by interface, in ONNX Runtime's words."""
+
+
+def imported() -> Any:
+    """The library.
+
+    Raises:
+        MissingDependencyError: it is not installed, or broken.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'ONNX files need ONNX Runtime ({first_line(error)}): pip install "mirnet-deploy[cpu]"'
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # What uninstalling one of the two leaves behind: a package without its library.
+        raise MissingDependencyError(
+            "onnxruntime is broken, as when onnxruntime and onnxruntime-gpu were installed over one another: "
+            "uninstall both, then install one"
+        )
+    return onnxruntime
+
+
+def open_session(
+    data: bytes,
+    metadata: ArtifactMetadata,
+    index: int | None = None,
+    threads: int | None = None,
+    stream: int | None = None,
+) -> Any:
+    """An `InferenceSession` over the ONNX file whose bytes are `data`, with inputs and outputs of its interface.
+
+    Args:
+        index: of a CUDA device; None for the CPU.
+        threads: on the CPU; None leaves it to the library.
+        stream: the handle of a CUDA stream to run on; None for one of the library's own.
+
+    Raises:
+        ArtifactError: the graph does not fit the interface.
+        EngineError: ONNX Runtime cannot load the graph, or would run elsewhere than asked.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    ort = imported()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # The same bits for the same picture, whatever else runs in the process.
+    options.use_deterministic_compute = True
+    # From the second run of a shape on, a memory pattern takes one block beside what the arena holds already
+    # (seen at 384 pixels: 0.54 GiB with it, 0.35 without).
+    options.enable_mem_pattern = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers = [CPU] if index is None else [_cuda_provider(ort, index, stream), CPU]
+    try:
+        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise engine_error(f"ONNX Runtime cannot load {metadata.name}", error) from error
+    if index is not None and session.get_providers()[0] != CUDA:
+        # ONNX Runtime drops a provider that does not start and goes on with the rest.
+        raise EngineError(
+            f"device is cuda:{index}, but ONNX Runtime runs on {session.get_providers()[0]}: CUDA, cuDNN or the driver "
+            "is missing or does not fit; see `mirnet-deploy doctor`, or choose the device cpu"
+        )
+    _check_graph(session, metadata)
+    return session
+
+
+def _cuda_provider(ort: Any, index: int, stream: int | None) -> tuple[str, dict[str, Any]]:
+    if CUDA not in ort.get_available_providers():
+        raise EngineError(
+            f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
+            'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
+        )
+    # cuDNN's search for a kernel logs every plan that does not fit as an error of the process's default logger, by
+    # the hundred; what cannot run at all is an exception all the same.
+    ort.set_default_logger_severity(4)
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN from their pip packages, which no loader path names
+    # TF32 rounds to 10 bits of mantissa, which is not FP32. The default search tries every algorithm anew for every new
+    # shape, which costs seconds for each size of picture.
+    options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+    if stream is not None:
+        options["user_compute_stream"] = str(stream)
+    return CUDA, options
+
+
+def _check_graph(session: Any, metadata: ArtifactMetadata) -> None:
+    source, result = TENSOR_NAMES[metadata.interface]
+    kind = TENSOR_TYPES[metadata.interface]
+    outputs = [(result, kind, 4)]
+    if metadata.context:
+        outputs.append((STATISTICS, "tensor(float)", 2))
+    for side, nodes, name, expected in (
+        ("inputs", session.get_inputs(), source, [(source, kind, 4)]),
+        ("outputs", session.get_outputs(), result, outputs),
+    ):
+        actual = [(node.name, node.type, len(node.shape)) for node in nodes]
+        if actual != expected:
+            said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
+            raise ArtifactError(
+                f"{metadata.name} has {side} {said}; the interface {metadata.interface!r} has {name} {kind} of rank 4"
+            )

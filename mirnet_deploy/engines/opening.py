@@ -1,0 +1,63 @@
+"""Opens the engine of an artifact, by its kind and by the device asked for."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
+from mirnet_deploy.devices.cuda import CudaDriver
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
+from mirnet_deploy.engines.onnxruntime_session import CUDA, imported
+from mirnet_deploy.engines.tensorrt import TensorRTEngine
+from mirnet_deploy.errors import ArtifactError, MirnetDeployWarning, MissingDependencyError
+from mirnet_deploy.machine import cuda_devices
+from mirnet_deploy.settings import RuntimeSettings, device_index
+
+
+def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> Engine:
+    """Loads an artifact of `mirnet-deploy export` after every check that needs no engine library.
+
+    Args:
+        model: a bundled model's name, an `.onnx` file (ONNX Runtime) or a `.plan` file (TensorRT).
+        settings: of which `device`, `threads` and `graphs` are the engine's; None for the defaults.
+
+    Raises:
+        ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
+        EngineError: the library or the device refuses.
+        MissingDependencyError: the inference library is not installed.
+    """
+    settings = settings or RuntimeSettings()
+    path = resolve_model(model)
+    if path.suffix == ".plan":
+        return TensorRTEngine(path, settings.device, settings.graphs)
+    if path.suffix == ".onnx":
+        return _open_onnx(path, settings)
+    raise ArtifactError(
+        f"{path} is neither an .onnx nor a .plan file; turn a checkpoint into one with `mirnet-deploy export {path}`"
+        if is_checkpoint(path)
+        else f"{path} is neither an .onnx nor a .plan file of `mirnet-deploy export`"
+    )
+
+
+def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
+    """On a GPU an ONNX file is computed in the pipeline's memory where pycuda is installed to drive it; where it is
+    not, ONNX Runtime copies, and a warning and the engine's `backend` say so."""
+    index = onnx_device(settings.device)
+    if index is None or CUDA not in imported().get_available_providers():
+        return OnnxRuntimeEngine.load(path, index, settings.threads)
+    try:
+        driver = CudaDriver(index)
+    except MissingDependencyError as error:
+        warnings.warn(f"{error}; until then pictures go through host memory", MirnetDeployWarning, stacklevel=4)
+        return OnnxRuntimeEngine.load(path, index, settings.threads)
+    return OnnxRuntimeCudaEngine(path, index, driver)
+
+
+def onnx_device(device: str) -> int | None:
+    """The number of the CUDA device that ONNX Runtime uses for a `device` of the settings; None for the CPU."""
+    if device != "auto":
+        return device_index(device)
+    return 0 if CUDA in imported().get_available_providers() and cuda_devices() else None

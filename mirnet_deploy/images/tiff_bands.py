@@ -1,0 +1,187 @@
+"""TIFF files that are read and written a band of rows at a time, for pictures that do not fit into memory.
+
+`BandedTiff` and `RawBands` stand in for arrays in the pipeline: the one gives windows, the other takes rows. A
+result lies uncompressed in a temporary file until the last pass has written it, since earlier passes are written over.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.errors import ImageError, MissingDependencyError
+from mirnet_deploy.images import tiff
+from mirnet_deploy.images.ifd import ORIENTATION, Directory, read_directory
+from mirnet_deploy.images.picture import check_size, grey_of
+
+Key = tuple[slice, slice] | slice
+
+
+@contextmanager
+def mapped_directory(path: Path) -> Iterator[Directory]:
+    """The first directory of a classic TIFF file, without reading the rest of it.
+
+    Raises:
+        ValueError: no such file.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as block:
+        yield read_directory(block)
+
+
+def bytes_in_memory(path: Path, *, toned: bool = False) -> int:
+    """What a TIFF file takes when it is enhanced in memory: itself, its pixels and the result; 0 for no TIFF.
+
+    Args:
+        toned: its brightness is set: what has 8 bits is then worked on in 16.
+    """
+    try:
+        with mapped_directory(path) as found:
+            samples = found.integer(tiff.WIDTH, 0) * found.integer(tiff.HEIGHT, 0) * found.integer(tiff.SAMPLES, 1)
+            size = max(1, max(found.integers(tiff.BITS, (8,))) // 8)
+            return path.stat().st_size + 2 * samples * (size + (2 if toned and size == 1 else 0))
+    except (ValueError, OSError):
+        return 0
+
+
+class BandedTiff:
+    """A TIFF of strips or tiles, uncompressed or in any compression that tifffile knows, as [H,W,3] of its own dtype.
+
+    What was decoded is kept as long as the rows that are asked for touch it.
+
+    Raises:
+        ImageError: it has more than `max_pixels`, or is no single upright picture of interleaved 8- or 16-bit grey or
+            RGB, or is damaged.
+        MissingDependencyError: tifffile is not installed.
+    """
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        try:
+            import tifffile
+        except ImportError as error:
+            raise MissingDependencyError(
+                f'{path} does not fit into memory, and to read it in bands takes: pip install "mirnet-deploy[large]"'
+            ) from error
+        with mapped_directory(path) as found:
+            self.exif, self.icc = tiff.exif_of_tiff(found.block), tiff.icc_of_tiff(found)
+            orientation, pages = found.integer(ORIENTATION, 1), 2 if found.next else 1
+            try:
+                check_size(found.integer(tiff.WIDTH, 0), found.integer(tiff.HEIGHT, 0), max_pixels)
+            except ImageError as error:
+                raise ImageError(f"{path} {error}") from error
+        self._path = path
+        try:
+            self._file = tifffile.TiffFile(path)
+            page: Any = self._file.pages[0]
+        except Exception as error:  # damaged bytes make the decoder raise nearly anything
+            raise self._damaged(error) from error
+        self._page = page
+        kind = int(self._page.photometric), self._page.samplesperpixel, int(self._page.planarconfig)
+        dtype = self._page.dtype
+        if kind not in ((1, 1, 1), (2, 3, 1)) or dtype not in (np.uint8, np.uint16) or orientation != 1 or pages != 1:
+            self.close()
+            raise ImageError(
+                f"{path} does not fit into memory, and only a single upright picture of interleaved 8- or 16-bit grey "
+                "or RGB without alpha is read in bands"
+            )
+        self.grey = kind[1] == 1
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.shape = (int(self._page.imagelength), int(self._page.imagewidth), 3)
+        self._segment = int(self._page.chunks[0]), int(self._page.chunks[1])
+        self._across = -(-self.shape[1] // self._segment[1])
+        self._kept: dict[int, NDArray[Any]] = {}
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        """A window of rows and columns (slices of step 1), [h,w,3]."""
+        rows, cols = key if isinstance(key, tuple) else (key, slice(None))
+        top, bottom, _ = rows.indices(self.shape[0])
+        left, right, _ = cols.indices(self.shape[1])
+        window = np.empty((bottom - top, right - left, 3), self.dtype)
+        height, width = self._segment
+        kept_rows = range(top // height, -(-bottom // height))
+        self._kept = {index: part for index, part in self._kept.items() if index // self._across in kept_rows}
+        for down in kept_rows:
+            for across in range(left // width, -(-right // width)):
+                part = self._decoded(down * self._across + across)
+                first = max(top, down * height), max(left, across * width)
+                last = min(bottom, (down + 1) * height), min(right, (across + 1) * width)
+                inner = part[
+                    first[0] - down * height : last[0] - down * height,
+                    first[1] - across * width : last[1] - across * width,
+                ]
+                window[first[0] - top : last[0] - top, first[1] - left : last[1] - left] = inner
+        return window
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> BandedTiff:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decoded(self, index: int) -> NDArray[Any]:
+        """A strip or tile, [h,w,1 or 3]."""
+        if index not in self._kept:
+            try:
+                self._file.filehandle.seek(self._page.dataoffsets[index])
+                data = self._file.filehandle.read(self._page.databytecounts[index])
+                segment = self._page.decode(data, index)[0]
+                self._kept[index] = np.asarray(segment)[0]
+            except Exception as error:
+                raise self._damaged(error) from error
+        return self._kept[index]
+
+    def _damaged(self, error: Exception) -> ImageError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return ImageError(f"{self._path} is damaged or cut short: it cannot be decoded ({reason})")
+
+
+class RawBands:
+    """Takes rows of a result like that of `source`, [n,W,3], into `stream`, and gives them back."""
+
+    def __init__(self, stream: BinaryIO, source: BandedTiff) -> None:
+        self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
+        self._stream = stream
+        self._row = self.shape[1] * (1 if self.grey else 3) * self.dtype.itemsize
+        stream.truncate(self.shape[0] * self._row)
+
+    def __setitem__(self, rows: slice, pixels: NDArray[Any]) -> None:
+        self._stream.seek(rows.start * self._row)
+        self._stream.write(np.ascontiguousarray(grey_of(pixels) if self.grey else pixels).data)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Rows as they were taken, [n,W,3]."""
+        band = self.band(rows.start, rows.stop)
+        return np.broadcast_to(band, (*band.shape[:2], 3))
+
+    def band(self, top: int, bottom: int) -> NDArray[Any]:
+        """Rows as they go into a file, [n,W,1 or 3]."""
+        self._stream.seek(top * self._row)
+        data = self._stream.read((bottom - top) * self._row)
+        return np.frombuffer(data, self.dtype).reshape(bottom - top, self.shape[1], -1)
+
+
+def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
+    """Packs a result as `encode_tiff` does, with the source's EXIF and ICC profile: `strips` takes the strips.
+
+    Returns:
+        What comes before them in the file.
+
+    Raises:
+        ImageError: the file would pass the 4 GB of a classic TIFF.
+        OSError: the disk is full.
+    """
+    shape = *result.shape[:2], 1 if result.grey else 3
+    layout = tiff.TiffLayout(shape, result.dtype, source.exif, source.icc)
+    head = layout.head([strips.write(strip) for strip in layout.strips(result.band)])
+    strips.seek(0)
+    return head

@@ -1,0 +1,1 @@
+"""Files in, files out: many pictures through one model."""

@@ -1,0 +1,185 @@
+"""Which pictures a command line means, and where each result goes. Nothing is decoded and nothing is written here."""
+
+from __future__ import annotations
+
+import glob
+import mimetypes
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirnet_deploy.errors import ImageError, UsageError
+from mirnet_deploy.images.folders import pictures_in
+from mirnet_deploy.images.formats import HEADER_LENGTH, SUFFIXES, Format, format_of_name, sniff
+from mirnet_deploy.jobs.record import has_stamp
+
+IGNORES_CASE = sys.platform in ("win32", "darwin")
+_SUFFIX_OF: dict[Format, str] = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff", "bmp": ".bmp"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture to enhance."""
+
+    source: Path
+    target: Path
+    format: Format
+    """Of the target."""
+
+
+@dataclass(frozen=True)
+class NoTask:
+    """An input that leads to no picture, and why."""
+
+    source: Path
+    reason: str
+    own: bool = False
+    """It is an output of mirnet-deploy: no failure, but never enhanced again."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that is meant to be a picture, and its place in the tree below an output folder."""
+
+    path: Path
+    place: Path
+
+
+def find_tasks(
+    arguments: Sequence[str], *, output: Path | None, target_format: Format | None, recursive: bool
+) -> list[Task | NoTask]:
+    """One entry an input, in the order of the arguments, each file once.
+
+    An argument is a file, a folder (its pictures by suffix, without hidden ones) or a glob. The result of `NAME.EXT` is
+    `NAME_enhanced.EXT` beside it; `NAME.EXT` at the same place of the tree below `output`; or `output` itself where it
+    has a picture's suffix, is no folder, and there is one input. The suffix stays unless `target_format` is another
+    format, or the content is (a PNG named .jpg gives .png). Of two inputs with the same result the second has no task.
+
+    Raises:
+        UsageError: an `output` that does not fit the inputs.
+    """
+    found = list(_once(_expand(arguments, recursive)))
+    inspected = [(entry, _inspect(entry) if isinstance(entry, InputFile) else entry) for entry in found]
+    inputs = {_real(entry.path) for entry, kind in inspected if isinstance(entry, InputFile) and isinstance(kind, str)}
+    single = _single_target(output, target_format, sum(isinstance(entry, InputFile) for entry in found), arguments)
+    claimed: dict[Path, Path] = {}
+    entries: list[Task | NoTask] = []
+    for entry, kind in inspected:
+        if isinstance(kind, NoTask):
+            entries.append(kind)
+        elif isinstance(entry, InputFile):
+            target = single or _target(entry, kind, output, target_format)
+            entries.append(_claim(entry.path, target, claimed, inputs))
+    return entries
+
+
+def _inspect(file: InputFile) -> Format | NoTask:
+    """The format of a file's content, or why it is no input."""
+    path = file.path
+    try:
+        if not path.is_file():
+            raise ImageError("is no regular file; expected a picture")
+        if has_stamp(path):
+            return NoTask(path, f"{path} is an output of mirnet-deploy", own=True)
+        with path.open("rb") as stream:
+            return sniff(stream.read(HEADER_LENGTH))
+    except ImageError as error:
+        return NoTask(path, f"{path} {error}")
+    except OSError as error:
+        return NoTask(path, f"{path} cannot be read: {error.strerror or error}")
+
+
+def _target(file: InputFile, content: Format, output: Path | None, target_format: Format | None) -> Path:
+    path, wanted = file.path, target_format or content
+    suffix = path.suffix if SUFFIXES.get(path.suffix.lower()) == wanted else _SUFFIX_OF[wanted]
+    if output is None:
+        return path.with_name(f"{path.stem}_enhanced{suffix}")
+    return output / file.place.with_name(path.stem + suffix)
+
+
+def _claim(path: Path, target: Path, claimed: dict[Path, Path], inputs: set[Path]) -> Task | NoTask:
+    """The task, unless its target is an input or, in `claimed` (target -> input), already another's."""
+    real = _real(target)
+    if real in inputs:
+        return NoTask(path, f"{path}: its result {target} would replace an input; choose another -o")
+    if real in claimed:
+        return NoTask(path, f"{path}: its result {target} is already that of {claimed[real]}; choose another -o")
+    claimed[real] = path
+    return Task(path, target, format_of_name(target))
+
+
+def _single_target(
+    output: Path | None, target_format: Format | None, count: int, arguments: Sequence[str]
+) -> Path | None:
+    """`output` where it names the one result itself."""
+    if output is None or os.path.isdir(output):  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to us)
+        return None
+    if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"-o {output} is a file that is no picture; expected a folder or a picture's name")
+    if output.suffix.lower() not in SUFFIXES:
+        if (mimetypes.guess_type(output)[0] or "").startswith("image/"):
+            raise UsageError(f"-o {output}: {output.suffix} cannot be written; expected {', '.join(SUFFIXES)}")
+        return None
+    if count != 1 or Path(arguments[0]).is_dir():
+        raise UsageError(f"-o {output} names one picture, but the input may be several; name a folder")
+    if target_format is not None and format_of_name(output) != target_format:
+        raise UsageError(f"-o {output} and --format {target_format} contradict each other; leave one out")
+    return output
+
+
+def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | NoTask]:
+    for argument in arguments:
+        path = Path(argument)
+        if not argument:  # as of an unset shell variable; Path("") would be the whole folder that one is in
+            yield NoTask(path, "an empty name is no picture, folder or glob; a dot is this folder")
+            continue
+        # A file whose name holds a bracket is that file; only what does not exist can be a glob.
+        if os.path.lexists(path) or not glob.has_magic(argument):
+            yield from _of_path(path, recursive)
+            continue
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if not matches:
+            yield NoTask(path, f"{argument} matches no file")
+        for match in matches:
+            yield from _of_path(Path(match), recursive)
+
+
+def _of_path(path: Path, recursive: bool) -> Iterator[InputFile | NoTask]:
+    try:
+        mode = path.stat().st_mode  # not exists(), which raises in a folder that is closed to us
+    except FileNotFoundError:
+        yield NoTask(path, f"{path} does not exist")
+        return
+    except OSError as refusal:
+        yield NoTask(path, f"{path} cannot be read: {refusal.strerror or refusal}")
+        return
+    if not stat.S_ISDIR(mode):
+        yield InputFile(path, Path(path.name))
+        return
+    closed: list[OSError] = []
+    pictures = list(pictures_in(path, recursive=recursive, on_error=closed.append))
+    for error in closed:
+        yield NoTask(Path(error.filename), f"{error.filename} cannot be read: {error.strerror}")
+    if not pictures and not closed:
+        hint = "" if recursive else "; --recursive looks into its folders"
+        yield NoTask(path, f"{path} holds no pictures ({', '.join(SUFFIXES)}){hint}")
+    for file in pictures:
+        yield InputFile(file, file.relative_to(path))
+
+
+def _once(entries: Iterable[InputFile | NoTask]) -> Iterator[InputFile | NoTask]:
+    seen: set[Path] = set()
+    for entry in entries:
+        real = _real(entry.path if isinstance(entry, InputFile) else entry.source)
+        if real not in seen:
+            seen.add(real)
+            yield entry
+
+
+def _real(path: Path) -> Path:
+    """The same for all names of one file, which on some systems may differ in the case of letters."""
+    real = os.path.realpath(path)
+    return Path(real.casefold() if IGNORES_CASE else real)

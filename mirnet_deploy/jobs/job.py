@@ -1,0 +1,156 @@
+"""Many pictures through one model: what is done already is skipped, what fails does not stop the rest.
+
+A file that carries a record of mirnet-deploy's is never an input.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mirnet_deploy.brightness import MOST_GAIN
+from mirnet_deploy.errors import ImageError, MirnetDeployError
+from mirnet_deploy.jobs.inputs import NoTask, Task
+from mirnet_deploy.jobs.making import Enhancer, Made, make_picture
+from mirnet_deploy.jobs.progress import Progress
+from mirnet_deploy.jobs.settings import JobSettings
+from mirnet_deploy.jobs.targets import Targets
+from mirnet_deploy.settings import RuntimeSettings
+
+if TYPE_CHECKING:  # the runtime loads with the first picture
+    from mirnet_deploy.results import PictureInfo
+
+_log = logging.getLogger(__name__)
+
+DONE_BEFORE = "done before with this model and these settings"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of one input."""
+
+    input: Path
+    status: Literal["done", "skipped", "failed"]
+    output: Path | None = None
+    error: str | None = None
+    note: str | None = None
+    """Why it was skipped, or what the user should know of a picture that was done."""
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    made: PictureInfo | None = None
+    """How it was enhanced, and how close it is to the network's result for the whole picture."""
+
+
+@dataclass
+class Job:
+    """Runs tasks. One use; `results` holds what is finished, also when the run is interrupted."""
+
+    settings: JobSettings
+    open_model: Callable[[], Enhancer]
+    """Called at most once, and only if a picture needs it."""
+    at_once: int = 1
+    """Pictures at a time. Each needs the memory of its own inference."""
+    results: dict[int, Result] = field(default_factory=dict)
+    """Index of the input -> result."""
+
+    def __post_init__(self) -> None:
+        self._targets = Targets(self.settings)
+
+    def run(self, entries: Sequence[Task | NoTask], progress: Progress) -> list[Result]:
+        """Works on all entries and returns their results in order; `progress` moves on once for each.
+
+        Raises:
+            MirnetDeployError: the model cannot be opened.
+            KeyboardInterrupt: as it comes; the caller then leaves by way of `no_more_writes`.
+        """
+        todo: dict[int, Task] = {}
+        for index, entry in enumerate(entries):
+            result = self._settled(entry) if isinstance(entry, Task) else _without_task(entry)
+            if result is not None:
+                self.results[index] = result
+                progress(1)
+            elif isinstance(entry, Task):
+                todo[index] = entry
+        if todo:
+            self._enhance_all(todo, self.open_model(), progress)
+        return [self.results[index] for index in range(len(entries))]
+
+    def no_more_writes(self) -> AbstractContextManager[None]:
+        """See `Targets.no_more_writes`."""
+        return self._targets.no_more_writes()
+
+    def _settled(self, task: Task) -> Result | None:
+        """The result of a task that needs no work, or whose target is the user's."""
+        try:
+            if self._targets.is_done(task):
+                return Result(task.source, "skipped", task.target, note=DONE_BEFORE)
+        except ImageError as error:
+            return Result(task.source, "failed", task.target, error=str(error))
+        except OSError as error:
+            unread = error.filename or task.source
+            return Result(task.source, "failed", task.target, f"{unread} cannot be read: {error.strerror or error}")
+        return None
+
+    def _enhance_all(self, todo: dict[int, Task], model: Enhancer, progress: Progress) -> None:
+        executor = ThreadPoolExecutor(self.at_once, thread_name_prefix="picture")
+        try:
+            indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
+            for future in as_completed(indices):
+                self.results[indices[future]] = future.result()
+                progress(1)
+        finally:
+            # Not waited for: after an interruption a tile may go on for seconds.
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _enhance(self, task: Task, model: Enhancer, progress: Progress) -> Result:
+        """One picture; a failure that is the picture's own becomes its result."""
+        start = time.perf_counter()
+        try:
+            with progress.line() as show:
+                made = make_picture(task, self.settings, self._targets, model, show)
+        except (MirnetDeployError, OSError, MemoryError) as error:
+            _log.debug("%s failed", task.source, exc_info=True)
+            reason = _reason(error, task)
+            if str(task.source) not in reason:
+                reason = f"{task.source}: {reason}"
+            return Result(task.source, "failed", task.target, error=reason)
+        notes = "; ".join([*made.notes, *_shortfalls(made, self.settings.runtime)]) or None
+        seconds = time.perf_counter() - start
+        return Result(task.source, "done", task.target, None, notes, seconds, made.width, made.height, made.info)
+
+
+def _without_task(entry: NoTask) -> Result:
+    if entry.own:
+        return Result(entry.source, "skipped", note="an output of mirnet-deploy")
+    return Result(entry.source, "failed", error=entry.reason)
+
+
+def _reason(error: Exception, task: Task) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --tile or fewer --jobs"
+    if isinstance(error, OSError):
+        read = error.filename == str(task.source)
+        what = f"{task.source} cannot be read" if read else f"{task.target} cannot be written"
+        return f"{what}: {error.strerror or error}"
+    return str(error)
+
+
+def _shortfalls(made: Made, settings: RuntimeSettings) -> list[str]:
+    """What a result lacks of what was asked for."""
+    info, notes = made.info, []
+    if settings.consistency == "exact" and info.within_tolerance is False:
+        notes.append(
+            f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
+            f"tolerance of {settings.tolerance:g}"
+        )
+    if info.gain is not None and not 1.01 / MOST_GAIN < info.gain < 0.99 * MOST_GAIN:
+        shade = "black" if info.gain > 1 else "white"
+        notes.append(f"it is too {shade} for a brightness of {settings.brightness:g}")
+    return notes

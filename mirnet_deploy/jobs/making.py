@@ -1,0 +1,129 @@
+"""One picture, from file to file: in memory, or in bands where it does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mirnet_deploy.files import file_sha256
+from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.picture import Picture
+from mirnet_deploy.images.reading import decode_image, read_file
+from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.images.writing import check_encodable, encode_image
+from mirnet_deploy.jobs.inputs import Task
+from mirnet_deploy.jobs.progress import Passes, Show
+from mirnet_deploy.jobs.record import stamp_file, stamped
+from mirnet_deploy.jobs.settings import JobSettings
+from mirnet_deploy.jobs.targets import Targets
+from mirnet_deploy.machine import available_memory
+
+if TYPE_CHECKING:  # the runtime loads with the first picture
+    from mirnet_deploy.pixels import Sink, Source
+    from mirnet_deploy.results import PictureInfo
+
+
+class Enhancer(Protocol):
+    """What a job needs of `MIRNetRuntime`."""
+
+    def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
+        """[H,W,3] RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
+
+
+@dataclass
+class Made:
+    """A picture that was made."""
+
+    info: PictureInfo
+    height: int
+    width: int
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of it."""
+
+
+def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+    """Enhances the picture of a task and writes the result.
+
+    Raises:
+        MirnetDeployError: the picture cannot be read or enhanced, or the target is the user's.
+        OSError: a file cannot be read or written.
+    """
+    make = _in_bands if _needs_bands(task, toned=settings.runtime.tones) else _in_memory
+    return make(task, settings, targets, model, show)
+
+
+def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+    data = read_file(task.source)
+    picture = decode_image(data, str(task.source), max_pixels=settings.max_pixels)
+    allow_8_bit = settings.target_format == task.format
+    # Before the inference, which may take minutes.
+    check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
+    _check_writable(task.target.parent)
+    dark = picture.rgb()
+    pixels = np.empty_like(dark)
+    info = model.enhance_into(dark, pixels, _passes(dark, task, show))
+    content = encode_image(
+        picture.with_rgb(pixels),
+        task.format,
+        quality=settings.quality,
+        subsampling=settings.subsampling,
+        allow_8_bit=allow_8_bit,
+    )
+    record = settings.record(hashlib.sha256(data).hexdigest(), task)
+    with targets.replacing(task.target) as temporary:
+        temporary.write_bytes(stamped(content, record))
+    return Made(info, picture.height, picture.width, _notes(picture, task.format))
+
+
+def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+    """A TIFF to a TIFF, of any size: neither the picture nor its result is ever in memory."""
+    record, folder = settings.record(file_sha256(task.source), task), task.target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        BandedTiff(task.source, settings.max_pixels) as source,
+        TemporaryFile(dir=folder) as raw,  # beside the target: the system's folder may be in memory
+        TemporaryFile(dir=folder) as strips,
+    ):
+        result = RawBands(raw, source)
+        made = Made(model.enhance_into(source, result, _passes(source, task, show)), *source.shape[:2])
+        head = pack_bands(result, source, strips)
+        with targets.replacing(task.target) as temporary:
+            with temporary.open("wb") as stream:
+                stream.write(head)
+                copyfileobj(strips, stream)
+            stamp_file(temporary, record)
+        if settings.runtime.tones and source.dtype == np.uint8:
+            made.notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
+        return made
+
+
+def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:
+    return Passes(task.source.name, source.shape[0] * source.shape[1], show).advance
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
+
+
+def _needs_bands(task: Task, *, toned: bool) -> bool:
+    """Whether the picture and its result would take more than half of the free memory, and both are TIFFs."""
+    free = available_memory()
+    return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
+
+
+def _notes(picture: Picture, target: Format) -> list[str]:
+    """What a file of format `target` cannot hold of a picture."""
+    notes = []
+    if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
+        notes.append(f"16 bit became 8, since a {target} holds no more")
+    if target == "bmp" and (picture.exif or picture.icc):
+        notes.append("its EXIF and ICC profile are lost, since a bmp holds none")
+    return notes

@@ -1,0 +1,41 @@
+"""What decides the outputs of a job besides its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mirnet_deploy import __version__
+from mirnet_deploy.images import DEFAULT_MAX_PIXELS
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.writing import Subsampling
+from mirnet_deploy.jobs.inputs import Task
+from mirnet_deploy.jobs.record import Record
+from mirnet_deploy.settings import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How the pictures of a job are made and written."""
+
+    model: str
+    """The model's name, for reports."""
+    model_sha256: str
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    quality: int = 95
+    """Of JPEG and lossy WebP, 1 to 100."""
+    subsampling: Subsampling = "4:4:4"
+    """Of JPEG's colour."""
+    target_format: Format | None = None
+    """As the user asked for it; such a wish also lets 16 bit become 8. None for the input's."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    force: bool = False
+    """Whether to do again what is done, and to replace files that are the user's."""
+
+    def record(self, input_sha256: str, task: Task) -> Record:
+        """What an output of these settings says of itself. A setting that a format does not use is left out."""
+        values = {**self.runtime.recorded(), "format": task.format}
+        if task.format in ("jpg", "webp"):
+            values["quality"] = self.quality
+        if task.format == "jpg":
+            values["subsampling"] = self.subsampling
+        return Record(input_sha256, self.model_sha256, values, __version__)

@@ -1,0 +1,264 @@
+"""How much of the memory a picture may take: a memory plan beforehand, and a retreat where it turns out too much."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mirnet_deploy.consistency.patches import PATCHES, Patches
+from mirnet_deploy.consistency.thumbnail import Thumbnail, size_for
+from mirnet_deploy.devices.base import DevicePicture
+from mirnet_deploy.errors import DeviceMemoryError, MirnetDeployWarning, UsageError
+from mirnet_deploy.pipeline import on_device
+from mirnet_deploy.pipeline.bands import Band
+from mirnet_deploy.pipeline.feeder import Feeder, statistics_bytes
+from mirnet_deploy.pipeline.pipeline import Pipeline
+from mirnet_deploy.pipeline.tile_table import TileTable
+from mirnet_deploy.pipeline.work import fits, given_bytes, padded_size
+from mirnet_deploy.pixels import Source
+from mirnet_deploy.tiling import TileGrid, make_grid
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The part of a runtime's settings that decides how much memory a picture takes."""
+
+    slots: int
+    """Runs of the engine at once, for one picture."""
+    batch: int
+    """Tiles in one of them."""
+    tile: tuple[int, int] | None
+    """Height and width; None where every picture runs whole."""
+    budget: int
+    """Pixels times `n_feat` of a picture that runs whole though there is a tile."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that enhancing one picture takes at most: of the GPU's memory; on a CPU of the host's, beside the picture
+    that is given."""
+
+    pictures: int
+    """Picture and result, as far as they lie there, and their thumbnails."""
+    batches: int
+    """Tiles on their way into and out of the engine, their places and means."""
+    engine: int
+    """Memory that the engine's library takes for itself: exact for a plan, an estimate for an ONNX file."""
+    slots: int
+    """Runs of the engine at once."""
+    batch: int
+    """Tiles in one of them."""
+    tile_size: tuple[int, int]
+    """Height and width."""
+    banded: bool
+    """Whether the picture goes through in bands of rows, since it does not fit as a whole."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.pictures + self.batches + self.engine
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"total": self.total}
+
+
+class Fitting:
+    """The fit of one runtime, which only ever gets smaller. May be shared by threads.
+
+    Args:
+        most: bytes that one picture may take; None for all that there is.
+    """
+
+    def __init__(self, pipeline: Pipeline, fit: Fit, most: int | None) -> None:
+        self._pipeline, self._fit, self._most = pipeline, fit, most
+        self._state = threading.Lock()
+
+    def attempt(
+        self, image: Source | DevicePicture, work: Callable[[Fit, TileGrid, bool], Result], copies: int = 0
+    ) -> Result:
+        """Calls `work` with the fit, the grid of `image`, and whether to go in bands; where the device has not the
+        memory, again with a smaller fit, with one warning at the end.
+
+        Args:
+            copies: bytes a pixel that the picture takes on the host, beside itself and its result.
+
+        Raises:
+            DeviceMemoryError: there is no smaller fit, or none of them keeps the most that a picture may take.
+        """
+        fit, banded, retreats = self._fit, False, 0
+        if self._most is not None:
+            plan, fit = self._within(image, copies)
+            banded = plan.banded
+        begun = fit
+        while True:
+            try:
+                made = work(fit, self.grid(image, fit), banded)
+            except DeviceMemoryError as error:
+                fit = self._retreat(fit, image, error)
+                retreats += 1
+                continue
+            if retreats:
+                self._warn(begun, fit)
+            return made
+
+    def plan(self, height: int, width: int, dtype: np.dtype[Any], copies: int = 0) -> MemoryPlan:
+        """The memory plan for a picture of a size; `copies` as of `attempt`.
+
+        Raises:
+            DeviceMemoryError: no fit keeps the most that a picture may take.
+        """
+        image = np.broadcast_to(np.zeros((), dtype), (height, width, 3))  # which takes no memory
+        return self._within(image, copies)[0]
+
+    def grid(self, image: Source | DevicePicture, fit: Fit) -> TileGrid:
+        """The tiles of a picture.
+
+        Raises:
+            UsageError: it should run whole, and is larger than the plan takes.
+        """
+        metadata, limits = self._pipeline.engine.metadata, self._pipeline.limits
+        rows, cols = padded_size(image, self._pipeline.engine, limits)
+        tile, most = fit.tile, limits.most
+        if tile is None or rows * cols * metadata.network["n_feat"] <= fit.budget:
+            tile = rows, cols
+            if most is not None and (rows > most[1] or cols > most[2]):
+                raise UsageError(
+                    f"a picture of {image.shape[1]}x{image.shape[0]} does not fit whole in this plan, which takes up "
+                    f"to {most[2]}x{most[1]}; use tile='auto'"
+                )
+        return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=metadata.size_multiple)
+
+    def _within(self, image: Source | DevicePicture, copies: int) -> tuple[MemoryPlan, Fit]:
+        """The first fit that keeps the most that a picture may take, and its memory plan."""
+        least = None
+        for fit in self._fits(self._fit):
+            plan = self._plan(image, fit, copies)
+            if self._most is None or plan.total <= self._most:
+                return plan, fit
+            banded = self._plan(image, fit, copies, banded=True)
+            if banded.total <= self._most and not isinstance(image, DevicePicture):
+                return banded, fit
+            least = min(banded.total, plan.total, least or plan.total)
+        height, width = image.shape[:2]
+        raise DeviceMemoryError(
+            f"a picture of {width}x{height} takes at least {(least or 0) >> 20} MiB, and max_memory is "
+            f"{(self._most or 0) >> 20} MiB; {self._remedy()}"
+        )
+
+    def _retreat(self, fit: Fit, image: Source | DevicePicture, error: DeviceMemoryError) -> Fit:
+        """Frees what is idle, and takes the next smaller fit, if no other thread has done so already."""
+        slots = self._pipeline.slots
+        with self._state:
+            made = slots.made
+            slots.limit(max(1, made // 2))
+            if self._fit != fit and self._fit in self._fits(fit):
+                return self._fit
+            smaller = next(self._fits(fit, skip=1), None)
+            if smaller is None and made <= 1:
+                height, width = image.shape[:2]
+                raise DeviceMemoryError(
+                    f"a picture of {width}x{height} does not fit into the memory of {self._pipeline.engine.device}: "
+                    f"{error}; {self._remedy()}"
+                ) from error
+            self._fit = smaller or fit
+            return self._fit
+
+    def _warn(self, begun: Fit, fit: Fit) -> None:
+        result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
+        tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
+        warnings.warn(
+            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} at once, "
+            f"{fit.batch} a batch, {tile}: slower, {result}",
+            MirnetDeployWarning,
+            stacklevel=7,
+        )
+
+    def _fits(self, fit: Fit, skip: int = 0) -> Iterator[Fit]:
+        """`fit` and all smaller ones, from number `skip` on: fewer runs, a smaller batch, tiles, smaller tiles."""
+        if not skip:
+            yield fit
+        limits = self._pipeline.limits
+        while True:
+            if fit.slots > 1:
+                fit = replace(fit, slots=fit.slots // 2)
+            elif fit.batch > limits.least[0]:
+                fit = replace(fit, batch=max(fit.batch // 2, limits.least[0]))
+            elif fit.budget and fit.tile:
+                fit = replace(fit, budget=0)
+            elif tile := self._half(fit.tile):
+                fit = replace(fit, tile=tile)
+            else:
+                return
+            yield fit
+
+    def _half(self, tile: tuple[int, int] | None) -> tuple[int, int] | None:
+        """A tile of half the side, where network and plan take it."""
+        metadata = self._pipeline.engine.metadata
+        if tile is None:
+            return None
+        side = min(tile) // 2 // metadata.size_multiple * metadata.size_multiple
+        if side <= 2 * metadata.halo or side < max(self._pipeline.limits.least[1:]):
+            return None
+        return side, side
+
+    def _remedy(self) -> str:
+        metadata = self._pipeline.engine.metadata
+        if self._fit.tile is None:
+            return "use tile='auto' (--tile auto)"
+        if metadata.kind == "plan":
+            return "export the plan with a smaller --tile or --batch, or close what else uses the GPU"
+        return "export a model of fewer features (n_feat), or close what else takes memory"
+
+    def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool = False) -> MemoryPlan:
+        """Adds up what every part says that it allocates."""
+        engine, limits = self._pipeline.engine, self._pipeline.limits
+        grid = self.grid(image, fit)
+        slots = min(fit.slots, math.ceil(len(grid) / fit.batch))
+        if isinstance(image, DevicePicture):
+            pictures, banded = 0, False
+        elif engine.driver.is_host:
+            pictures, banded = image.shape[0] * image.shape[1] * (3 * image.dtype.itemsize + copies), False
+        else:
+            with engine.driver.active():
+                banded = banded or not fits(image.shape, image.dtype, engine.driver.free_memory())
+            heights = [image.shape[0]] * 2
+            if banded:
+                rows = [next(tiles) for _, tiles in groupby(grid, key=lambda each: each.origin[0])]
+                slots = min(fit.slots, len(rows))
+                heights = [max(each.size[0] for each in rows), max(each.core_size[0] for each in rows)] * slots
+            pictures = sum(Band.nbytes(height, image.shape[1], image.dtype) for height in heights)
+        context = engine.metadata.context if len(grid) > 1 else 0
+        count = max(min(fit.batch, len(grid)), limits.least[0])
+        batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, context)
+        batches += self._tables(len(grid), grid.tile_size, context)
+        if context:
+            small = size_for(image, grid.tile_size, engine.metadata, limits)
+            pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
+            batches += self._means(image, grid, small, context)
+        footprint = slots * engine.footprint(count, *grid.tile_size)
+        return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
+
+    def _tables(self, tiles: int, size: tuple[int, int], context: int) -> int:
+        """Memory for the places of some tiles and for what is measured on them."""
+        count = tiles + self._pipeline.limits.least[0] - 1
+        return TileTable.nbytes(count, size) + statistics_bytes(count, context)
+
+    def _means(self, image: Source | DevicePicture, grid: TileGrid, small: tuple[int, int], context: int) -> int:
+        """Memory for the vectors of means, and for the tables of a thumbnail of size `small` and of a sample of
+        patches; the latter take the place of the grid's own table, and count as far as they are larger."""
+        if isinstance(image, DevicePicture):
+            return on_device.nbytes(context) + self._tables(1, small, context)
+        tables = self._tables(len(grid), grid.tile_size, context)
+        patches = Patches.of(small, grid, self._pipeline.limits)
+        sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0
+        return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)

@@ -1,0 +1,1 @@
+"""A picture through an engine: cut into tiles, run in batches, put together again."""

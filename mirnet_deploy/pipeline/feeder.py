@@ -1,0 +1,154 @@
+"""Tiles of a picture that lies on a device, through an engine: enqueued on the streams of slots, nothing waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mirnet_deploy.artifacts.context import STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.devices.base import DevicePicture, Tensor
+from mirnet_deploy.devices.kernels import cut, put
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.pipeline.limits import Limits
+from mirnet_deploy.pipeline.slots import Slot
+from mirnet_deploy.pipeline.tile_table import TileTable
+from mirnet_deploy.tiling import Tile
+
+FLAWS = "flaws"
+"""The buffer in which slots count values that are NaN or infinite: int32 [1]."""
+FLAWS_BYTES = 4
+_BY_REFERENCE = ("context", "mode")
+"""What all batches share; of everything else each batch has its own part."""
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Cuts batches of tiles out of a picture, runs them, and puts their cores into the result."""
+
+    engine: Engine
+    limits: Limits
+    batch: int
+    """Tiles to run at once; the last batch is filled up to the least of the limits with its last tile."""
+
+    @property
+    def filling(self) -> int:
+        """By how many tiles a table must be longer than its list of tiles."""
+        return self.limits.least[0] - 1
+
+    @staticmethod
+    def nbytes(metadata: ArtifactMetadata, count: int, size: tuple[int, int], context: int) -> int:
+        """Memory of the device that a slot takes for batches of `count` tiles of `size`.
+
+        Args:
+            context: values of the means that are given and measured; 0 where there are none.
+        """
+        pictures = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size)
+        pools = 4 * count * (sum(size) + context) if context else 0
+        return pictures + pools + FLAWS_BYTES
+
+    def enqueue(
+        self,
+        slots: Sequence[Slot],
+        source: DevicePicture,
+        target: DevicePicture | None,
+        table: TileTable,
+        padded: tuple[int, int],
+        pools: Mapping[str, Tensor] | None = None,
+        advance: Callable[[int], None] = lambda pixels: None,
+    ) -> None:
+        """Runs the tiles of `table`; batches take turns on the slots.
+
+        The work begins after what the first slot's stream holds now; what is enqueued there later follows the work.
+
+        Args:
+            target: takes the result; None where only the means are wanted.
+            padded: height and width of the picture with its padding.
+            pools: what the engine takes and gives beside pictures, by name (`pool_tensors`). None for the plain
+                network.
+            advance: is told the pixels of every batch.
+
+        Raises:
+            EngineError: the engine or the device refuses.
+        """
+        driver, used = self.engine.driver, slots[: math.ceil(len(table.tiles) / self.batch)]
+        for slot in used[1:]:
+            driver.follow(slot.stream, slots[0].stream)
+        for number, first in enumerate(range(0, len(table.tiles), self.batch)):
+            some = table.tiles[first : first + self.batch]
+            self._one(used[number % len(used)], source, target, table, first, some, padded, pools)
+            if target:
+                advance(sum(_area_within(tile, target) for tile in some))
+        for slot in used[1:]:
+            driver.follow(slots[0].stream, slot.stream)
+
+    def _one(
+        self,
+        slot: Slot,
+        source: DevicePicture,
+        target: DevicePicture | None,
+        table: TileTable,
+        first: int,
+        some: Sequence[Tile],
+        padded: tuple[int, int],
+        pools: Mapping[str, Tensor] | None,
+    ) -> None:
+        """One batch. The engine's tensors lie at the same addresses every time, as graphs need it."""
+        if self.engine.metadata.channel_order == "bgr":  # kernels take batches for RGB
+            source, target = _turned(source), _turned(target) if target else None
+        count = max(len(some), self.limits.least[0])
+        tensors = self._pictures(slot, count, table.size)
+        batch, result = tensors.values()
+        cut(slot.driver, slot.stream, source, padded, table.origins(first), batch)
+        parts = {}
+        for name, tensor in (pools or {}).items():
+            if name in _BY_REFERENCE:
+                tensors[name] = tensor
+                continue
+            parts[name] = part = tensor.part(first, count)
+            tensors[name] = replace(part, address=slot.buffer(f"batch {name}", part.nbytes))
+            if name != STATISTICS:
+                slot.copy(part.address, tensors[name].address, part.nbytes)
+        slot.run(tensors)
+        if STATISTICS in parts:
+            found = parts[STATISTICS]
+            slot.copy(tensors[STATISTICS].address, found.address, found.nbytes)
+        if target:
+            largest = max(tile.core_size[1] for tile in some), max(tile.core_size[0] for tile in some), len(some)
+            flaws = slot.buffer(FLAWS, FLAWS_BYTES)
+            put(slot.driver, slot.stream, result, table.cores(first), largest, source, target, flaws)
+
+    def _pictures(self, slot: Slot, count: int, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The tensors of the pictures that go in and come out, by name, in this order."""
+        metadata = self.engine.metadata
+        shape = (count, 3, *size) if metadata.interface == "float" else (count, *size, 3)
+        nbytes = math.prod(shape) * metadata.batch_dtype.itemsize
+        names = TENSOR_NAMES[metadata.interface]
+        return {name: Tensor(slot.buffer(name, nbytes), shape, metadata.batch_dtype) for name in names}
+
+
+def pool_tensors(slot: Slot, name: str, table: TileTable, context: Tensor, mode: Tensor) -> dict[str, Tensor]:
+    """What an engine takes and gives beside pictures, by name, for all tiles of `table`; the statistics are a buffer of
+    `slot` that is called after `name`."""
+    shape = table.count, context.shape[1]
+    statistics = Tensor(slot.buffer(f"{name} statistics", statistics_bytes(*shape)), shape)
+    return {"context": context, "mode": mode, "rows": table.rows, "cols": table.cols, STATISTICS: statistics}
+
+
+def statistics_bytes(count: int, context: int) -> int:
+    """Memory for what the pools measure on `count` tiles."""
+    return 4 * count * context
+
+
+def _turned(picture: DevicePicture) -> DevicePicture:
+    return replace(picture, bgr=not picture.bgr)
+
+
+def _area_within(tile: Tile, picture: DevicePicture) -> int:
+    """Pixels of a core that are not padding."""
+    height, width = (
+        min(origin + size, side) - origin
+        for origin, size, side in zip(tile.core_origin, tile.core_size, (picture.height, picture.width), strict=True)
+    )
+    return max(0, height) * max(0, width)

@@ -1,0 +1,253 @@
+"""One picture under way: passes over its tiles, and what they measured."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.artifacts.context import GIVEN, STATISTICS
+from mirnet_deploy.devices.base import DevicePicture, Tensor
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.errors import EngineError
+from mirnet_deploy.pipeline.bands import Band, shared_pictures
+from mirnet_deploy.pipeline.feeder import FLAWS, FLAWS_BYTES, Feeder, pool_tensors
+from mirnet_deploy.pipeline.limits import Limits
+from mirnet_deploy.pipeline.on_device import shrunk
+from mirnet_deploy.pipeline.slots import Slot
+from mirnet_deploy.pipeline.tile_table import TileTable
+from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
+from mirnet_deploy.tiling import Tile, TileGrid, padded_side
+
+Advance = Callable[[int], None]
+"""Takes the number of pixels that were written."""
+Given = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""`mode`, [2], and context, [K], of `Pools`."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """Tiles under way, and the host memory that holds their outcome once the streams of their slots are done."""
+
+    slots: list[Slot]
+    statistics: NDArray[np.float32]
+    """[n,K]."""
+    flaws: list[NDArray[np.uint8]]
+    """An int32 for each slot."""
+    band: Band | None = None
+    """Of the result, to be stored."""
+
+
+class Work:
+    """One picture under way, on slots that are taken for it.
+
+    Args:
+        image, out: [H,W,3] of one dtype; they share no memory.
+        advance: is called as pixels are written, in every pass.
+        name: of the buffers of the slots.
+        banded: in bands, even if the picture would fit on the device.
+        there: the picture, where it is on the device already.
+
+    Raises:
+        EngineError: in every method: the engine refuses, or gave values that are NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        slots: list[Slot],
+        image: Source,
+        out: Sink,
+        advance: Advance,
+        *,
+        name: str = "picture",
+        banded: bool = False,
+        there: DevicePicture | None = None,
+    ) -> None:
+        self.image, self.out = image, out
+        self.size = padded_size(image, feeder.engine, feeder.limits)
+        """Height and width, padded."""
+        self._feeder, self._slots, self._advance, self._name = feeder, slots, advance, name
+        self._driver = feeder.engine.driver
+        self._resident: Band | None = None
+        self._pictures: tuple[DevicePicture, DevicePicture] | None = None
+        if self._driver.is_host:
+            self._pictures = shared_pictures(image, out)
+        elif there or (not banded and fits(image.shape, image.dtype, self._driver.free_memory())):
+            rows = 0, image.shape[0]
+            self._resident = self._band(slots[0], "result", rows)
+            if there is None:
+                source = self._band(slots[0], "source", rows)
+                source.upload(image)
+                there = source.picture
+            self._pictures = there, self._resident.picture
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the tiles."""
+        return self._feeder.engine
+
+    @property
+    def limits(self) -> Limits:
+        """Of the engine."""
+        return self._feeder.limits
+
+    def plain(self, grid: TileGrid) -> None:
+        """Enhances the picture, every tile with the means of its own pixels: one tile is the plain network."""
+        self._run(grid.tiles, None)
+
+    def given(self, grid: TileGrid, context: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Enhances the picture, every tile with the means in `context`, [K].
+
+        Returns:
+            The means that the pools measured over the whole picture, with those in force: [K].
+        """
+        areas = np.array([tile.core_area for tile in grid], np.float64)
+        return areas @ self._run(grid.tiles, (GIVEN, context)) / grid.area
+
+    def measure(self, tiles: Sequence[Tile], context: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The means that the pools measure over the core of each of `tiles`, with those in `context` in force, [n,K].
+
+        The tiles are of one size, anywhere in the padded picture, row by row.
+        """
+        return self._run(tiles, (GIVEN, context), write=False)
+
+    def whole(self, mode: NDArray[np.float32], context: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Enhances the picture at once, with `mode`, [2], and `context`, [K], as of `Pools`.
+
+        Returns:
+            The means that its pools measured, [K].
+        """
+        (measured,) = self._run([Tile((0, 0), self.size, (0, 0), self.size)], (mode, context))
+        self.finish()
+        return np.asarray(measured)
+
+    def finish(self) -> None:
+        """Brings the result from the device, if it is there."""
+        if self._resident:
+            self._resident.download()
+            self._slots[0].stream.synchronize()
+            self._resident.store(self.out)
+
+    def shrunk(self, size: tuple[int, int]) -> Work:
+        """Work on a smaller picture: the mean of every one of `size` (rows, columns) equal areas, float32 or uint8 as
+        the engine's interface takes it. It is made on the device if the picture lies there."""
+        slot, dtype = self._slots[0], self.engine.metadata.batch_dtype
+        there = None
+        if self._resident and self._pictures:
+            there = shrunk(slot, self._pictures[0], size, "thumbnail source", dtype)
+            small = slot.staging("thumbnail source", (*size, 3), dtype)
+            slot.download(there.address, small)
+            slot.stream.synchronize()
+            small = small.copy()
+        else:
+            small = rounded(shrink(self.image, size), dtype)
+        out = np.empty_like(small)
+        return Work(self._feeder, self._slots, small, out, lambda pixels: None, name="thumbnail", there=there)
+
+    def _run(self, tiles: Sequence[Tile], given: Given | None, write: bool = True) -> NDArray[np.float64]:
+        """Runs tiles, with `write` puts their cores into the result, and waits.
+
+        Returns:
+            The means that the pools measured over the cores, [n,K]; [n,0] where none were given.
+        """
+        if self._pictures:
+            source, target = self._pictures
+            return self._ended(self._start(self._slots, source, target if write else None, tiles, given))
+        found: list[NDArray[np.float64]] = []
+        under_way: deque[Started] = deque()
+        for number, (_, row) in enumerate(groupby(tiles, key=lambda tile: tile.origin[0])):
+            if len(under_way) == len(self._slots):
+                found.append(self._ended(under_way.popleft()))
+            under_way.append(self._start_band(self._slots[number % len(self._slots)], list(row), given, write))
+        return np.concatenate(found + [self._ended(started) for started in under_way])
+
+    def _start_band(self, slot: Slot, tiles: Sequence[Tile], given: Given | None, write: bool) -> Started:
+        """Tiles of one row: the rows of the picture that they read go up, and those that they write come down."""
+        read = mirrored(self.image.shape[0], self.size[0])[tiles[0].window[0]]
+        written = tiles[0].core[0]
+        source = self._band(slot, "source", (int(read.min()), int(read.max()) + 1))
+        source.upload(self.image)
+        result = None
+        if write:
+            result = self._band(slot, "result", (written.start, min(written.stop, self.image.shape[0])))
+        started = self._start([slot], source.picture, result.picture if result else None, tiles, given)
+        if result:
+            result.download()
+        return replace(started, band=result)
+
+    def _start(
+        self,
+        slots: list[Slot],
+        source: DevicePicture,
+        target: DevicePicture | None,
+        tiles: Sequence[Tile],
+        given: Given | None,
+    ) -> Started:
+        slot = slots[0]
+        table = slot.tile_table("tiles", tiles, self._feeder.filling)
+        pools = None if given is None else self._pools(slot, table, given)
+        flaws = [each.staging(FLAWS, (1, FLAWS_BYTES), np.uint8) for each in slots]
+        for each, none in zip(slots, flaws, strict=True):
+            none[...] = 0
+            each.upload(none, each.buffer(FLAWS, FLAWS_BYTES))
+        self._feeder.enqueue(slots, source, target, table, self.size, pools, self._advance)
+        statistics = np.zeros((len(tiles), 0), np.float32)
+        if pools:
+            found = pools[STATISTICS]
+            statistics = slot.staging(STATISTICS, (len(tiles), found.shape[1]), np.float32)
+            slot.download(found.address, statistics)
+        for each, seen in zip(slots, flaws, strict=True):
+            each.download(each.buffer(FLAWS, FLAWS_BYTES), seen)
+        return Started(slots, statistics, flaws if target else [])
+
+    def _ended(self, started: Started) -> NDArray[np.float64]:
+        """Waits; the means as of `_run`."""
+        for slot in started.slots:
+            slot.stream.synchronize()
+        # 8-bit results of the interface `image` hide what their means still show.
+        if any(seen.any() for seen in started.flaws) or not np.isfinite(started.statistics).all():
+            metadata = self.engine.metadata
+            raise EngineError(
+                f"{metadata.name} ({metadata.precision}) gave values that are NaN or infinite on {self.engine.device}; "
+                "export it again in FP32"
+            )
+        if started.band:
+            started.band.store(self.out)
+        return np.array(started.statistics, np.float64)
+
+    def _band(self, slot: Slot, kind: str, rows: tuple[int, int]) -> Band:
+        picture = self.image if kind == "source" else self.out
+        return Band(slot, f"{self._name} {kind}", rows, picture, self.image.dtype)
+
+    def _pools(self, slot: Slot, table: TileTable, given: Given) -> dict[str, Tensor]:
+        """What engines take and give beside pictures, for all tiles."""
+        mode, context = given
+        size = len(context)
+        values = slot.staging("given", (1, size + len(mode)), np.float32)
+        values[0, :size], values[0, size:] = context, mode
+        address = slot.buffer("given", given_bytes(size))
+        slot.upload(values, address)
+        return pool_tensors(slot, "tiles", table, Tensor(address, (1, size)), Tensor(address + size * 4, (2,)))
+
+
+def given_bytes(context: int) -> int:
+    """Memory of the device for given means and their mode."""
+    return 4 * (context + len(GIVEN))
+
+
+def padded_size(image: Source | DevicePicture, engine: Engine, limits: Limits) -> tuple[int, int]:
+    """Height and width of a picture as the engine takes it whole."""
+    multiple, least = engine.metadata.size_multiple, limits.least
+    return padded_side(image.shape[0], multiple, least[1]), padded_side(image.shape[1], multiple, least[2])
+
+
+def fits(shape: tuple[int, ...], dtype: np.dtype[Any], free: int) -> bool:
+    """Whether a picture and its result take no more than half of a device's free memory."""
+    return 2 * math.prod(shape) * dtype.itemsize <= free // 2
