@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.benchmarks.latency import Image
+from mirnet_deploy.benchmarks.inputs import Image
 
 GAMMA = 1 / 2.2
 CLAHE_CLIP, CLAHE_TILES = 2.0, (8, 8)

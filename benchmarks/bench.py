@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,18 +14,23 @@ from typing import Any
 from mirnet_deploy import __version__
 from mirnet_deploy.benchmarks.baselines import Baseline, baselines
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
-from mirnet_deploy.benchmarks.latency import LatencyRow, Size, latency_rows, sample_picture, time_interleaved
+from mirnet_deploy.benchmarks.inputs import Size, sample_picture
+from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
 from mirnet_deploy.benchmarks.memory import probe
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
-from mirnet_deploy.benchmarks.subjects import Subject, SubjectSpec, open_subject
+from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import describe_machine
 from mirnet_deploy.metrics import skimage_metrics
 from mirnet_deploy.pairs import Pair, find_pairs
+from mirnet_deploy.settings import RuntimeSettings
 
 Advance = Callable[[], None]
+RUNTIME_FIELDS = ("device", "tile", "threads", "graphs")
+"""Of `RuntimeSettings`, those that a bench run may choose."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,13 @@ class BenchConfig:
     sizes: tuple[Size, ...] = (Size(600, 400),)
     runs: int = 10
     warmup: int = 2
-    device: str = "auto"
-    tile: str | int = "auto"
-    threads: int | None = None
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    """Of every engine, as far as it has such settings."""
     data: Path | None = None
     """Folder with low/ and high/."""
     baselines: bool = False
     claimed: float | None = None
     """A PSNR in dB that somebody gives for the first engine on `data`."""
-    graphs: bool = True
-    """Replay batches on a GPU as CUDA graphs."""
 
     def __post_init__(self) -> None:
         if not self.engines:
@@ -58,8 +60,6 @@ class BenchConfig:
         for name, value, least in (("--runs", self.runs, 1), ("--warmup", self.warmup, 0)):
             if value < least:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads is {self.threads}; expected at least 1")
         for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
             if given and self.data is None:
                 raise UsageError(f"{option} needs pairs of pictures: add --data FOLDER (with low/ and high/)")
@@ -68,7 +68,7 @@ class BenchConfig:
 
     def specs(self) -> list[SubjectSpec]:
         """How to open each engine."""
-        return [SubjectSpec(engine, self.device, self.tile, self.threads, self.graphs) for engine in self.engines]
+        return [SubjectSpec(engine, self.runtime) for engine in self.engines]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the report."""
@@ -77,13 +77,10 @@ class BenchConfig:
             "sizes": [str(size) for size in self.sizes],
             "runs": self.runs,
             "warmup": self.warmup,
-            "device": self.device,
-            "tile": self.tile,
-            "threads": self.threads,
+            **{name: getattr(self.runtime, name) for name in RUNTIME_FIELDS},
             "data": None if self.data is None else str(self.data),
             "baselines": self.baselines,
             "claimed": self.claimed,
-            "graphs": self.graphs,
         }
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import MirnetDeployError, UsageError, first_line
-
-Image = NDArray[np.uint8]
-"""A picture: uint8 [H,W,3] RGB."""
+from mirnet_deploy.benchmarks.inputs import Image, Size, one_line
 
 PERCENTILES = (50, 90, 99)
 
@@ -27,42 +22,6 @@ class Enhancer(Protocol):
     def name(self) -> str: ...
 
     def enhance(self, image: Image) -> NDArray[Any]: ...
-
-
-@dataclass(frozen=True)
-class Size:
-    """Width and height of a test picture in pixels.
-
-    Raises:
-        UsageError: a side is not positive.
-    """
-
-    width: int
-    height: int
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.height) < 1:
-            raise UsageError(f"size {self} has no pixels; expected WxH such as 600x400")
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-    @classmethod
-    def parse(cls, text: str) -> Size:
-        """Reads `WxH`, for example `600x400`.
-
-        Raises:
-            UsageError: the text is something else.
-        """
-        match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", text.strip())
-        if match is None:
-            raise UsageError(f"size {text!r} is not WxH; expected for example 600x400")
-        return cls(int(match[1]), int(match[2]))
-
-    @property
-    def megapixels(self) -> float:
-        """Millions of pixels."""
-        return self.width * self.height / 1e6
 
 
 @dataclass(frozen=True)
@@ -159,23 +118,3 @@ def latency_rows(
         else LatencyRow(name, str(size), failure=failures[position])
         for position, name in enumerate(names)
     ]
-
-
-def sample_picture(size: Size) -> Image:
-    """A dark photograph of any size: a packaged crop, mirrored on and on. uint8 [H,W,3].
-
-    Real content, because a picture of zeros can be faster than any photograph (denormals, sparse paths).
-    """
-    from PIL import Image as PillowImage
-
-    with files("mirnet_deploy").joinpath("samples/crop_a.png").open("rb") as stream, PillowImage.open(stream) as crop:
-        pixels = np.asarray(crop.convert("RGB"))
-    below, right = max(0, size.height - pixels.shape[0]), max(0, size.width - pixels.shape[1])
-    mirrored = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(mirrored[: size.height, : size.width])
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong in one line of at most 300 characters; errors that are not ours carry their type."""
-    text = first_line(error)
-    return (text if isinstance(error, MirnetDeployError) else f"{type(error).__name__}: {text}")[:300]

@@ -7,7 +7,6 @@ shields the measuring process: an engine that the kernel kills for its memory is
 
 from __future__ import annotations
 
-import ctypes
 import json
 import subprocess
 import sys
@@ -16,9 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mirnet_deploy.benchmarks.latency import Size, one_line, sample_picture
-from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
+from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
+from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
+from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.errors import MissingDependencyError
+from mirnet_deploy.settings import RuntimeSettings
 
 MIB = 1 << 20
 
@@ -66,36 +67,23 @@ def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
-class _NvmlMemory(ctypes.Structure):
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
-
-
 class GpuMemory:
-    """Used memory of all NVIDIA GPUs together, by NVML (the driver's library, no CUDA context).
+    """Used memory of all NVIDIA GPUs together, by NVML: it makes no CUDA context.
 
     Raises:
-        OSError: there is no NVML here.
+        pynvml.NVMLError: there is no driver here, or it does not tell.
     """
 
     def __init__(self) -> None:
-        self._nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
-        count = ctypes.c_uint()
-        if self._nvml.nvmlInit_v2() or self._nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
-            raise OSError("NVML does not start")
-        self._devices = [ctypes.c_void_p() for _ in range(count.value)]
-        for index, device in enumerate(self._devices):
-            if self._nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)):
-                raise OSError(f"NVML has no device {index}")
+        import pynvml
+
+        self._nvml = pynvml
+        pynvml.nvmlInit()
+        self._devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
 
     def used(self) -> int:
         """Bytes in use on all devices."""
-        total = 0
-        for device in self._devices:
-            info = _NvmlMemory()
-            if self._nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(info)):
-                raise OSError("NVML does not tell the memory of a device")
-            total += info.used
-        return total
+        return sum(int(self._nvml.nvmlDeviceGetMemoryInfo(device).used) for device in self._devices)
 
 
 class _GpuRise:
@@ -105,13 +93,15 @@ class _GpuRise:
     """
 
     def __init__(self) -> None:
+        import pynvml
+
         self._peak = self._before = 0
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         try:
             self._gpu: GpuMemory | None = GpuMemory()
             self._peak = self._before = self._gpu.used()
-        except (OSError, AttributeError):
+        except pynvml.NVMLError:
             self._gpu = None
 
     @property
@@ -148,7 +138,8 @@ def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
 
 def _main() -> None:
     request: dict[str, Any] = json.load(sys.stdin)
-    peak = measure_here(SubjectSpec(**request["spec"]), Size.parse(request["size"]))
+    spec = SubjectSpec(request["spec"]["engine"], RuntimeSettings(**request["spec"]["settings"]))
+    peak = measure_here(spec, Size.parse(request["size"]))
     sys.stdout.write("\n" + json.dumps(asdict(peak)) + "\n")
 
 

@@ -1,32 +1,27 @@
-"""Pictures without a truth: what an engine does to them that should not be done, in figures and on a contact sheet.
-
-    python -m mirnet_deploy.benchmarks.night FOLDER --sheet night.jpg
+"""Pictures without a ground truth: what an engine does to them that should not be done, in figures and on a sheet.
 
 Per picture: the share of clipped values before and after, how far clipped lamps grew, the shift of the colour balance,
-and whether the output's smoothest place carries a grid. Pictures are reduced to `--max-side` first: this is about
-faults, not about speed.
+and whether the output's smoothest place carries a grid. Pictures are reduced first: this is about faults, not about
+speed.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import click
 import numpy as np
-from numpy.typing import NDArray
 
-from mirnet_deploy.cli.progress import progress_bar
-from mirnet_deploy.errors import DataError, ImageError, MirnetDeployError
-from mirnet_deploy.files import check_target, write_atomically
-from mirnet_deploy.pairs import images_in
+from mirnet_deploy.benchmarks.inputs import Image
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images import read_image
+from mirnet_deploy.runtime import MIRNetRuntime
 
-Image = NDArray[np.uint8]
+Advance = Callable[[], None]
 
 PATCH = 64
 """Side of the smooth place in pixels: a multiple of every period."""
@@ -39,6 +34,17 @@ LAMP = 20
 LAMP_REACH = 12
 """Pixels around a lamp in which white counts as the lamp grown; what whitens farther away is a sky or a wall."""
 SHEET_COLUMNS, SHEET_PANEL = 3, 300
+
+
+@dataclass(frozen=True)
+class NightSettings:
+    """How pictures are examined."""
+
+    model: str
+    max_side: int
+    """Larger pictures are reduced to sides of at most so many pixels."""
+    keep: bool
+    """Whether inputs and outputs are kept, for a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +166,6 @@ def contact_sheet(pictures: Sequence[tuple[str, Image, Image]]) -> bytes:
 def _reduced(path: Path, max_side: int) -> Image:
     import cv2
 
-    from mirnet_deploy.images import read_image
-
     pixels = read_image(path).pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 3:
         raise ImageError(f"{path} is not an 8-bit colour picture")
@@ -174,66 +178,58 @@ def _reduced(path: Path, max_side: int) -> Image:
     return pixels
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", default="lite", show_default=True)
-@click.option("--max-side", type=click.IntRange(min=PATCH), default=800, show_default=True)
-@click.option("--sheet", type=click.Path(path_type=Path), help="Write input and output of every picture as a JPEG.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures as JSON.")
-@click.option("--force", is_flag=True, help="Replace the files of --sheet and --json where they exist.")
-def main(folder: Path, model: str, max_side: int, sheet: Path | None, json_path: Path | None, force: bool) -> None:
-    """Examine what MODEL does to the pictures in FOLDER and below it."""
-    from mirnet_deploy.runtime import MIRNetRuntime
+@dataclass(frozen=True)
+class Examined:
+    """What an engine did to the pictures of a folder."""
 
-    try:
-        for option, path in (("--sheet", sheet), ("--json", json_path)):
-            if path:
-                check_target(option, path, force)
-        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-        paths = [path for place in folders for path in images_in(place)]
-        if not paths:
-            raise DataError(f"{folder} holds no pictures")
-        found, drawn = [], []
-        with MIRNetRuntime(model, tile="none") as runtime, progress_bar("night", len(paths)) as advance:
-            for path in paths:
-                name = str(path.relative_to(folder))
-                before = _reduced(path, max_side)
-                after = np.asarray(runtime.enhance(before), dtype=np.uint8)
-                found.append(examine(name, before, after))
-                if sheet:
-                    drawn.append((name, before, after))
-                advance()
-        if sheet:
-            write_atomically(sheet, contact_sheet(drawn))
-        if json_path:
-            write_atomically(json_path, (json.dumps([asdict(item) for item in found], indent=1) + "\n").encode())
-    except (MirnetDeployError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(
+    faults: list[Faults]
+    pictures: list[tuple[str, Image, Image]]
+    """Name, input and output; empty unless they were to be kept."""
+
+
+def examine_folder(folder: Path, paths: Sequence[Path], settings: NightSettings, advance: Advance) -> Examined:
+    """Enhances the pictures at `paths`, below `folder`, and examines each; `advance` is called after each.
+
+    Raises:
+        MirnetDeployError: a picture cannot be read, or the model cannot be opened or run.
+    """
+    found = Examined([], [])
+    with MIRNetRuntime(settings.model, tile="none") as runtime:
+        for path in paths:
+            name = str(path.relative_to(folder))
+            before = _reduced(path, settings.max_side)
+            after = np.asarray(runtime.enhance(before), dtype=np.uint8)
+            found.faults.append(examine(name, before, after))
+            if settings.keep:
+                found.pictures.append((name, before, after))
+            advance()
+    return found
+
+
+def lines(faults: Sequence[Faults]) -> list[str]:
+    """The figures of every picture, then those of all, for people."""
+    said = [
         "picture | clipped % before, after | lamp pixels before, after | cast before, after | "
         "grid at period 2, 4, 8 (levels) before; after"
-    )
-    for item in found:
+    ]
+    for item in faults:
         grids = "; ".join(
             ", ".join(f"{grid[period]:.2f}" for period in PERIODS) for grid in (item.grid_before, item.grid_after)
         )
-        click.echo(
+        said.append(
             f"{item.name} | {100 * item.clipped_before:.2f}, {100 * item.clipped_after:.2f} | "
             f"{item.lamps_before}, {item.lamps_after} | "
             f"{item.cast_before:.2f}, {item.cast_after:.2f} | {grids}"
         )
-    worst = {period: max(item.grid_after[period] for item in found) for period in PERIODS}
-    lamps = [item for item in found if item.lamps_before]
+    lamps = [item for item in faults if item.lamps_before]
     if lamps:
         grown = sum(item.lamps_after for item in lamps) / sum(item.lamps_before for item in lamps)
-        click.echo(f"lamps in {len(lamps)} pictures: {grown:.2f} times the area")
-    click.echo(
-        f"{len(found)} pictures: clipped {100 * fmean(item.clipped_before for item in found):.2f} % -> "
-        f"{100 * fmean(item.clipped_after for item in found):.2f} %; "
-        f"cast {fmean(item.cast_before for item in found):.2f} -> {fmean(item.cast_after for item in found):.2f}; "
+        said.append(f"lamps in {len(lamps)} pictures: {grown:.2f} times the area")
+    worst = {period: max(item.grid_after[period] for item in faults) for period in PERIODS}
+    said.append(
+        f"{len(faults)} pictures: clipped {100 * fmean(item.clipped_before for item in faults):.2f} % -> "
+        f"{100 * fmean(item.clipped_after for item in faults):.2f} %; "
+        f"cast {fmean(item.cast_before for item in faults):.2f} -> {fmean(item.cast_after for item in faults):.2f}; "
         "largest grid " + ", ".join(f"{level:.2f} levels at period {period}" for period, level in worst.items())
     )
-
-
-if __name__ == "__main__":
-    main()
+    return said

@@ -1,25 +1,25 @@
-"""Whether copies and computing overlap: every copy and run of a film, timed by events of the device on its stream.
+"""Whether copies and computing overlap: every copy and run of a video, timed by events of the device on its stream.
 
-    python -m mirnet_deploy.benchmarks.overlap --engine lite --size 1920x1080 --frames 24 --in-flight 3
-
-prints JSON: the time in which copies and the engine were busy, and the part of the copies' time that the engine worked
-beside. The driver of a runtime is watched from outside; the pipeline knows nothing of it.
+The result is the time in which copies and the engine were busy, and the part of the copies' time that the engine worked
+beside them.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
-import click
 import numpy as np
 
-from mirnet_deploy.benchmarks.latency import Size, sample_picture
-from mirnet_deploy.devices.base import Driver, Stream
-from mirnet_deploy.engines.base import Runner, Tensor
+from mirnet_deploy.benchmarks.inputs import Size, sample_picture
+from mirnet_deploy.devices.base import Driver, Stream, Tensor
+from mirnet_deploy.devices.cuda import CudaDriver
+from mirnet_deploy.engines.base import Runner
 from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
+from mirnet_deploy.settings import RuntimeSettings
 
 Kind = Literal["upload", "download", "engine"]
 Span = tuple[float, float]
@@ -28,52 +28,37 @@ Mark = Callable[[Stream], Callable[[], float]]
 """Puts an event on a stream; when that has come so far, what is returned tells its time in ms."""
 
 
-class Watch:
-    """Notes when the copies and the runs of one runtime begin and end."""
+class Watch(Observer):
+    """Notes when the copies and the runs of one runtime begin and end, once it has been given a mark.
 
-    def __init__(self, runtime: MIRNetRuntime, mark: Mark) -> None:
-        self._mark = mark
+    Inside a captured graph nothing can be noted, so graphs must be off.
+    """
+
+    def __init__(self, mark: Mark | None = None) -> None:
+        self.mark = mark
         self._events: list[tuple[Kind, Callable[[], float], Callable[[], float]]] = []
-        driver: Any = runtime.engine.driver
-        driver.upload = self._copies("upload", driver.upload)
-        driver.download = self._copies("download", driver.download)
-        engine: Any = runtime.engine
-        make = engine.runner
-        engine.runner = lambda stream: _Watched(make(stream), stream, self)
-        engine.pool.limit(engine.lanes[0])  # lanes that were made unwatched are closed
+
+    def copy(self, kind: Literal["upload", "download"], stream: Stream, enqueue: Callable[[], None]) -> None:
+        """See `Observer.copy`."""
+        self._note(kind, stream, enqueue)
+
+    def run(self, runner: Runner, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
+        """See `Observer.run`."""
+        self._note("engine", stream, lambda: runner.enqueue(tensors))
 
     def spans(self) -> dict[Kind, list[Span]]:
-        """What was noted since the last call, by kind, in ms. The streams have come past it."""
+        """What was noted since the last call, by kind, in ms. The streams must have come past it."""
         found: dict[Kind, list[Span]] = {"upload": [], "download": [], "engine": []}
         for kind, begin, end in self._events:
             found[kind].append((begin(), end()))
         self._events = []
         return found
 
-    def note(self, kind: Kind, stream: Stream, work: Callable[[], None]) -> None:
-        """Does `work`, which enqueues on `stream`."""
-        begin = self._mark(stream)
-        work()
-        self._events.append((kind, begin, self._mark(stream)))
-
-    def _copies(self, kind: Kind, copy: Callable[..., None]) -> Callable[..., None]:
-        def copied(*arguments: Any) -> None:
-            self.note(kind, arguments[3], lambda: copy(*arguments))
-
-        return copied
-
-
-class _Watched:
-    """A runner; inside a captured graph nothing can be noted, so graphs are off."""
-
-    def __init__(self, runner: Runner, stream: Stream, watch: Watch) -> None:
-        self._runner, self._stream, self._watch = runner, stream, watch
-
-    def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
-        self._watch.note("engine", self._stream, lambda: self._runner.enqueue(tensors))
-
-    def close(self) -> None:
-        self._runner.close()
+    def _note(self, kind: Kind, stream: Stream, enqueue: Callable[[], None]) -> None:
+        begin = self.mark(stream) if self.mark else None
+        enqueue()
+        if self.mark and begin:
+            self._events.append((kind, begin, self.mark(stream)))
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
@@ -108,11 +93,8 @@ def cuda_mark(driver: Driver) -> Mark:
     Raises:
         EngineError: it is none.
     """
-    if driver.is_host:
+    if not isinstance(driver, CudaDriver):
         raise EngineError("copies and computing overlap on a GPU; this runtime is on the CPU, which copies nothing")
-    from mirnet_deploy.devices.cuda import CudaDriver
-
-    assert isinstance(driver, CudaDriver)
     checked = driver.checked
 
     def record(stream: Stream) -> Any:
@@ -130,31 +112,23 @@ def cuda_mark(driver: Driver) -> Mark:
     return mark
 
 
-@click.command(context_settings={"show_default": True})
-@click.option("--engine", default="lite", help="lite, or an .onnx or .plan file.")
-@click.option("--device", default="auto")
-@click.option("--size", default="1920x1080", metavar="WxH")
-@click.option("--frames", default=24, help="Of the film, which is one photograph that moves.")
-@click.option("--in-flight", default=3, help="Frames under way at once.")
-@click.option("--tile", default="auto", metavar="auto|N|none")
-def main(engine: str, device: str, size: str, frames: int, in_flight: int, tile: str) -> None:
-    """Time copies and runs of a film."""
+def measure_overlap(engine: str, settings: RuntimeSettings, size: Size, frames: int, in_flight: int) -> dict[str, Any]:
+    """Times copies and runs of a video, which is one photograph that moves: plain values, for JSON.
+
+    Raises:
+        MirnetDeployError: the engine cannot be opened or run, or is on the CPU.
+        UsageError: fewer than 2 frames.
+    """
     if frames < 2:
         raise UsageError(f"--frames is {frames}; expected at least 2")
-    image = sample_picture(Size.parse(size))
-    setting: Any = int(tile) if tile.isdecimal() else tile
-    with MIRNetRuntime(engine, device=device, tile=setting, graphs=False) as runtime:
-        mark = cuda_mark(runtime.engine.driver)
-        watch = Watch(runtime, mark)
+    image, watch = sample_picture(size), Watch()
+    with MIRNetRuntime(engine, replace(settings, graphs=False), observer=watch) as runtime:
+        watch.mark = cuda_mark(runtime.engine.driver)
         list(runtime.frames([image] * in_flight, in_flight))
         with runtime.engine.driver.active():
             watch.spans()
         list(runtime.frames((np.roll(image, 8 * step, axis=1) for step in range(frames)), in_flight))
         with runtime.engine.driver.active():
             found = summary(watch.spans())
-        info = {"engine": engine, "backend": runtime.info.backend, "size": size, "frames": frames}
-        click.echo(json.dumps({**info, "in_flight": in_flight, **found}, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+        info = {"engine": engine, "backend": runtime.info.backend, "size": str(size), "frames": frames}
+        return {**info, "in_flight": in_flight, **found}

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mirnet_deploy.benchmarks.latency import Enhancer, Image, one_line
+from mirnet_deploy.benchmarks.inputs import Image, one_line
+from mirnet_deploy.benchmarks.latency import Enhancer
 from mirnet_deploy.metrics import gt_mean, psnr, ssim
 from mirnet_deploy.pairs import Pair, read_pair
 

@@ -10,7 +10,7 @@ from typing import Any
 from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
-from mirnet_deploy.benchmarks.subjects import SubjectReport
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 FORMAT_VERSION = 1
 """Raised when a reader of the old JSON would misread the new one."""

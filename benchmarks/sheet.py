@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirnet_deploy.benchmarks.latency import Image
+from mirnet_deploy.benchmarks.inputs import Image
 from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow
 from mirnet_deploy.files import write_atomically
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.report import Report
-from mirnet_deploy.benchmarks.subjects import SubjectReport
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime, __version__
-from mirnet_deploy.benchmarks.latency import Size
-from mirnet_deploy.consistency.shared_means import Consistency, difference
+from mirnet_deploy import __version__
+from mirnet_deploy.benchmarks.inputs import Size
+from mirnet_deploy.consistency.prediction import difference
 from mirnet_deploy.errors import DataError, UsageError
-from mirnet_deploy.files import atomic_path
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
 from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.pairs import images_in
 from mirnet_deploy.results import Enhanced
+from mirnet_deploy.runtime import MIRNetRuntime
+from mirnet_deploy.settings import Consistency, RuntimeSettings
 from mirnet_deploy.tiling import make_grid, padded_side
 
 WHOLE_LIMIT = 3_200_000
@@ -49,26 +51,24 @@ class TilingSettings:
     middle: Size | None = None
     """Larger pictures are cut to this much of their middle."""
     modes: tuple[str, ...] = MODES
-    tile: str | int = "auto"
-    """A side in pixels; "auto" for 256 and 512."""
-    device: str = "auto"
-    threads: int | None = None
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    """Of which `tile` is a side in pixels; "auto" for 256 and 512."""
 
     def __post_init__(self) -> None:
         for mode in self.modes:
             if mode not in MODES:
                 raise UsageError(f"--modes names {mode!r}; expected {', '.join(MODES)}")
-        if self.tile == "none":
+        if self.runtime.tile == "none":
             raise UsageError("--tile none is no tiling; expected auto or a side in pixels")
 
     @property
     def tiles(self) -> tuple[int, ...]:
         """The sides to measure."""
-        return (256, 512) if isinstance(self.tile, str) else (self.tile,)
+        return (256, 512) if isinstance(self.runtime.tile, str) else (self.runtime.tile,)
 
     def open(self, model: str, **settings: Any) -> MIRNetRuntime:
-        """A runtime on the device asked for."""
-        return MIRNetRuntime(model, device=self.device, threads=self.threads, **settings)
+        """A runtime with some settings changed."""
+        return MIRNetRuntime(model, self.runtime, **settings)
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ class TilingReport:
         return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures in `folder` and below, or the one picture that it is.
+def pictures_below(place: Path) -> list[Path]:
+    """The pictures in a folder and below, or the one picture that `place` is.
 
     Raises:
         DataError: there is none.
     """
-    found = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = [place] if place.is_file() else images_in(place, recursive=True)
     if not found:
-        raise DataError(f"{folder} holds no pictures; expected {', '.join(SUFFIXES)}")
+        raise DataError(f"{place} holds no pictures; expected {', '.join(SUFFIXES)}")
     return found
 
 
@@ -159,19 +159,19 @@ def measure_tiling(
         halo = runtime.info.metadata.halo
     for path in paths:
         name = picture_name(path, settings.pictures)
-        image = _read(path, settings.middle)
-        reference = _reference(model, image, settings)
+        image = read_middle(path, settings.middle)
+        reference = reference_of(model, image, settings)
         for tile in settings.tiles:
             local: float | None = None
             for mode in settings.modes:
-                result = _result(model, image, tile, mode, settings)
+                result = tiled(model, image, tile, mode, settings)
                 local = result.info.seconds if mode == "local" else local
                 report.rows.append(_row(name, image, reference, (tile, halo), result, local))
         advance()
     return report
 
 
-def _result(model: str, image: Pixels, tile: int, mode: str, settings: TilingSettings) -> Enhanced:
+def tiled(model: str, image: Pixels, tile: int, mode: str, settings: TilingSettings) -> Enhanced:
     with settings.open(model, tile=tile, consistency=mode) as runtime:
         _enhance(runtime, image[:tile, :tile])  # what a library does once for a shape is not timed
         return _enhance(runtime, image)
@@ -185,7 +185,7 @@ def _enhance(runtime: MIRNetRuntime, image: Pixels) -> Enhanced:
     return Enhanced(result.astype(np.float32) / np.float32(255), info)
 
 
-def _read(path: Path, middle: Size | None) -> Pixels:
+def read_middle(path: Path, middle: Size | None) -> Pixels:
     pixels = read_image(path).to_8_bit().rgb()
     if middle:
         top, left = max(0, pixels.shape[0] - middle.height) // 2, max(0, pixels.shape[1] - middle.width) // 2
@@ -193,7 +193,7 @@ def _read(path: Path, middle: Size | None) -> Pixels:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def _reference(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
+def reference_of(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
     if image.shape[0] * image.shape[1] <= WHOLE_LIMIT:
         with settings.open(model, tile="none") as runtime:
             return "whole", _enhance(runtime, image).pixels
@@ -222,7 +222,7 @@ def _row(
         reference=reference[0],
         tile=geometry[0],
         tiles=info.tiles,
-        mode=info.consistency,
+        mode=info.settings.consistency,
         psnr=psnr,
         psnr_8_bit=None if np.array_equal(rounded, expected) else difference(rounded, expected)[0],
         max_abs=255 * max_abs,
@@ -232,7 +232,7 @@ def _row(
         passes=info.passes,
         sampled=info.sampled,
         seconds=info.seconds,
-        ratio=None if local is None or info.consistency == "local" else info.seconds / local,
+        ratio=None if local is None or info.settings.consistency == "local" else info.seconds / local,
     )
 
 
@@ -283,25 +283,3 @@ def print_tiling(report: TilingReport, console: Any) -> None:
         console.print(
             f"worst exact result: {report.worst.psnr:.1f} dB, {report.worst.picture}, tile {report.worst.tile}"
         )
-
-
-def draw_seams(model: str, path: Path, tile: int, target: Path, settings: TilingSettings, gain: int = 10) -> None:
-    """Draws the enhanced picture, and how local and exact tiles differ from the whole, `gain` times around grey.
-
-    Raises:
-        MirnetDeployError: as `measure_tiling`.
-        OSError: `target` cannot be written.
-    """
-    from PIL import Image
-
-    image = _read(path, settings.middle)
-    _, reference = _reference(model, image, settings)
-    panels = [reference]
-    for mode in ("local", "exact"):
-        error = _result(model, image, tile, mode, settings).pixels - reference
-        panels.append((0.5 + gain * error).clip(0, 1))
-    gap = np.ones((image.shape[0], 8, 3), np.float32)
-    joined = np.hstack([part for panel in panels for part in (panel, gap)][:-1])
-    kind = "JPEG" if target.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    with atomic_path(target) as temporary:
-        Image.fromarray(np.rint(joined * 255).astype(np.uint8)).save(temporary, format=kind, quality=90)

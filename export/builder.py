@@ -6,8 +6,6 @@ TensorRT-RTX builds for RTX-class GPUs by compute capability, on any machine.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any, Literal
 from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.machine import cuda_devices
 
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 
@@ -85,7 +84,7 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str] = ()) -> BuilderL
         if targets:
             raise UsageError("--target says which GPUs a plan is for; with --builder none there is no plan")
         return None
-    gpu = gpu_name()
+    gpu = next(iter(cuda_devices()), None)
     name = choice if choice != "auto" else _automatic(gpu, targets)
     trt = import_library(name, "a plan")
     if name == "tensorrt_rtx":
@@ -105,20 +104,6 @@ def _automatic(gpu: str | None, targets: Sequence[str]) -> Builder:
     except MissingDependencyError:
         return "tensorrt_rtx"
     return "tensorrt"
-
-
-def gpu_name() -> str | None:
-    """The name of the first CUDA device, asked of the driver; None where there is no driver or no device."""
-    try:
-        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return None
-    count, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
-    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return None
-    if cuda.cuDeviceGet(ctypes.byref(device), 0) or cuda.cuDeviceGetName(name, len(name), device):
-        return None
-    return name.value.decode(errors="replace")
 
 
 def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:

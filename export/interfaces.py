@@ -11,8 +11,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mirnet_deploy.artifacts.context import MEASURED
 from mirnet_deploy.artifacts.metadata import ChannelOrder, Interface
-from mirnet_deploy.engines.base import MEASURED
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,17 @@ import onnx
 from numpy.typing import NDArray
 
 from mirnet_deploy import __version__
-from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Precision, file_sha256, write_sidecar
-from mirnet_deploy.errors import ExportError
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Parity, Precision
+from mirnet_deploy.artifacts.sidecar import write_sidecar
+from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from mirnet_deploy.errors import ArtifactError, EngineError, ExportError
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.interfaces import in_channel_order, with_interface
 from mirnet_deploy.export.precision import prove_onnx
 from mirnet_deploy.export.rewrites import REWRITES
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.export.tracing import trace
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import file_sha256, write_atomically
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 from mirnet_deploy.training.reach import structural_reach
 
@@ -42,15 +45,16 @@ def export_onnx(
     """
     model = build_model(checkpoint, settings, precision)
     proof = prove_onnx(model, checkpoint.network, precision)
-    run, run_pooled, executed = parity.onnx_session(model.SerializeToString())
-    if settings.channel_order == "bgr":
-        run, run_pooled = parity.turned(run, settings.interface), parity.turned_pooled(run_pooled, settings.interface)
-    expected = parity.references(checkpoint.network, settings.interface, crops)
-    measured = parity.measure(run, executed, settings.interface, crops, expected)
-    parity.check(measured, settings.interface, precision, path.name)
-    if not settings.plain:
-        parity.check_given(run_pooled, checkpoint.network, settings.interface, precision, crops[0], path.name)
-    metadata = ArtifactMetadata(
+    metadata = _describe(checkpoint, settings, precision, proof)
+    measured = _prove(model, metadata, checkpoint, crops, path.name)
+    return save_model(model, path, replace(metadata, parity=measured))
+
+
+def _describe(
+    checkpoint: LoadedCheckpoint, settings: ExportSettings, precision: Precision, proof: str
+) -> ArtifactMetadata:
+    """The metadata, less the parity and the hash."""
+    return ArtifactMetadata(
         kind="onnx",
         name=settings.name,
         interface=settings.interface,
@@ -67,10 +71,30 @@ def export_onnx(
         stages=checkpoint.config.pool_stages,
         opset=settings.opset,
         checkpoint_sha256=checkpoint.sha256,
-        parity=measured,
         tool_version=__version__,
     )
-    return save_model(model, path, metadata)
+
+
+def _prove(
+    model: onnx.ModelProto,
+    metadata: ArtifactMetadata,
+    checkpoint: LoadedCheckpoint,
+    crops: Sequence[NDArray[np.uint8]],
+    name: str,
+) -> Parity:
+    """Holds a graph against PyTorch, in the engine that will run it."""
+    network, interface = checkpoint.network, metadata.interface
+    expected = parity.references(network, interface, crops)
+    try:
+        with closing(OnnxRuntimeEngine(model.SerializeToString(), metadata)) as engine:
+            run, run_pooled = parity.in_order(engine, metadata)
+            measured = parity.measure(run, engine.backend, interface, crops, expected)
+            parity.check(measured, interface, metadata.precision, name)
+            if metadata.context:
+                parity.check_given(run_pooled, network, interface, metadata.precision, crops[0], name)
+    except (ArtifactError, EngineError) as error:
+        raise ExportError(f"{name} does not run: {error}") from error
+    return measured
 
 
 def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precision: Precision) -> onnx.ModelProto:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, Interface, Parity, Precision
-from mirnet_deploy.engines.base import GIVEN, Pools
-from mirnet_deploy.errors import ExportError, MissingDependencyError
+from mirnet_deploy.artifacts.context import GIVEN, Pools
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata, Interface, Parity, Precision
+from mirnet_deploy.engines.base import HostEngine
+from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.interfaces import with_interface
+from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.context import OwnMeans
 from mirnet_deploy.training.network import MIRNet
 
@@ -54,58 +56,32 @@ STATISTICS_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference of a measured mean, of the largest one."""
 
 
-def onnx_session(model: bytes) -> tuple[Run, RunPooled, str]:
-    """Functions that run an ONNX model on the CPU in ONNX Runtime, plainly and pooled, and the words that say so.
-
-    Raises:
-        MissingDependencyError: ONNX Runtime is not installed.
-        ExportError: ONNX Runtime does not load the model.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            'export proves its ONNX files in ONNX Runtime, which is not installed: pip install "mirnet-deploy[cpu]"'
-        ) from error
-    provider = "CPUExecutionProvider"
-    try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # it warns of every input that has a default
-        session = onnxruntime.InferenceSession(model, options, providers=[provider])
-    except Exception as error:  # onnxruntime's exceptions have no common public base
-        raise ExportError(f"ONNX Runtime does not load the exported graph: {str(error).splitlines()[0]}") from error
-    name = session.get_inputs()[0].name
+def in_order(engine: HostEngine, metadata: ArtifactMetadata) -> tuple[Run, RunPooled]:
+    """Functions that run an engine, plainly and pooled, on RGB batches, whatever the artifact's order of channels."""
+    if metadata.channel_order == "rgb":
+        return engine.run, engine.run_pooled
+    axis = 1 if metadata.interface == "float" else 3
 
     def run(batch: NDArray[Any]) -> NDArray[Any]:
-        output: NDArray[Any] = session.run(None, {name: batch})[0]
-        return output
+        return np.flip(engine.run(np.ascontiguousarray(np.flip(batch, axis))), axis)
 
     def run_pooled(batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        output, statistics = session.run(None, {name: batch} | pools._asdict())
-        return output, statistics
-
-    return run, run_pooled, f"onnxruntime {onnxruntime.__version__} {provider}"
-
-
-def turned(run: Run, interface: Interface) -> Run:
-    """`run` of a BGR artifact as one of RGB."""
-    axis = 1 if interface == "float" else 3
-
-    def run_turned(batch: NDArray[Any]) -> NDArray[Any]:
-        return np.flip(run(np.ascontiguousarray(np.flip(batch, axis))), axis)
-
-    return run_turned
-
-
-def turned_pooled(run: RunPooled, interface: Interface) -> RunPooled:
-    """The same of a pooled run."""
-    axis = 1 if interface == "float" else 3
-
-    def run_turned(batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        output, statistics = run(np.ascontiguousarray(np.flip(batch, axis)), pools)
+        output, statistics = engine.run_pooled(np.ascontiguousarray(np.flip(batch, axis)), pools)
         return np.flip(output, axis), statistics
 
-    return run_turned
+    return run, run_pooled
+
+
+def in_runtime(runtime: MIRNetRuntime) -> Run:
+    """A function that runs a batch of one picture in a runtime."""
+    planar = runtime.info.metadata.interface == "float"
+
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        (picture,) = batch.transpose(0, 2, 3, 1) if planar else batch
+        result = runtime.enhance(np.ascontiguousarray(picture))[None]
+        return np.ascontiguousarray(result.transpose(0, 3, 1, 2)) if planar else result
+
+    return run
 
 
 def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:

@@ -14,16 +14,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision, sidecar_path, write_sidecar
-from mirnet_deploy.engines import open_engine
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision
+from mirnet_deploy.artifacts.sidecar import sidecar_path, write_sidecar
 from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError
 from mirnet_deploy.export import parity
-from mirnet_deploy.export.builder import BuilderLibrary, gpu_name
+from mirnet_deploy.export.builder import BuilderLibrary
 from mirnet_deploy.export.onnx_file import export_onnx
 from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan, without_defaults
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.files import write_atomically
+from mirnet_deploy.machine import cuda_devices
+from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]
@@ -145,12 +147,13 @@ def plan_parity(
 ) -> Parity:
     """The plan's own figures where a device here runs it; "not executed", with the reason, where none does.
 
-    Crops larger than the plan's tile are cut to it.
+    It runs in the runtime, as it ships: what the float interface gives outside [0, 1] is clipped, on both sides. Crops
+    larger than the plan's tile are cut to it.
 
     Raises:
         ExportError: the plan runs and misses its bound.
     """
-    if gpu_name() is None:
+    if not cuda_devices():
         return Parity(NOT_EXECUTED)
     crops = [crop[: metadata.tile, : metadata.tile] for crop in crops]
     with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as folder:
@@ -158,18 +161,17 @@ def plan_parity(
         staged.write_bytes(plan)
         write_sidecar(staged, metadata)
         try:
-            engine = open_engine(staged, "cuda")
+            runtime = MIRNetRuntime(staged, device="cuda", consistency="local")
         except (EngineError, MissingDependencyError) as error:
             return Parity(f"{NOT_EXECUTED}: {error}")
-        try:
+        with runtime:
             expected = parity.references(checkpoint.network, metadata.interface, crops)
-            run: parity.Run = engine.run
-            if metadata.channel_order == "bgr":
-                run = parity.turned(run, metadata.interface)
-            measured = parity.measure(run, engine.backend, metadata.interface, crops, expected)
-        except EngineError as error:
-            raise ExportError(f"the plan does not run on this machine's GPU: {error}") from error
-        finally:
-            engine.close()
+            if metadata.interface == "float":
+                expected = [each.clip(0, 1) for each in expected]
+            try:
+                run = parity.in_runtime(runtime)
+                measured = parity.measure(run, runtime.info.backend, metadata.interface, crops, expected)
+            except EngineError as error:
+                raise ExportError(f"the plan does not run on this machine's GPU: {error}") from error
     parity.check(measured, metadata.interface, metadata.precision, "the plan")
     return measured

@@ -8,14 +8,8 @@ from typing import Any
 
 import onnx
 
-from mirnet_deploy.artifacts.metadata import (
-    CONTEXT_INPUTS,
-    STATISTICS,
-    TENSOR_NAMES,
-    ArtifactMetadata,
-    Parity,
-    Precision,
-)
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata, Parity, Precision
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
 from mirnet_deploy.export.precision import Islands

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import mirnet_deploy
+from mirnet_deploy.artifacts.models import PACKAGE
 from mirnet_deploy.errors import DataError
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
+from mirnet_deploy.pairs import images_in
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
-PACKAGED = Path(mirnet_deploy.__file__).parent / "samples"
+PACKAGED = PACKAGE / "samples"
 """Two crops of dark photographs that ship in the package."""
 CROP_SIDE = 256
 """Pixels. The middle of a picture, up to this side: enough for every level, and seconds to run."""
@@ -30,9 +31,7 @@ def read_crops(folder: Path | None = None) -> list[NDArray[np.uint8]]:
         ImageError: a picture cannot be read.
     """
     folder = folder or PACKAGED
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; --samples expects a folder of pictures")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = images_in(folder)
     if not paths:
         raise DataError(f"{folder} holds no picture; expected {', '.join(sorted(SUFFIXES))} files")
     return [_middle(path) for path in paths[:MAX_CROPS]]

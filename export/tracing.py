@@ -14,7 +14,8 @@ import onnxscript  # noqa: F401 (torch's exporter needs it, and would say so onl
 import torch
 from torch import nn
 
-from mirnet_deploy.artifacts.metadata import CONTEXT_INPUTS, STATISTICS, TENSOR_NAMES, Interface
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, Interface
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.interfaces import DYNAMIC_AXES, context_defaults, context_shapes, example_inputs
 

@@ -126,6 +126,13 @@ def mirrored(length: int, padded: int) -> NDArray[np.intp]:
     return np.where(index > last, 2 * last - index, index)
 
 
+def padded(image: NDArray[Any], multiple: int) -> NDArray[Any]:
+    """A picture, [H,W,…], filled up at the bottom and the right to multiples of `multiple`, as of `mirrored`."""
+    height, width = (-(-side // multiple) * multiple for side in image.shape[:2])
+    rows, cols = mirrored(image.shape[0], height), mirrored(image.shape[1], width)
+    return np.asarray(image[rows][:, cols])
+
+
 def unit(pixels: Any) -> NDArray[np.float32]:
     """The stored values of an array, or of what numpy makes one, as float32 in [0, 1], in an array of its own."""
     return np.asarray(pixels, np.float32) / np.float32(SCALES[pixels.dtype])

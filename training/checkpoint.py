@@ -18,9 +18,8 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor
 
-from mirnet_deploy.artifacts.metadata import file_sha256
 from mirnet_deploy.errors import CheckpointError, UsageError
-from mirnet_deploy.files import atomic_path
+from mirnet_deploy.files import atomic_path, file_sha256
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.published import from_published, infer_config, key_error

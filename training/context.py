@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -22,32 +21,6 @@ class Pools(Protocol):
     def mean(self, x: Tensor, level: int) -> Tensor:
         """For the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1] or [N,C,h,w]."""
         ...
-
-
-class LocalPools:
-    """Every pixel gets the mean of the square around it, moved inside the picture, in the place of the picture's mean.
-
-    Test-time local conversion: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
-    arXiv 2112.04491.
-
-    Args:
-        side: of the square, in pixels of the picture; a multiple of 4.
-    """
-
-    def __init__(self, side: int) -> None:
-        self._side = side
-
-    def mean(self, x: Tensor, level: int) -> Tensor:
-        """Float32 [N,C,h,w] -> [N,C,h,w]."""
-        for axis in (2, 3):
-            window = min(self._side >> level, x.shape[axis])
-            sums = F.pad(x.double().cumsum(axis), (0, 0, 1, 0) if axis == 2 else (1, 0))
-            inside = x.shape[axis] - window + 1
-            means = (sums.narrow(axis, window, inside) - sums.narrow(axis, 0, inside)) / window
-            before = (window - 1) // 2
-            ends = (before, window - 1 - before)
-            x = F.pad(means.float(), (0, 0, *ends) if axis == 2 else (*ends, 0, 0), mode="replicate")
-        return x
 
 
 class OwnMeans:
@@ -84,7 +57,8 @@ class PoolContext:
 
     Args:
         context: float32 [1,K] or [N,K], the means of all pools (`MIRNetConfig.context_size`).
-        mode: float32 [2], the weights of measured and given means (`engines.base`: `MEASURED`, `GIVEN`, `CORRECTED`).
+        mode: float32 [2], the weights of measured and given means: `MEASURED`, `GIVEN` or `CORRECTED` of
+            `mirnet_deploy.artifacts.context`.
         rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
             such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (the coarser levels
             take every second and every fourth value).

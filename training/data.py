@@ -158,13 +158,13 @@ class Feed:
 
     def batches(self, step: int, samples_seen: int) -> Generating[tuple[Tensor, int], None, None]:
         """From `step` on: ([2,N,3,S,S] float32 (low, high), samples seen by all ranks after this batch)."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="samples") as pool:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="samples") as executor:
             waiting: deque[tuple[list[Future[NDArray[np.float32]]], int]] = deque()
             for later in range(step, self.steps):
                 count, side = self.recipe.crops(later, self.steps)
                 first = samples_seen + self.rank * count
                 futures = [
-                    pool.submit(make_sample, self.source, number, side, self.recipe, self.seed)
+                    executor.submit(make_sample, self.source, number, side, self.recipe, self.seed)
                     for number in range(first, first + count)
                 ]
                 samples_seen += count * self.world_size

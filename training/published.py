@@ -151,13 +151,3 @@ def _check_blurs(state: Mapping[str, Tensor], names: list[str], source: str) -> 
         blur = state.get(name, kernel)
         if blur.shape[-2:] != kernel.shape or not torch.allclose(blur.float(), kernel.expand_as(blur), atol=1e-3):
             raise CheckpointError(f"{source}: {name} is not the blur [1 2 1]x[1 2 1]/16 that MIRNet uses")
-
-
-def to_published(state: Mapping[str, Tensor], config: MIRNetConfig) -> dict[str, Tensor]:
-    """A published state dict from ours, every tied tensor once per use, blur kernels included."""
-    published = {name: state[ours].clone() for ours, copies in published_names(config).items() for name in copies}
-    row = torch.tensor([1.0, 2.0, 1.0]) / 4
-    for name in blur_names(config):
-        channels = published[f"{name.rsplit('.', 3)[0]}.top.0.weight"].shape[0]
-        published[name] = torch.outer(row, row).expand(channels, 1, 3, 3).clone()
-    return published

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency.shared_means import MAX_ABS_REST
+from mirnet_deploy.tiling import BORDER_ERROR
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 from mirnet_deploy.training.context import FixedMeans, OwnMeans
 from mirnet_deploy.training.network import MIRNet
@@ -72,9 +72,9 @@ def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32
 
 def derived_halo(network: MIRNet, crops: Sequence[NDArray[np.uint8]]) -> int:
     """The halo of a tile in pixels: the least multiple of 4 at which no border in `crops` changes a pixel by more than
-    the prediction allows for it (`MAX_ABS_REST`). Where a crop is too small to tell it is the structural reach."""
+    `BORDER_ERROR`. Where a crop is too small to tell, it is the structural reach."""
     errors = [border_error(network, crop) for crop in crops]
     for halo in range(SIZE_MULTIPLE, min(map(len, errors)), SIZE_MULTIPLE):
-        if max(error[halo] for error in errors) <= MAX_ABS_REST:
+        if max(error[halo] for error in errors) <= BORDER_ERROR:
             return halo
     return -(-structural_reach(network.config) // SIZE_MULTIPLE) * SIZE_MULTIPLE

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mirnet_deploy.artifacts.metadata import file_sha256
 from mirnet_deploy.errors import DataError
+from mirnet_deploy.files import file_sha256
 from mirnet_deploy.pairs import Pair, check_sizes, find_pairs, images_in
 from mirnet_deploy.training.data import DegradedSource, PairSource, Source
 
@@ -92,8 +92,7 @@ def open_photographs(root: Path) -> Split:
     Raises:
         DataError: fewer than two photographs.
     """
-    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
-    kept, held = _hold_out([[path] for folder in folders for path in images_in(folder)], root)
+    kept, held = _hold_out([[path] for path in images_in(root, recursive=True)], root)
     said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
     return Split(DegradedSource(kept), held, said, _fingerprint("photographs", kept, held))
 

@@ -26,8 +26,6 @@ from mirnet_deploy.training.recipes import Recipe
 LAST, BEST = "last.pt", "best.pt"
 """`last.pt` continues a run; `best.pt` holds the weights with the best validation GT-mean PSNR, and nothing else."""
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 5
-BEFORE_MUON = {"optimizer": "adam", "small_until": 0.0}
-"""What runs were that began before a recipe said it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ class Settings:
         Raises:
             TypeError, KeyError, UsageError: the values are not those of a run.
         """
-        recipe = BEFORE_MUON | values["recipe"]
-        parts = {"network": MIRNetConfig(**values["network"]), "recipe": Recipe(**recipe)}
+        parts = {"network": MIRNetConfig(**values["network"]), "recipe": Recipe(**values["recipe"])}
         return cls(**{**values, **parts})
 
 

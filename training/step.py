@@ -126,7 +126,7 @@ class _Gpu:
         torch.backends.cudnn.benchmark = True
         self._device, self._captures = device, captures
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool: Any = None
+        self._graph_memory: Any = None
         self._graphs: dict[Kind, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self._seen: Counter[Kind] = Counter()
         self._ends: deque[torch.cuda.Event] = deque()
@@ -159,8 +159,8 @@ class _Gpu:
         graph = torch.cuda.CUDAGraph()
         low, high = torch.empty_like(low), torch.empty_like(high)
         try:
-            # Other threads may go on with CUDA; one pool, since no two of the graphs ever run at once.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            # Other threads may go on with CUDA; one memory, since no two of the graphs ever run at once.
+            with torch.cuda.graph(graph, self._graph_memory, self._stream, capture_error_mode="thread_local"):
                 work(low, high)
         except RuntimeError as error:
             said = str(error).splitlines()[0]
@@ -169,5 +169,5 @@ class _Gpu:
             )
             self._captures = False
             return
-        self._pool = graph.pool()
+        self._graph_memory = graph.pool()
         self._graphs[kind] = graph, low, high

@@ -19,6 +19,9 @@ from mirnet_deploy.training.state import Settings, State, check_finite, save_bes
 from mirnet_deploy.training.step import Step
 from mirnet_deploy.training.validation import Quality, spread, validate
 
+Say = Callable[[str], object]
+"""Tells the user a line."""
+
 
 class Reporter(Protocol):
     """What a run tells its user."""

@@ -13,6 +13,7 @@ import torch
 from mirnet_deploy import metrics
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.pairs import Image, Pair, read_pair, read_rgb8
+from mirnet_deploy.pixels import padded
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 from mirnet_deploy.training.degrade import degrade
 from mirnet_deploy.training.network import MIRNet
@@ -31,11 +32,10 @@ class Quality:
 
 
 def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
-    """One picture, uint8 [H,W,3], in one piece, in float32; padded by reflection to a multiple of 4."""
+    """One picture, uint8 [H,W,3], in one piece, in float32; padded as the runtime pads."""
     height, width = image.shape[:2]
-    bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
-    padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="reflect" if min(height, width) > 3 else "edge")
-    batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(device, torch.float32) / 255
+    filled = padded(image, SIZE_MULTIPLE)
+    batch = torch.from_numpy(filled).permute(2, 0, 1)[None].to(device, torch.float32) / 255
     with torch.inference_mode():
         output = network(batch.contiguous(memory_format=torch.channels_last))
     levels = (output[0, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,22 +1,18 @@
-"""What can be measured: a bundled model, an ONNX file or a plan through the runtime, a checkpoint through PyTorch; by a
-word behind an @, the same files in other hands (`HOW`)."""
+"""What a subject of a measurement is: how it is named, how it is opened, and what it says of itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import read_sidecar
-from mirnet_deploy.errors import ArtifactError, EngineError, UsageError
-from mirnet_deploy.machine import cuda_device_count
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.settings import RuntimeSettings
 
-CHECKPOINT_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
 HOW = {
     "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
     "compiled": "a checkpoint through torch.compile, half precision, channels last",
@@ -35,10 +31,7 @@ class SubjectSpec:
 
     engine: str
     """A bundled model's name, an .onnx or .plan file, or a checkpoint; with "@" and a word of `HOW` in other hands."""
-    device: str = "auto"
-    tile: str | int = "auto"
-    threads: int | None = None
-    graphs: bool = True
+    settings: RuntimeSettings = field(default_factory=RuntimeSettings)
 
     @property
     def how(self) -> str | None:
@@ -75,6 +68,26 @@ class SubjectReport:
     graphs: str = "off"
     """Whether batches were replayed as CUDA graphs: "on", "off", or "refused: " and why."""
 
+    @classmethod
+    def of_artifact(
+        cls, name: str, path: str, metadata: ArtifactMetadata, *, backend: str, device: str, tile: str
+    ) -> SubjectReport:
+        """That of an artifact, whose metadata say the rest."""
+        return cls(
+            name=name,
+            path=path,
+            sha256=metadata.sha256,
+            kind=metadata.kind,
+            interface=metadata.interface,
+            precision=metadata.precision,
+            precision_proof=metadata.precision_proof,
+            weights=metadata.weights,
+            network=dict(metadata.network),
+            backend=backend,
+            device=device,
+            tile=tile,
+        )
+
 
 class Subject(Protocol):
     """An opened engine with its report; a context manager that closes it."""
@@ -82,115 +95,18 @@ class Subject(Protocol):
     report: SubjectReport
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As in the report."""
 
     @property
-    def graphs(self) -> str: ...
+    def graphs(self) -> str:
+        """As in the report, now."""
 
-    def enhance(self, image: NDArray[np.uint8]) -> NDArray[Any]: ...
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """uint8 [H,W,3] RGB in and out, of any size."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def open_subject(spec: SubjectSpec) -> Subject:
-    """Opens what `spec.engine` names, by its suffix, and by what stands behind an @.
-
-    Raises:
-        EngineError: the device is not there; of a plan, the text names the command for its ONNX file.
-        ArtifactError, CheckpointError, MissingDependencyError: the file or a library is missing or wrong.
-        UsageError: what stands behind the @ is nothing that can be done with such a file.
-    """
-    from mirnet_deploy.benchmarks import rivals, torch_subject
-
-    path, how = Path(spec.model), spec.how
-    checkpoint = path.suffix.lower() in CHECKPOINT_SUFFIXES
-    if how is None and "@" in path.name and not path.exists():
-        known = "; ".join(f"@{word}: {meaning}" for word, meaning in HOW.items())
-        raise UsageError(f"engine is {spec.engine!r}; behind an @ may stand {known}")
-    if how is not None and checkpoint != (how in CHECKPOINT_HOW):
-        raise UsageError(f"engine is {spec.engine!r}; @{how} is {HOW[how]}")
-    if checkpoint:
-        return torch_subject.CheckpointSubject(spec)
-    if path.suffix == ".plan":
-        _refuse_without_gpu(path)
-    if how == "session":
-        return rivals.SessionSubject(spec)
-    return rivals.AloneSubject(spec) if how == "alone" else RuntimeSubject(spec)
-
-
-def _refuse_without_gpu(plan: Path) -> None:
-    metadata = read_sidecar(plan)
-    if cuda_device_count() == 0:
-        onnx = _source_of(plan, metadata.onnx_sha256)
-        raise EngineError(
-            f"{plan} is a TensorRT plan and this machine has no CUDA GPU; "
-            f"measure its ONNX file instead: mirnet-deploy bench --engine {onnx}"
-        )
-
-
-def _source_of(plan: Path, sha256: str | None) -> Path:
-    """The ONNX file beside the plan that it was built from, by the sidecars' hashes; otherwise the one of its name."""
-    for sidecar in sorted(plan.parent.glob("*.onnx.json")):
-        onnx = sidecar.with_suffix("")
-        try:
-            if sha256 is not None and read_sidecar(onnx).sha256 == sha256:
-                return onnx
-        except ArtifactError:  # a file of another kind; it is not ours to judge here
-            continue
-    return plan.with_suffix(".onnx")
-
-
-class RuntimeSubject:
-    """An artifact through `MIRNetRuntime`, as any user runs it.
-
-    Raises:
-        ArtifactError, EngineError, MissingDependencyError, UsageError: as `MIRNetRuntime` raises them.
-    """
-
-    def __init__(self, spec: SubjectSpec) -> None:
-        from mirnet_deploy.runtime import MIRNetRuntime
-
-        tile: Any = spec.tile
-        self.runtime = MIRNetRuntime(
-            spec.model, device=spec.device, tile=tile, threads=spec.threads, graphs=spec.graphs
-        )
-        info = self.runtime.info
-        self.report = SubjectReport(
-            name=spec.engine,
-            path=info.path,
-            sha256=info.metadata.sha256,
-            kind=info.metadata.kind,
-            interface=info.metadata.interface,
-            precision=info.metadata.precision,
-            precision_proof=info.metadata.precision_proof,
-            weights=info.metadata.weights,
-            network=dict(info.metadata.network),
-            backend=info.backend,
-            device=info.device,
-            tile=f"{info.tile} (tiles {info.tile_size[1]}x{info.tile_size[0]})" if info.tile_size else str(info.tile),
-        )
-
-    @property
-    def name(self) -> str:
-        """As in the report."""
-        return self.report.name
-
-    @property
-    def graphs(self) -> str:
-        """As of `MIRNetRuntime.graphs`, now."""
-        return self.runtime.graphs
-
-    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H,W,3] RGB in and out, of any size."""
-        output: NDArray[np.uint8] = self.runtime.enhance(image)
-        return output
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.runtime.close()

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.benchmarks.subjects import HOW, SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import HOW, SubjectReport, SubjectSpec
 from mirnet_deploy.errors import EngineError, MissingDependencyError
+from mirnet_deploy.pixels import padded
 
 
 class CheckpointSubject:
@@ -29,14 +30,16 @@ class CheckpointSubject:
             raise MissingDependencyError(
                 f'{spec.model} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
             ) from error
+        from mirnet_deploy.benchmarks.subjects.local_pools import LocalPools
         from mirnet_deploy.training.checkpoint import load_checkpoint
-        from mirnet_deploy.training.context import LocalPools
 
-        if spec.threads is not None:
-            torch.set_num_threads(spec.threads)
+        if spec.settings.threads is not None:
+            torch.set_num_threads(spec.settings.threads)
         torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits of mantissa, which is no float32
         loaded = load_checkpoint(Path(spec.model))
-        device = ("cuda:0" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
+        device = spec.settings.device
+        if device == "auto":
+            device = "cuda:0" if torch.cuda.is_available() else "cpu"
         network: Any = loaded.network
         half = spec.how in ("fp16", "compiled")
         self._pools = LocalPools(int(spec.how[-3:])) if spec.how and not half else None
@@ -70,17 +73,19 @@ class CheckpointSubject:
 
     @property
     def name(self) -> str:
-        """As in the report."""
+        """See `Subject.name`."""
         return self.report.name
 
     graphs = "off"
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H,W,3] RGB in and out: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
+        """See `Subject.enhance`: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
         import torch
 
+        from mirnet_deploy.training.config import SIZE_MULTIPLE
+
         height, width = image.shape[:2]
-        batch = torch.from_numpy(padded(image)).to(self._device).permute(2, 0, 1)[None].float() / 255
+        batch = torch.from_numpy(padded(image, SIZE_MULTIPLE)).to(self._device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             batch = batch.contiguous(memory_format=self._format)
             output = (self._network(batch, self._pools)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
@@ -92,15 +97,3 @@ class CheckpointSubject:
 
     def __exit__(self, *_: object) -> None:
         del self._network
-
-
-def padded(image: NDArray[np.uint8], multiple: int = 4) -> NDArray[np.uint8]:
-    """[H,W,3] filled up to multiples of `multiple` at the bottom and the right: reflected, or repeated where a side
-    is too short to reflect.
-    """
-    for axis in (0, 1):
-        length = image.shape[axis]
-        missing = -length % multiple
-        widths = [(0, missing if each == axis else 0) for each in range(3)]
-        image = np.pad(image, widths, mode="reflect" if missing < length else "edge") if missing else image
-    return image

@@ -10,20 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES
-from mirnet_deploy.benchmarks.subjects import RuntimeSubject, SubjectReport, SubjectSpec
-from mirnet_deploy.benchmarks.torch_subject import padded
-from mirnet_deploy.engines import resolve_model
-from mirnet_deploy.engines.base import Runner, Tensor, load_onnx, parse_device
-from mirnet_deploy.engines.onnxruntime import imported, open_session
-from mirnet_deploy.errors import UsageError
-from mirnet_deploy.machine import cuda_device_count
+from mirnet_deploy.artifacts.models import resolve_model
+from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
+from mirnet_deploy.devices.base import Stream, Tensor
+from mirnet_deploy.engines.base import Runner
+from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, imported
+from mirnet_deploy.engines.opening import onnx_device
+from mirnet_deploy.errors import EngineError, UsageError, engine_error
+from mirnet_deploy.pipeline.slots import Observer
+from mirnet_deploy.pixels import padded
 
 
 class SessionSubject:
-    """An ONNX file by `InferenceSession.run`: the whole picture at once, from and to numpy.
+    """An ONNX file by `InferenceSession.run` with the library's own options: the whole picture at once, from and to
+    numpy.
 
     Raises:
-        ArtifactError, EngineError, MissingDependencyError, UsageError: as `MIRNetRuntime` raises them.
+        ArtifactError, MissingDependencyError: as `MIRNetRuntime` raises them.
+        EngineError: the session does not run on the device asked for.
+        UsageError: the file is no ONNX file.
     """
 
     graphs = "off"
@@ -32,36 +39,42 @@ class SessionSubject:
         path = resolve_model(spec.model)
         if path.suffix != ".onnx":
             raise UsageError(f"engine is {spec.engine!r}; only an ONNX file has a session")
-        data, self._metadata = load_onnx(path)
-        auto = 0 if cuda_device_count() and "CUDAExecutionProvider" in imported().get_available_providers() else None
-        index = auto if spec.device == "auto" else parse_device(spec.device)
-        self._session = open_session(imported(), data, self._metadata, index, spec.threads)
-        self.report = SubjectReport(
-            name=spec.engine,
-            path=str(path),
-            sha256=self._metadata.sha256,
-            kind="onnx",
-            interface=self._metadata.interface,
-            precision=self._metadata.precision,
-            precision_proof=self._metadata.precision_proof,
-            weights=self._metadata.weights,
-            network=dict(self._metadata.network),
-            backend=f"InferenceSession.run, {self._session.get_providers()[0]}",
+        data, self._metadata = read_onnx(path)
+        ort, index = imported(), onnx_device(spec.settings.device)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # it warns of every input that has a default
+        if spec.settings.threads is not None:
+            options.intra_op_num_threads = spec.settings.threads
+        provider: Any = CPU if index is None else (CUDA, {"device_id": index})
+        if index is not None and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN from their pip packages
+        try:
+            self._session = ort.InferenceSession(data, options, providers=[provider])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise engine_error(f"ONNX Runtime cannot load {path}", error) from error
+        runs_on = self._session.get_providers()[0]
+        if runs_on != (CPU if index is None else CUDA):
+            raise EngineError(f"device is cuda:{index}, but ONNX Runtime runs on {runs_on}")
+        self.report = SubjectReport.of_artifact(
+            spec.engine,
+            str(path),
+            self._metadata,
+            backend=f"InferenceSession.run, {runs_on}",
             device="cpu" if index is None else f"cuda:{index}",
             tile="none",
         )
 
     @property
     def name(self) -> str:
-        """As in the report."""
+        """See `Subject.name`."""
         return self.report.name
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 [H,W,3] RGB in and out: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
+        """See `Subject.enhance`: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
         height, width = image.shape[:2]
         source, result = TENSOR_NAMES[self._metadata.interface]
         order = slice(None, None, -1 if self._metadata.channel_order == "bgr" else 1)
-        batch: NDArray[Any] = np.ascontiguousarray(padded(image)[None, ..., order])
+        batch: NDArray[Any] = np.ascontiguousarray(padded(image, self._metadata.size_multiple)[None, ..., order])
         if self._metadata.interface == "float":
             batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         output: NDArray[Any] = self._session.run([result], {source: batch})[0][0]
@@ -77,56 +90,43 @@ class SessionSubject:
 
 
 class AloneSubject(RuntimeSubject):
-    """The runs of the engine that the runtime makes for a picture, on the same lanes, and nothing else: no copies, no
+    """The runs of the engine that the runtime makes for a picture, on the same slots, and nothing else: no copies, no
     tiles cut or put back, no means looked at. What the runtime takes longer is its pipeline's share.
 
-    The first picture of a size is made by the runtime, and its runs are noted; from then on they are repeated on what
-    lies on the device.
+    The first picture of a size is made by the runtime, and its runs are noted; from then on they are repeated on the
+    data that lies on the device. For one thread.
     """
 
     def __init__(self, spec: SubjectSpec) -> None:
-        super().__init__(spec)
-        self.report = replace(self.report, name=spec.engine, backend=f"{self.report.backend}, the engine alone")
-        self._pool = self.runtime.engine.pool
-        self._noted: dict[tuple[int, ...], tuple[list[_Run], NDArray[Any]]] = {}
+        self._notes = _Notes()
+        super().__init__(spec, self._notes)
+        self.report = replace(self.report, backend=f"{self.report.backend}, the engine alone")
+        self._result: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The result of the first picture of that size."""
-        if image.shape not in self._noted:
-            self._noted = {image.shape: self._note(image)}  # of one size: another one's buffers may have grown
-        runs, result = self._noted[image.shape]
-        with self._pool.take(wait=True):  # also waits for the streams
-            for run in runs:
-                run.runner.enqueue(run.tensors)
-        return result
-
-    def _note(self, image: NDArray[np.uint8]) -> tuple[list[_Run], NDArray[Any]]:
-        for _ in range(2):  # in the second run no buffer grows any more
-            runs: list[_Run] = []
-            with self._pool.take() as lanes:
-                for lane in lanes:
-                    lane.runner = _Notes(lane.runner, runs)
-            result = self.runtime.enhance(image)
-            with self._pool.take() as lanes:
-                for lane in lanes:
-                    lane.runner = lane.runner.runner if isinstance(lane.runner, _Notes) else lane.runner
-        return runs, result
+        if self._result.shape != image.shape:
+            for _ in range(2):  # in the second run no buffer grows any more
+                self._notes.runs.clear()
+                self._result = self.runtime.enhance(image)
+        with self.runtime.engine.driver.active():
+            self._notes.repeat()
+        return self._result
 
 
-class _Run:
-    def __init__(self, runner: Runner, tensors: Mapping[str, Tensor]) -> None:
-        self.runner, self.tensors = runner, dict(tensors)
+class _Notes(Observer):
+    """Notes the runs of the engine, and repeats them."""
 
+    def __init__(self) -> None:
+        self.runs: list[tuple[Runner, Stream, dict[str, Tensor]]] = []
 
-class _Notes:
-    """A runner that notes what it is asked."""
+    def run(self, runner: Runner, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
+        self.runs.append((runner, stream, dict(tensors)))
+        runner.enqueue(tensors)
 
-    def __init__(self, runner: Runner, runs: list[_Run]) -> None:
-        self.runner, self._runs = runner, runs
-
-    def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
-        self._runs.append(_Run(self.runner, tensors))
-        self.runner.enqueue(tensors)
-
-    def close(self) -> None:
-        self.runner.close()
+    def repeat(self) -> None:
+        """Enqueues all runs again, and waits for them."""
+        for runner, _, tensors in self.runs:
+            runner.enqueue(tensors)
+        for stream in {id(stream): stream for _, stream, _ in self.runs}.values():
+            stream.synchronize()

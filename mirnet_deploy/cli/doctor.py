@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from mirnet_deploy.cli.options import console
+from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA
+
 if TYPE_CHECKING:
     from mirnet_deploy.machine import Machine
 
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
 Status = Literal["ok", "missing", "broken", "none"]
 STYLES: dict[Status, str] = {"ok": "green", "missing": "yellow", "broken": "red", "none": "dim"}
 
@@ -84,10 +85,10 @@ def _onnxruntime(machine: Machine) -> Finding:
     again = f"pip uninstall -y {' '.join(machine.onnxruntime)} && {install}"
     if len(machine.onnxruntime) > 1:
         return Finding(subject, "broken", f"{found}: each overwrites files of the other", again)
-    if CPU_PROVIDER not in machine.providers:
+    if CPU not in machine.providers:
         return Finding(subject, "broken", f"{found}: does not import", again)
     found += f" ({', '.join(machine.providers)})"
-    if machine.gpus and CUDA_PROVIDER not in machine.providers:
+    if machine.gpus and CUDA not in machine.providers:
         return Finding(subject, "missing", f"{found}: no CUDA provider for the GPU", again)
     return Finding(subject, "ok", found)
 
@@ -110,7 +111,6 @@ def _library(subject: str, version: str | None, extra: str, wanted: bool = True)
 
 
 def _print(found: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -119,10 +119,7 @@ def _print(found: list[Finding]) -> None:
         table.add_column(title, overflow="fold")
     for each in found:
         table.add_row(Text(each.subject), Text(each.status, style=STYLES[each.status]), Text(each.found))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120  # not the 80 columns that rich takes a file to have
-    console.print(table)
+    console().print(table)
     for each in found:
         if each.remedy:
             # Not through rich, which would wrap a command in two and read its brackets as markup.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirnet_deploy.cli.options import console
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import ExportError, MissingDependencyError
 
@@ -147,14 +148,13 @@ def _show(exported: Sequence[Exported], as_json: bool) -> None:
         return
     if not exported:
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("artifact", "precision", "MB", "max abs", "PSNR", "residual PSNR")
     for item in exported:
         size = f"{item.path.stat().st_size / 1e6:.1f}"
         table.add_row(item.path.name, item.metadata.precision, size, *_figures(item))
-    Console(highlight=False).print(table)
+    console().print(table)
     for item in exported:
         click.echo(f"{item.path}: {item.metadata.precision_proof}; {_circumstances(item)}")
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
-from mirnet_deploy.artifacts.metadata import ArtifactMetadata, file_sha256, read_sidecar, sidecar_path
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES, is_checkpoint, resolve_model
+from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
+from mirnet_deploy.artifacts.sidecar import read_onnx, read_sidecar, sidecar_path
+from mirnet_deploy.cli.options import console
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError
-
-CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
+from mirnet_deploy.files import file_sha256
 
 
 @click.command()
@@ -37,13 +40,12 @@ def describe(file: str) -> dict[str, Any]:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.
         MissingDependencyError: it is a checkpoint, and torch is not installed.
     """
-    if Path(file).suffix.lower() in CHECKPOINTS:
+    if is_checkpoint(Path(file)):
         return _checkpoint(Path(file))
-    from mirnet_deploy.engines import resolve_model
-
     path = resolve_model(file)
     if path.is_file() and path.suffix not in (".onnx", ".plan"):
-        raise ArtifactError(f"{path} is none of ours; expected .onnx, .plan or a checkpoint ({', '.join(CHECKPOINTS)})")
+        checkpoints = ", ".join(CHECKPOINT_SUFFIXES)
+        raise ArtifactError(f"{path} is none of ours; expected .onnx, .plan or a checkpoint ({checkpoints})")
     if path.is_file() and path.suffix == ".onnx":
         metadata, integrity = _onnx(path)
     else:
@@ -53,11 +55,8 @@ def describe(file: str) -> dict[str, Any]:
 
 def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
     """An ONNX file carries its metadata inside, so it can be described without its sidecar."""
-    from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
-    from mirnet_deploy.engines.base import load_onnx
-
     if sidecar_path(path).is_file():
-        return load_onnx(path)[1], "the SHA-256 and the metadata inside are its sidecar's"
+        return read_onnx(path)[1], "the SHA-256 and the metadata inside are its sidecar's"
     try:
         inside = onnx_metadata(path.read_bytes(), str(path))
     except OSError as error:
@@ -87,7 +86,6 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -96,10 +94,7 @@ def _print(facts: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(facts):
         table.add_row(name, Text(value))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120  # not the 80 columns that rich takes a file to have
-    console.print(table)
+    console().print(table)
 
 
 def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What several commands share: the options of a runtime, the types of their values, and the console."""
+"""What several commands share: the options of a runtime, and the console."""
 
 from __future__ import annotations
 
@@ -19,71 +19,56 @@ WIDTH = 120
 """Columns of a table where there is no terminal; rich would take 80."""
 
 
-class Tile(click.ParamType):
-    """The side of a tile."""
+Checked = Callable[[click.Context, click.Parameter, Any], Any]
 
-    name = "auto|N|none"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """As `parse_tile`."""
+def _checked(field: str, convert: Callable[[str], Any]) -> Checked:
+    """A callback that converts the text of an option, and lets `RuntimeSettings` check it."""
+
+    def check(context: click.Context, parameter: click.Parameter, value: str) -> Any:
         try:
-            return parse_tile(value) if isinstance(value, str) else value
+            return getattr(RuntimeSettings(**{field: convert(value)}), field)
         except UsageError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), context, parameter) from error
+
+    return check
 
 
-class Brightness(click.ParamType):
-    """A mean brightness, or "auto"."""
-
-    name = "auto|0..1"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A float in [0, 1], or "auto"."""
-        try:
-            return RuntimeSettings(brightness=value if value == "auto" else float(value)).brightness
-        except (ValueError, UsageError):
-            self.fail(f"{value!r} is no brightness; expected auto or a number from 0 to 1", param, ctx)
+def _brightness(text: str) -> Any:
+    """A number, where the text is one; else the text, which `RuntimeSettings` judges."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
-class Bytes(click.ParamType):
+def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """A number of bytes, with K, M or G if wanted."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """An int."""
-        if not isinstance(value, str):
-            return value
-        number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
-        if unit not in UNITS or not (number.isascii() and number.isdigit() and int(number)):
-            self.fail(f"{value!r} is no size; expected bytes, or for example 800M or 2G", param, ctx)
-        return int(number) * UNITS[unit]
-
-
-class Device(click.ParamType):
-    """Where to run."""
-
-    name = "auto|cpu|cuda:N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The text, checked."""
-        try:
-            return RuntimeSettings(device=value).device
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
+    if unit not in UNITS or not (number.isascii() and number.isdigit() and int(number)):
+        raise click.BadParameter(f"{value!r} is no size; expected bytes, or for example 800M or 2G", context, parameter)
+    return int(number) * UNITS[unit]
 
 
 Command = Callable[..., None]
 _shown: dict[str, Any] = {"show_default": True}
 RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
-    "device": click.option("--device", type=Device(), default="auto", help="Where to run.", **_shown),
-    "threads": click.option(
-        "--threads", type=click.IntRange(1), help="CPU threads of a run (default: all cores)."
+    "device": click.option(
+        "--device",
+        callback=_checked("device", str),
+        default="auto",
+        metavar="auto|cpu|cuda:N",
+        help="Where to run.",
+        **_shown,
     ),
+    "threads": click.option("--threads", type=click.IntRange(1), help="CPU threads of a run (default: all cores)."),
     "tile": click.option(
         "--tile",
-        type=Tile(),
+        callback=_checked("tile", parse_tile),
         default="auto",
+        metavar="auto|N|none",
         help="Side of a tile in pixels; auto: none where memory allows, else the fastest; none: never tile.",
         **_shown,
     ),
@@ -104,8 +89,9 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "brightness": click.option(
         "--brightness",
-        type=Brightness(),
+        callback=_checked("brightness", _brightness),
         default="auto",
+        metavar="auto|0..1",
         help="Mean of the result; highlights roll off. auto: what the model makes of it.",
         **_shown,
     ),
@@ -121,7 +107,8 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "max_memory": click.option(
         "--max-memory",
-        type=Bytes(),
+        callback=_bytes,
+        metavar="SIZE",
         help="Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host.",
     ),
     "graphs": click.option(
@@ -149,9 +136,10 @@ def runtime_options(*names: str) -> Callable[[Command], Command]:
             values = {name: options.pop(name) for name in chosen}
             command(*args, settings=RuntimeSettings(**values), **options)
 
+        decorated: Command = with_settings
         for name in reversed(chosen):
-            with_settings = RUNTIME_OPTIONS[name](with_settings)
-        return with_settings
+            decorated = RUNTIME_OPTIONS[name](decorated)
+        return decorated
 
     return decorate
 

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,28 +18,6 @@ from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageErr
 
 if TYPE_CHECKING:
     from mirnet_deploy.training.distributed import Processes
-    from mirnet_deploy.training.splits import Split
-    from mirnet_deploy.training.state import Settings, State
-
-
-RECIPE_OPTIONS = (
-    "batch",
-    "crop",
-    "small_until",
-    "large_from",
-    "optimizer",
-    "lr",
-    "decay",
-    "weight_decay",
-    "loss",
-    "sharing",
-    "mixup",
-    "synthetic",
-    "lamps",
-    "ema",
-    "clip",
-)
-"""Options that change a part of the recipe, by the names that a `Recipe` has for them."""
 
 
 @click.command()
@@ -163,6 +140,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
 
 
 def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], processes: Processes) -> None:
+    from mirnet_deploy.training.beginning import prepare
     from mirnet_deploy.training.splits import open_pairs, open_photographs
     from mirnet_deploy.training.trainer import Trainer
 
@@ -171,8 +149,10 @@ def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], pro
     else:
         split = open_photographs(degrade or Path())
     folder: Path = options["output"]
-    settings, state = _prepare(split, folder, options, processes)
     say = click.echo if processes.is_main else _silent
+    source = click.get_current_context().get_parameter_source
+    given = {name for name in options if source(name) is ParameterSource.COMMANDLINE}
+    settings, state = prepare(split, folder, options, given, processes, say)
     say(f"{split.description}; {state.network.parameter_count():,} parameters, {settings.precision}")
     say(f"recipe {settings.recipe_name}, step {state.step} of {settings.steps}, {processes.device}, in {folder}")
     limit = options["max_minutes"]
@@ -207,128 +187,7 @@ class _Reporter:
 
 
 def _silent(text: str) -> None:
-    """The voice of the processes that do not speak."""
-
-
-def _prepare(split: Split, folder: Path, options: dict[str, Any], processes: Processes) -> tuple[Settings, State]:
-    from mirnet_deploy.training.state import LAST, new_state, read_settings, resumed_state
-
-    if options["resume"]:
-        settings, content = read_settings(folder)
-        if settings.data != split.fingerprint:
-            raise TrainingError(
-                f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint}); "
-                "--resume takes the DATA and the --all-pairs that it was started with"
-            )
-        _refuse_changes(settings, options)
-        if options["steps"] is not None:
-            settings = replace(settings, steps=options["steps"])
-        _remove_half_written(folder, processes)
-        if options["init"] and processes.is_main:
-            click.echo(f"--resume goes on from {folder / LAST}; --init is not read again")
-        return settings, resumed_state(folder, settings, content, processes.device)
-    if (folder / LAST).exists():
-        raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
-    init, settings = _fresh_settings(split, options, processes)
-    if processes.is_main:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{folder} cannot be made: {error.strerror}") from error
-    _remove_half_written(folder, processes)
-    processes.wait()
-    return settings, new_state(settings, processes.device, init)
-
-
-def _refuse_changes(settings: Settings, options: dict[str, Any]) -> None:
-    """A resumed run keeps its settings; options that say the same are welcome, others would be lost without a word."""
-    from mirnet_deploy.training.config import MIRNetConfig
-
-    source = click.get_current_context().get_parameter_source
-    stored = {
-        **settings.to_dict(),
-        **settings.network.to_dict(),
-        **settings.recipe.to_dict(),
-        "recipe": settings.recipe_name.partition(" with ")[0],
-    }
-    sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
-    if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
-        raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
-    names = (
-        "n_feat",
-        "n_rrg",
-        "n_msrb",
-        "recipe",
-        *RECIPE_OPTIONS,
-        "seed",
-        "precision",
-        "validate_every",
-        "validate_limit",
-        "save_every",
-    )
-    for name in names:
-        asked = options[name]
-        if source(name) is ParameterSource.COMMANDLINE and asked not in (stored[name], "auto"):
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"the run has {option} {stored[name]}, not {asked}; --resume changes nothing but --steps")
-
-
-def _remove_half_written(folder: Path, processes: Processes) -> None:
-    """Removes what a killed run was writing."""
-    if processes.is_main:
-        for name in ("last.pt", "best.pt", "log.csv", "curve.png"):
-            for partial in folder.glob(f".{name}.*.partial"):
-                partial.unlink(missing_ok=True)
-
-
-def _fresh_settings(split: Split, options: dict[str, Any], processes: Processes) -> tuple[Any, Settings]:
-    from mirnet_deploy.training.checkpoint import load_checkpoint
-    from mirnet_deploy.training.config import MIRNetConfig
-    from mirnet_deploy.training.network import MIRNet
-    from mirnet_deploy.training.recipes import RECIPES
-    from mirnet_deploy.training.state import Settings
-
-    sizes = {name: options[name] for name in ("n_feat", "n_rrg", "n_msrb") if options[name] is not None}
-    weights = None
-    if options["init"]:
-        if sizes or options["preset"]:
-            raise UsageError("--init brings the size of its network; leave out --preset and --n-…")
-        loaded = load_checkpoint(options["init"])
-        network, weights = loaded.config, loaded.network.state_dict()
-    else:
-        network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
-    changes = {name: options[name] for name in RECIPE_OPTIONS if options[name] is not None}
-    recipe = replace(RECIPES[options["recipe"]], **changes)
-    precision = options["precision"]
-    if precision == "auto":
-        precision = _measured_precision(MIRNet(network), recipe.batch, recipe.crop, processes)
-    settings = Settings(
-        network=network,
-        recipe=recipe,
-        recipe_name=recipe.named(options["recipe"]),
-        steps=4000 if options["steps"] is None else options["steps"],
-        seed=options["seed"],
-        precision=precision,
-        validate_every=options["validate_every"],
-        validate_limit=options["validate_limit"],
-        save_every=options["save_every"],
-        data=split.fingerprint,
-    )
-    return weights, settings
-
-
-def _measured_precision(network: Any, batch: int, crop: int, processes: Processes) -> str:
-    import torch
-
-    from mirnet_deploy.training.precision import bf16_gain
-
-    gain = bf16_gain(network, processes.device, batch, crop)
-    # All processes must agree, and each has measured for itself: the mean decides.
-    gain = processes.mean(torch.tensor(gain, dtype=torch.float64, device=processes.device))
-    chosen = "bf16" if gain > 1.05 else "fp32"
-    if processes.is_main:
-        click.echo(f"a bfloat16 step is {gain:.2f} times as fast as a float32 one here: training in {chosen}")
-    return chosen
+    """For the processes that say nothing."""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.devices.base import Kernel, Stream
 from mirnet_deploy.devices.gpu_libraries import imported
+from mirnet_deploy.devices.kernels import typed
 from mirnet_deploy.devices.nvrtc import compiled
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, first_line
 
@@ -197,7 +198,7 @@ class CudaDriver:
         grid = tuple(-(-side // threads) for side, threads in zip(size, block, strict=True))
         function = self._kernels().get_function(kernel)
         with self.errors():
-            function(*arguments, block=block, grid=grid, stream=stream.stream)
+            function(*typed(arguments), block=block, grid=grid, stream=stream.stream)
 
     def close(self) -> None:
         """See `Driver.close`."""

@@ -34,20 +34,20 @@ class _At:
 def at(address: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None) -> NDArray[Any]:
     """Memory as an array, which does not keep the memory alive."""
     dtype = np.dtype(dtype)
-    described = {"data": (int(address), False), "shape": shape, "strides": strides, "typestr": dtype.str, "version": 3}
+    described = {"data": (address, False), "shape": shape, "strides": strides, "typestr": dtype.str, "version": 3}
     return np.asarray(_At(described | ({"descr": dtype.descr} if dtype.names else {})))
 
 
 def _cut(grid: Grid, a: CutArguments) -> None:
-    picture, scale, count = _colours(a), SCALES[DTYPES[int(a.kind)]], grid[2]
-    rows, cols = mirrored(int(a.height), int(a.padded_height)), mirrored(int(a.width), int(a.padded_width))
-    for index, (row, col) in enumerate(at(a.origins, (count,), ORIGIN)):
+    picture, scale, count = _colours(a), SCALES[DTYPES[a.kind]], grid[2]
+    rows, cols = mirrored(a.height, a.padded_height), mirrored(a.width, a.padded_width)
+    for index, (row, col) in enumerate(at(a.origins, (count,), ORIGIN).tolist()):
         crop = _window(picture, rows[row : row + a.tile_height], cols[col : col + a.tile_width])
         if a.planar:
-            plane = at(a.batch, (count, 3, int(a.tile_height), int(a.tile_width)), np.float32)[index]
+            plane = at(a.batch, (count, 3, a.tile_height, a.tile_width), np.float32)[index]
             np.divide(crop.transpose(2, 0, 1), np.float32(scale), out=plane, dtype=np.float32)
         else:
-            at(a.batch, (count, int(a.tile_height), int(a.tile_width), 3), np.uint8)[index] = crop
+            at(a.batch, (count, a.tile_height, a.tile_width, 3), np.uint8)[index] = crop
 
 
 def _window(picture: NDArray[Any], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[Any]:
@@ -60,20 +60,17 @@ def _window(picture: NDArray[Any], rows: NDArray[np.intp], cols: NDArray[np.intp
 
 
 def _put(grid: Grid, a: PutArguments) -> None:
-    picture, dtype, count = _colours(a), DTYPES[int(a.kind)], grid[2]
-    tile = int(a.tile_height), int(a.tile_width)
+    picture, dtype, count = _colours(a), DTYPES[a.kind], grid[2]
+    tile = a.tile_height, a.tile_width
     shape = (count, 3, *tile) if a.planar else (count, *tile, 3)
     results = at(a.batch, shape, np.float32 if a.planar else np.uint8)
-    for result, core in zip(results, at(a.cores, (count,), CORE), strict=True):
-        height = min(int(core["height"]), int(a.height) - int(core["to_row"]))
-        width = min(int(core["width"]), int(a.width) - int(core["to_col"]))
+    for result, core in zip(results, at(a.cores, (count,), CORE).tolist(), strict=True):
+        row, col, to_row, to_col, height, width = core
+        height, width = min(height, a.height - to_row), min(width, a.width - to_col)
         if height <= 0 or width <= 0:
             continue
-        rows, cols = (slice(int(core[name]), int(core[name]) + n) for name, n in (("row", height), ("col", width)))
-        kept = (
-            slice(int(core["to_row"]), int(core["to_row"]) + height),
-            slice(int(core["to_col"]), int(core["to_col"]) + width),
-        )
+        rows, cols = slice(row, row + height), slice(col, col + width)
+        kept = slice(to_row, to_row + height), slice(to_col, to_col + width)
         if a.planar:
             values = result[:, rows, cols]
             at(a.flaws, (1,), np.int32)[0] += values.size - np.count_nonzero(np.isfinite(values))
@@ -81,40 +78,39 @@ def _put(grid: Grid, a: PutArguments) -> None:
         else:
             picture[kept] = result[rows, cols]
         if a.channels == 4:
-            _alpha(a, int(a.picture), int(a.pitch))[kept] = _alpha(a, int(a.source), int(a.source_pitch))[kept]
+            _alpha(a, a.picture, a.pitch)[kept] = _alpha(a, a.source, a.source_pitch)[kept]
 
 
 def _shrink(_: Grid, a: ShrinkArguments) -> None:
-    size, dtype = (int(a.small_height), int(a.small_width)), DTYPES[int(a.small_kind)]
-    strides = int(a.small_pitch), 3 * dtype.itemsize, dtype.itemsize
+    size, dtype = (a.small_height, a.small_width), DTYPES[a.small_kind]
+    strides = a.small_pitch, 3 * dtype.itemsize, dtype.itemsize
     at(a.small, (*size, 3), dtype, strides)[...] = rounded(shrink(_colours(a), size), dtype)
 
 
 def _correct(_: Grid, a: CorrectArguments) -> None:
-    measured, defect, context = (at(place, (int(a.size),), np.float32) for place in (a.measured, a.defect, a.context))
+    measured, defect, context = (at(place, (a.size,), np.float32) for place in (a.measured, a.defect, a.context))
     context[...] = measured + defect
 
 
 def _defect(_: Grid, a: DefectArguments) -> None:
-    tiles, size = int(a.tiles), int(a.size)
-    cores = at(a.cores, (tiles,), CORE)
+    cores = at(a.cores, (a.tiles,), CORE)
     areas = cores["height"].astype(np.float64) * cores["width"]
-    means = areas @ at(a.statistics, (tiles, size), np.float32).astype(np.float64) / areas.sum()
-    at(a.defect, (size,), np.float32)[...] = means - at(a.measured, (size,), np.float32)
+    means = areas @ at(a.statistics, (a.tiles, a.size), np.float32).astype(np.float64) / areas.sum()
+    at(a.defect, (a.size,), np.float32)[...] = means - at(a.measured, (a.size,), np.float32)
 
 
 def _colours(a: CutArguments | PutArguments | ShrinkArguments) -> NDArray[Any]:
     """The picture's first three channels in the order RGB, [H,W,3]."""
-    dtype, channels = DTYPES[int(a.kind)], int(a.channels)
-    strides = int(a.pitch), channels * dtype.itemsize, dtype.itemsize
-    pixels = at(a.picture, (int(a.height), int(a.width), channels), dtype, strides)
+    dtype, channels = DTYPES[a.kind], a.channels
+    strides = a.pitch, channels * dtype.itemsize, dtype.itemsize
+    pixels = at(a.picture, (a.height, a.width, channels), dtype, strides)
     return pixels[..., 2::-1] if a.bgr else pixels[..., :3]
 
 
 def _alpha(a: PutArguments, address: int, pitch: int) -> NDArray[Any]:
     """The fourth channel of a picture like the result, [H,W]."""
-    dtype = DTYPES[int(a.kind)]
-    return at(address, (int(a.height), int(a.width), 4), dtype, (pitch, 4 * dtype.itemsize, dtype.itemsize))[..., 3]
+    dtype = DTYPES[a.kind]
+    return at(address, (a.height, a.width, 4), dtype, (pitch, 4 * dtype.itemsize, dtype.itemsize))[..., 3]
 
 
 KERNELS: dict[Kernel, Callable[[Grid, Any], None]] = {

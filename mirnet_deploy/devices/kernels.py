@@ -6,7 +6,7 @@ and a function that fills it and launches it on any driver. `host_kernels` compu
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -19,6 +19,9 @@ ORIGIN = np.dtype([("row", np.int32), ("col", np.int32)])
 CORE = np.dtype([(name, np.int32) for name in ("row", "col", "to_row", "to_col", "height", "width")])
 """`struct Core`: where a core begins in its tile and in the picture, and its size."""
 
+Pointer = Annotated[int, np.uintp]
+Int64 = Annotated[int, np.int64]
+Int32 = Annotated[int, np.int32]
 _Pair = tuple[int, int]
 """Height and width."""
 
@@ -26,86 +29,99 @@ _Pair = tuple[int, int]
 class CutArguments(NamedTuple):
     """Of `cut`."""
 
-    picture: np.uintp
-    pitch: np.int64
-    height: np.int32
-    width: np.int32
-    channels: np.int32
-    kind: np.int32
-    bgr: np.int32
-    padded_height: np.int32
-    padded_width: np.int32
-    origins: np.uintp
-    batch: np.uintp
-    planar: np.int32
-    tile_height: np.int32
-    tile_width: np.int32
+    picture: Pointer
+    pitch: Int64
+    height: Int32
+    width: Int32
+    channels: Int32
+    kind: Int32
+    bgr: Int32
+    padded_height: Int32
+    padded_width: Int32
+    origins: Pointer
+    batch: Pointer
+    planar: Int32
+    tile_height: Int32
+    tile_width: Int32
 
 
 class PutArguments(NamedTuple):
     """Of `put`."""
 
-    batch: np.uintp
-    planar: np.int32
-    tile_height: np.int32
-    tile_width: np.int32
-    cores: np.uintp
-    source: np.uintp
-    source_pitch: np.int64
-    picture: np.uintp
-    pitch: np.int64
-    height: np.int32
-    width: np.int32
-    channels: np.int32
-    kind: np.int32
-    bgr: np.int32
-    flaws: np.uintp
+    batch: Pointer
+    planar: Int32
+    tile_height: Int32
+    tile_width: Int32
+    cores: Pointer
+    source: Pointer
+    source_pitch: Int64
+    picture: Pointer
+    pitch: Int64
+    height: Int32
+    width: Int32
+    channels: Int32
+    kind: Int32
+    bgr: Int32
+    flaws: Pointer
 
 
 class ShrinkArguments(NamedTuple):
     """Of `shrink`."""
 
-    picture: np.uintp
-    pitch: np.int64
-    height: np.int32
-    width: np.int32
-    channels: np.int32
-    kind: np.int32
-    bgr: np.int32
-    small: np.uintp
-    small_pitch: np.int64
-    small_height: np.int32
-    small_width: np.int32
-    small_kind: np.int32
+    picture: Pointer
+    pitch: Int64
+    height: Int32
+    width: Int32
+    channels: Int32
+    kind: Int32
+    bgr: Int32
+    small: Pointer
+    small_pitch: Int64
+    small_height: Int32
+    small_width: Int32
+    small_kind: Int32
 
 
 class CorrectArguments(NamedTuple):
     """Of `correct`."""
 
-    measured: np.uintp
-    defect: np.uintp
-    context: np.uintp
-    size: np.int32
+    measured: Pointer
+    defect: Pointer
+    context: Pointer
+    size: Int32
 
 
 class DefectArguments(NamedTuple):
     """Of `defect`."""
 
-    statistics: np.uintp
-    cores: np.uintp
-    tiles: np.int32
-    measured: np.uintp
-    defect: np.uintp
-    size: np.int32
+    statistics: Pointer
+    cores: Pointer
+    tiles: Int32
+    measured: Pointer
+    defect: Pointer
+    size: Int32
 
 
-ARGUMENTS: dict[Kernel, type[tuple[Any, ...]]] = {
+Arguments = CutArguments | PutArguments | ShrinkArguments | CorrectArguments | DefectArguments
+ARGUMENTS: dict[Kernel, type[Arguments]] = {
     "cut": CutArguments,
     "put": PutArguments,
     "shrink": ShrinkArguments,
     "correct": CorrectArguments,
     "defect": DefectArguments,
 }
+
+
+TYPES: dict[type[Any], tuple[Any, ...]] = {
+    kind: tuple(hint.__metadata__[0] for hint in get_type_hints(kind, include_extras=True).values())
+    for kind in ARGUMENTS.values()
+}
+"""The numpy types of every kernel's arguments, in order."""
+
+
+def typed(arguments: Arguments) -> tuple[Any, ...]:
+    """The arguments as numpy scalars of their types, as a CUDA kernel takes them."""
+    return tuple(kind(value) for kind, value in zip(TYPES[type(arguments)], arguments, strict=True))
 
 
 def cut(driver: Driver, stream: Stream, picture: DevicePicture, padded: _Pair, origins: int, batch: Tensor) -> None:
@@ -117,8 +133,7 @@ def cut(driver: Driver, stream: Stream, picture: DevicePicture, padded: _Pair, o
         batch: float32 [N,3,H,W] or uint8 [N,H,W,3], RGB.
     """
     planar, (height, width) = _layout(batch)
-    whole, sides = _int32(*padded), _int32(planar, height, width)
-    arguments = CutArguments(*_picture(picture), *whole, np.uintp(origins), np.uintp(batch.address), *sides)
+    arguments = CutArguments(*_picture(picture), *padded, origins, batch.address, planar, height, width)
     driver.launch("cut", (width, height, batch.shape[0]), arguments, stream)
 
 
@@ -142,31 +157,23 @@ def put(
         flaws: the address of an int32 that counts values that are NaN or infinite.
     """
     planar, (height, width) = _layout(batch)
-    arguments = PutArguments(
-        np.uintp(batch.address),
-        *_int32(planar, height, width),
-        np.uintp(cores),
-        np.uintp(source.address),
-        np.int64(source.pitch),
-        *_picture(target),
-        np.uintp(flaws),
-    )
+    head = batch.address, planar, height, width, cores, source.address, source.pitch
+    arguments = PutArguments(*head, *_picture(target), flaws)
     driver.launch("put", size, arguments, stream)
 
 
 def shrink(driver: Driver, stream: Stream, picture: DevicePicture, small: DevicePicture) -> None:
     """Averages a picture over equal areas, one for each pixel of `small`: RGB of uint8 or float32."""
-    address, pitch = np.uintp(small.address), np.int64(small.pitch)
-    sides = _int32(small.height, small.width, KINDS[small.dtype])
-    arguments = ShrinkArguments(*_picture(picture), address, pitch, *sides)
+    rest = small.address, small.pitch, small.height, small.width, KINDS[small.dtype]
+    arguments = ShrinkArguments(*_picture(picture), *rest)
     driver.launch("shrink", (small.width, small.height, 1), arguments, stream)
 
 
 def correct(driver: Driver, stream: Stream, measured: Tensor, defect: Tensor, context: Tensor) -> None:
     """context = measured + defect, each float32 [1,K]."""
     size = context.shape[1]
-    places = (np.uintp(tensor.address) for tensor in (measured, defect, context))
-    driver.launch("correct", (size, 1, 1), CorrectArguments(*places, np.int32(size)), stream)
+    arguments = CorrectArguments(measured.address, defect.address, context.address, size)
+    driver.launch("correct", (size, 1, 1), arguments, stream)
 
 
 def defect(
@@ -180,9 +187,8 @@ def defect(
         measured, lacking: float32 [1,K].
     """
     size = lacking.shape[1]
-    head = np.uintp(statistics.address), np.uintp(cores), np.int32(tiles)
-    rest = np.uintp(measured.address), np.uintp(lacking.address), np.int32(size)
-    driver.launch("defect", (size, 1, 1), DefectArguments(*head, *rest), stream)
+    arguments = DefectArguments(statistics.address, cores, tiles, measured.address, lacking.address, size)
+    driver.launch("defect", (size, 1, 1), arguments, stream)
 
 
 def _layout(batch: Tensor) -> tuple[bool, _Pair]:
@@ -192,12 +198,7 @@ def _layout(batch: Tensor) -> tuple[bool, _Pair]:
     return planar, (batch.shape[first], batch.shape[first + 1])
 
 
-def _picture(picture: DevicePicture) -> tuple[Any, ...]:
+def _picture(picture: DevicePicture) -> tuple[int, int, int, int, int, int, int]:
     """The seven arguments that say where a picture lies and how."""
-    kind = KINDS[picture.dtype]
-    rest = _int32(picture.height, picture.width, picture.channels, kind, picture.bgr)
-    return np.uintp(picture.address), np.int64(picture.pitch), *rest
-
-
-def _int32(*values: int) -> tuple[np.int32, ...]:
-    return tuple(np.int32(value) for value in values)
+    rest = picture.height, picture.width, picture.channels, KINDS[picture.dtype], int(picture.bgr)
+    return picture.address, picture.pitch, *rest

@@ -1,0 +1,1 @@
+"""What can be measured: artifacts in the runtime, checkpoints in PyTorch, and the same files in other hands."""

@@ -1,0 +1,51 @@
+"""An artifact through the runtime, as any user runs it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.pipeline.slots import Observer
+from mirnet_deploy.runtime import MIRNetRuntime
+
+
+class RuntimeSubject:
+    """An artifact through `MIRNetRuntime`.
+
+    Raises:
+        ArtifactError, EngineError, MissingDependencyError, UsageError: as `MIRNetRuntime` raises them.
+    """
+
+    def __init__(self, spec: SubjectSpec, observer: Observer | None = None) -> None:
+        self.runtime = MIRNetRuntime(spec.model, spec.settings, observer=observer)
+        info = self.runtime.info
+        tile = str(info.settings.tile)
+        if info.tile_size:
+            tile += f" (tiles {info.tile_size[1]}x{info.tile_size[0]})"
+        self.report = SubjectReport.of_artifact(
+            spec.engine, info.path, info.metadata, backend=info.backend, device=info.device, tile=tile
+        )
+
+    @property
+    def name(self) -> str:
+        """See `Subject.name`."""
+        return self.report.name
+
+    @property
+    def graphs(self) -> str:
+        """See `Subject.graphs`."""
+        return self.runtime.graphs
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Subject.enhance`."""
+        output: NDArray[np.uint8] = self.runtime.enhance(image)
+        return output
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runtime.close()

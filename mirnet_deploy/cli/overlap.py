@@ -1,0 +1,24 @@
+"""`mirnet-deploy bench overlap`: whether copies and computing overlap on a GPU."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mirnet_deploy.cli.options import runtime_options
+from mirnet_deploy.settings import RuntimeSettings
+
+
+@click.command("overlap", context_settings={"show_default": True})
+@click.option("--engine", default="lite", help="lite, or an .onnx or .plan file.")
+@click.option("--size", default="1920x1080", metavar="WxH", help="Of the frames.")
+@click.option("--frames", type=click.IntRange(2), default=24, help="Of the video, which is one photograph that moves.")
+@click.option("--in-flight", type=click.IntRange(1), default=3, help="Frames under way at once.")
+@runtime_options("device", "tile")
+def command(engine: str, size: str, frames: int, in_flight: int, settings: RuntimeSettings) -> None:
+    """Time copies and runs of a video on a GPU, and print as JSON how long each was busy, and both at once."""
+    from mirnet_deploy.benchmarks.inputs import Size
+    from mirnet_deploy.benchmarks.overlap import measure_overlap
+
+    click.echo(json.dumps(measure_overlap(engine, settings, Size.parse(size), frames, in_flight), indent=2))

@@ -1,0 +1,150 @@
+"""How a run begins, or goes on where it was: settings and state, from the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mirnet_deploy.errors import TrainingError, UsageError
+from mirnet_deploy.training.checkpoint import load_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.distributed import Processes
+from mirnet_deploy.training.network import MIRNet
+from mirnet_deploy.training.precision import bf16_gain
+from mirnet_deploy.training.recipes import RECIPES, Recipe
+from mirnet_deploy.training.splits import Split
+from mirnet_deploy.training.state import LAST, Settings, State, new_state, read_settings, resumed_state
+from mirnet_deploy.training.trainer import Say
+
+
+def prepare(
+    split: Split, folder: Path, options: Mapping[str, Any], given: Collection[str], processes: Processes, say: Say
+) -> tuple[Settings, State]:
+    """The settings and the state of a run before its next step.
+
+    Args:
+        options: of the command line, by name; None where one has no default.
+        given: names of the options that the user gave.
+        say: tells the user a line.
+
+    Raises:
+        TrainingError: there is no run to resume, or one that must not be replaced, or it learned from other data.
+        CheckpointError, UsageError: the options do not go together, or with the run that is resumed.
+    """
+    if options["resume"]:
+        settings, content = read_settings(folder)
+        if settings.data != split.fingerprint:
+            raise TrainingError(
+                f"{folder} was trained on other data ({settings.data}; this is {split.fingerprint}); "
+                "--resume takes the DATA and the --all-pairs that it was started with"
+            )
+        _refuse_changes(settings, options, given)
+        if options["steps"] is not None:
+            settings = replace(settings, steps=options["steps"])
+        _remove_half_written(folder, processes)
+        if options["init"]:
+            say(f"--resume goes on from {folder / LAST}; --init is not read again")
+        return settings, resumed_state(folder, settings, content, processes.device)
+    if (folder / LAST).exists():
+        raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
+    init, settings = _fresh_settings(split, options, processes, say)
+    if processes.is_main:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{folder} cannot be made: {error.strerror}") from error
+    _remove_half_written(folder, processes)
+    processes.wait()
+    return settings, new_state(settings, processes.device, init)
+
+
+def _refuse_changes(settings: Settings, options: Mapping[str, Any], given: Collection[str]) -> None:
+    """A resumed run keeps its settings: options that say the same are welcome, others are an error."""
+    stored = {
+        **settings.to_dict(),
+        **settings.network.to_dict(),
+        **settings.recipe.to_dict(),
+        "recipe": settings.recipe_name.partition(" with ")[0],
+    }
+    sizes = [options[name] for name in ("n_feat", "n_rrg", "n_msrb")]
+    if options["preset"] and sizes == [None] * 3 and MIRNetConfig.preset(options["preset"]) != settings.network:
+        raise UsageError(f"the run has another size than --preset {options['preset']}: {settings.network}")
+    names = (
+        "n_feat",
+        "n_rrg",
+        "n_msrb",
+        "recipe",
+        *_recipe_options(options),
+        "seed",
+        "precision",
+        "validate_every",
+        "validate_limit",
+        "save_every",
+    )
+    for name in names:
+        asked = options[name]
+        if name in given and asked not in (stored[name], "auto"):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"the run has {option} {stored[name]}, not {asked}; --resume changes nothing but --steps")
+
+
+def _remove_half_written(folder: Path, processes: Processes) -> None:
+    """Removes what a killed run was writing."""
+    if processes.is_main:
+        for name in ("last.pt", "best.pt", "log.csv", "curve.png"):
+            for partial in folder.glob(f".{name}.*.partial"):
+                partial.unlink(missing_ok=True)
+
+
+def _recipe_options(options: Mapping[str, Any]) -> list[str]:
+    """Options that change a part of the recipe: those that are called as a field of `Recipe`."""
+    return [field.name for field in fields(Recipe) if field.name in options]
+
+
+def _fresh_settings(
+    split: Split, options: Mapping[str, Any], processes: Processes, say: Say
+) -> tuple[Mapping[str, Tensor] | None, Settings]:
+    """The weights to start from, None for random ones, and the settings of a new run."""
+    sizes = {name: options[name] for name in ("n_feat", "n_rrg", "n_msrb") if options[name] is not None}
+    weights = None
+    if options["init"]:
+        if sizes or options["preset"]:
+            raise UsageError("--init brings the size of its network; leave out --preset and --n-…")
+        loaded = load_checkpoint(options["init"])
+        network, weights = loaded.config, loaded.network.state_dict()
+    else:
+        network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
+    changes = {name: options[name] for name in _recipe_options(options) if options[name] is not None}
+    recipe = replace(RECIPES[options["recipe"]], **changes)
+    precision = options["precision"]
+    if precision == "auto":
+        precision = _measured_precision(MIRNet(network), recipe.batch, recipe.crop, processes, say)
+    settings = Settings(
+        network=network,
+        recipe=recipe,
+        recipe_name=recipe.named(options["recipe"]),
+        steps=4000 if options["steps"] is None else options["steps"],
+        seed=options["seed"],
+        precision=precision,
+        validate_every=options["validate_every"],
+        validate_limit=options["validate_limit"],
+        save_every=options["save_every"],
+        data=split.fingerprint,
+    )
+    return weights, settings
+
+
+def _measured_precision(
+    network: MIRNet, batch: int, crop: int, processes: Processes, say: Say
+) -> Literal["fp32", "bf16"]:
+    gain = bf16_gain(network, processes.device, batch, crop)
+    # All processes must agree, and each has measured for itself: the mean decides.
+    gain = processes.mean(torch.tensor(gain, dtype=torch.float64, device=processes.device))
+    chosen: Literal["fp32", "bf16"] = "bf16" if gain > 1.05 else "fp32"
+    say(f"a bfloat16 step is {gain:.2f} times as fast as a float32 one here: training in {chosen}")
+    return chosen
