@@ -99,7 +99,7 @@ class PictureEnhancer:
                 self._stages()
                 thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
             times = passes if self._settings.consistency == "exact" else 1
-            shares = {"most_slots": fit.slots, "batch": fit.batch}
+            shares = {"most_slots": fit.slots_for(grid), "batch": fit.batch}
             self._pipeline.enqueue(source, target, grid, thumbnail, times, stream, **shares)
 
         self._fitting.attempt(source, enqueue)
@@ -114,7 +114,7 @@ class PictureEnhancer:
         """The network's result; `copies` as of `Fitting.attempt`."""
 
         def work_on(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
-            shares = {"most_slots": fit.slots, "batch": fit.batch}
+            shares = {"most_slots": fit.slots_for(grid), "batch": fit.batch}
             with self._pipeline.open(image, out, advance, banded=banded, **shares) as work:
                 if not self._shares_means(grid):
                     work.plain(grid)

@@ -41,6 +41,10 @@ class Fit:
     budget: int
     """Pixels times `n_feat` of a picture that runs whole though there is a tile."""
 
+    def slots_for(self, grid: TileGrid) -> int:
+        """Runs at once that the tiles of a picture make use of."""
+        return min(self.slots, math.ceil(len(grid) / self.batch))
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -223,7 +227,7 @@ class Fitting:
         """Adds up what every part says that it allocates."""
         engine, limits = self._pipeline.engine, self._pipeline.limits
         grid = self.grid(image, fit)
-        slots = min(fit.slots, math.ceil(len(grid) / fit.batch))
+        slots = fit.slots_for(grid)
         if isinstance(image, DevicePicture):
             pictures, banded = 0, False
         elif engine.driver.is_host:
@@ -238,11 +242,11 @@ class Fitting:
                 heights = [max(each.size[0] for each in rows), max(each.core_size[0] for each in rows)] * slots
             pictures = sum(Band.nbytes(height, image.shape[1], image.dtype) for height in heights)
         context = engine.metadata.context if len(grid) > 1 else 0
+        small = size_for(image, grid.tile_size, engine.metadata, limits) if context else None
         count = max(min(fit.batch, len(grid)), limits.least[0])
-        batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, context)
+        batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
         batches += self._tables(len(grid), grid.tile_size, context)
-        if context:
-            small = size_for(image, grid.tile_size, engine.metadata, limits)
+        if small:
             pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
             batches += self._means(image, grid, small, context)
         footprint = slots * engine.footprint(count, *grid.tile_size)

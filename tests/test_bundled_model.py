@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mirnet_deploy import MIRNetRuntime, metrics
-from mirnet_deploy.artifacts.metadata import file_sha256, read_sidecar
-from mirnet_deploy.engines import open_engine, resolve_model
+from mirnet_deploy.artifacts.models import resolve_model
+from mirnet_deploy.artifacts.sidecar import read_sidecar
+from mirnet_deploy.engines.opening import open_engine
+from mirnet_deploy.files import file_sha256
 from mirnet_deploy.pairs import find_pairs
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
 

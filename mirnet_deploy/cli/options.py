@@ -19,19 +19,23 @@ WIDTH = 120
 """Columns of a table where there is no terminal; rich would take 80."""
 
 
-Checked = Callable[[click.Context, click.Parameter, Any], Any]
+Command = Callable[..., None]
 
 
-def _checked(field: str, convert: Callable[[str], Any]) -> Checked:
-    """A callback that converts the text of an option, and lets `RuntimeSettings` check it."""
+def _option(field: str, help: str, convert: Callable[[Any], Any] = lambda value: value, **attributes: Any) -> Any:
+    """The option of a field of `RuntimeSettings`, which knows its default and checks its value."""
 
-    def check(context: click.Context, parameter: click.Parameter, value: str) -> Any:
+    def check(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value is None:
+            return None
         try:
             return getattr(RuntimeSettings(**{field: convert(value)}), field)
         except UsageError as error:
-            raise click.BadParameter(str(error), context, parameter) from error
+            raise UsageError(f"--{str(error).replace(field, field.replace('_', '-'), 1)}") from error
 
-    return check
+    default = RuntimeSettings.__dataclass_fields__[field].default
+    shown = {"default": default, "show_default": default is not None, **attributes}
+    return click.option(f"--{field.replace('_', '-')}", callback=check, help=help, **shown)
 
 
 def _brightness(text: str) -> Any:
@@ -42,80 +46,50 @@ def _brightness(text: str) -> Any:
         return text
 
 
-def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+def _bytes(text: str) -> int:
     """A number of bytes, with K, M or G if wanted."""
-    if value is None:
-        return None
-    number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if unit not in UNITS or not (number.isascii() and number.isdigit() and int(number)):
-        raise click.BadParameter(f"{value!r} is no size; expected bytes, or for example 800M or 2G", context, parameter)
+        raise UsageError(f"max_memory is {text!r}; expected bytes, or for example 800M or 2G")
     return int(number) * UNITS[unit]
 
 
-Command = Callable[..., None]
-_shown: dict[str, Any] = {"show_default": True}
 RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
-    "device": click.option(
-        "--device",
-        callback=_checked("device", str),
-        default="auto",
-        metavar="auto|cpu|cuda:N",
-        help="Where to run.",
-        **_shown,
-    ),
-    "threads": click.option("--threads", type=click.IntRange(1), help="CPU threads of a run (default: all cores)."),
-    "tile": click.option(
-        "--tile",
-        callback=_checked("tile", parse_tile),
-        default="auto",
+    "device": _option("device", "Where to run.", metavar="auto|cpu|cuda:N"),
+    "threads": _option("threads", "CPU threads of a run.  [default: all cores]", type=int),
+    "tile": _option(
+        "tile",
+        "Side of a tile in pixels; auto: none where memory allows, else the fastest; none: never tile.",
+        parse_tile,
         metavar="auto|N|none",
-        help="Side of a tile in pixels; auto: none where memory allows, else the fastest; none: never tile.",
-        **_shown,
     ),
-    "consistency": click.option(
-        "--consistency",
+    "consistency": _option(
+        "consistency",
+        "Tiles agree as if the picture ran whole (exact), nearly so, in one pass (fast), or not at all (local).",
         type=click.Choice(["exact", "fast", "local"]),
-        default="exact",
-        help="Tiles agree as if the picture ran whole (exact), nearly so, in one pass (fast), or not at all (local).",
-        **_shown,
     ),
-    "tolerance": click.option(
-        "--tolerance",
-        type=click.FloatRange(min=0, min_open=True),
-        default=60.0,
-        metavar="DB",
-        help="PSNR between tiles and whole that exact must reach.",
-        **_shown,
-    ),
-    "brightness": click.option(
-        "--brightness",
-        callback=_checked("brightness", _brightness),
-        default="auto",
+    "tolerance": _option("tolerance", "PSNR between tiles and whole that exact must reach.", type=float, metavar="DB"),
+    "brightness": _option(
+        "brightness",
+        "Mean of the result; highlights roll off. auto: what the model makes of it.",
+        _brightness,
         metavar="auto|0..1",
-        help="Mean of the result; highlights roll off. auto: what the model makes of it.",
-        **_shown,
     ),
-    "strength": click.option(
-        "--strength",
-        type=click.FloatRange(0, 1),
-        default=1.0,
-        help="How much of the result is blended with the picture as it was.",
-        **_shown,
+    "strength": _option(
+        "strength", "How much of the result is blended with the picture as it was.", type=float, metavar="0..1"
     ),
-    "batch": click.option(
-        "--batch", type=click.IntRange(1), default=1, help="Tiles in one run of the engine.", **_shown
-    ),
-    "max_memory": click.option(
-        "--max-memory",
-        callback=_bytes,
+    "batch": _option("batch", "Tiles in one run of the engine.", type=int),
+    "max_memory": _option(
+        "max_memory",
+        "Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host.",
+        _bytes,
         metavar="SIZE",
-        help="Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host.",
     ),
     "graphs": click.option(
         "--no-graph",
         "graphs",
         is_flag=True,
-        callback=lambda ctx, param, value: not value,
+        callback=lambda context, parameter, value: not value,
         help="On a GPU: launch everything by itself, no CUDA graphs.",
     ),
 }

@@ -159,7 +159,7 @@ class CudaDriver:
         copy = self._copy(host, pitch)
         copy.set_src_host(host)
         copy.set_dst_device(address)
-        copy.src_pitch, copy.dst_pitch = host.strides[0], pitch
+        copy.src_pitch, copy.dst_pitch = host.shape[1], pitch
         with self.errors():
             copy(stream.stream)
 
@@ -168,7 +168,7 @@ class CudaDriver:
         copy = self._copy(host, pitch)
         copy.set_src_device(address)
         copy.set_dst_host(host)
-        copy.src_pitch, copy.dst_pitch = pitch, host.strides[0]
+        copy.src_pitch, copy.dst_pitch = pitch, host.shape[1]
         with self.errors():
             copy(stream.stream)
 

@@ -38,15 +38,18 @@ class Feeder:
         return self.limits.least[0] - 1
 
     @staticmethod
-    def nbytes(metadata: ArtifactMetadata, count: int, size: tuple[int, int], context: int) -> int:
+    def nbytes(metadata: ArtifactMetadata, count: int, size: tuple[int, int], thumbnail: tuple[int, int] | None) -> int:
         """Memory of the device that a slot takes for batches of `count` tiles of `size`.
 
         Args:
-            context: values of the means that are given and measured; 0 where there are none.
+            thumbnail: height and width, no larger in area than a tile; None where no means are shared.
         """
-        pictures = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size)
-        pools = 4 * count * (sum(size) + context) if context else 0
-        return pictures + pools + FLAWS_BYTES
+        nbytes = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size) + FLAWS_BYTES
+        if thumbnail:
+            # Rows and columns have a buffer each, which serves the longer of the two.
+            sides = (max(pair) for pair in zip(size, thumbnail, strict=True))
+            nbytes += 4 * count * (sum(sides) + metadata.context)
+        return nbytes
 
     def enqueue(
         self,

@@ -15,13 +15,13 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy.artifacts.metadata import file_sha256
 from mirnet_deploy.benchmarks import bench
-from mirnet_deploy.benchmarks.latency import Size
+from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.memory import PeakMemory
-from mirnet_deploy.benchmarks.subjects import SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import EngineError
+from mirnet_deploy.files import file_sha256
 
 
 class FakeSubject:

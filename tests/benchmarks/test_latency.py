@@ -10,14 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy.benchmarks.latency import (
-    Size,
-    latency_rows,
-    one_line,
-    percentiles,
-    sample_picture,
-    time_interleaved,
-)
+from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
+from mirnet_deploy.benchmarks.latency import latency_rows, percentiles, time_interleaved
 from mirnet_deploy.errors import EngineError, UsageError
 
 

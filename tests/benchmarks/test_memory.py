@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pynvml
 import pytest
 
 from mirnet_deploy.benchmarks import memory
-from mirnet_deploy.benchmarks.latency import Size
-from mirnet_deploy.benchmarks.subjects import SubjectSpec
+from mirnet_deploy.benchmarks.inputs import Size
+from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 
 SIZE = Size(32, 24)
 
@@ -89,7 +90,7 @@ def test_gpu_memory_is_the_highest_rise_of_the_device(
 
 def test_without_nvml_there_is_no_gpu_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
-        raise OSError("libnvidia-ml.so.1: cannot open shared object file")
+        raise pynvml.NVMLError_LibraryNotFound
 
     monkeypatch.setattr(memory, "GpuMemory", absent)
     monkeypatch.setattr(memory, "open_subject", lambda _: Opened("cuda:0", Gpu()))

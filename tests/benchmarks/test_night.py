@@ -18,9 +18,9 @@ from mirnet_deploy.benchmarks.night import (
     examine,
     grid_amplitude,
     lamp_areas,
-    main,
     smoothest_place,
 )
+from mirnet_deploy.cli import main
 
 
 def flat(height: int = 160, width: int = 192, noise: float = 1.0) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
     model = make_onnx(tmp_path / "tiny.onnx", "brighter")
     sheet, figures = tmp_path / "sheet.jpg", tmp_path / "night.json"
     options = ["--model", str(model), "--max-side", "160", "--sheet", str(sheet), "--json", str(figures)]
-    result = CliRunner().invoke(main, [str(folder), *options], catch_exceptions=False)
+    result = CliRunner().invoke(main, ["bench", "night", str(folder), *options], catch_exceptions=False)
     assert result.exit_code == 0
     assert "2 pictures: clipped 0.00 %" in result.output
     found = json.loads(figures.read_text())
@@ -102,6 +102,6 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
 
 def test_the_command_fails_in_one_line(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        result = CliRunner().invoke(main, [str(folder)])
+        result = CliRunner().invoke(main, ["bench", "night", str(folder)])
         assert result.exit_code == 1
         assert len(result.output.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Spans of copies and runs, and that a film of frames in flight has copies beside runs."""
+"""Spans of copies and runs, and that a video of frames in flight has copies beside runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from artifacts import make_onnx
 from deferred import Driver, Engine, picture
 
-from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.benchmarks.overlap import Watch, common, cuda_mark, summary, union
 from mirnet_deploy.errors import EngineError
 
@@ -23,11 +23,9 @@ def test_spans() -> None:
     assert summary({"upload": [], "download": [], "engine": []})["copies_beside_engine"] == 0
 
 
-def test_every_copy_and_run_of_a_film_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_copy_and_run_of_a_video_is_noted(tmp_path: Path) -> None:
     """The clock here counts marks in the order in which the streams come to them."""
-    path, driver = make_onnx(tmp_path / "a.onnx", "mean"), Driver()
-    engine = Engine(path, driver, graphs=False)
-    monkeypatch.setattr(runtime, "open_engine", lambda *_: engine)
+    engine = Engine(make_onnx(tmp_path / "a.onnx", "mean"), Driver(), graphs=False)
     ticks: list[int] = []
 
     def mark(stream: Any) -> Callable[[], float]:
@@ -40,8 +38,8 @@ def test_every_copy_and_run_of_a_film_is_noted(tmp_path: Path, monkeypatch: pyte
         stream.enqueue(come)
         return lambda: float(at[0])
 
-    with MIRNetRuntime(path, tile=64, consistency="local") as each:
-        watch = Watch(each, mark)
+    watch = Watch(mark)
+    with MIRNetRuntime(engine, tile=64, consistency="local", observer=watch) as each:
         assert len(list(each.frames([picture()] * 3, 2))) == 3
         spans = watch.spans()
     tiles = 4 * 6

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from mirnet_deploy.benchmarks.training_step import main
+from mirnet_deploy.cli import main
 
 
 def test_ways_are_compared_with_the_first(tmp_path: Path) -> None:
     target = tmp_path / "step.json"
     options = "--preset lite --batch 1 --crop 16 --runs 2 --precision fp32 --device cpu --ways launched,captured"
-    result = CliRunner().invoke(main, [*options.split(), "--json", str(target)])
+    result = CliRunner().invoke(main, ["bench", "training-step", *options.split(), "--json", str(target)])
     assert result.exit_code == 0, result.output
     report = json.loads(target.read_text())
     assert (report["device"], report["preset"], report["crop"]) == ("cpu", "lite", 16)
@@ -24,6 +24,6 @@ def test_ways_are_compared_with_the_first(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
-    result = CliRunner().invoke(main, ["--device", "cuda:9"])
+    result = CliRunner().invoke(main, ["bench", "training-step", "--device", "cuda:9"])
     assert result.exit_code == 1
     assert result.output.count("\n") == 1

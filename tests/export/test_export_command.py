@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from graph_faults import FP32_NODE, UNKNOWN_NODE, add_unknown_operator, leave_one_in_fp32
 from PIL import Image
 
-from mirnet_deploy.artifacts.metadata import read_sidecar
+from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.cli import main
 from mirnet_deploy.export import onnx_file
 from mirnet_deploy.export.samples import PACKAGED, read_crops

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio
 
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision, read_sidecar
-from mirnet_deploy.engines.base import GIVEN
+from mirnet_deploy.artifacts.context import GIVEN
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision
+from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import onnx_file, parity
 from mirnet_deploy.export.onnx_file import export_onnx

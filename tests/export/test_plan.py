@@ -13,7 +13,8 @@ from export_types import Export
 from graph_faults import UNKNOWN_NODE, add_unknown_operator
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision, read_sidecar
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision
+from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError, UsageError
 from mirnet_deploy.export import builder, pipeline

@@ -13,13 +13,13 @@ import pytest
 from artifacts import make_onnx
 from deferred import Driver, Engine, Open, OpenGpu
 
-from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy import MIRNetRuntime
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def pair(tmp_path: Path) -> Iterator[Open]:
     """Opens two runtimes over one artifact: on the host, on a deferred device, and gives that too. Closes them."""
     opened: list[MIRNetRuntime] = []
 
@@ -35,10 +35,8 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
         settings = {"tile": 64, **settings}
         opened.append(MIRNetRuntime(path, device="cpu", **settings))
         engine = Engine(path, Driver(most, eager))
-        with monkeypatch.context() as patch:
-            patch.setattr(runtime, "open_engine", lambda *_: engine)
-            opened.append(MIRNetRuntime(path, **settings))
-        return opened[-2], opened[-1], engine.test_driver
+        opened.append(MIRNetRuntime(engine, **settings))
+        return opened[-2], opened[-1], engine.driver
 
     yield open_both
     for each in opened:

@@ -16,7 +16,7 @@ from deferred import Open, picture
 
 import mirnet_deploy
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.devices import Frame
+from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
 
 
@@ -142,6 +142,6 @@ def test_pictures_of_a_gpu_are_refused_where_runs_go_by_way_of_host_memory(
     """ONNX Runtime on a GPU without pycuda: the host's kernels would read the GPU's pointers."""
     runtime = pair()[0]
     monkeypatch.setattr(runtime.engine, "device", "cuda:0")
-    frame = Frame(64, 72, 16, 24, np.dtype(np.uint8), 3, False)
+    frame = DevicePicture(64, 72, 16, 24, np.dtype(np.uint8), 3, False)
     with pytest.raises(EngineError, match="by way of host memory"):
         runtime.enhance_device(frame, frame, stream=1)

@@ -18,7 +18,7 @@ from deferred import OpenGpu, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.devices import Frame
+from mirnet_deploy.devices.base import DevicePicture
 
 pytestmark = pytest.mark.gpu
 
@@ -127,7 +127,7 @@ class OnGpu:
         self.memory = cuda.mem_alloc(self.rows.nbytes)
         cuda.memcpy_htod(self.memory, self.rows)
         self.shape, self.dtype = image.shape, image.dtype
-        self.frame = Frame(int(self.memory), pitch, height, width, image.dtype, channels, bgr)
+        self.picture = DevicePicture(int(self.memory), pitch, height, width, image.dtype, channels, bgr)
 
     def back(self) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """The picture, and what lies between its rows."""
@@ -150,7 +150,7 @@ def test_frames_of_any_pitch_and_order_and_every_byte_written(
     target = OnGpu(current, np.full_like(image, poison), pitch, poison, bgr)
     stream = current.Stream(1)
     for _ in range(3):
-        runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+        runtime.enhance_device(source.picture, target.picture, stream=stream.handle)
     stream.synchronize()
     pixels, margins = target.back()
     assert (margins == poison).all()
@@ -190,10 +190,10 @@ def test_enqueueing_returns_before_the_work_is_done(on_gpu: OpenGpu, current: An
     source, target = OnGpu(current, image, pitch, 0), OnGpu(current, np.zeros_like(image), pitch, 0)
     stream, begun, ended = current.Stream(1), current.Event(), current.Event()
     for _ in range(2):
-        runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+        runtime.enhance_device(source.picture, target.picture, stream=stream.handle)
         stream.synchronize()
     begun.record(stream)
-    runtime.enhance_device(source.frame, target.frame, stream=stream.handle)
+    runtime.enhance_device(source.picture, target.picture, stream=stream.handle)
     ended.record(stream)
     assert not ended.query(), "the call waited for the work"
     stream.synchronize()

@@ -129,12 +129,12 @@ def test_an_error_that_stays_ends_the_runtime() -> None:
     code = """
 import numpy as np
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.devices import Frame
+from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.errors import EngineError
 runtime = MIRNetRuntime("lite", device="cuda:0", tile=256)
 image = np.zeros((300, 300, 3), np.uint8)
 runtime.enhance(image)
-nowhere = Frame(256, 900, 300, 300, np.dtype(np.uint8))
+nowhere = DevicePicture(256, 900, 300, 300, np.dtype(np.uint8))
 said = []
 for _ in range(3):
     try:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from artifacts import BLUR, make_onnx, make_plan, metadata
 
-from mirnet_deploy import MIRNetRuntime, limits, runtime
-from mirnet_deploy.artifacts.metadata import read_sidecar
+from mirnet_deploy import MIRNetRuntime, RuntimeSettings
+from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
+from mirnet_deploy.pipeline import limits
 
 DTYPES = (np.uint8, np.uint16, np.float32)
 
@@ -46,6 +47,9 @@ class Recorder(HostEngine):
         self.shapes = []
         self.closed = 0
 
+    def run_pooled(self, batch, pools):
+        pytest.fail("nothing here shares means")
+
     def run(self, batch):
         assert batch.flags.c_contiguous
         self.shapes.append(batch.shape)
@@ -55,16 +59,10 @@ class Recorder(HostEngine):
         self.closed += 1
 
 
-@pytest.fixture
-def recorder(monkeypatch):
-    """Opens a runtime over a `Recorder` with the metadata given."""
-
-    def open_runtime(described, **settings):
-        engine = Recorder(described)
-        monkeypatch.setattr(runtime, "open_engine", lambda *_: engine)
-        return MIRNetRuntime("test.onnx", consistency="local", **settings), engine
-
-    return open_runtime
+def recorder(described, **settings):
+    """A runtime over a `Recorder` with the metadata given, and that."""
+    engine = Recorder(described)
+    return MIRNetRuntime(engine, consistency="local", **settings), engine
 
 
 # Values
@@ -259,7 +257,7 @@ def test_the_image_interface_says_which_one_takes_more_bits(models, dtype):
 
 
 def test_an_engine_that_overflows_is_an_error(models):
-    with MIRNetRuntime(models["nan"]) as each, pytest.raises(EngineError, match="not numbers"):
+    with MIRNetRuntime(models["nan"]) as each, pytest.raises(EngineError, match="NaN or infinite"):
         each.enhance(picture(8, 8))
 
 
@@ -287,7 +285,7 @@ def test_use_after_close(models):
 # Shapes
 
 
-def test_auto_runs_whole_up_to_the_budget_and_in_tiles_beyond(recorder, monkeypatch):
+def test_auto_runs_whole_up_to_the_budget_and_in_tiles_beyond(monkeypatch):
     monkeypatch.setattr(limits, "WHOLE_BUDGET", 8 * 128 * 128)
     each, engine = recorder(metadata(halo=16))
     each.enhance(picture(64, 256))
@@ -298,26 +296,26 @@ def test_auto_runs_whole_up_to_the_budget_and_in_tiles_beyond(recorder, monkeypa
     assert each.info.tile_size == (128, 128)
 
 
-def test_a_larger_network_gets_smaller_tiles(recorder):
+def test_a_larger_network_gets_smaller_tiles():
     sides = [
         recorder(metadata(network={"n_feat": n, "n_rrg": 1, "n_msrb": 1}))[0].info.tile_size[0] for n in (16, 32, 64)
     ]
     assert sides == [512, 352, 256]
 
 
-def test_a_tile_is_no_larger_than_the_picture(recorder):
+def test_a_tile_is_no_larger_than_the_picture():
     each, engine = recorder(metadata(), tile=256)
     each.enhance(picture(30, 600))
     assert set(engine.shapes) == {(1, 3, 32, 256)}
 
 
-def test_batches_hold_tiles_of_one_shape_and_the_last_is_the_rest(recorder):
+def test_batches_hold_tiles_of_one_shape_and_the_last_is_the_rest():
     each, engine = recorder(metadata(), tile=64, batch=4)
     each.enhance(picture(64, 300))
     assert [shape[0] for shape in engine.shapes] == [4, 4, 1]
 
 
-def test_a_plan_gets_shapes_of_its_profile(recorder):
+def test_a_plan_gets_shapes_of_its_profile():
     shapes = {"min": [2, 16, 24, 3], "opt": [2, 64, 64, 3], "max": [3, 64, 64, 3]}
     each, engine = recorder(metadata(kind="plan", interface="image", profile={"image": shapes}, halo=8))
     for size in ((1, 1), (16, 25), (64, 64), (65, 10), (200, 301), (17, 200)):
@@ -330,13 +328,13 @@ def test_a_plan_gets_shapes_of_its_profile(recorder):
 @pytest.mark.parametrize(
     ("settings", "said"), [({"tile": 12}, "from 16 to 64"), ({"tile": 68}, "from 16 to 64"), ({"batch": 2}, "up to 1")]
 )
-def test_settings_that_do_not_fit_a_plan(recorder, tmp_path, settings, said):
+def test_settings_that_do_not_fit_a_plan(tmp_path, settings, said):
     described = read_sidecar(make_plan(tmp_path / "a.plan", halo=0))
     with pytest.raises(UsageError, match=said):
         recorder(described, **settings)
 
 
-def test_a_picture_that_does_not_fit_whole_in_a_plan(recorder, tmp_path):
+def test_a_picture_that_does_not_fit_whole_in_a_plan(tmp_path):
     each, _ = recorder(read_sidecar(make_plan(tmp_path / "a.plan")), tile="none")
     each.enhance(picture(64, 64))
     with pytest.raises(UsageError, match="65x64 does not fit whole in this plan, which takes up to 64x64"):
@@ -351,17 +349,36 @@ def test_eight_threads_give_the_bits_of_serial_calls(models, kind, tile):
     images = [picture(40 + 23 * i, 300 - 19 * i, seed=i) for i in range(8)]
     with MIRNetRuntime(models[kind], tile=tile) as each:
         serial = [each.enhance(image) for image in images]
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(8) as executor:
             for _ in range(4):
-                for expected, result in zip(serial, pool.map(each.enhance, images), strict=True):
+                for expected, result in zip(serial, executor.map(each.enhance, images), strict=True):
                     assert np.array_equal(expected, result)
+
+
+def test_a_setting_that_there_is_not(models):
+    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, tile"):
+        MIRNetRuntime(models["identity"], tiles=64)
+
+
+def test_an_engine_that_is_given_is_closed_with_the_runtime_and_where_it_does_not_fit():
+    each, engine = recorder(metadata())
+    assert each.info.path == "tiny"
+    each.close()
+    each.close()
+    assert engine.closed == 1
+    engine = Recorder(metadata(halo=16))
+    with pytest.raises(UsageError, match="tile is 32"):
+        MIRNetRuntime(engine, tile=32)
+    assert engine.closed == 1
 
 
 def test_info(models):
     with MIRNetRuntime(models["identity"], tile=64, batch=2, device="cpu") as each:
         info = each.info
     assert info.metadata == read_sidecar(models["identity"])
-    assert (info.tile, info.tile_size, info.batch, info.device) == (64, (64, 64), 2, "cpu")
+    assert info.settings == RuntimeSettings(tile=64, batch=2, device="cpu")
+    assert (info.tile_size, info.batch, info.device) == ((64, 64), 2, "cpu")
     plain = info.to_dict()
     assert plain["metadata"]["name"] == "identity"
     assert plain["path"] == str(models["identity"])
+    assert plain["settings"]["batch"] == 2

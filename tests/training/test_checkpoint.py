@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from artifacts import FIXTURES
+from published_layout import to_published
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from mirnet_deploy.errors import CheckpointError
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
-from mirnet_deploy.training.published import to_published
 
 PUBLISHED = FIXTURES / "published_layout"
 TINY = MIRNetConfig(8, 1, 1)

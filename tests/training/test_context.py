@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mirnet_deploy.engines.base import GIVEN, MEASURED
+from mirnet_deploy.artifacts.context import GIVEN, MEASURED
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 from mirnet_deploy.training.config import MIRNetConfig
-from mirnet_deploy.training.context import LocalPools, PoolContext
+from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import GlobalPool, MIRNet
 
 TINY = MIRNetConfig(8, 1, 1)
@@ -181,27 +181,3 @@ def test_the_longest_chain_of_pools_is_the_stages(picture: Tensor) -> None:
         assert all(cause < pool for cause in causes)
         depth.append(1 + max((depth[cause] for cause in causes), default=0))
     assert max(depth) == config.pool_stages
-
-
-# What only sees what is near (TLC)
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_local_means_are_those_of_the_square_around(level: int) -> None:
-    torch.manual_seed(3)
-    x = torch.rand(2, 3, 40, 52)
-    means = LocalPools(16).mean(x, level)
-    side = 16 >> level
-    assert means.shape == x.shape
-    top, left = 20, 31
-    square = x[:, :, top - (side - 1) // 2 :, left - (side - 1) // 2 :][:, :, :side, :side]
-    torch.testing.assert_close(means[:, :, top, left], square.mean(dim=(2, 3)))
-    torch.testing.assert_close(means[:, :, 0, 0], x[:, :, :side, :side].mean(dim=(2, 3)))
-    torch.testing.assert_close(means[:, :, -1, -1], x[:, :, -side:, -side:].mean(dim=(2, 3)))
-
-
-def test_a_square_as_large_as_the_picture_is_the_plain_network(network: MIRNet, picture: Tensor) -> None:
-    with torch.inference_mode():
-        plain, wide, narrow = (network(picture, pools) for pools in (None, LocalPools(240), LocalPools(64)))
-    torch.testing.assert_close(wide, plain, rtol=1e-4, atol=1e-5)
-    assert (narrow - plain).abs().max() > 1e-3

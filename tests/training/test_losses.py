@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from mirnet_deploy.engines.base import GIVEN, MEASURED
+from mirnet_deploy.artifacts.context import GIVEN, MEASURED
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.losses import LOSSES, align_brightness, charbonnier, ssim, thumbnail_difference

@@ -9,11 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency.shared_means import MAX_ABS_REST
+from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.export.samples import read_crops
+from mirnet_deploy.tiling import BORDER_ERROR
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import PRESETS, MIRNetConfig
-from mirnet_deploy.training.context import FixedMeans, OwnMeans, Pools
+from mirnet_deploy.training.context import FixedMeans, OwnMeans
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.reach import border_error, derived_halo, structural_reach
 
@@ -71,7 +72,7 @@ def test_the_halo_is_the_least_at_which_no_border_of_the_crops_shows(crops: list
     halo = derived_halo(network, crops)
     assert 4 < halo < 48
     errors = [border_error(network, crop) for crop in crops]
-    assert max(error[halo] for error in errors) <= MAX_ABS_REST < max(error[halo - 4] for error in errors)
+    assert max(error[halo] for error in errors) <= BORDER_ERROR < max(error[halo - 4] for error in errors)
 
 
 def test_the_error_of_a_border_is_that_of_a_tile(crops: list[NDArray[np.uint8]]) -> None:

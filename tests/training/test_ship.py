@@ -9,11 +9,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mirnet_deploy.training import ship
-from mirnet_deploy.training.checkpoint import load_checkpoint
+from mirnet_deploy.cli import main
+from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
-from mirnet_deploy.training.stored import main as store
 
 SIZES = "--trunk-crop 16 --trunk-batch 2 --crop 16 --batch 4 --precision fp32 --device cpu --validate-limit 1".split()
 
@@ -21,8 +20,6 @@ SIZES = "--trunk-crop 16 --trunk-batch 2 --crop 16 --batch 4 --precision fp32 --
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a tiny network, to start from."""
-    from mirnet_deploy.training.checkpoint import save_checkpoint
-
     torch.manual_seed(0)
     network = MIRNet(MIRNetConfig(8, 1, 1))
     torch.nn.init.zeros_(network.conv_out.weight)  # gives the pictures as they are
@@ -33,7 +30,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(data: Path, output: Path, start: Path, *more: str) -> Any:
     arguments = [str(data), "-o", str(output), "--init", str(start), "--minutes", "0.15", *SIZES, *more]
-    return CliRunner().invoke(ship.main, arguments)
+    return CliRunner().invoke(main, ["ship", *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +60,7 @@ def test_both_ends_start_from_the_trunk_and_differ_in_their_pairs(shipped: tuple
 
 def test_what_comes_out_is_stored_as_any_checkpoint(shipped: tuple[Path, str], tmp_path: Path) -> None:
     target = tmp_path / "tiny.safetensors"
-    result = CliRunner().invoke(store, [str(shipped[0] / "all" / "last.pt"), str(target), "--int8"])
+    result = CliRunner().invoke(main, ["weights", str(shipped[0] / "all" / "last.pt"), str(target), "--int8"])
     assert result.exit_code == 0, result.output
     assert load_checkpoint(target).describe["recipe"].startswith("ship, all: aligned with sharing 0.5, lr 0.0005,")
 
@@ -77,7 +74,7 @@ def test_a_trunk_that_diverged_is_refused(lol_folder: Path, start: Path, tmp_pat
 
 def test_nothing_is_overwritten(shipped: tuple[Path, str], lol_folder: Path, start: Path) -> None:
     result = run(lol_folder, shipped[0], start)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "holds a run already" in result.output
 
 

@@ -11,7 +11,7 @@ import pytest
 from artifacts import make_onnx
 from deferred import Driver, Engine, Open, picture
 
-from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy import MIRNetRuntime
 
 
 @pytest.mark.parametrize("eager", [(), (0,), (0, 1)], ids=["late", "even", "all"])
@@ -47,11 +47,9 @@ def test_a_device_that_captures_nothing_says_so_once_and_goes_on(pair: Open) -> 
     assert device.graphs == "refused: the test's device captures nothing"
 
 
-def test_graphs_that_are_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_onnx(tmp_path / "a.onnx")
+def test_graphs_that_are_not_wanted(tmp_path: Path) -> None:
     driver = Driver()
-    monkeypatch.setattr(runtime, "open_engine", lambda model, device, threads, graphs: Engine(path, driver, graphs))
-    with MIRNetRuntime(path, tile=64, graphs=False) as each:
+    with MIRNetRuntime(Engine(make_onnx(tmp_path / "a.onnx"), driver, graphs=False), tile=64) as each:
         for _ in range(3):
             each.enhance(picture())
         assert each.graphs == "off"

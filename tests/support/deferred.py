@@ -17,11 +17,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.artifacts.metadata import STATISTICS, TENSOR_NAMES
-from mirnet_deploy.devices import Frame
-from mirnet_deploy.devices.host import HostDriver, HostMemory, at
-from mirnet_deploy.engines.base import Tensor, load_onnx
-from mirnet_deploy.engines.device import DeviceEngine, pool_of
+from mirnet_deploy.artifacts.context import STATISTICS
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES
+from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.devices.base import DevicePicture, Tensor
+from mirnet_deploy.devices.host import HostDriver, HostMemory
+from mirnet_deploy.devices.host_kernels import at
+from mirnet_deploy.engines.base import ON_DEVICE
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
@@ -80,6 +82,21 @@ class Memory(HostMemory):
         super().free()
 
 
+class Graph:
+    """Works that were captured, to be enqueued again."""
+
+    def __init__(self, driver: Driver, works: list[Callable[[], None]]) -> None:
+        self._driver, self._works = driver, works
+
+    def launch(self, stream: Any) -> None:
+        self._driver.launches += 1
+        for work in self._works:
+            stream.enqueue(work)
+
+    def close(self) -> None:
+        self._works = []
+
+
 class Driver(HostDriver):
     """See `Driver`. `most`: bytes that may be held at once. `eager`: the streams that are, by what is left of their
     number divided by 2. `refused`: what the next allocations say, one each. `broken`: what everything says."""
@@ -114,15 +131,13 @@ class Driver(HostDriver):
         if not self.capturable:
             raise EngineError("the test's device captures nothing")
         self.captures += 1
-        graph = super().capture(stream, enqueue)
-        replay = graph.launch
-
-        def launch(stream: Any) -> None:
-            self.launches += 1
-            replay(stream)
-
-        graph.launch = launch  # type: ignore[method-assign]
-        return graph
+        works: list[Callable[[], None]] = []
+        stream.captured = works
+        try:
+            enqueue()
+        finally:
+            stream.captured = None
+        return Graph(self, works)
 
     def free_memory(self) -> int:
         return self.most - sum(self.held.values())
@@ -148,17 +163,17 @@ class Driver(HostDriver):
         self.closed += 1
 
 
-class Engine(DeviceEngine):
+class Engine:
     """ONNX Runtime on the memory and streams of a `Driver`."""
 
     device = backend = "deferred"
+    concurrency = ON_DEVICE
 
     def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True) -> None:
-        data, self.metadata = load_onnx(path)
+        data, self.metadata = read_onnx(path)
         self._policy = GraphPolicy(graphs)
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-        self.driver = self.test_driver = driver or Driver()
-        self.pool = pool_of(self)
+        self.driver = driver or Driver()
 
     def footprint(self, count: int, height: int, width: int) -> int:
         return 0
@@ -173,7 +188,6 @@ class Engine(DeviceEngine):
         return GraphRunner(Runner(inner, stream), self.driver, stream, self._policy)
 
     def close(self) -> None:
-        self.pool.close()
         self.driver.close()
 
 
@@ -213,9 +227,9 @@ class OnDevice:
         strides = self.pitch, channels * image.itemsize, image.itemsize
         self.pixels = at(self.memory.address, image.shape, image.dtype, strides)
         self.pixels[...] = image
-        self.frame = Frame(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
+        self.picture = DevicePicture(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
 
     def margins(self) -> NDArray[np.uint8]:
         """What lies between the rows."""
-        rows = at(self.memory.address, (self.frame.height, self.pitch), np.uint8)
+        rows = at(self.memory.address, (self.picture.height, self.pitch), np.uint8)
         return rows[:, self.pitch - 64 :]

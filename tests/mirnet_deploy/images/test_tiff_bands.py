@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy import enhancing
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.record import read_stamp
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def test_the_command_gives_the_same_file_as_in_memory(
         assert picture.size == (211, 173)
     common = (path, "--model", model, "--tile", 64, "--tolerance", 100, "--json", *more)
     in_memory = json.loads(enhance(*common, "-o", tmp_path / "memory.tif").stdout)
-    monkeypatch.setattr(enhancing, "available_memory", lambda: bytes_in_memory(path))
+    monkeypatch.setattr(making, "available_memory", lambda: bytes_in_memory(path))
     in_bands = json.loads(enhance(*common, "-o", tmp_path / "bands.tif").stdout)
     for made in (in_memory["pictures"][0]["made"], in_bands["pictures"][0]["made"]):
         assert made.pop("seconds") > 0
@@ -149,7 +149,7 @@ def test_a_damaged_strip_is_one_line_and_leaves_nothing(
     data = bytearray(path.read_bytes())
     data[middle : middle + 50] = bytes(50)
     path.write_bytes(data)
-    monkeypatch.setattr(enhancing, "available_memory", lambda: 1000)
+    monkeypatch.setattr(making, "available_memory", lambda: 1000)
     said = enhance(path, "--model", model, "--tile", 64, "-o", tmp_path / "out", expect=1).stderr
     assert "a.tif is damaged or cut short" in said
     assert not list((tmp_path / "out").iterdir())
@@ -165,14 +165,15 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import cv2, numpy, tifffile
-from mirnet_deploy import MIRNetRuntime, enhancing
+from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.jobs import making
 from mirnet_deploy.cli import main
 model, source, target, room = sys.argv[1:]
 with MIRNetRuntime(model, tile=256, device="cpu", threads=1) as runtime:
     runtime.enhance(numpy.zeros((300, 300, 3), numpy.uint8))
     used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (used + int(room),) * 2)
-enhancing.available_memory = lambda: int(room)
+making.available_memory = lambda: int(room)
 main(["enhance", source, "--model", model, "--tile", "256", "--threads", "1", "-o", target], standalone_mode=False)
 peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("peak", peak)

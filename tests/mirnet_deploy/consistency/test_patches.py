@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import pytest
 from artifacts import make_onnx
+from numpy.typing import NDArray
 
+from mirnet_deploy import RuntimeSettings
+from mirnet_deploy.consistency import patches as patches_module
 from mirnet_deploy.consistency.patches import Patches, describe, regression_estimate, representatives
 from mirnet_deploy.consistency.thumbnail import Thumbnail
-from mirnet_deploy.engines import open_engine
+from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.pipeline.pipeline import Pipeline
+from mirnet_deploy.pipeline.work import Work
 from mirnet_deploy.tiling import make_grid
+
+
+def work_on(engine: Engine, image: NDArray[np.uint8]) -> AbstractContextManager[Work]:
+    """A picture under way."""
+    pipeline = Pipeline(engine, Limits())
+    return pipeline.open(image, np.empty_like(image), lambda pixels: None, most_slots=1, batch=1, banded=False)
 
 
 def test_shares_are_those_of_the_kinds() -> None:
@@ -67,14 +80,15 @@ def test_regression_over_what_does_not_vary_is_the_mean() -> None:
 
 @pytest.mark.parametrize("size", [(801, 1203), (515, 515)])
 @pytest.mark.parametrize("tile", [256, 512])
-def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size, tile) -> None:
-    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
+def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, monkeypatch, size, tile) -> None:
+    monkeypatch.setattr(patches_module, "PATCHES", 0)  # of small pictures too, where a sample is not worth its cost
+    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
-    with Pipeline(engine).open(image, np.empty_like(image)) as work:
+    with work_on(engine, image) as work:
         thumbnail = Thumbnail(work, (tile, tile))
         guess = thumbnail.guess(None)
-    patches = Patches.of(thumbnail, grid, Limits())
+    patches = Patches.of(thumbnail.size, grid, Limits())
     assert patches is not None
     covered = [np.zeros(shape, int) for shape in (grid.size, thumbnail.size)]
     for pair in zip(patches.large, patches.small, strict=True):
@@ -94,10 +108,16 @@ def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, size,
 
 
 def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
-    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), "cpu")
+    engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.zeros((600, 600, 3), np.uint8)
-    with Pipeline(engine).open(image, image.copy()) as work:
+    with work_on(engine, image) as work:
         thumbnail = Thumbnail(work, (256, 256))
     grid = make_grid(600, 600, tile=(256, 256), halo=12)
-    assert Patches.of(thumbnail, grid, Limits((1, 200, 200), (1, 256, 256))) is None
-    assert Patches.of(thumbnail, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
+    assert Patches.of(thumbnail.size, grid, Limits((1, 200, 200), (1, 256, 256))) is None
+    assert Patches.of(thumbnail.size, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
+
+
+def test_a_sample_that_costs_as_much_as_a_pass_is_not_drawn() -> None:
+    small, large = (make_grid(side, side, tile=(512, 512), halo=40) for side in (2048, 4096))
+    assert Patches.of((340, 340), small, Limits()) is None
+    assert Patches.of((588, 588), large, Limits()) is not None

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from artifacts import metadata
 
-from mirnet_deploy import limits
 from mirnet_deploy.machine import available_memory, describe_machine
+from mirnet_deploy.pipeline import limits
 from mirnet_deploy.pipeline.limits import WHOLE_BUDGET, Limits, choose_tile, whole_budget
 
 LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})

@@ -23,13 +23,14 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image, write_image
 from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.results import PictureInfo
+from mirnet_deploy.settings import RuntimeSettings
 
 
 class Brightener:
     """Doubles, as the runtime would: same shape, same dtype."""
 
     opened = 0
-    info = PictureInfo(tiles=1, tile_size=(20, 30), consistency="exact", seconds=0.1)
+    info = PictureInfo(tiles=1, tile_size=(20, 30), settings=RuntimeSettings(), seconds=0.1)
 
     def __init__(self, *_: object, **__: object) -> None:
         type(self).opened += 1
@@ -358,9 +359,10 @@ SLOW = """
 import signal, sys, time
 # A shell that runs the tests in the background makes its children ignore SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.jobs.job as enhancing
+import mirnet_deploy.runtime, mirnet_deploy.files, mirnet_deploy.jobs.making as making
 from mirnet_deploy.jobs.record import stamped
 from mirnet_deploy.results import PictureInfo
+from mirnet_deploy.settings import RuntimeSettings
 
 class Slow:
     def __init__(self, *_, **__): pass
@@ -379,7 +381,7 @@ def slow_stamped(data, record):
 
 mirnet_deploy.runtime.MIRNetRuntime = Slow
 if sys.argv[1] == "writing":
-    enhancing.stamped = slow_stamped
+    making.stamped = slow_stamped
 from mirnet_deploy.cli import main
 main(sys.argv[2:])
 """

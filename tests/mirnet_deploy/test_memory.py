@@ -18,8 +18,9 @@ from artifacts import make_onnx
 from deferred import Driver, Engine, OnDevice, Open, picture
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime, runtime
+from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning, UsageError
+from mirnet_deploy.pipeline.slots import Observer, Slots
 
 FULL = DeviceMemoryError("the device is full")
 
@@ -163,7 +164,7 @@ def test_pictures_on_the_device_retreat_too(pair: Open) -> None:
     callers = driver.callers_stream()
     driver.refused = [FULL]
     with pytest.warns(MirnetDeployWarning, match="at most 1 at once"):
-        device.enhance_device(source.frame, target.frame, stream=callers.handle)
+        device.enhance_device(source.picture, target.picture, stream=callers.handle)
     callers.synchronize()
     np.testing.assert_array_equal(target.pixels, host.enhance(picture()))
     source.memory.free()
@@ -178,16 +179,17 @@ def test_threads_that_run_out_of_memory_together(pair: Open) -> None:
             np.testing.assert_array_equal(result, host.enhance(image))
 
 
-def test_lanes_of_before_a_limit_are_closed_when_they_come_back(pair: Open) -> None:
+def test_slots_taken_before_a_limit_are_closed_when_they_come_back(pair: Open) -> None:
     _, device, driver = pair()
-    pool = device.engine.pool
-    with pool.take(2), pool.take(2):
-        assert pool.made == 4
-        pool.limit(1)
-        assert pool.made == 4
-    assert pool.made == 1
-    with pool.take(2) as lanes:
-        assert len(lanes) == 1
+    slots = Slots(device.engine, Observer())
+    with slots.take(2, wait=True), slots.take(2, wait=True):
+        assert slots.made == 4
+        slots.limit(1)
+        assert slots.made == 4
+    assert slots.made == 1
+    with slots.take(2, wait=True) as taken:
+        assert len(taken) == 1
+    slots.close()
     device.enhance(picture())
     assert driver.held
 
@@ -217,13 +219,11 @@ def test_a_thousand_pictures_leave_memory_where_it_was(pair: Open) -> None:
     assert driver.captures <= graphs + 8
 
 
-def test_fifty_runtimes_leave_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifty_runtimes_leave_nothing(tmp_path: Any) -> None:
     path = make_onnx(tmp_path / "a.onnx")
     for _ in range(50):
         driver = Driver()
-        engine = Engine(path, driver)
-        monkeypatch.setattr(runtime, "open_engine", lambda *_, engine=engine: engine)
-        with MIRNetRuntime(path, tile=64) as each:
+        with MIRNetRuntime(Engine(path, driver), tile=64) as each:
             each.enhance(picture(70, 30))
             assert driver.held
         assert driver.held == {}

@@ -18,11 +18,11 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from artifacts import make_plan
+from batches import open_batches
 
-from mirnet_deploy.engines import open_engine
+from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
-from mirnet_deploy.engines.base import Pools
-from mirnet_deploy.engines.device import MAX_LANES
+from mirnet_deploy.engines.base import ON_DEVICE
 from mirnet_deploy.errors import ArtifactError, EngineError
 
 NAMES = ("image", "enhanced")
@@ -51,6 +51,7 @@ class Cuda(ModuleType):
         self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
         self.Memcpy2D = lambda: Memcpy2D(self)
         self.Stream = lambda flags: self.current() and SimpleNamespace(handle=77, synchronize=lambda: None)
+        self.mem_get_info = lambda: self.current() and (1 << 30, 1 << 30)
         self.pagelocked_empty = lambda count, dtype: self.current() and np.empty(count, dtype)
 
         class Device:
@@ -178,7 +179,7 @@ class Memory:
         del self.driver.memory[self.address]
 
 
-class Context:
+class ExecutionContext:
     """IExecutionContext: gives 255 minus the image."""
 
     made = 0
@@ -242,7 +243,7 @@ class Library(ModuleType):
         self.cuda = cuda
         self.refuse = False
         self.names = NAMES
-        self.contexts = []
+        self.execution_contexts = []
         self.deserializes = True
         self.DataType = SimpleNamespace(FLOAT="FLOAT", UINT8="UINT8")
         self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="USER_MANAGED")
@@ -272,8 +273,8 @@ class Library(ModuleType):
     def create(self, strategy):
         assert strategy == "USER_MANAGED"
         self.cuda.current()
-        self.contexts.append(Context(self))
-        return self.contexts[-1]
+        self.execution_contexts.append(ExecutionContext(self))
+        return self.execution_contexts[-1]
 
 
 @pytest.fixture
@@ -287,7 +288,7 @@ def library(monkeypatch):
     fake.bindings = Bindings(cuda)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", fake.bindings)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
-    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
+    monkeypatch.setattr(tensorrt_engine, "cuda_devices", lambda: ("Test GPU",))
     return fake
 
 
@@ -301,7 +302,7 @@ def batch(side=32, seed=0):
 
 
 def test_a_run_and_its_end(library, plan):
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     assert (engine.device, engine.backend) == ("cuda:0", "tensorrt_rtx 9.9")
     first, second = batch(60, 1), batch(16, 2)
     kept = engine.run(first)
@@ -316,10 +317,10 @@ def test_a_run_and_its_end(library, plan):
 
 def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
     library.names = (*NAMES, "context", "mode", "rows", "cols", "statistics")
-    engine = open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
+    engine = open_batches(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
     sent = batch(16)
     assert np.array_equal(engine.run(sent), 255 - sent)
-    context, at = library.contexts[0], library.cuda.at
+    context, at = library.execution_contexts[0], library.cuda.at
     shapes = {"context": (1, 176), "mode": (2,), "rows": (1, 16), "cols": (1, 20)}
     assert {name: shape for name, shape in context.shapes.items() if name != "image"} == shapes
     sizes = {name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}
@@ -334,14 +335,14 @@ def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
 
 def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
     library.names = (*NAMES, "context", "mode", "rows", "cols", "statistics")
-    engine = open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=3))
+    engine = open_batches(make_plan(tmp_path / "a.plan", builder_version="9.9", context=3))
     sent = batch(16)
     weights = np.arange(16, dtype=np.float32)[None], np.arange(20, dtype=np.float32)[None]
     pools = Pools(np.array([[5, 6, 7]], np.float32), np.array([0, 1], np.float32), *weights)
     result, statistics = engine.run_pooled(sent, pools)
     assert np.array_equal(result, 255 - sent)
     assert statistics.tolist() == [[10, 12, 14]]
-    context, at = library.contexts[0], library.cuda.at
+    context, at = library.execution_contexts[0], library.cuda.at
     for name, value in pools._asdict().items():
         assert context.shapes[name] == value.shape
         held = at(context.addresses[name])[: value.nbytes].view(np.float32)
@@ -351,24 +352,18 @@ def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
     engine.close()
 
 
-def test_a_pooled_run_of_a_plan_without_a_context_is_an_error(library, plan):
-    pools = Pools(*[np.zeros((1, 1), np.float32)] * 4)
-    with pytest.raises(EngineError, match="a was exported with --plain"):
-        open_engine(plan).run_pooled(batch(), pools)
-
-
 def test_a_plan_whose_tensors_lack_the_context_is_refused(library, tmp_path):
     with pytest.raises(ArtifactError, match=r"has tensors image, enhanced; .* context of FLOAT"):
-        open_engine(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
+        open_batches(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
 
 
-def test_threads_share_a_bounded_pool_of_contexts(library, plan):
-    engine = open_engine(plan)
+def test_threads_share_a_bounded_number_of_execution_contexts(library, plan):
+    engine = open_batches(plan)
     batches = [batch(16 + 4 * (i % 8), i) for i in range(32)]
-    with ThreadPoolExecutor(8) as pool:
-        for sent, result in zip(batches, pool.map(engine.run, batches), strict=True):
+    with ThreadPoolExecutor(8) as executor:
+        for sent, result in zip(batches, executor.map(engine.run, batches), strict=True):
             assert np.array_equal(result, 255 - sent)
-    assert 1 < len({context.scratch for context in library.contexts}) <= MAX_LANES
+    assert 1 < len({context.scratch for context in library.execution_contexts}) <= ON_DEVICE.total
     engine.close()
     assert library.cuda.memory == {}
 
@@ -379,11 +374,11 @@ def test_threads_share_a_bounded_pool_of_contexts(library, plan):
 )
 def test_a_batch_outside_the_profile(library, plan, wrong):
     with pytest.raises(EngineError, match=r"this plan takes uint8 from \[1, 16, 16, 3\] to \[1, 64, 64, 3\]"):
-        open_engine(plan).run(wrong)
+        open_batches(plan).run(wrong)
 
 
 def test_a_refused_run_gives_the_reason_and_the_next_one_works(library, plan):
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     library.refuse = True
     with pytest.raises(EngineError, match="Error Code 3: the profile is not set"):
         engine.run(batch())
@@ -392,7 +387,7 @@ def test_a_refused_run_gives_the_reason_and_the_next_one_works(library, plan):
 
 
 def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     library.cuda.fail_copies = True
     with pytest.raises(EngineError, match=r"illegal memory access.* start the process anew"):
         engine.run(batch())
@@ -404,13 +399,13 @@ def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
 
 
 def test_a_shape_that_comes_again_is_a_graph(library, plan):
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     sent = [batch(16, 1), batch(16, 2), batch(16, 3), batch(20, 4), batch(16, 5)]
     for each in sent:
         assert np.array_equal(engine.run(each), 255 - each)
     assert engine.graphs == "on"
     assert library.bindings.held == 1
-    assert len(library.contexts) == 2  # the graph has its own, which the other shape does not change
+    assert len(library.execution_contexts) == 2  # the graph has its own, which the other shape does not change
     engine.close()
     assert library.bindings.held == 0
     assert library.cuda.memory == {}
@@ -418,10 +413,10 @@ def test_a_shape_that_comes_again_is_a_graph(library, plan):
 
 def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan, monkeypatch):
     """TensorRT-RTX says when; it is asked again, and nothing is refused."""
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     answers = [False, False, True]
     monkeypatch.setattr(
-        Context, "is_stream_capturable", lambda self, stream: stream != 0 and answers.pop(0), raising=False
+        ExecutionContext, "is_stream_capturable", lambda self, stream: stream != 0 and answers.pop(0), raising=False
     )
     for seed in range(5):
         assert np.array_equal(engine.run(batch(16, seed)), 255 - batch(16, seed))
@@ -432,7 +427,7 @@ def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan, monk
 
 
 def test_graphs_that_are_refused_are_said_once_and_the_runs_go_on(library, plan):
-    engine = open_engine(plan)
+    engine = open_batches(plan)
     library.bindings.refuses = True
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -445,7 +440,7 @@ def test_graphs_that_are_refused_are_said_once_and_the_runs_go_on(library, plan)
 
 
 def test_graphs_that_are_not_wanted(library, plan):
-    engine = open_engine(plan, graphs=False)
+    engine = open_batches(plan, graphs=False)
     for seed in range(3):
         engine.run(batch(16, seed))
     assert engine.graphs == "off"
@@ -455,7 +450,7 @@ def test_graphs_that_are_not_wanted(library, plan):
 def test_a_plan_that_does_not_deserialize(library, plan):
     library.deserializes = False
     with pytest.raises(EngineError, match=r"cannot be deserialized: .*magic tag does not match$"):
-        open_engine(plan)
+        open_batches(plan)
     assert library.cuda.memory == {}
 
 
@@ -463,12 +458,12 @@ def test_tensors_of_another_interface(library, plan):
     library.names = ("input", "output")
     said = "has tensors input, output; the interface 'image' has image of UINT8, enhanced of UINT8"
     with pytest.raises(ArtifactError, match=said):
-        open_engine(plan)
+        open_batches(plan)
     assert library.cuda.memory == {}
 
 
 def test_a_plan_for_another_gpu(library, tmp_path):
     path = make_plan(tmp_path / "a.plan", builder_version="9.9", targets=["sm86", "sm120"])
     with pytest.raises(EngineError, match="built for sm86, sm120, and this one is sm89"):
-        open_engine(path)
+        open_batches(path)
     assert library.cuda.memory == {}

@@ -13,7 +13,7 @@ from deferred import Open, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError, UsageError
-from mirnet_deploy.video.frames import enhance_film
+from mirnet_deploy.video.frames import enhance_in_order
 
 
 def film(count: int) -> list[NDArray[Any]]:
@@ -47,7 +47,7 @@ class Recorder:
 @pytest.mark.parametrize("in_flight", [1, 2, 3])
 def test_a_frame_starts_from_the_one_so_many_before_it_or_the_first_of_its_scene(in_flight: int) -> None:
     frames, recorder = film(12), Recorder()
-    made = list(enhance_film(frames, recorder, in_flight))
+    made = list(enhance_in_order(frames, recorder, in_flight))
     keys = [int(frame.astype(int).sum()) for frame in frames]
     assert made == keys
     starts = [0, 6, 7]  # the odd frame out is a scene of its own
@@ -68,7 +68,7 @@ def test_it_reads_no_further_ahead() -> None:
             taken.append(index)
             yield frame
 
-    results = enhance_film(source(), Recorder(), 3)
+    results = enhance_in_order(source(), Recorder(), 3)
     next(results)
     assert len(taken) == 3
     results.close()  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def test_one_at_a_time_asks_for_a_frame_when_it_has_given_the_last() -> None:
             assert len(given) == index
             yield frame
 
-    for made in enhance_film(source(), Recorder(), 1):
+    for made in enhance_in_order(source(), Recorder(), 1):
         given.append(made)
     assert len(given) == 4
 
@@ -97,7 +97,7 @@ def test_an_error_comes_in_its_place_and_nothing_stays_under_way() -> None:
             raise ImageError("the third")
         return recorder(frame, defect)
 
-    results = enhance_film(frames, enhance, 2)
+    results = enhance_in_order(frames, enhance, 2)
     assert [next(results), next(results)] == [int(frame.astype(int).sum()) for frame in frames[:2]]
     with pytest.raises(ImageError, match="the third"):
         next(results)

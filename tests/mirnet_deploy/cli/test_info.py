@@ -10,7 +10,8 @@ from artifacts import make_onnx, make_plan, model_of
 from click.testing import CliRunner
 
 from mirnet_deploy import engines
-from mirnet_deploy.artifacts.metadata import Parity, sidecar_path
+from mirnet_deploy.artifacts.metadata import Parity
+from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.cli import main
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mirnet_deploy import planning
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.jobs.inputs import NoTask, Task, plan
+from mirnet_deploy.jobs import inputs
+from mirnet_deploy.jobs.inputs import NoTask, Task, find_tasks
 from mirnet_deploy.jobs.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
 
 
@@ -27,7 +27,9 @@ def targets(
     *arguments: str | Path, output: Path | None = None, form: Format | None = None, recursive: bool = False
 ) -> dict[str, str]:
     """Source name -> target, or the reason why there is none."""
-    entries = plan([str(argument) for argument in arguments], output=output, target_format=form, recursive=recursive)
+    entries = find_tasks(
+        [str(argument) for argument in arguments], output=output, target_format=form, recursive=recursive
+    )
     return {entry.source.name: str(entry.target) if isinstance(entry, Task) else entry.reason for entry in entries}
 
 
@@ -96,7 +98,11 @@ def test_globs_given_literally_expand(tmp_path: Path) -> None:
 def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     assert (
-        len(plan([str(path), f"{tmp_path}/*.png", str(tmp_path)], output=None, target_format=None, recursive=False))
+        len(
+            find_tasks(
+                [str(path), f"{tmp_path}/*.png", str(tmp_path)], output=None, target_format=None, recursive=False
+            )
+        )
         == 1
     )
 
@@ -104,16 +110,16 @@ def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
 def test_results_whose_names_differ_in_case_are_one_where_the_system_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = [str(picture(tmp_path / name)) for name in ("x/IMG.png", "y/img.png")]
+    names = [str(picture(tmp_path / name)) for name in ("x/IMG.png", "y/img.png")]
     for ignores, kind in ((False, Task), (True, NoTask)):
-        monkeypatch.setattr(planning, "IGNORES_CASE", ignores)
-        second = plan(inputs, output=tmp_path / "out", target_format=None, recursive=False)[1]
+        monkeypatch.setattr(inputs, "IGNORES_CASE", ignores)
+        second = find_tasks(names, output=tmp_path / "out", target_format=None, recursive=False)[1]
         assert isinstance(second, kind)
 
 
 def test_the_second_input_with_the_same_result_is_refused(tmp_path: Path) -> None:
     first, second = picture(tmp_path / "x/a.png"), picture(tmp_path / "y/a.png")
-    one, two = plan([str(first), str(second)], output=tmp_path / "out", target_format=None, recursive=False)
+    one, two = find_tasks([str(first), str(second)], output=tmp_path / "out", target_format=None, recursive=False)
     assert isinstance(one, Task)
     assert isinstance(two, NoTask)
     assert f"is already that of {first}" in two.reason
@@ -173,7 +179,9 @@ def test_a_record_is_read_back_and_no_reader_minds_it(tmp_path: Path, suffix: st
     assert (stamp.record, stamp.intact) == (RECORD, True)
     with Image.open(path) as image:
         image.load()
-    entry = plan([str(path), str(picture(tmp_path / "b.png"))], output=None, target_format=None, recursive=False)[0]
+    entry = find_tasks([str(path), str(picture(tmp_path / "b.png"))], output=None, target_format=None, recursive=False)[
+        0
+    ]
     assert isinstance(entry, NoTask)
     assert entry.own
 

@@ -1,4 +1,4 @@
-"""Tiles that share their means: whole pictures from random and real networks, predictions, limits, films."""
+"""Tiles that share their means: whole pictures from random and real networks, predictions, limits, videos."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from artifacts import make_onnx, metadata
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy import MIRNetRuntime, consistency, runtime, sampling
+from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
-from mirnet_deploy.consistency.shared_means import MAX_ABS_REST, Prediction
-from mirnet_deploy.engines.base import HostEngine, Pools
+from mirnet_deploy.consistency import patches, shared_means
+from mirnet_deploy.consistency.prediction import MAX_ABS_FACTOR, PSNR_MARGIN, Prediction, predict
+from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.tiling import BORDER_ERROR
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.reach import structural_reach
 
-PAIRS = Path(__file__).parents[2] / "examples" / "pairs" / "low"
+PAIRS = Path(__file__).parents[3] / "examples" / "pairs" / "low"
 TINY = MIRNetConfig(8, 1, 1)
 
 
@@ -59,13 +62,11 @@ class NetworkEngine(HostEngine):
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Any:
+def network() -> Any:
     """Opens a runtime over a `NetworkEngine`: network(seed, metadata={...}, **settings)."""
 
     def open_runtime(seed: int = 0, described: dict[str, Any] | None = None, **settings: Any) -> MIRNetRuntime:
-        engine = NetworkEngine(seed, **(described or {}))
-        monkeypatch.setattr(runtime, "open_engine", lambda *_: engine)
-        return MIRNetRuntime("test.onnx", **settings)
+        return MIRNetRuntime(NetworkEngine(seed, **(described or {})), **settings)
 
     return open_runtime
 
@@ -88,7 +89,7 @@ def test_as_many_passes_as_stages_give_the_whole_picture(network: Any, seed: int
 
 
 def test_the_limit_of_a_pixel_goes_with_the_tolerance_and_ends_at_what_passes_can_reach() -> None:
-    off = [MAX_ABS_REST, 1.9 * MAX_ABS_REST, 0.9 / 255, 9 / 255]
+    off = [BORDER_ERROR, 1.9 * BORDER_ERROR, 0.9 / 255, 9 / 255]
     kept = {t: [Prediction(150, each).within(t) for each in off] for t in (40, 60, 80, 120)}
     assert kept[40] == [True, True, True, True]
     assert kept[60] == [True, True, True, False]
@@ -203,9 +204,10 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
     night: NDArray[np.uint8], whole: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fewer and smaller patches: a picture that holds enough of the right size takes too long here."""
-    monkeypatch.setattr(consistency, "PATCHES", 24)
-    monkeypatch.setattr(consistency, "SAMPLE_COST", 2.0)
-    monkeypatch.setattr(sampling, "PATCH", 64)
+    for module in (patches, shared_means):
+        monkeypatch.setattr(module, "PATCHES", 24)
+    monkeypatch.setattr(patches, "SAMPLE_COST", 2.0)
+    monkeypatch.setattr(patches, "PATCH", 64)
     image = night.astype(np.float32) / np.float32(255)
     with MIRNetRuntime("lite", tile=400, tolerance=20.0) as each:
         result, info = each.enhance_with_info(image)
@@ -244,10 +246,10 @@ def test_the_image_interface_counts_in_levels(tmp_path: Path) -> None:
 
 def test_predictions() -> None:
     used = np.full((4, 4, 3), 0.5, np.float32)
-    assert consistency.predict(used, used).psnr == pytest.approx(150 - consistency.PSNR_MARGIN)
-    seen = consistency.predict(used, used + np.float32(0.001))
-    assert seen.psnr == pytest.approx(60 - consistency.PSNR_MARGIN, abs=0.01)
-    assert seen.max_abs == pytest.approx(0.001 * consistency.MAX_ABS_FACTOR + consistency.MAX_ABS_REST, rel=1e-3)
+    assert predict(used, used).psnr == pytest.approx(150 - PSNR_MARGIN)
+    seen = predict(used, used + np.float32(0.001))
+    assert seen.psnr == pytest.approx(60 - PSNR_MARGIN, abs=0.01)
+    assert seen.max_abs == pytest.approx(0.001 * MAX_ABS_FACTOR + BORDER_ERROR, rel=1e-3)
     assert replace(seen, psnr=61.0).within(60)
     assert not replace(seen, psnr=61.0, max_abs=1 / 254).within(60)
     assert replace(seen, psnr=61.0, max_abs=1 / 26).within(40)

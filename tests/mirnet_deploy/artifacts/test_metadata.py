@@ -10,19 +10,11 @@ import onnx
 import pytest
 from artifacts import make_onnx, make_plan, metadata, model_of
 
-from mirnet_deploy.artifacts.metadata import (
-    METADATA_KEY,
-    ArtifactMetadata,
-    Parity,
-    file_sha256,
-    read_artifact,
-    read_sidecar,
-    sidecar_path,
-    write_sidecar,
-)
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Parity
 from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
-from mirnet_deploy.engines.base import load_onnx
+from mirnet_deploy.artifacts.sidecar import read_artifact, read_onnx, read_sidecar, sidecar_path, write_sidecar
 from mirnet_deploy.errors import ArtifactError
+from mirnet_deploy.files import file_sha256
 
 
 def test_json_round_trip():
@@ -165,4 +157,4 @@ def test_an_edited_sidecar_disagrees_with_the_file(tmp_path):
     described = read_sidecar(path)
     write_sidecar(path, replace(described, halo=20, precision="fp16"))
     with pytest.raises(ArtifactError, match="disagree on precision, halo"):
-        load_onnx(path)
+        read_onnx(path)

@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, write_sidecar
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata
+from mirnet_deploy.artifacts.sidecar import write_sidecar
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 """Files made elsewhere (shared/fixtures)."""
 BLUR = np.outer([1, 2, 4, 2, 1], [1, 2, 4, 2, 1]).astype(np.float32) / 100
 

@@ -12,10 +12,11 @@ import pytest
 from deferred import OnDevice, Open, picture
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime, pipeline
+from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.errors import EngineError, ImageError
+from mirnet_deploy.pipeline.work import Started, Work
 
-NIGHT = Path(__file__).parents[2] / "examples" / "pairs" / "low" / "1.jpg"
+NIGHT = Path(__file__).parents[3] / "examples" / "pairs" / "low" / "1.jpg"
 EAGER = pytest.mark.parametrize("eager", [(), (0,), (1,), (0, 1)], ids=["late", "even", "odd", "all"])
 
 
@@ -59,7 +60,7 @@ def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open, eager
 def test_a_band_goes_up_while_the_one_before_it_is_computed(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     _, device, driver = pair("identity", consistency="local", most=1_500_000)
     log: list[str] = []
-    upload, ended = driver.upload, pipeline.Work._ended
+    upload, ended = driver.upload, Work._ended
     rows = 400 * 3
 
     def logged_upload(host: NDArray[Any], address: int, pitch: int, stream: Any) -> None:
@@ -67,25 +68,25 @@ def test_a_band_goes_up_while_the_one_before_it_is_computed(pair: Open, monkeypa
             log.append("up")
         upload(host, address, pitch, stream)
 
-    def logged_end(self: pipeline.Work, started: pipeline.Started) -> Any:
+    def logged_end(self: Work, started: Started) -> Any:
         log.append("wait")
         return ended(self, started)
 
     monkeypatch.setattr(driver, "upload", logged_upload)
-    monkeypatch.setattr(pipeline.Work, "_ended", logged_end)
+    monkeypatch.setattr(Work, "_ended", logged_end)
     device.enhance(picture(600, 400))
     bands = log.count("up")
     assert bands > 5
     assert log == ["up", *["up", "wait"] * (bands - 1), "wait"]
 
 
-def test_values_that_are_no_numbers_are_an_error(pair: Open) -> None:
+def test_values_that_are_nan_are_an_error(pair: Open) -> None:
     _, device, _ = pair("nan")
-    with pytest.raises(EngineError, match="values that are not numbers"):
+    with pytest.raises(EngineError, match="values that are NaN or infinite"):
         device.enhance(picture())
 
 
-def test_means_that_are_no_numbers_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_means_that_are_nan_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the interface `image` they are all that shows an overflow."""
     host = pair("mean", interface="image")[0]
     run = host.engine.run_pooled
@@ -95,7 +96,7 @@ def test_means_that_are_no_numbers_are_an_error(pair: Open, monkeypatch: pytest.
         return result, statistics * np.float32(np.nan)
 
     monkeypatch.setattr(host.engine, "run_pooled", overflowed)
-    with pytest.raises(EngineError, match="values that are not numbers"):
+    with pytest.raises(EngineError, match="values that are NaN or infinite"):
         host.enhance(picture())
 
 
@@ -129,12 +130,12 @@ def test_a_picture_on_the_device_is_enhanced_when_the_callers_stream_comes_there
     source, target = OnDevice(driver, np.zeros_like(image), bgr), OnDevice(driver, np.zeros_like(image), bgr)
     callers = driver.callers_stream()
     callers.enqueue(lambda: np.copyto(source.pixels, image))  # what the caller has enqueued before
-    device.enhance_device(source.frame, target.frame, stream=callers.handle)
+    device.enhance_device(source.picture, target.picture, stream=callers.handle)
     waits = [stream.waits for stream in driver.streams.values()]
     after = []
     callers.enqueue(lambda: after.append(target.pixels.copy()))
     assert eager or not target.pixels.any(), "nothing has happened yet"
-    device.enhance_device(source.frame, target.frame, stream=callers.handle)
+    device.enhance_device(source.picture, target.picture, stream=callers.handle)
     assert [stream.waits for stream in driver.streams.values()] == waits, "a known shape waits for nothing"
     callers.synchronize()
     result = after[0][..., :3][..., ::-1] if bgr else after[0][..., :3]
@@ -155,7 +156,7 @@ def test_passes_come_closer(pair: Open) -> None:
     for passes in (1, 2):
         target = OnDevice(driver, np.zeros((150, 203, 3), np.float32))
         callers = driver.callers_stream()
-        device.enhance_device(source.frame, target.frame, stream=callers.handle, passes=passes)
+        device.enhance_device(source.picture, target.picture, stream=callers.handle, passes=passes)
         callers.synchronize()
         errors.append(float(np.abs(target.pixels - whole).max()))
         target.memory.free()
@@ -176,7 +177,7 @@ def test_pictures_that_differ_are_refused(pair: Open, change: dict[str, Any], sa
     _, device, driver = pair()
     picture_there = OnDevice(driver, picture())
     with pytest.raises(ImageError, match=said):
-        device.enhance_device(picture_there.frame, replace(picture_there.frame, **change), stream=1)
+        device.enhance_device(picture_there.picture, replace(picture_there.picture, **change), stream=1)
     picture_there.memory.free()
 
 

@@ -11,19 +11,22 @@ import onnxruntime
 import pytest
 from artifacts import make_onnx, make_plan, metadata, model_of, save
 
-from mirnet_deploy import engines
-from mirnet_deploy.artifacts.metadata import file_sha256, sidecar_path
-from mirnet_deploy.engines import open_engine, resolve_model
+from mirnet_deploy import RuntimeSettings
+from mirnet_deploy.artifacts import models
+from mirnet_deploy.artifacts.models import bundled_models, resolve_model
+from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
-from mirnet_deploy.engines.base import parse_device
+from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
+from mirnet_deploy.files import file_sha256
+from mirnet_deploy.settings import device_index
 
 
 def test_onnx_engine_gives_what_onnx_runtime_gives(tmp_path):
     path = make_onnx(tmp_path / "blur.onnx", "blur")
     batch = np.random.default_rng(0).random((2, 3, 20, 28), dtype=np.float32)
     expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": batch})[0]
-    engine = open_engine(path, device="cpu", threads=1)
+    engine = open_engine(path, RuntimeSettings(device="cpu", threads=1))
     assert np.array_equal(engine.run(batch), expected)
     assert engine.device == "cpu"
     assert engine.backend == f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
@@ -46,24 +49,24 @@ def test_a_batch_that_the_graph_refuses(tmp_path):
 
 @pytest.mark.parametrize(("device", "index"), [("cpu", None), ("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)])
 def test_parse_device(device, index):
-    assert parse_device(device) == index
+    assert device_index(device) == index
 
 
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:²"])
 def test_devices_that_are_none(tmp_path, device):
     with pytest.raises(UsageError, match="device is"):
-        open_engine(make_onnx(tmp_path / "a.onnx"), device=device)
+        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device=device))
 
 
 def test_threads_must_be_positive(tmp_path):
     with pytest.raises(UsageError, match="threads is 0"):
-        open_engine(make_onnx(tmp_path / "a.onnx"), threads=0)
+        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(threads=0))
 
 
 def test_cuda_without_the_provider_is_an_error_and_never_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(EngineError, match=r"no CUDA provider: .*mirnet-deploy\[cuda\]"):
-        open_engine(make_onnx(tmp_path / "a.onnx"), device="cuda:0")
+        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device="cuda:0"))
 
 
 def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch):
@@ -82,7 +85,7 @@ def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch)
         pytest.warns(MirnetDeployWarning, match="pycuda.*until then pictures go through host memory"),
         pytest.raises(EngineError, match="ONNX Runtime runs on CPUExecutionProvider"),
     ):
-        open_engine(make_onnx(tmp_path / "a.onnx"), device="cuda:0")
+        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device="cuda:0"))
 
 
 def test_the_file_is_checked_before_the_library_sees_it(tmp_path, monkeypatch):
@@ -122,10 +125,10 @@ def test_without_onnxruntime_the_error_names_the_extra(tmp_path):
 
 
 def test_names_of_bundled_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "MODELS", tmp_path)
+    monkeypatch.setattr(models, "MODELS", tmp_path)
     for name in ("small", "large"):
         make_onnx(tmp_path / f"{name}.onnx")
-    assert engines.bundled_models() == ["large", "small"]
+    assert bundled_models() == ["large", "small"]
     assert resolve_model("small") == tmp_path / "small.onnx"
     assert open_engine("small").metadata.name == "small"
     with pytest.raises(ArtifactError, match=r"no model 'tiny'; .* bundled model: large, small"):
@@ -136,8 +139,8 @@ def test_models_that_the_user_exported_and_how_to_get_them(tmp_path, monkeypatch
     own, clone = tmp_path / "own", tmp_path / "clone"
     own.mkdir()
     (clone / "weights").mkdir(parents=True)
-    monkeypatch.setattr(engines, "OWN_MODELS", own)
-    monkeypatch.setattr(engines, "MODELS", tmp_path / "package" / "models")  # not in this clone, which has such weights
+    monkeypatch.setattr(models, "OWN_MODELS", own)
+    monkeypatch.setattr(models, "PACKAGE", tmp_path / "elsewhere" / "package")  # not in this clone, which has weights
     monkeypatch.chdir(clone)
     with pytest.raises(ArtifactError, match=r"no model 'base'; .* weights/base\.safetensors of a clone"):
         resolve_model("base")
@@ -167,12 +170,12 @@ def test_other_files_are_refused():
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 0)
+    monkeypatch.setattr(tensorrt_engine, "cuda_devices", tuple)
 
 
 @pytest.fixture
 def one_gpu(monkeypatch):
-    monkeypatch.setattr(tensorrt_engine, "cuda_device_count", lambda: 1)
+    monkeypatch.setattr(tensorrt_engine, "cuda_devices", lambda: ("Test GPU",))
 
 
 def test_a_bare_plan_is_refused(tmp_path):
@@ -209,7 +212,7 @@ def test_the_onnx_file_of_another_name_is_known_by_its_hash(tmp_path, no_gpu):
 @pytest.mark.parametrize(("device", "said"), [("cpu", "is the CPU"), ("cuda:1", "not among its 1")])
 def test_a_plan_on_a_device_that_cannot_run_it(tmp_path, one_gpu, device, said):
     with pytest.raises(EngineError, match=said):
-        open_engine(make_plan(tmp_path / "a.plan"), device=device)
+        open_engine(make_plan(tmp_path / "a.plan"), RuntimeSettings(device=device))
 
 
 def test_a_plan_of_another_version(tmp_path, one_gpu):
@@ -228,5 +231,5 @@ def test_without_pycuda_the_error_names_the_extra(tmp_path, one_gpu, monkeypatch
 
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(MissingDependencyError, match=r"pycuda .*mirnet-deploy\[pycuda\]"):
+    with pytest.raises(MissingDependencyError, match=r"pycuda.*mirnet-deploy\[pycuda\]"):
         open_engine(make_plan(tmp_path / "a.plan", builder_version=tensorrt_rtx.__version__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +13,22 @@ from artifacts import make_onnx
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import ArtifactMetadata, file_sha256, write_sidecar
-from mirnet_deploy.benchmarks import subjects
-from mirnet_deploy.benchmarks.rivals import AloneSubject
-from mirnet_deploy.benchmarks.subjects import SubjectSpec, open_subject
-from mirnet_deploy.benchmarks.torch_subject import padded
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.artifacts.sidecar import write_sidecar
+from mirnet_deploy.benchmarks.subjects import opening
+from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
+from mirnet_deploy.benchmarks.subjects.opening import open_subject
+from mirnet_deploy.benchmarks.subjects.rivals import AloneSubject
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, UsageError
+from mirnet_deploy.files import file_sha256
+from mirnet_deploy.pixels import padded
+from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
 
+CPU = RuntimeSettings(device="cpu")
 METADATA = ArtifactMetadata(
     kind="plan",
     name="mirnet",
@@ -61,7 +67,7 @@ def test_a_checkpoint_gives_the_rounded_output_of_its_network(
     network: MIRNet, checkpoint: Path, height: int, width: int
 ) -> None:
     image = picture(height, width)
-    with open_subject(SubjectSpec(str(checkpoint), device="cpu")) as subject:
+    with open_subject(SubjectSpec(str(checkpoint), CPU)) as subject:
         output = subject.enhance(image)
     filled = torch.from_numpy(padded(image)).permute(2, 0, 1)[None] / 255.0
     with torch.no_grad():
@@ -73,7 +79,7 @@ def test_a_checkpoint_gives_the_rounded_output_of_its_network(
 
 
 def test_a_checkpoint_says_what_it_is(checkpoint: Path) -> None:
-    with open_subject(SubjectSpec(str(checkpoint), device="cpu")) as subject:
+    with open_subject(SubjectSpec(str(checkpoint), CPU)) as subject:
         report = subject.report
     assert report.sha256 == file_sha256(checkpoint)
     assert (report.kind, report.precision, report.weights, report.tile) == ("checkpoint", "fp32", "ema", "none")
@@ -91,27 +97,13 @@ def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path) -> None
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not there")
 def test_pytorch_does_not_fall_back_to_the_cpu(checkpoint: Path) -> None:
     with pytest.raises(EngineError, match="device cuda:0 is not there"):
-        open_subject(SubjectSpec(str(checkpoint), device="cuda:0"))
-
-
-@pytest.mark.parametrize("shape", [(4, 8), (5, 9), (6, 1), (1, 1), (3, 2)])
-def test_padding_fills_up_to_multiples_of_four(shape: tuple[int, int]) -> None:
-    image = picture(*shape)
-    filled = padded(image)
-    assert filled.shape[0] % 4 == filled.shape[1] % 4 == 0
-    assert filled.shape[0] - shape[0] < 4
-    assert filled.shape[1] - shape[1] < 4
-    assert np.array_equal(filled[: shape[0], : shape[1]], image)
-    if shape == (5, 9):
-        assert np.array_equal(filled[5], filled[3]), "reflected, the last row not repeated"
-    if shape == (1, 1):
-        assert (filled == image[0, 0]).all()
+        open_subject(SubjectSpec(str(checkpoint), RuntimeSettings(device="cuda:0")))
 
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A plan with its sidecar beside two ONNX files, on a machine without a GPU; it was built from the FP16 one."""
-    monkeypatch.setattr(subjects, "cuda_device_count", lambda: 0)
+    monkeypatch.setattr(opening, "cuda_devices", tuple)
     for name, content in (("mirnet.onnx", b"fp32"), ("mirnet.fp16.onnx", b"fp16"), ("mirnet.plan", b"plan")):
         path = tmp_path / name
         path.write_bytes(content)
@@ -126,13 +118,14 @@ def test_a_plan_without_a_gpu_is_one_line_with_the_command_for_its_onnx(plan: Pa
     assert result.exit_code == 1
     (line,) = result.stderr.strip().splitlines()
     assert "has no CUDA GPU" in line
-    assert f"mirnet-deploy bench --engine {plan.with_name('mirnet.fp16.onnx')}" in line
+    assert f"mirnet-deploy bench --engine {plan.with_name('mirnet.onnx')}" in line
 
 
-def test_the_onnx_of_a_plan_is_guessed_by_name_where_it_is_not_there(plan: Path) -> None:
-    (plan.with_name("mirnet.fp16.onnx")).unlink()
-    with pytest.raises(EngineError, match=r"--engine \S+/mirnet\.onnx"):
-        open_subject(SubjectSpec(str(plan)))
+def test_the_onnx_of_a_plan_is_its_namesake_else_what_it_was_built_from_else_a_guess(plan: Path) -> None:
+    for name in ("mirnet.onnx", "mirnet.fp16.onnx", "mirnet.onnx"):
+        with pytest.raises(EngineError, match=rf"--engine \S+/{re.escape(name)}$"):
+            open_subject(SubjectSpec(str(plan)))
+        plan.with_name(name).unlink(missing_ok=True)
 
 
 def test_a_damaged_plan_is_said_to_be_damaged_first(plan: Path) -> None:
@@ -144,7 +137,7 @@ def test_a_damaged_plan_is_said_to_be_damaged_first(plan: Path) -> None:
 def test_an_onnx_file_runs_through_the_runtime_and_says_what_its_sidecar_proved(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "m.onnx", "brighter", precision_proof="3 of 3 convolutions in FLOAT")
     image = picture(21, 34)
-    with open_subject(SubjectSpec(str(path), device="cpu", tile=40, threads=1)) as subject:
+    with open_subject(SubjectSpec(str(path), RuntimeSettings(device="cpu", tile=40, threads=1))) as subject:
         output = subject.enhance(image)
         report = subject.report
     assert np.abs(output - np.clip(2.0 * image - 0.3 * 255, 0, 255)).max() <= 0.5 + 1e-3
@@ -165,7 +158,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
 
 def test_half_precision_is_near_the_network(network: MIRNet, checkpoint: Path) -> None:
     image = picture(32, 40)
-    specs = [SubjectSpec(f"{checkpoint}{how}", "cpu") for how in ("", "@fp16")]
+    specs = [SubjectSpec(f"{checkpoint}{how}", CPU) for how in ("", "@fp16")]
     with open_subject(specs[0]) as full, open_subject(specs[1]) as half:
         assert half.report.precision == "fp16"
         assert "float16" in half.report.precision_proof
@@ -193,7 +186,7 @@ def test_pools_that_see_what_is_near(checkpoint: Path) -> None:
 @pytest.mark.parametrize("kind", ["blur", "mean"])
 def test_a_session_alone_gives_the_runtimes_picture(tmp_path: Path, kind: str) -> None:
     path = make_onnx(tmp_path / "a.onnx", kind)
-    with open_subject(SubjectSpec(f"{path}@session", "cpu")) as alone, open_subject(SubjectSpec(str(path))) as runtime:
+    with open_subject(SubjectSpec(f"{path}@session", CPU)) as alone, open_subject(SubjectSpec(str(path))) as runtime:
         for size in ((30, 41), (64, 64)):
             np.testing.assert_array_equal(alone.enhance(picture(*size)), runtime.enhance(picture(*size)))
         assert alone.report.backend.startswith("InferenceSession.run, CPU")
@@ -201,19 +194,21 @@ def test_a_session_alone_gives_the_runtimes_picture(tmp_path: Path, kind: str) -
 
 def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "a.onnx", "mean")
-    with open_subject(SubjectSpec(f"{path}@alone", "cpu", tile=64)) as alone:
-        with open_subject(SubjectSpec(str(path), "cpu", tile=64)) as runtime:
+    with open_subject(SubjectSpec(f"{path}@alone", replace(CPU, tile=64))) as alone:
+        with open_subject(SubjectSpec(str(path), replace(CPU, tile=64))) as runtime:
             expected = runtime.enhance(picture(150, 200))
         for _ in range(2):
             np.testing.assert_array_equal(alone.enhance(picture(150, 200)), expected)
         assert isinstance(alone, AloneSubject)
-        ((runs, _),) = alone._noted.values()
-        assert len(runs) > 12  # a thumbnail or more, and all tiles
-        runs[0].tensors = {**runs[0].tensors, "input": replace(runs[0].tensors["input"], shape=(1,))}
+        runs = alone._notes.runs
+        count = len(runs)
+        assert count > 12  # a thumbnail or more, and all tiles
+        runner, stream, tensors = runs[0]
+        runs[0] = runner, stream, {**tensors, "input": replace(tensors["input"], shape=(1,))}
         with pytest.raises(EngineError):  # they are really run
             alone.enhance(picture(150, 200))
         alone.enhance(picture(64, 64))
-        assert len(alone._noted) == 1
+        assert len(runs) == 1 < count
 
 
 @pytest.mark.parametrize(

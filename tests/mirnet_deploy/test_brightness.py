@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from artifacts import make_onnx
 
-from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.brightness import MOST_GAIN, Finish, gain_for, toned
+from mirnet_deploy import MIRNetRuntime, RuntimeSettings
+from mirnet_deploy.brightness import MOST_GAIN, finish, gain_for, toned
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.pixels import unit
 
@@ -73,15 +73,15 @@ def test_strength_blends_with_the_input(identity):
         np.testing.assert_array_equal(none.enhance(picture), picture)
 
 
-def test_both_in_place_in_bgr_and_in_films(identity):
+def test_both_in_place_in_bgr_and_in_videos(identity):
     settings = {"brightness": 0.5, "strength": 0.5}
     picture = dusk()
     with MIRNetRuntime(identity, **settings) as rgb, MIRNetRuntime(identity, channel_order="bgr", **settings) as bgr:
         expected = rgb.enhance(picture)
         turned = np.ascontiguousarray(picture[..., ::-1])
         np.testing.assert_array_equal(bgr.enhance(turned, out=turned), expected[..., ::-1])
-        films = [frame.pixels for frame in rgb.frames([picture, picture])]
-    for frame in films:
+        frames = [frame.pixels for frame in rgb.frames([picture, picture])]
+    for frame in frames:
         np.testing.assert_array_equal(frame, expected)
     assert unit(expected).mean() == pytest.approx(0.5 * 0.5 + 0.5 * unit(picture).mean(), abs=3e-3)
 
@@ -89,7 +89,7 @@ def test_both_in_place_in_bgr_and_in_films(identity):
 def test_black_stays_black_and_the_gain_is_bounded():
     black = np.zeros((8, 8, 3), np.uint8)
     assert gain_for(0.5, black) == pytest.approx(MOST_GAIN)
-    assert Finish(0.5).apply(black, black) == pytest.approx(MOST_GAIN)
+    assert finish(RuntimeSettings(brightness=0.5), black, black, black) == pytest.approx(MOST_GAIN)
     assert not black.any()
 
 
