@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mirnet_deploy import __version__
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.benchmarks.baselines import Baseline, baselines
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture

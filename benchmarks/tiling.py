@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy import __version__
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.consistency.prediction import difference
 from mirnet_deploy.errors import DataError, UsageError

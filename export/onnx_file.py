@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mirnet_deploy import __version__
 from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import write_sidecar
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.errors import ArtifactError, EngineError, ExportError
 from mirnet_deploy.export import parity

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ _HOMES = {
 }
 """Name -> the module that it is imported from when it is first used: `mirnet-deploy --help` loads no array library and
 no engine."""
-
-try:
-    __version__ = version("mirnet-deploy")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0+source"
 
 
 def __getattr__(name: str) -> Any:

@@ -64,7 +64,7 @@ class RuntimeSettings:
             raise UsageError(f"tile is {self.tile!r}; expected 'auto', 'none' or a whole number of pixels")
         for name, choices in (("consistency", get_args(Consistency)), ("channel_order", get_args(ChannelOrder))):
             if getattr(self, name) not in choices:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {', '.join(choices)}")
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if not (_is_number(self.tolerance) and 0 < self.tolerance < float("inf")):
             raise UsageError(f"tolerance is {self.tolerance!r}; expected a PSNR in dB, above 0")
         if self.brightness != "auto" and not (_is_number(self.brightness) and 0 <= self.brightness <= 1):

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TOPS = ("mirnet_deploy", "training", "export", "benchmarks")
 PACKAGES = [
-    "mirnet_deploy",
-    *(f"mirnet_deploy.{name}" for name in ("training", "export", "benchmarks", "images", "cli")),
+    ".".join(("mirnet_deploy", *path.relative_to(ROOT).parent.parts[top == "mirnet_deploy" :]))
+    for top in TOPS
+    for path in sorted((ROOT / top).rglob("__init__.py"))
 ]
+"""Every folder with an `__init__.py`, as it is imported."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,17 @@ def test_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
     assert set(wanted) <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if "test" in name.lower()]
+
+
+def test_wheel_holds_every_module(built: Path) -> None:
+    """A folder that pyproject.toml does not list would be left out without a word."""
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert len(PACKAGES) > 12
+    for top in TOPS:
+        for path in (ROOT / top).rglob("*.py"):
+            parts = path.relative_to(ROOT).parts
+            assert "/".join(("mirnet_deploy", *parts[top == "mirnet_deploy" :])) in names
 
 
 def test_sdist_holds_the_sources(built: Path) -> None:

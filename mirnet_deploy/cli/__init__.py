@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mirnet_deploy import __version__
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.cli.lazy import LazyGroup
 from mirnet_deploy.errors import MirnetDeployWarning
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mirnet_deploy import __version__
+from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.images import DEFAULT_MAX_PIXELS
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.writing import Subsampling

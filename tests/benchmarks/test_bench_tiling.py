@@ -15,6 +15,7 @@ from PIL import Image
 from mirnet_deploy.benchmarks.tiling import TilingSettings, largest_step, pictures_below
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import DataError, UsageError
+from mirnet_deploy.settings import RuntimeSettings
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +89,15 @@ def test_the_step_is_at_the_borders_of_cores_and_nowhere_else() -> None:
 
 
 def test_pictures_below(folder: Path) -> None:
-    assert [path.name for path in pictures_below(folder)] == ["flat.png", "ramp.png"]
+    assert [path.name for path in pictures_below(folder)] == ["ramp.png", "flat.png"]
     assert pictures_below(folder / "ramp.png") == [folder / "ramp.png"]
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="none is not a folder"):
         pictures_below(folder / "none")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"modes": ("best",)}, "--modes names 'best'"), ({"tile": "none"}, "--tile none")]
+    ("settings", "said"),
+    [({"modes": ("best",)}, "--modes names 'best'"), ({"runtime": RuntimeSettings(tile="none")}, "--tile none")],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -20,6 +20,7 @@ from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.context import GIVEN
 from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
+from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export import onnx_file, parity
 from mirnet_deploy.export.onnx_file import export_onnx
@@ -184,12 +185,34 @@ def test_a_step_that_misses_its_bound_saves_nothing(
 def test_a_graph_that_ignores_given_means_is_caught(
     exported: Export, checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]]
 ) -> None:
-    model = onnx.load(exported("float", "fp32").path)
+    source = exported("float", "fp32")
+    model = onnx.load(source.path)
     settings = checkpoint.network, "float", "fp32", crops[0], "deaf.onnx"
-    parity.check_given(parity.onnx_session(model.SerializeToString())[1], *settings)
+    parity.check_given(OnnxRuntimeEngine(model.SerializeToString(), source.metadata).run_pooled, *settings)
     ignore_given_means(model)
+    deaf = OnnxRuntimeEngine(model.SerializeToString(), source.metadata)
     with pytest.raises(ExportError, match=r"deaf\.onnx, means given, does not agree with the PyTorch network"):
-        parity.check_given(parity.onnx_session(model.SerializeToString())[1], *settings)
+        parity.check_given(deaf.run_pooled, *settings)
+
+
+def test_it_is_proven_in_the_session_that_ships(
+    checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the proof's session are those of the runtime's."""
+    opened: list[tuple[object, ...]] = []
+    real = onnxruntime.InferenceSession
+
+    def record(data: bytes, options: Any, **more: Any) -> Any:
+        names = ("use_deterministic_compute", "enable_mem_pattern", "graph_optimization_level", "intra_op_num_threads")
+        opened.append((*(getattr(options, name) for name in names), str(more)))
+        return real(data, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    path = tmp_path / "tiny.onnx"
+    export_onnx(checkpoint, path, ExportSettings(interface="float", tile=64, halo=8), "fp32", crops)
+    with MIRNetRuntime(path, device="cpu"):
+        proof, shipped = opened
+    assert proof == shipped
 
 
 def test_a_network_that_does_nothing_is_caught_by_the_residual() -> None:

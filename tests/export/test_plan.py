@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,9 +14,10 @@ from export_types import Export
 from graph_faults import UNKNOWN_NODE, add_unknown_operator
 from numpy.typing import NDArray
 
+from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
-from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError, UsageError
 from mirnet_deploy.export import builder, pipeline
 from mirnet_deploy.export.builder import BuilderLibrary, find_builder
@@ -55,7 +57,7 @@ def test_a_plan_says_what_it_is(
     precision: Precision,
     proof: str,
 ) -> None:
-    monkeypatch.setattr(pipeline, "gpu_name", lambda: None)
+    monkeypatch.setattr(pipeline, "cuda_devices", tuple)
     source, path = exported(interface, precision), tmp_path / "tiny.plan"
     settings = ExportSettings(interface=interface, tile=64, halo=8, batch=2)
     parts: list[float] = []
@@ -121,7 +123,7 @@ class TestParityOnADevice:
 
     @pytest.fixture(autouse=True)
     def a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pipeline, "gpu_name", lambda: "Test GPU")
+        monkeypatch.setattr(pipeline, "cuda_devices", lambda: ("Test GPU",))
 
     @pytest.fixture
     def metadata(self, exported: Export) -> ArtifactMetadata:
@@ -135,13 +137,12 @@ class TestParityOnADevice:
         crops: list[NDArray[np.uint8]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from mirnet_deploy.engines import open_engine
-
-        def open_onnx(path: Path, device: str) -> Engine:
+        def open_onnx(path: Path, device: str, consistency: str) -> MIRNetRuntime:
             assert path.read_bytes() == b"plan"
-            return open_engine(exported("image", "fp16").path, "cpu")
+            assert device == "cuda"
+            return MIRNetRuntime(exported("image", "fp16").path, device="cpu", consistency=consistency)
 
-        monkeypatch.setattr(pipeline, "open_engine", open_onnx)
+        monkeypatch.setattr(pipeline, "MIRNetRuntime", open_onnx)
         measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
         assert measured.executed.startswith("onnxruntime")
         assert measured.psnr is not None
@@ -154,16 +155,23 @@ class TestParityOnADevice:
         crops: list[NDArray[np.uint8]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        class Idle:
+        class Idle(HostEngine):
+            device = "cpu"
             backend = "a plan that copies its input"
+
+            def __init__(self) -> None:
+                self.metadata = metadata
 
             def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
                 return batch.copy()
 
+            def run_pooled(self, batch: Any, pools: Any) -> Any:
+                pytest.fail("crops run whole")
+
             def close(self) -> None:
                 """Holds nothing."""
 
-        monkeypatch.setattr(pipeline, "open_engine", lambda path, device: Idle())
+        monkeypatch.setattr(pipeline, "MIRNetRuntime", lambda *_, **__: MIRNetRuntime(Idle()))
         with pytest.raises(ExportError, match="the plan does not agree with the PyTorch network"):
             pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
 
@@ -174,10 +182,10 @@ class TestParityOnADevice:
         crops: list[NDArray[np.uint8]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        def refuse(path: Path, device: str) -> Engine:
+        def refuse(*_: object, **__: object) -> MIRNetRuntime:
             raise EngineError("the plan is for sm89")
 
-        monkeypatch.setattr(pipeline, "open_engine", refuse)
+        monkeypatch.setattr(pipeline, "MIRNetRuntime", refuse)
         measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
         assert measured == Parity("not executed: the plan is for sm89")
 
@@ -189,13 +197,13 @@ class TestFindBuilder:
             find_builder("none", ["sm89"])
 
     def test_auto_without_a_gpu_is_rtx(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(builder, "gpu_name", lambda: None)
+        monkeypatch.setattr(builder, "cuda_devices", tuple)
         found = find_builder("auto", ["sm89", "sm75", "sm89"])
         assert found is not None
         assert (found.name, found.targets) == ("tensorrt_rtx", ("sm89", "sm75"))
 
     def test_auto_with_a_gpu_takes_tensorrt_where_it_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(builder, "gpu_name", lambda: "NVIDIA L4")
+        monkeypatch.setattr(builder, "cuda_devices", lambda: ("NVIDIA L4",))
         monkeypatch.setitem(sys.modules, "tensorrt", None)
         without = find_builder("auto")
         monkeypatch.setitem(sys.modules, "tensorrt", sys.modules["tensorrt_rtx"])
@@ -206,7 +214,7 @@ class TestFindBuilder:
         assert (found.name, found.targets) == ("tensorrt", ("NVIDIA L4",))
 
     def test_tensorrt_without_a_gpu_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(builder, "gpu_name", lambda: None)
+        monkeypatch.setattr(builder, "cuda_devices", tuple)
         monkeypatch.setitem(sys.modules, "tensorrt", sys)
         with pytest.raises(EngineError, match="only where there is a GPU"):
             find_builder("tensorrt")

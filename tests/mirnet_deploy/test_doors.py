@@ -52,7 +52,7 @@ def test_bgr_pictures(pair: Open, interface: str, on_device: bool) -> None:
 
 
 def test_an_order_that_is_none(pair: Open) -> None:
-    with pytest.raises(UsageError, match="channel_order is 'grb'; expected rgb or bgr"):
+    with pytest.raises(UsageError, match="channel_order is 'grb'; expected one of rgb, bgr"):
         pair(channel_order="grb")
 
 

@@ -69,7 +69,7 @@ def test_a_checkpoint_gives_the_rounded_output_of_its_network(
     image = picture(height, width)
     with open_subject(SubjectSpec(str(checkpoint), CPU)) as subject:
         output = subject.enhance(image)
-    filled = torch.from_numpy(padded(image)).permute(2, 0, 1)[None] / 255.0
+    filled = torch.from_numpy(padded(image, 4)).permute(2, 0, 1)[None] / 255.0
     with torch.no_grad():
         expected = network(filled)[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).numpy() * 255
     assert output.shape == image.shape

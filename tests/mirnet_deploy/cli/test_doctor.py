@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import onnxruntime
 import psutil
+import pynvml
 import pytest
 from click.testing import CliRunner
 
@@ -122,9 +123,25 @@ def test_an_onnxruntime_that_does_not_import_is_broken():
     assert finding(replace(BARE, onnxruntime={"onnxruntime": "1.2.3"}), "ONNX Runtime").status == "broken"
 
 
-def test_nvidia_smi_is_read(tmp_path, monkeypatch):
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\necho 'NVIDIA L4, 23034, 580.1, 8.9'\necho 'NVIDIA X, [N/A], 580.1, 8.9'\n")
-    smi.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+def test_gpus_are_what_nvml_says(monkeypatch):
+    said = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "580.1",
+        "nvmlDeviceGetCount": lambda: 1,
+        "nvmlDeviceGetHandleByIndex": lambda index: f"handle {index}",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=23034 << 20),
+        "nvmlDeviceGetCudaComputeCapability": lambda handle: (8, 9),
+        "nvmlDeviceGetName": lambda handle: "NVIDIA L4",
+    }
+    for name, answer in said.items():
+        monkeypatch.setattr(pynvml, name, answer)
     assert machine.describe_machine().gpus == (GPU,)
+
+
+def test_a_driver_that_does_not_answer_is_no_gpu(monkeypatch):
+    def refuse():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    assert machine.describe_machine().gpus == ()

@@ -439,4 +439,4 @@ def test_an_interruption_leaves_whole_files_only(
 def test_a_device_that_cannot_be_is_said_also_where_all_is_done(folder: Path, model: Path) -> None:
     enhance(folder / "a.png", "--model", model)
     result = enhance(folder / "a.png", "--model", model, "--device", "gpu", expect=2)
-    assert result.output == "error: device is 'gpu'; expected auto, cpu, cuda or cuda:N\n"
+    assert result.output == "error: --device is 'gpu'; expected auto, cpu, cuda or cuda:N\n"

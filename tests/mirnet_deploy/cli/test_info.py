@@ -9,7 +9,7 @@ import pytest
 from artifacts import make_onnx, make_plan, model_of
 from click.testing import CliRunner
 
-from mirnet_deploy import engines
+from mirnet_deploy.artifacts import models
 from mirnet_deploy.artifacts.metadata import Parity
 from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.cli import main
@@ -45,7 +45,7 @@ def test_an_onnx_file_without_its_sidecar_says_so(tmp_path):
 
 
 def test_names_of_bundled_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "MODELS", tmp_path)
+    monkeypatch.setattr(models, "MODELS", tmp_path)
     make_onnx(tmp_path / "small.onnx")
     assert json.loads(info("small", "--json").output)["name"] == "small"
     assert "bundled model: small" in info("tiny").output
