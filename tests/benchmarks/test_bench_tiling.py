@@ -97,7 +97,10 @@ def test_pictures_below(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"modes": ("best",)}, "--modes names 'best'"), ({"runtime": RuntimeSettings(tile="none")}, "--tile none")],
+    [
+        ({"modes": ("best",)}, "--modes names 'best'"),
+        ({"runtime": RuntimeSettings(tile="none")}, "--tile none"),
+    ],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
