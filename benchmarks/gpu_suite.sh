@@ -70,7 +70,7 @@ compare() { # NAME CHECKPOINT: its artifacts, through the pipeline, alone and in
     bench "$name-torch" "$folder/mirnet.fp16.onnx" "$checkpoint@fp16" "$checkpoint@compiled"
     for size in "${sizes[@]}"; do
         for flight in 1 3; do
-            step "overlap-$name-$size-$flight.json" python3 -m mirnet_deploy.benchmarks.overlap \
+            step "overlap-$name-$size-$flight.json" python3 -m mirnet_deploy bench overlap \
                 --engine "$folder/mirnet.fp16.onnx" --device "$device" --size "$size" --in-flight "$flight"
         done
     done
@@ -88,7 +88,7 @@ while (($#)); do
     bench) compare lite weights/lite.pt ;;
     training)
         for preset in lite base paper; do
-            step "training-$preset" python3 -m mirnet_deploy.benchmarks.training_step --preset "$preset" --device "$device" \
+            step "training-$preset" python3 -m mirnet_deploy bench training-step --preset "$preset" --device "$device" \
                 --batch "${BATCH:-16}" --crop "${CROP:-96}" --runs "$runs" --json "$out/training-$preset.json"
         done
         ;;

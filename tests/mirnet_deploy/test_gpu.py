@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.devices.base import DevicePicture
+from mirnet_deploy.errors import ImageError
 
 pytestmark = pytest.mark.gpu
 
@@ -41,12 +43,12 @@ def expected() -> Callable[..., NDArray[Any]]:
     return result
 
 
-def agrees(result: NDArray[Any], truth: NDArray[Any], runtime: MIRNetRuntime) -> None:
+def agrees(result: NDArray[Any], reference: NDArray[Any], runtime: MIRNetRuntime) -> None:
     """FP32 to 1e-4, or a level where it was rounded; FP16 to 45 dB."""
-    white = 1.0 if truth.dtype == np.float32 else float(np.iinfo(truth.dtype).max)
-    error = np.abs(result.astype(np.float64) - truth) / white
+    white = 1.0 if reference.dtype == np.float32 else float(np.iinfo(reference.dtype).max)
+    error = np.abs(result.astype(np.float64) - reference) / white
     if runtime.info.metadata.precision == "fp32":
-        assert error.max() <= 1e-4 + (0 if truth.dtype == np.float32 else 1 / white)
+        assert error.max() <= 1e-4 + (0 if reference.dtype == np.float32 else 1 / white)
     else:
         assert 10 * np.log10(1 / np.mean(error**2)) >= 45
 
@@ -56,11 +58,9 @@ def agrees(result: NDArray[Any], truth: NDArray[Any], runtime: MIRNetRuntime) ->
 
 @pytest.mark.parametrize("graphs", [True, False])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize(("consistency", "batch"), [("local", 1), ("fast", 1), ("exact", 1)])
-def test_a_picture_of_the_host(
-    on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, batch: int, graphs: bool
-) -> None:
-    runtime = on_gpu(consistency=consistency, batch=batch, graphs=graphs)
+@pytest.mark.parametrize("consistency", ["local", "fast", "exact"])
+def test_a_picture_of_the_host(on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, graphs: bool) -> None:
+    runtime = on_gpu(consistency=consistency, graphs=graphs)
     image = NIGHT if dtype == np.uint8 else (NIGHT / 255 * (1 if dtype == np.float32 else 65535)).astype(dtype)
     if runtime.info.metadata.interface == "image" and dtype != np.uint8:
         pytest.skip("the interface takes uint8")
@@ -83,7 +83,7 @@ def test_strided_and_bgr_pictures(on_gpu: OpenGpu, expected: Any) -> None:
     np.testing.assert_array_equal(turned.enhance(bgr)[..., ::-1], runtime.enhance(NIGHT))
 
 
-def test_a_film_is_that_of_one_frame_at_a_time(on_gpu: OpenGpu) -> None:
+def test_a_video_gives_the_same_results_again(on_gpu: OpenGpu) -> None:
     runtime = on_gpu()
     frames = [np.roll(NIGHT, 5 * step, axis=1) for step in range(8)]
     streamed = list(runtime.frames(frames, 3))
@@ -139,7 +139,7 @@ class OnGpu:
 
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
 @pytest.mark.parametrize("poison", [0x00, 0xA5])
-def test_frames_of_any_pitch_and_order_and_every_byte_written(
+def test_device_pictures_of_any_pitch_and_order_have_every_byte_written(
     on_gpu: OpenGpu, current: Any, channels: int, bgr: bool, poison: int
 ) -> None:
     runtime = on_gpu()
@@ -163,24 +163,85 @@ def test_frames_of_any_pitch_and_order_and_every_byte_written(
 
 def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
     runtime = on_gpu(consistency="local")
-    truth = runtime.enhance(NIGHT)
+    reference = runtime.enhance(NIGHT)
     cupy = pytest.importorskip("cupy")
     with cupy.cuda.Stream(non_blocking=True) as stream:
         source, target = cupy.asarray(NIGHT), cupy.zeros(NIGHT.shape, cupy.uint8)
         runtime.enhance_device(source, target, stream=stream.ptr)
         doubled = target.astype(cupy.int32) * 2  # the caller's next work follows ours
         stream.synchronize()
-        np.testing.assert_array_equal(cupy.asnumpy(target), truth)
-        np.testing.assert_array_equal(cupy.asnumpy(doubled), truth.astype(np.int32) * 2)
+        np.testing.assert_array_equal(cupy.asnumpy(target), reference)
+        np.testing.assert_array_equal(cupy.asnumpy(doubled), reference.astype(np.int32) * 2)
         target[...] = 0
-        runtime.enhance_device(source.__dlpack__(), target.__dlpack__(), stream=stream.ptr)
+        runtime.enhance_device(DlpackAlone(source), DlpackAlone(target), stream=stream.ptr)
         stream.synchronize()
-        np.testing.assert_array_equal(cupy.asnumpy(target), truth)
+        np.testing.assert_array_equal(cupy.asnumpy(target), reference)
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         there, room = torch.from_numpy(NIGHT).cuda(), torch.zeros(NIGHT.shape, dtype=torch.uint8, device="cuda")
         runtime.enhance_device(there, room, stream=torch.cuda.current_stream().cuda_stream)
-        np.testing.assert_array_equal(room.cpu().numpy(), truth)
+        np.testing.assert_array_equal(room.cpu().numpy(), reference)
+
+
+class DlpackAlone:
+    """An array of CuPy's that shows nothing but DLPack."""
+
+    def __init__(self, array: Any) -> None:
+        self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+
+def described(array: Any, **values: Any) -> Any:
+    """An array of CuPy's with other values in its `__cuda_array_interface__`."""
+    return SimpleNamespace(__cuda_array_interface__={**array.__cuda_array_interface__, **values}, kept=array)
+
+
+def test_a_read_only_picture_is_read_and_never_written(on_gpu: OpenGpu) -> None:
+    runtime, cupy = on_gpu(consistency="local"), pytest.importorskip("cupy")
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        source, target = cupy.asarray(NIGHT), cupy.zeros(NIGHT.shape, cupy.uint8)
+        kept = described(source, data=(source.data.ptr, True))
+        runtime.enhance_device(kept, target, stream=stream.ptr)
+        stream.synchronize()
+        np.testing.assert_array_equal(cupy.asnumpy(target), runtime.enhance(NIGHT))
+        with pytest.raises(ImageError, match="dst is read-only"):
+            runtime.enhance_device(target, kept, stream=stream.ptr)
+
+
+def test_the_work_comes_after_that_of_the_producers_stream(on_gpu: OpenGpu) -> None:
+    """The picture is copied into place behind a second of multiplications, on a stream that nobody else waits for."""
+    runtime, cupy = on_gpu(consistency="local"), pytest.importorskip("cupy")
+    reference = runtime.enhance(NIGHT)
+    producer, consumer = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    source, target, night = (
+        cupy.zeros(NIGHT.shape, cupy.uint8),
+        cupy.zeros(NIGHT.shape, cupy.uint8),
+        cupy.asarray(NIGHT),
+    )
+    runtime.enhance_device(source, target, stream=consumer.ptr)  # what the first picture of a shape waits for
+    square = cupy.zeros((8192, 8192), cupy.float32)
+    cupy.cuda.Device().synchronize()
+    with producer:
+        for _ in range(40):
+            cupy.matmul(square, square, out=cupy.empty_like(square))
+        source[...] = night
+        assert not producer.done, "the producer was too fast for this test to say anything"
+    runtime.enhance_device(described(source, stream=producer.ptr), target, stream=consumer.ptr)
+    consumer.synchronize()
+    np.testing.assert_array_equal(cupy.asnumpy(target), reference)
+
+
+def test_pictures_that_lie_elsewhere_are_refused(on_gpu: OpenGpu) -> None:
+    runtime, cupy = on_gpu(consistency="local"), pytest.importorskip("cupy")
+    there = cupy.asarray(NIGHT)
+    with pytest.raises(ImageError, match="is on the CPU, and this runtime on cuda:0"):
+        runtime.enhance_device(NIGHT, there, stream=1)
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("there is no second GPU")
+    with cupy.cuda.Device(1):
+        other = cupy.asarray(NIGHT)
+    for picture_of in (described, DlpackAlone):
+        with pytest.raises(ImageError, match="is on cuda:1, and this runtime on cuda:0"):
+            runtime.enhance_device(picture_of(other), there, stream=1)
 
 
 def test_enqueueing_returns_before_the_work_is_done(on_gpu: OpenGpu, current: Any) -> None:

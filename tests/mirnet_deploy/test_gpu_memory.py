@@ -118,9 +118,9 @@ def test_a_plan_of_another_gpu_is_refused(tmp_path: Path) -> None:
         MIRNetRuntime(path, device="cuda:0")
 
 
-def test_values_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+def test_values_that_are_nan_or_infinite_are_an_error(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "nan.onnx", "nan")
-    with MIRNetRuntime(path, device="cuda:0", tile=64) as runtime, pytest.raises(EngineError, match="not numbers"):
+    with MIRNetRuntime(path, device="cuda:0", tile=64) as runtime, pytest.raises(EngineError, match="NaN or infinite"):
         runtime.enhance(picture())
 
 
@@ -134,11 +134,11 @@ from mirnet_deploy.errors import EngineError
 runtime = MIRNetRuntime("lite", device="cuda:0", tile=256)
 image = np.zeros((300, 300, 3), np.uint8)
 runtime.enhance(image)
-nowhere = DevicePicture(256, 900, 300, 300, np.dtype(np.uint8))
+nowhere, elsewhere = (DevicePicture(address, 900, 300, 300, np.dtype(np.uint8)) for address in (256, 1 << 20))
 said = []
 for _ in range(3):
     try:
-        runtime.enhance_device(nowhere, nowhere, stream=2)  # the stream of this thread
+        runtime.enhance_device(nowhere, elsewhere, stream=2)  # the stream of this thread
         runtime.enhance(image)
     except EngineError as error:
         said.append(str(error))
