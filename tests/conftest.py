@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import Pages
 from PIL import Image
-from readme_page import Page
 
-# The README's commands run beside the tests (`readme`): threads that spin while they wait would starve them, and us.
+# The commands on our pages run beside the tests (`pages`): threads that spin while they wait would starve them, and us.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -21,30 +21,31 @@ CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leaves the README the core that it takes, where all tests are run."""
+    """Leaves the pages the core that they take, where all tests are run."""
     if CORES and len(CORES) > 1 and config.args == config.getini("testpaths"):
         os.sched_setaffinity(0, CORES - {max(CORES)})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # A GPU test on a machine without one is deselected, which pytest counts aloud; it never passes by skipping.
-    if shutil.which("nvidia-smi") or "gpu" in config.getoption("markexpr"):
-        return
-    gpu = [item for item in items if item.get_closest_marker("gpu")]
-    config.hook.pytest_deselected(items=gpu)
-    items[:] = [item for item in items if item not in gpu]
+    # What is not run is deselected, which pytest counts aloud; it never passes by skipping.
+    for mark, wanted in (("gpu", shutil.which("nvidia-smi") is not None), ("long", False)):
+        if wanted or mark in config.getoption("markexpr"):
+            continue
+        left_out = [item for item in items if item.get_closest_marker(mark)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def readme(request: pytest.FixtureRequest) -> Iterator[Page | None]:
+def pages(request: pytest.FixtureRequest) -> Iterator[Pages | None]:
     """Begins with the first test, wherever those that ask for it come."""
     if not any(item.name.startswith("test_block[") for item in request.session.items):
         yield None
         return
     pairs: Path = request.getfixturevalue("lol_folder")
-    page = Page(request.getfixturevalue("tmp_path_factory").mktemp("readme"), pairs, CORES)
-    yield page
-    page.stop()
+    running = Pages(request.getfixturevalue("tmp_path_factory").mktemp("pages"), pairs, CORES)
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,136 @@
+"""The commands on our pages, run as they stand, in the background while other tests run: together they take as long as
+all of these."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "benchmarks/GPU.md",
+    "benchmarks/TILING.md",
+    "examples/README.md",
+    "training/RESULTS.md",
+    "weights/base.md",
+    "weights/lite.md",
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    code: str
+
+
+BLOCKS = [
+    Block(page, language, code)
+    for page in PAGES
+    for language, code in re.findall(
+        r"^```(\w+[^\n]*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL
+    )
+]
+RUN = [block for block in BLOCKS if block.language in ("bash", "python")]
+LONG = [block for block in BLOCKS if block.language == "bash long"]
+
+
+def names(blocks: list[Block]) -> list[str]:
+    """Of tests: the page, and the place on it."""
+    return [f"{block.page}-{sum(one.page == block.page for one in blocks[:at])}" for at, block in enumerate(blocks)]
+
+
+class Clone:
+    """A copy of the tracked files, with `LOL` (tiny pairs) and `FOLDER` (a dark photograph) where pages name these, and
+    beside it an empty virtual environment for the set-up block."""
+
+    def __init__(self, folder: Path, pairs: Path) -> None:
+        self._folder = folder / "mirnet-deploy"
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+        for name in filter(None, tracked.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, self._folder / name)
+        shutil.copytree(pairs, self._folder / "LOL")
+        (self._folder / "FOLDER").mkdir()
+        shutil.copy(ROOT / "examples" / "pairs" / "low" / "1.jpg", self._folder / "FOLDER")
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+
+    def fault(self, block: Block, *, set_up: bool = False) -> str | None:
+        """Runs a block; what it printed if it failed.
+
+        Args:
+            set_up: in the empty environment; other blocks find there what they need.
+        """
+        if self._stopped:
+            return "stopped"
+        own = self._folder.parent / "venv" / "bin" if set_up else Path(sys.executable).parent
+        path = f"{own}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1"}
+        python = block.language == "python"
+        command = [sys.executable, "-c", block.code] if python else ["bash", "-euo", "pipefail", "-c", block.code]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        said = self._process.communicate()[0]
+        return None if self._process.returncode == 0 else f"{block.code}\n{said}"
+
+    def stop(self) -> None:
+        """Ends what still runs, and lets nothing begin."""
+        self._stopped = True
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class Pages:
+    """Runs the blocks `RUN` one after the other in one clone."""
+
+    def __init__(self, folder: Path, pairs: Path, cores: set[int] | None) -> None:
+        self._arguments, self._cores = (folder, pairs), cores
+        self._ended = [threading.Event() for _ in RUN]
+        self._faults: list[str | None] = [None] * len(RUN)
+        self._clone: Clone | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def fault(self, index: int) -> str | None:
+        """Waits for a block; what it printed if it failed."""
+        assert self._ended[index].wait(900), f"block {index} did not end"
+        return self._faults[index]
+
+    def stop(self) -> None:
+        """Ends what still runs."""
+        if self._clone:
+            self._clone.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self._cores:
+            # Of this thread and of what it starts: libraries take as many threads as they have cores.
+            os.sched_setaffinity(0, {max(self._cores)})
+        problem = None
+        try:
+            self._clone = Clone(*self._arguments)
+        except (OSError, subprocess.CalledProcessError) as error:
+            problem = f"the copy of the clone was not made: {error}"
+        for index, block in enumerate(RUN):
+            self._faults[index] = problem or (self._clone and self._clone.fault(block, set_up=index == 0))
+            self._ended[index].set()

@@ -1,0 +1,100 @@
+"""The commands on our pages: run as they stand, in a copy of the clone, in the order of the pages (`support/pages`).
+
+A fenced block is run when its language is `bash` or `python`. `bash long` is run by `pytest -m long`, `bash gpu` needs
+a GPU, `bash ci` is what .ci/run itself runs; `text` needs data that is not here. All are counted, so that a block
+cannot leave the test by a change of its mark; and every command, wherever it stands, must exist with its options.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+from pages import BLOCKS, LONG, PAGES, ROOT, RUN, Clone, Pages, names
+
+from mirnet_deploy.cli import COMMANDS, main
+
+
+def test_marks_are_counted() -> None:
+    """A change here is a decision: which blocks no test runs every time."""
+    assert Counter((block.page, block.language) for block in BLOCKS if block not in RUN) == {
+        ("README.md", "bash ci"): 1,
+        ("README.md", "bash gpu"): 1,
+        ("ARCHITECTURE.md", "text"): 1,
+        ("benchmarks/GPU.md", "bash long"): 1,
+        ("benchmarks/TILING.md", "bash long"): 1,
+        ("benchmarks/TILING.md", "text"): 1,
+        ("training/RESULTS.md", "text"): 7,
+        ("weights/base.md", "bash long"): 1,
+        ("weights/base.md", "text"): 1,
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_figure_is_missing_and_every_link_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "@@" not in text
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+@pytest.mark.parametrize("index", range(len(RUN)), ids=names(RUN))
+def test_block(pages: Pages, index: int) -> None:
+    fault = pages.fault(index)
+    assert fault is None, fault
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("index", range(len(LONG)), ids=names(LONG))
+def test_long_block(tmp_path: Path, lol_folder: Path, index: int) -> None:
+    fault = Clone(tmp_path, lol_folder).fault(LONG[index])
+    assert fault is None, fault
+
+
+FENCED = re.compile(r"^```[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def commands_on(page: str) -> list[list[str]]:
+    """The words of every `mirnet-deploy …` in blocks and in code spans; a span may leave the program's name out."""
+    text = (ROOT / page).read_text()
+    lines = [line for block in FENCED.findall(text) for line in block.splitlines()]
+    for span in re.findall(r"`([^`]+)`", FENCED.sub("", text)):
+        first, *rest = span.split()
+        if first in COMMANDS and any(word.startswith("--") for word in rest):
+            lines.append(f"mirnet-deploy {span}")
+        else:
+            lines.append(span)
+    found = []
+    for line in lines:
+        plain = re.sub(r"(--\S+) …", r"\1 VALUE", line)
+        for part in re.split(r"&&|\|", re.sub(r"\(.*?\)|[\[\]…]", " ", plain)):  # without remarks and brackets
+            if part.split()[:1] == ["mirnet-deploy"]:
+                found.append(shlex.split(part, comments=True)[1:])
+    return found
+
+
+def check(command: click.Command, words: list[str]) -> None:
+    """Parses a command's words, and those of a command below it; values are not judged."""
+    _, rest, _ = command.make_parser(click.Context(command)).parse_args([*words])
+    if isinstance(command, click.Group) and rest:
+        below = command.get_command(click.Context(command), rest[0])
+        assert below, f"there is no {rest[0]}"
+        check(below, rest[1:])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_exists_with_its_options(page: str) -> None:
+    found = commands_on(page)
+    assert found
+    for words in found:
+        check(main, words)
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    for line in ("enhance --brighter a.png", "bench days FOLDER", "improve a.png"):
+        with pytest.raises((click.UsageError, AssertionError)):
+            check(main, line.split())
