@@ -104,9 +104,7 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
     return find_pairs(config.data)
 
 
-def run_bench(
-    config: BenchConfig, pairs: Sequence[Pair], advance: Advance = lambda: None
-) -> tuple[Report, Sheet | None]:
+def run_bench(config: BenchConfig, pairs: Sequence[Pair], advance: Advance) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is there where there is data.
 
     What fails on the way is a row of the report; what cannot even be opened ends the run at its start.

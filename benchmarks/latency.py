@@ -61,8 +61,8 @@ def time_interleaved(
     *,
     runs: int,
     warmup: int,
+    advance: Callable[[], None],
     clock: Callable[[], int] = time.perf_counter_ns,
-    advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[int, list[float]], dict[int, str]]:
     """Times `enhance(image)` of every engine, round robin: `warmup` rounds that are not kept, then `runs` that are.
 

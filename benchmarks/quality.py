@@ -87,7 +87,7 @@ class MeasuredPair:
 
 
 def measure_pairs(
-    pairs: Iterable[Pair], engines: Sequence[Enhancer], advance: Callable[[], None] = lambda: None
+    pairs: Iterable[Pair], engines: Sequence[Enhancer], advance: Callable[[], None]
 ) -> Iterator[MeasuredPair]:
     """Enhances every dark picture with every engine, one pair in memory at a time; a failure is a row, not an end."""
     for pair in pairs:

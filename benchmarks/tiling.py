@@ -147,7 +147,7 @@ def picture_name(path: Path, pictures: Path) -> str:
 
 
 def measure_tiling(
-    model: str, paths: Sequence[Path], settings: TilingSettings, advance: Callable[[], None] = lambda: None
+    model: str, paths: Sequence[Path], settings: TilingSettings, advance: Callable[[], None]
 ) -> TilingReport:
     """Runs every picture in every mode, in turn. `advance` is called once a picture.
 

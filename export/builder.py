@@ -66,7 +66,7 @@ class BuilderLibrary:
                 raise EngineError(f"{self.name} {self.version} does not build for {target}; choose another --target")
 
 
-def find_builder(choice: BuilderChoice, targets: Sequence[str] = ()) -> BuilderLibrary | None:
+def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrary | None:
     """The builder that `choice` means here; None for "none".
 
     "auto" is `tensorrt` where it imports, there is a GPU and no target is named, else `tensorrt_rtx`. `targets` are for

@@ -83,7 +83,7 @@ def in_channel_order(network: MIRNet, order: ChannelOrder) -> MIRNet:
     return network
 
 
-def example_inputs(interface: Interface, context: int = 0) -> tuple[Tensor, ...]:
+def example_inputs(interface: Interface, context: int) -> tuple[Tensor, ...]:
     """Small inputs to trace with, for a context of so many values the `CONTEXT_INPUTS` too.
 
     Every dynamic side differs, so that no two of them are taken for one.

@@ -109,7 +109,7 @@ def export_plan(
     settings: ExportSettings,
     library: BuilderLibrary,
     crops: Sequence[NDArray[np.uint8]],
-    advance: Callable[[float], Any] = lambda part: None,
+    advance: Callable[[float], Any],
 ) -> ArtifactMetadata:
     """Builds the plan of an ONNX artifact, writes it with its sidecar and returns the sidecar's content.
 

@@ -55,7 +55,7 @@ def build_plan(
     settings: ExportSettings,
     precision: Precision,
     library: BuilderLibrary,
-    on_progress: Callable[[float], None] = lambda done: None,
+    on_progress: Callable[[float], None],
 ) -> Plan:
     """Builds the plan of an ONNX model of `export_onnx`. `on_progress` gets the part that is done, 0 to 1.
 

@@ -21,7 +21,7 @@ CROP_SIDE = 256
 MAX_CROPS = 16
 
 
-def read_crops(folder: Path | None = None) -> list[NDArray[np.uint8]]:
+def read_crops(folder: Path | None) -> list[NDArray[np.uint8]]:
     """The middle of every picture in `folder` (by default the packaged ones), uint8 [H,W,3] RGB.
 
     Sides are multiples of 4 and at most `CROP_SIDE`; at most `MAX_CROPS` pictures are taken, in order of their names.

@@ -28,7 +28,7 @@ SHAPE_OPERATORS = frozenset({"Shape", "Reshape", "Size", "ConstantOfShape", "Loo
 """Operators that make sizes depend on data: none of them has a place in this network."""
 
 
-def trace(module: nn.Module, interface: Interface, opset: int, context: int = 0) -> onnx.ModelProto:
+def trace(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
     """The ONNX model of `module` (an interface of `interfaces.py`) with dynamic, named batch, height and width.
 
     Nodes are named `module.path/Operator` (`#2` for the second use of a tied module), weights like the network's
@@ -119,7 +119,7 @@ def _strip(model: onnx.ModelProto) -> None:
     graph.name = "MIRNet"
 
 
-def check_form(model: onnx.ModelProto, interface: Interface, context: int = 0) -> None:
+def check_form(model: onnx.ModelProto, interface: Interface, context: int) -> None:
     """The graph takes and gives the tensors that the interface promises, and no size in it depends on data.
 
     Raises:

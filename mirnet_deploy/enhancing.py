@@ -44,7 +44,7 @@ class PictureEnhancer:
         """As of `RuntimeInfo`."""
         self.batch = choose_batch(settings.batch, self._limits)
         """As of `RuntimeInfo`."""
-        self._pipeline = Pipeline(engine, self._limits, observer)
+        self._pipeline = Pipeline(engine, self._limits, observer or Observer())
         fit = Fit(engine.concurrency.picture, self.batch, self.tile_size, budget)
         self._fitting = Fitting(self._pipeline, fit, settings.max_memory)
 

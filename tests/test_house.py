@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     found = [test for name in NAMES for test in finder.find(importlib.import_module(name))]
     assert sum(bool(test.examples) for test in found) >= 5
+
+
+def test_the_page_names_every_room_and_nothing_that_is_not_there() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    for room in (path.parent for path in (ROOT / "mirnet_deploy").glob("*/__init__.py")):
+        assert f"{room.name}/" in page, room
+    for path in (ROOT / "mirnet_deploy").glob("[a-z]*.py"):
+        assert path.stem in page, path
+    for name in re.findall(r"`([a-z_]+/[a-z_]*(?:\.\w+)?)`", page):
+        place = ROOT / name if name.split("/")[0] in PACKAGES else ROOT / "mirnet_deploy" / name
+        assert place.exists() or place.with_suffix(".py").exists() or (ROOT / name).exists(), name
 
 
 def test_the_face_shows_what_it_names() -> None:

@@ -53,7 +53,7 @@ class Step:
         precision: str,
         processes: Processes,
         *,
-        compiled: bool = False,
+        compiled: bool,
         captured: bool = True,
     ) -> None:
         self._state, self._recipe, self._bf16, self._processes = state, recipe, precision == "bf16", processes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -65,13 +65,8 @@ def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
     return np.rint(low * 255).astype(np.uint8), np.rint(target * 255).astype(np.uint8)
 
 
-def validate(
-    network: MIRNet,
-    items: Sequence[Pair | Path],
-    device: torch.device,
-    done: Callable[[], object] = lambda: None,
-) -> Quality:
-    """Mean quality of `network` (put into eval mode) over `items`; `done` is called after every picture.
+def validate(network: MIRNet, items: Sequence[Pair | Path], device: torch.device) -> Quality:
+    """Mean quality of `network` (put into eval mode) over `items`.
 
     Raises:
         ImageError: a picture cannot be read, or is smaller than the window of SSIM.
@@ -88,5 +83,4 @@ def validate(
         except ImageError as error:
             raise ImageError(f"validation picture {item.name}: {error}") from error
         gt_mean_psnr.append(metrics.psnr(metrics.gt_mean(output, high), high, data_range=255))
-        done()
     return Quality(fmean(psnr), fmean(ssim), fmean(gt_mean_psnr))

@@ -20,7 +20,7 @@ DL_CPU = 1
 
 
 def device_pictures(
-    source: Any, target: Any, device: str, stream: int, bgr: bool = False
+    source: Any, target: Any, device: str, stream: int, bgr: bool
 ) -> tuple[DevicePicture, DevicePicture]:
     """A picture and the one that takes its result, as of `device_picture`.
 
@@ -37,7 +37,7 @@ def device_pictures(
     return first, second
 
 
-def device_picture(image: Any, device: str, stream: int, bgr: bool = False, *, written: bool = False) -> DevicePicture:
+def device_picture(image: Any, device: str, stream: int, bgr: bool, *, written: bool = False) -> DevicePicture:
     """Where `image` lies, without a copy.
 
     Args:

@@ -38,7 +38,7 @@ def imported() -> Any:
 def open_session(
     data: bytes,
     metadata: ArtifactMetadata,
-    index: int | None = None,
+    index: int | None,
     threads: int | None = None,
     stream: int | None = None,
 ) -> Any:

@@ -39,7 +39,7 @@ class TensorRTEngine:
 
     concurrency = ON_DEVICE
 
-    def __init__(self, path: Path, device: str = "auto", graphs: bool = True) -> None:
+    def __init__(self, path: Path, device: str, graphs: bool) -> None:
         index = 0 if device == "auto" else device_index(device)
         plan, self.metadata = read_artifact(path)
         _check_device(path, index, self.metadata)

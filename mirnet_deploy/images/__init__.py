@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.reading import DEFAULT_MAX_PIXELS, read_image
-from mirnet_deploy.images.writing import write_image
 
-__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "read_image", "write_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "read_image"]

@@ -58,7 +58,7 @@ def read_file(path: Path) -> bytes:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def decode_image(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
     """The picture in the bytes of a file; `name` names it in errors.
 
     Raises:

@@ -35,7 +35,7 @@ def mapped_directory(path: Path) -> Iterator[Directory]:
         yield read_directory(block)
 
 
-def bytes_in_memory(path: Path, *, toned: bool = False) -> int:
+def bytes_in_memory(path: Path, *, toned: bool) -> int:
     """What a TIFF file takes when it is enhanced in memory: itself, its pixels and the result; 0 for no TIFF.
 
     Args:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.files import write_atomically
-from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, format_of_name
+from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.png16 import encode_png16
 from mirnet_deploy.images.tiff import encode_tiff
@@ -36,36 +34,13 @@ LARGEST_EXIF = 65535 - 2 - 6
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 
 
-def write_image(
-    picture: Picture,
-    path: Path,
-    *,
-    quality: int = 95,
-    subsampling: Subsampling = "4:4:4",
-    allow_8_bit: bool = False,
-) -> None:
-    """Writes a picture atomically in the format that the suffix of `path` names.
-
-    Raises:
-        ImageError: an unknown suffix, or as `encode_image`, or the file cannot be written; the text names `path`.
-    """
-    kind = format_of_name(path)
-    try:
-        data = encode_image(picture, kind, quality=quality, subsampling=subsampling, allow_8_bit=allow_8_bit)
-        write_atomically(path, data)
-    except ImageError as error:
-        raise ImageError(f"{path} {error}") from error
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
 def encode_image(
     picture: Picture,
     kind: Format,
     *,
-    quality: int = 95,
-    subsampling: Subsampling = "4:4:4",
-    allow_8_bit: bool = False,
+    quality: int,
+    subsampling: Subsampling,
+    allow_8_bit: bool,
 ) -> bytes:
     """The bytes of a file of format `kind`.
 
@@ -89,7 +64,7 @@ def encode_image(
     return _encode_by_pillow(picture, kind, quality, subsampling)
 
 
-def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool = False) -> None:
+def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> None:
     """Whether a format holds the picture's channels, depth, size and EXIF, told before there is work in it.
 
     Raises:

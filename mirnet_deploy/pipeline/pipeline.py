@@ -33,9 +33,9 @@ class Pipeline:
         EngineError: the device has not the memory for one slot, or refuses.
     """
 
-    def __init__(self, engine: Engine, limits: Limits, observer: Observer | None = None) -> None:
+    def __init__(self, engine: Engine, limits: Limits, observer: Observer) -> None:
         self.engine, self.limits = engine, limits
-        self.slots = Slots(engine, observer or Observer())
+        self.slots = Slots(engine, observer)
 
     @contextmanager
     def open(

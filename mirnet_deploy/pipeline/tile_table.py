@@ -50,7 +50,7 @@ class TileTable:
         """float32 [n,width]: as `rows`."""
         return Tensor(self.address + self.rows.nbytes, (self.count, self.size[1]))
 
-    def origins(self, first: int = 0) -> int:
+    def origins(self, first: int) -> int:
         """The address of the `ORIGIN` of tile `first`; those of the next ones follow."""
         return self.address + self.rows.nbytes + self.cols.nbytes + first * ORIGIN.itemsize
 

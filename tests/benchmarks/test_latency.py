@@ -47,7 +47,7 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2)
+    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None)
     assert log == ["a", "b", "c"] * 5
     assert [len(values) for values in times.values()] == [3, 3, 3]
     assert not failures

@@ -47,7 +47,7 @@ def by_skimage(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> tuple[fl
 def test_figures_and_means_are_those_of_a_direct_computation(pairs_folder: Path) -> None:
     doubled = Baseline("doubled", lambda image: np.clip(image.astype(int) * 2, 0, 255).astype(np.uint8))
     pairs = find_pairs(pairs_folder)
-    rows = [row for pair in measure_pairs(pairs, [doubled]) for row in pair.rows]
+    rows = [row for pair in measure_pairs(pairs, [doubled], lambda: None) for row in pair.rows]
     expected = []
     for pair in pairs:
         low, high = (np.asarray(Image.open(path).convert("RGB")) for path in (pair.low, pair.high))
@@ -104,6 +104,6 @@ def test_one_bad_engine_and_one_bad_file_cost_their_rows_only(pairs_folder: Path
 
 def test_a_pair_of_two_sizes_is_named(pairs_folder: Path) -> None:
     Image.new("RGB", (50, 40)).save(pairs_folder / "high" / "p0.png")
-    first = next(iter(measure_pairs(find_pairs(pairs_folder), baselines())))
+    first = next(iter(measure_pairs(find_pairs(pairs_folder), baselines(), lambda: None)))
     assert "48x40" in (first.rows[0].failure or "")
     assert "50x40" in (first.rows[0].failure or "")

@@ -63,7 +63,7 @@ def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def crops() -> list[NDArray[np.uint8]]:
     """Corners of the two crops that ship in the package: real pictures, and quick."""
-    return [np.ascontiguousarray(crop[:96, :128]) for crop in read_crops()]
+    return [np.ascontiguousarray(crop[:96, :128]) for crop in read_crops(None)]
 
 
 @pytest.fixture(scope="session")

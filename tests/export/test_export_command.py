@@ -60,7 +60,7 @@ def test_fp16_makes_three_artifacts_with_their_proof(
         assert read_sidecar(tmp_path / "out" / name).precision_proof in result.output
     plan = read_sidecar(tmp_path / "out" / "mirnet.plan")
     assert (plan.precision, plan.interface, plan.tile) == ("fp16", "image", 128)
-    assert plan.halo == derived_halo(checkpoint.network, read_crops())
+    assert plan.halo == derived_halo(checkpoint.network, read_crops(None))
     assert plan.onnx_sha256 == read_sidecar(tmp_path / "out" / "mirnet.fp16.onnx").sha256
 
 

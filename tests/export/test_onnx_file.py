@@ -99,7 +99,7 @@ def test_image_agrees_to_one_level_at_every_size(
 
 
 def test_fp16_float_agrees_on_real_crops(exported: Export, checkpoint: LoadedCheckpoint) -> None:
-    for crop in read_crops():
+    for crop in read_crops(None):
         x = floats(crop)
         expected, output = reference(checkpoint, x), run(exported("float", "fp16").path, x)
         residual, peak = expected - x, float(np.abs(expected - x).max())
@@ -239,7 +239,7 @@ def test_given_means_are_taken_and_measured_ones_reported(
     exported: Export, checkpoint: LoadedCheckpoint, interface: Interface, precision: Precision
 ) -> None:
     """Two tiles of unlike sizes of core, at a size that the export has not seen, against the FP32 network."""
-    image = np.stack([crop[40:104, 60:160] for crop in read_crops()])
+    image = np.stack([crop[40:104, 60:160] for crop in read_crops(None)])
     rows, cols = np.zeros((2, 64), np.float32), np.zeros((2, 100), np.float32)
     rows[0, 8:40], rows[1, :], cols[0, 12:100], cols[1, 4:64] = 1, 1, 1, 1
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).astype(np.float32) / 255)

@@ -30,7 +30,7 @@ from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 @pytest.fixture(scope="module")
 def library() -> BuilderLibrary:
-    found = find_builder("tensorrt_rtx")
+    found = find_builder("tensorrt_rtx", [])
     assert found is not None
     return found
 
@@ -87,7 +87,7 @@ def test_an_operator_that_the_builder_does_not_know_is_named(
     add_unknown_operator(model)
     islands = find_islands(model, checkpoint.network)
     with pytest.raises(ExportError, match=rf"does not take node {UNKNOWN_NODE} \(SequenceConstruct\)"):
-        build_plan(model.SerializeToString(), islands, ExportSettings(), "fp16", library)
+        build_plan(model.SerializeToString(), islands, ExportSettings(), "fp16", library, print)
 
 
 def test_a_context_that_the_parser_dropped_is_refused(
@@ -97,7 +97,7 @@ def test_a_context_that_the_parser_dropped_is_refused(
     model = exported("image", "fp16").path.read_bytes()
     islands = find_islands(onnx.load_from_string(model), checkpoint.network)
     with pytest.raises(ExportError, match=r"has tensors \[\[\('image'.*'context'"):
-        build_plan(model, islands, ExportSettings(tile=64, halo=8), "fp16", library)
+        build_plan(model, islands, ExportSettings(tile=64, halo=8), "fp16", library, print)
 
 
 def test_a_plan_of_the_other_interface_is_refused(
@@ -106,7 +106,7 @@ def test_a_plan_of_the_other_interface_is_refused(
     model = onnx.load(exported("image", "fp16").path)
     islands = find_islands(model, checkpoint.network)
     with pytest.raises(ExportError, match=r"the parsed network has tensors .*'image'"):
-        build_plan(model.SerializeToString(), islands, ExportSettings(interface="float"), "fp16", library)
+        build_plan(model.SerializeToString(), islands, ExportSettings(interface="float"), "fp16", library, print)
 
 
 def test_bytes_that_are_no_onnx_are_one_line(
@@ -114,7 +114,7 @@ def test_bytes_that_are_no_onnx_are_one_line(
 ) -> None:
     islands = find_islands(onnx.load(exported("image", "fp16").path), checkpoint.network)
     with pytest.raises(ExportError) as caught:
-        build_plan(b"no model", islands, ExportSettings(), "fp16", library)
+        build_plan(b"no model", islands, ExportSettings(), "fp16", library, print)
     assert "\n" not in str(caught.value)
 
 
@@ -192,7 +192,7 @@ class TestParityOnADevice:
 
 class TestFindBuilder:
     def test_none_is_none(self) -> None:
-        assert find_builder("none") is None
+        assert find_builder("none", []) is None
         with pytest.raises(UsageError, match="no plan"):
             find_builder("none", ["sm89"])
 
@@ -205,9 +205,9 @@ class TestFindBuilder:
     def test_auto_with_a_gpu_takes_tensorrt_where_it_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(builder, "cuda_devices", lambda: ("NVIDIA L4",))
         monkeypatch.setitem(sys.modules, "tensorrt", None)
-        without = find_builder("auto")
+        without = find_builder("auto", [])
         monkeypatch.setitem(sys.modules, "tensorrt", sys.modules["tensorrt_rtx"])
-        found = find_builder("auto")
+        found = find_builder("auto", [])
         assert without is not None
         assert without.name == "tensorrt_rtx"
         assert found is not None
@@ -217,13 +217,13 @@ class TestFindBuilder:
         monkeypatch.setattr(builder, "cuda_devices", tuple)
         monkeypatch.setitem(sys.modules, "tensorrt", sys)
         with pytest.raises(EngineError, match="only where there is a GPU"):
-            find_builder("tensorrt")
+            find_builder("tensorrt", [])
 
     def test_not_installed_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
             monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(MissingDependencyError, match=r'pip install "mirnet-deploy\[rtx\]"'):
-            find_builder("tensorrt_rtx")
+            find_builder("tensorrt_rtx", [])
 
     def test_unknown_targets_are_usage_errors(self) -> None:
         with pytest.raises(UsageError, match=r"target 'sm90' is unknown; expected one of sm75, .*sm121"):
@@ -242,6 +242,6 @@ def test_the_source_of_a_plan_must_be_the_file_that_was_proven(
     changed.write_bytes(artifact.path.read_bytes() + b"\0")
     with pytest.raises(ExportError, match="was changed"):
         export_plan(
-            checkpoint, Exported(changed, artifact.metadata), tmp_path / "x.plan", ExportSettings(), library, []
+            checkpoint, Exported(changed, artifact.metadata), tmp_path / "x.plan", ExportSettings(), library, [], print
         )
     assert not (tmp_path / "x.plan").exists()

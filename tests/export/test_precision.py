@@ -58,11 +58,11 @@ def test_one_convolution_left_in_fp32_is_named(exported: Export, checkpoint: Loa
         prove_onnx(model, checkpoint.network, "fp16")
     # The builder's own network is proven by itself: it would build this one without a word.
     islands = find_islands(model, checkpoint.network)
-    library = find_builder("tensorrt_rtx")
+    library = find_builder("tensorrt_rtx", [])
     assert library is not None
     settings = ExportSettings(tile=64, halo=8)
     with pytest.raises(ExportError, match=f"node {FP32_NODE} computes in FLOAT; expected HALF"):
-        build_plan(without_defaults(model.SerializeToString()), islands, settings, "fp16", library)
+        build_plan(without_defaults(model.SerializeToString()), islands, settings, "fp16", library, print)
 
 
 def test_a_pool_that_sums_in_half_is_named(exported: Export, checkpoint: LoadedCheckpoint) -> None:

@@ -13,7 +13,7 @@ from mirnet_deploy.export.samples import MAX_CROPS, read_crops
 
 
 def test_the_packaged_crops_are_two_photographs() -> None:
-    crops = read_crops()
+    crops = read_crops(None)
     assert [(crop.shape, crop.dtype) for crop in crops] == [((256, 256, 3), np.uint8)] * 2
     assert all(crop.std() > 5 for crop in crops)
 

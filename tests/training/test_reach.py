@@ -23,7 +23,7 @@ LITE = Path(__file__).parents[2] / "weights" / "lite.pt"
 
 @pytest.fixture(scope="module")
 def crops() -> list[NDArray[np.uint8]]:
-    return [np.ascontiguousarray(crop[:128, :128]) for crop in read_crops()]
+    return [np.ascontiguousarray(crop[:128, :128]) for crop in read_crops(None)]
 
 
 @pytest.mark.parametrize(("preset", "reach"), [("lite", 116), ("base", 228), ("paper", 340)])
@@ -118,4 +118,4 @@ class Shifted:
 @pytest.mark.parametrize("side", [4, 8, 16])
 def test_a_crop_too_small_to_tell_gives_the_structural_reach(side: int) -> None:
     network = load_checkpoint(LITE).network
-    assert derived_halo(network, [read_crops()[0][:side, :side].copy()]) == structural_reach(network.config)
+    assert derived_halo(network, [read_crops(None)[0][:side, :side].copy()]) == structural_reach(network.config)

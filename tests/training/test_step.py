@@ -36,7 +36,7 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
     network = copy.deepcopy(state.network)
     average = [parameter.detach().clone() for parameter in network.parameters()]
     optimizer = torch.optim.Adam(network.parameters(), lr=RECIPE.lr)
-    step = Step(state, recipe, "fp32", Processes(0, 1, torch.device("cpu")))
+    step = Step(state, recipe, "fp32", Processes(0, 1, torch.device("cpu")), compiled=False)
     total = 0.0
     for number, batch in enumerate(batches(SHARING_EVERY + 2)):
         step(batch)
@@ -66,7 +66,7 @@ def test_a_step_is_loss_gradient_clipping_adam_and_average(sharing: float) -> No
 def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * SHARING_EVERY * (BEFORE_CAPTURE + 2)) -> State:
     gpu = torch.device("cuda", 0)
     state = new_state(settings(recipe), gpu)
-    step = Step(state, recipe, "fp32", Processes(0, 1, gpu), captured=captured)
+    step = Step(state, recipe, "fp32", Processes(0, 1, gpu), compiled=False, captured=captured)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a refused capture is one
         for number, (small, large) in enumerate(zip(batches(steps), batches(steps, 24), strict=True)):
@@ -94,5 +94,5 @@ def test_a_run_on_a_gpu_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     found, content = read_settings(tmp_path)
     again = resumed_state(tmp_path, found, content, torch.device("cuda", 0))
     assert again.optimizer.param_groups[0]["lr"].is_cuda
-    Step(again, RECIPE, "fp32", Processes(0, 1, torch.device("cuda", 0)))(batches(1)[0])
+    Step(again, RECIPE, "fp32", Processes(0, 1, torch.device("cuda", 0)), compiled=False)(batches(1)[0])
     assert again.step == state.step + 1

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from artifacts import make_onnx
 from click.testing import CliRunner, Result
+from pictures import write_image
 from PIL import Image
 
 from mirnet_deploy.cli import main
-from mirnet_deploy.images import Picture, read_image, write_image
+from mirnet_deploy.images import Picture, read_image
 from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.results import PictureInfo
 from mirnet_deploy.settings import RuntimeSettings

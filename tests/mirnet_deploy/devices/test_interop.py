@@ -72,21 +72,21 @@ def interface(device_id: int = 0, **values: Any) -> Any:
 
 
 def test_cuda_array_interface() -> None:
-    assert device_picture(interface(), "cuda:0", STREAM) == DevicePicture(4096, 21, 5, 7, np.dtype(np.uint8))
+    assert device_picture(interface(), "cuda:0", STREAM, False) == DevicePicture(4096, 21, 5, 7, np.dtype(np.uint8))
     wide = interface(shape=(5, 7, 4), typestr="<f4", strides=(512, 16, 4))
     expected = DevicePicture(4096, 512, 5, 7, np.dtype(np.float32), 4, True)
-    assert device_picture(wide, "cuda:0", STREAM, bgr=True) == expected
+    assert device_picture(wide, "cuda:0", STREAM, True) == expected
 
 
 def test_the_producers_stream_is_waited_for(view: type[View]) -> None:
-    device_pictures(interface(stream=5), interface(stream=6, data=(8192, False)), "cuda:0", STREAM)
+    device_pictures(interface(stream=5), interface(stream=6, data=(8192, False)), "cuda:0", STREAM, False)
     assert view.waited == [(5, STREAM), (6, STREAM)]
 
 
 def test_a_picture_on_another_gpu_is_refused() -> None:
-    assert device_picture(interface(device_id=1), "cuda:1", STREAM).address == 4096
+    assert device_picture(interface(device_id=1), "cuda:1", STREAM, False).address == 4096
     with pytest.raises(ImageError, match="the picture is on cuda:1, and this runtime on cuda:0"):
-        device_picture(interface(device_id=1), "cuda:0", STREAM)
+        device_picture(interface(device_id=1), "cuda:0", STREAM, False)
 
 
 @pytest.mark.parametrize("device", ["cuda:0", "cpu"])
@@ -96,10 +96,10 @@ def test_a_read_only_picture_is_read_and_never_written(device: str) -> None:
         kept.flags.writeable = False
     else:
         kept, other = interface(data=(4096, True)), interface(data=(8192, False))
-    source, _ = device_pictures(kept, other, device, STREAM)
+    source, _ = device_pictures(kept, other, device, STREAM, False)
     assert source.width == 7
     with pytest.raises(ImageError, match="dst is read-only"):
-        device_pictures(other, kept, device, STREAM)
+        device_pictures(other, kept, device, STREAM, False)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -111,13 +111,13 @@ def test_dlpack(dtype: torch.dtype, channels: int) -> None:
     size = part.element_size()
     kind = np.dtype(str(dtype).split(".")[1])
     expected = DevicePicture(part.data_ptr(), 20 * channels * size, 6, 7, kind, channels)
-    assert device_picture(part, "cpu", STREAM) == expected
-    assert device_picture(part.numpy(), "cpu", STREAM) == expected
+    assert device_picture(part, "cpu", STREAM, False) == expected
+    assert device_picture(part.numpy(), "cpu", STREAM, False) == expected
 
 
 def test_a_device_picture_is_taken_as_it_is() -> None:
     picture = DevicePicture(1, 2, 3, 4, np.dtype(np.uint8), 4, True)
-    assert device_picture(picture, "cpu", STREAM) is picture
+    assert device_picture(picture, "cpu", STREAM, False) is picture
 
 
 @pytest.mark.parametrize(
@@ -141,13 +141,13 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
 )
 def test_what_is_refused(image: Any, device: str, said: str) -> None:
     with pytest.raises(ImageError, match=said):
-        device_picture(image, device, STREAM)
+        device_picture(image, device, STREAM, False)
 
 
 def test_without_cuda_core_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.core.utils", None)
     with pytest.raises(MissingDependencyError, match=r'cuda-core.*pip install "mirnet-deploy\[pycuda\]"'):
-        device_picture(interface(), "cuda:0", STREAM)
+        device_picture(interface(), "cuda:0", STREAM, False)
 
 
 def test_the_stand_in_is_like_the_real_one_where_that_runs_on_a_cpu() -> None:
@@ -161,6 +161,6 @@ def test_the_stand_in_is_like_the_real_one_where_that_runs_on_a_cpu() -> None:
 
 def test_a_picture_is_not_its_own_result() -> None:
     picture = DevicePicture(64, 72, 3, 4, np.dtype(np.uint8), 3, False)
-    assert device_pictures(picture, replace(picture, address=4096), "cpu", STREAM)[1].address == 4096
+    assert device_pictures(picture, replace(picture, address=4096), "cpu", STREAM, False)[1].address == 4096
     with pytest.raises(ImageError, match="src and dst are one picture"):
-        device_pictures(picture, picture, "cpu", STREAM)
+        device_pictures(picture, picture, "cpu", STREAM, False)

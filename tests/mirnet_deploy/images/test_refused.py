@@ -6,16 +6,18 @@ import io
 import os
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from pictures import USUAL, write_image
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import Picture, read_image, write_image
+from mirnet_deploy.images import DEFAULT_MAX_PIXELS, Picture, read_image
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.reading import decode_image
@@ -25,6 +27,7 @@ from mirnet_deploy.images.writing import check_encodable, encode_image
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 46, 3), dtype=np.uint8)
+decode = partial(decode_image, max_pixels=DEFAULT_MAX_PIXELS)
 SMOOTH = np.asarray(Image.fromarray(NOISE[:5, :5]).resize((46, 40), Image.Resampling.BICUBIC))
 
 
@@ -74,7 +77,7 @@ WHOLE = {
 @pytest.mark.parametrize("kind", WHOLE)
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
     data = WHOLE[kind](tmp_path)
-    decode_image(data, "whole")
+    decode(data, "whole")
     lengths = {
         *range(1, 60),
         *range(len(data) - 60, len(data)),
@@ -82,7 +85,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
     }
     for length in sorted(length for length in lengths if 0 < length < len(data)):
         with pytest.raises(ImageError, match=r"^cut\.x ") as caught:
-            decode_image(data[:length], "cut.x")
+            decode(data[:length], "cut.x")
         assert "\n" not in str(caught.value)
 
 
@@ -90,7 +93,8 @@ def test_bytes_behind_the_end_do_no_harm(tmp_path: Path) -> None:
     for make in WHOLE.values():
         data = make(tmp_path)
         np.testing.assert_array_equal(
-            decode_image(data + b"behind the end\xff\xd8", "a").pixels, decode_image(data, "b").pixels
+            decode(data + b"behind the end\xff\xd8", "a").pixels,
+            decode(data, "b").pixels,
         )
 
 
@@ -99,7 +103,8 @@ def test_jpeg_of_a_telephone_with_a_second_picture_reads_the_first() -> None:
     first, second = Image.fromarray(SMOOTH), Image.fromarray(NOISE)
     first.save(file, "MPO", save_all=True, append_images=[second])
     np.testing.assert_array_equal(
-        decode_image(file.getvalue(), "a").pixels, np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))
+        decode(file.getvalue(), "a").pixels,
+        np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB")),
     )
 
 
@@ -146,10 +151,10 @@ def test_a_bomb_costs_nothing(tmp_path: Path) -> None:
     data[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     with pytest.raises(ImageError, match="megapixels"):
-        decode_image(bytes(data), "bomb")
+        decode(bytes(data), "bomb")
     big = pillow("BMP")
     with pytest.raises(ImageError, match="megapixels"):
-        decode_image(big[:18] + struct.pack("<ii", 2**30, 2**30) + big[26:], "bomb")
+        decode(big[:18] + struct.pack("<ii", 2**30, 2**30) + big[26:], "bomb")
 
 
 def test_a_tiff_with_a_giant_tile_is_refused() -> None:
@@ -159,7 +164,7 @@ def test_a_tiff_with_a_giant_tile_is_refused() -> None:
     kind, _, position = read_directory(bytes(data)).fields[322]
     struct.pack_into("<H" if kind == 3 else "<I", data, position, 60000)
     with pytest.raises(ImageError, match="tiles are larger than the picture"):
-        decode_image(bytes(data), "a")
+        decode(bytes(data), "a")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -214,7 +219,7 @@ def test_a_damaged_chunk_is_refused() -> None:
     data = bytearray(pillow("PNG"))
     data[len(data) // 2] ^= 0x55
     with pytest.raises(ImageError, match="does not match its checksum"):
-        decode_image(bytes(data), "a")
+        decode(bytes(data), "a")
 
 
 def test_the_content_and_not_the_name_decides(tmp_path: Path) -> None:
@@ -233,12 +238,12 @@ def test_damaged_exif_harms_no_picture(tmp_path: Path) -> None:
 def test_a_picture_that_is_too_large_for_its_format_is_refused_before_the_work(kind: Format, side: int) -> None:
     wide = Picture(np.zeros((1, side, 3), np.uint8))
     with pytest.raises(ImageError, match=f"is {side}x1 and a {kind} holds at most {side - 1} pixels a side"):
-        check_encodable(wide, kind)
-    assert encode_image(Picture(np.ascontiguousarray(wide.pixels[:, 1:])), kind)
+        check_encodable(wide, kind, allow_8_bit=False)
+    assert encode_image(Picture(np.ascontiguousarray(wide.pixels[:, 1:])), kind, **USUAL)
 
 
 def test_exif_that_is_too_long_for_a_jpeg_is_refused_before_the_work() -> None:
     room = 65535 - 8
-    assert encode_image(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room)), "jpg")
+    assert encode_image(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room)), "jpg", **USUAL)
     with pytest.raises(ImageError, match="bytes of EXIF"):
-        check_encodable(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room + 1)), "jpg")
+        check_encodable(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room + 1)), "jpg", allow_8_bit=False)
