@@ -33,13 +33,13 @@ _CMYK = "is CMYK; convert it to RGB first"
 _ANIMATED = "is animated or has several pages; expected a single picture"
 
 
-def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read_image(path: Path) -> Picture:
     """Reads a picture file, upright, with its alpha, EXIF and ICC profile.
 
     Raises:
         ImageError: the file cannot be read, or is no picture that this module takes; one line that names the file.
     """
-    return decode_image(read_file(path), str(path), max_pixels=max_pixels)
+    return decode_image(read_file(path), str(path), max_pixels=DEFAULT_MAX_PIXELS)
 
 
 def read_file(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.images import DEFAULT_MAX_PIXELS
@@ -20,16 +20,16 @@ class JobSettings:
     model: str
     """The model's name, for reports."""
     model_sha256: str
-    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
-    quality: int = 95
+    runtime: RuntimeSettings
+    quality: int
     """Of JPEG and lossy WebP, 1 to 100."""
-    subsampling: Subsampling = "4:4:4"
+    subsampling: Subsampling
     """Of JPEG's colour."""
-    target_format: Format | None = None
+    target_format: Format | None
     """As the user asked for it; such a wish also lets 16 bit become 8. None for the input's."""
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    force: bool = False
+    force: bool
     """Whether to do again what is done, and to replace files that are the user's."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def record(self, input_sha256: str, task: Task) -> Record:
         """What an output of these settings says of itself. A setting that a format does not use is left out."""

@@ -1,0 +1,104 @@
+"""The options that commands share: each is a field of `RuntimeSettings`, with its default and its errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mirnet_deploy import RuntimeSettings
+from mirnet_deploy.cli import main
+from mirnet_deploy.cli.lazy import LazyGroup
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, console, runtime_options
+
+
+def parsed(*words: str, names: tuple[str, ...] = ()) -> Any:
+    """What a command with the options `names` gets, or its error in one line."""
+    got: list[RuntimeSettings] = []
+
+    @click.command()
+    @runtime_options(*names)
+    def command(settings: RuntimeSettings) -> None:
+        got.append(settings)
+
+    class Group(LazyGroup):
+        def get_command(self, context: click.Context, name: str) -> click.Command:
+            return command
+
+    done = CliRunner().invoke(Group("test", lazy={"command": ("", "")}), ["command", *words])
+    if done.exit_code:
+        assert done.exit_code == 2
+        return done.stderr
+    return got[0]
+
+
+def test_without_options_the_settings_are_the_defaults() -> None:
+    assert parsed() == RuntimeSettings()
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("--device cuda:1", {"device": "cuda:1"}),
+        ("--tile 168", {"tile": 168}),
+        ("--tile none", {"tile": "none"}),
+        ("--consistency local", {"consistency": "local"}),
+        ("--tolerance 70", {"tolerance": 70.0}),
+        ("--brightness 0.25", {"brightness": 0.25}),
+        ("--brightness auto", {}),
+        ("--strength 0", {"strength": 0.0}),
+        ("--threads 3", {"threads": 3}),
+        ("--batch 2", {"batch": 2}),
+        ("--max-memory 2G", {"max_memory": 2 << 30}),
+        ("--max-memory 800m", {"max_memory": 800 << 20}),
+        ("--max-memory 1000", {"max_memory": 1000}),
+        ("--no-graph", {"graphs": False}),
+    ],
+)
+def test_an_option_is_its_field(words: str, changes: dict[str, Any]) -> None:
+    assert parsed(*words.split()) == RuntimeSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--device gpu", "error: --device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
+        ("--tile x", "error: --tile is 'x'; expected auto, none or a side in pixels, for example 512"),
+        ("--tile 0", "error: --tile is '0'; expected auto, none or a side in pixels, for example 512"),
+        ("--tolerance inf", "error: --tolerance is inf; expected a PSNR in dB, above 0"),
+        ("--brightness 2", "error: --brightness is 2.0; expected 'auto' or a number from 0 to 1"),
+        ("--brightness light", "error: --brightness is 'light'; expected 'auto' or a number from 0 to 1"),
+        ("--strength nan", "error: --strength is nan; expected a number from 0 to 1"),
+        ("--batch 0", "error: --batch is 0; expected a whole number of at least 1"),
+        ("--threads -1", "error: --threads is -1; expected a whole number, at least 1"),
+        ("--max-memory 2T", "error: --max-memory is '2T'; expected bytes, or for example 800M or 2G"),
+        ("--max-memory 0", "error: --max-memory is '0'; expected bytes, or for example 800M or 2G"),
+    ],
+)
+def test_an_error_names_the_option_as_it_was_written(words: str, said: str) -> None:
+    assert parsed(*words.split()).strip() == said
+
+
+def test_a_command_may_take_some_of_them() -> None:
+    assert parsed("--tile", "64", names=("device", "tile")) == RuntimeSettings(tile=64)
+    assert "No such option" in parsed("--batch", "2", names=("device", "tile"))
+
+
+def test_every_option_is_a_field() -> None:
+    fields = {field.name for field in dataclasses.fields(RuntimeSettings)}
+    assert set(RUNTIME_OPTIONS) <= fields
+    assert fields - set(RUNTIME_OPTIONS) == {"channel_order"}, "a picture's file says the order of its channels"
+
+
+def test_enhance_offers_all_of_them() -> None:
+    said = CliRunner().invoke(main, ["enhance", "--help"]).stdout
+    for name in set(RUNTIME_OPTIONS) - {"graphs"}:
+        assert f"--{name.replace('_', '-')}" in said
+    assert "--no-graph" in said
+
+
+def test_tables_are_wide_where_there_is_no_terminal() -> None:
+    assert console().width == console(stderr=True).width == WIDTH

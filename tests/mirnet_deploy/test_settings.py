@@ -1,0 +1,116 @@
+"""`RuntimeSettings`: what it refuses, how it is changed, and what of it stands in a record of work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, get_args
+
+import pytest
+
+from mirnet_deploy import RuntimeSettings
+from mirnet_deploy.errors import UsageError
+from mirnet_deploy.settings import Consistency, parse_tile
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cpu:0", "cuda0", ""]),
+        ("tile", [0, -4, True, 1.5, "512", "Auto", None]),
+        ("consistency", ["best", "", None]),
+        ("tolerance", [0, -1, float("inf"), float("nan"), "60", True, None]),
+        ("brightness", [-0.01, 1.01, float("nan"), "bright", True, None]),
+        ("strength", [-0.01, 1.01, float("nan"), "auto", True, None]),
+        ("channel_order", ["RGB", "gbr", None]),
+        ("batch", [0, -1, 1.0, True, None]),
+        ("threads", [0, -1, 1.0, True]),
+        ("max_memory", [0, -1, 1e9, True]),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_where_it_is_given(field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(UsageError) as caught:
+            RuntimeSettings(**{field: value})
+        text = str(caught.value)
+        assert text.startswith(f"{field} is {value!r}; expected ")
+        assert "\n" not in text
+
+
+def test_every_field_that_can_be_wrong_is_tested_above() -> None:
+    parameters = test_a_value_that_cannot_be_is_refused_where_it_is_given.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {field for field, _ in parameters} | {"graphs"} == {
+        field.name for field in dataclasses.fields(RuntimeSettings)
+    }
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {"device": "cuda:12"},
+        {"tile": "none"},
+        {"tile": 168},
+        {"tolerance": 0.5},
+        {"brightness": 0},
+        {"brightness": 1.0},
+        {"strength": 0},
+        {"max_memory": 1},
+        *({"consistency": mode} for mode in get_args(Consistency)),
+    ],
+)
+def test_the_edges_of_what_can_be(good: dict[str, Any]) -> None:
+    (name, value), settings = next(iter(good.items())), RuntimeSettings(**good)
+    assert getattr(settings, name) == value
+    assert json.loads(json.dumps(settings.to_dict()))[name] == value
+
+
+def test_changes_are_checked_and_leave_the_settings_as_they_were() -> None:
+    settings = RuntimeSettings(tile=168)
+    assert settings.changed({}) == settings
+    assert settings.changed({"batch": 4}) == RuntimeSettings(tile=168, batch=4)
+    assert settings.batch == 1
+    with pytest.raises(UsageError, match="batch is 0"):
+        settings.changed({"batch": 0})
+    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, tile, consistency"):
+        settings.changed({"tiles": 4})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.tile = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-4", "1.5", "x", "Auto", "²"])
+def test_tiles_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="expected auto, none or a side in pixels"):
+        parse_tile(text)
+
+
+EXACT = {"tile": "auto", "consistency": "exact", "tolerance": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "recorded"),
+    [
+        ({}, EXACT),
+        ({"tile": 168, "tolerance": 70}, EXACT | {"tile": "168", "tolerance": 70}),
+        ({"consistency": "fast", "tolerance": 70}, {"tile": "auto", "consistency": "fast"}),
+        ({"brightness": 0.4}, EXACT | {"brightness": 0.4, "strength": 1.0}),
+        ({"strength": 0.5}, EXACT | {"brightness": "auto", "strength": 0.5}),
+    ],
+)
+def test_a_record_holds_what_decides_a_result_as_the_first_version_wrote_it(
+    settings: dict[str, Any], recorded: dict[str, Any]
+) -> None:
+    assert RuntimeSettings(**settings).recorded() == recorded
+
+
+def test_what_does_not_decide_a_result_is_in_no_record() -> None:
+    changed = RuntimeSettings(device="cpu", threads=1, batch=4, max_memory=1 << 30, graphs=False, channel_order="bgr")
+    assert changed.recorded() == RuntimeSettings().recorded()
+
+
+def test_a_new_setting_is_recorded_once_it_is_not_its_default() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Later(RuntimeSettings):
+        sharpness: float = dataclasses.field(default=0.0, metadata={"recorded": True})
+
+    assert Later().recorded() == RuntimeSettings().recorded()
+    assert Later(sharpness=0.5).recorded() == RuntimeSettings().recorded() | {"sharpness": 0.5}
