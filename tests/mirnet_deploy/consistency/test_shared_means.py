@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.consistency import patches, shared_means
-from mirnet_deploy.consistency.prediction import MAX_ABS_FACTOR, PSNR_MARGIN, Prediction, predict
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, UsageError
-from mirnet_deploy.tiling import BORDER_ERROR
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
@@ -86,15 +83,6 @@ def test_as_many_passes_as_stages_give_the_whole_picture(network: Any, seed: int
     assert result.info.tiles == 6
     assert result.info.passes == TINY.pool_stages + 1
     np.testing.assert_allclose(result.pixels, expected, atol=1e-5)
-
-
-def test_the_limit_of_a_pixel_goes_with_the_tolerance_and_ends_at_what_passes_can_reach() -> None:
-    off = [BORDER_ERROR, 1.9 * BORDER_ERROR, 0.9 / 255, 9 / 255]
-    kept = {t: [Prediction(150, each).within(t) for each in off] for t in (40, 60, 80, 120)}
-    assert kept[40] == [True, True, True, True]
-    assert kept[60] == [True, True, True, False]
-    assert kept[80] == kept[120] == [True, True, False, False]
-    assert not Prediction(59.9, 0).within(60)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -242,17 +230,6 @@ def test_the_image_interface_counts_in_levels(tmp_path: Path) -> None:
     image = np.repeat(ramp[..., None], 3, axis=2)
     with MIRNetRuntime(path, tile=64) as tiled, MIRNetRuntime(path, tile="none") as whole:
         assert np.abs(tiled.enhance(image).astype(int) - whole.enhance(image)).max() <= 1
-
-
-def test_predictions() -> None:
-    used = np.full((4, 4, 3), 0.5, np.float32)
-    assert predict(used, used).psnr == pytest.approx(150 - PSNR_MARGIN)
-    seen = predict(used, used + np.float32(0.001))
-    assert seen.psnr == pytest.approx(60 - PSNR_MARGIN, abs=0.01)
-    assert seen.max_abs == pytest.approx(0.001 * MAX_ABS_FACTOR + BORDER_ERROR, rel=1e-3)
-    assert replace(seen, psnr=61.0).within(60)
-    assert not replace(seen, psnr=61.0, max_abs=1 / 254).within(60)
-    assert replace(seen, psnr=61.0, max_abs=1 / 26).within(40)
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:

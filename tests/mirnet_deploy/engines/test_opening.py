@@ -12,8 +12,6 @@ import pytest
 from artifacts import make_onnx, make_plan, metadata, model_of, save
 
 from mirnet_deploy import RuntimeSettings
-from mirnet_deploy.artifacts import models
-from mirnet_deploy.artifacts.models import bundled_models, resolve_model
 from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
 from mirnet_deploy.engines.opening import open_engine
@@ -122,36 +120,6 @@ def test_without_onnxruntime_the_error_names_the_extra(tmp_path):
     assert said.startswith("MissingDependencyError")
     assert 'pip install "mirnet-deploy[cpu]"' in said
     assert len(said.splitlines()) == 1
-
-
-def test_names_of_bundled_models(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "MODELS", tmp_path)
-    for name in ("small", "large"):
-        make_onnx(tmp_path / f"{name}.onnx")
-    assert bundled_models() == ["large", "small"]
-    assert resolve_model("small") == tmp_path / "small.onnx"
-    assert open_engine("small").metadata.name == "small"
-    with pytest.raises(ArtifactError, match=r"no model 'tiny'; .* bundled model: large, small"):
-        open_engine("tiny")
-
-
-def test_models_that_the_user_exported_and_how_to_get_them(tmp_path, monkeypatch):
-    own, clone = tmp_path / "own", tmp_path / "clone"
-    own.mkdir()
-    (clone / "weights").mkdir(parents=True)
-    monkeypatch.setattr(models, "OWN_MODELS", own)
-    monkeypatch.setattr(models, "PACKAGE", tmp_path / "elsewhere" / "package")  # not in this clone, which has weights
-    monkeypatch.chdir(clone)
-    with pytest.raises(ArtifactError, match=r"no model 'base'; .* weights/base\.safetensors of a clone"):
-        resolve_model("base")
-    (clone / "weights" / "base.safetensors").write_bytes(b"")
-    with pytest.raises(ArtifactError, match="too large for the package") as raised:
-        resolve_model("base")
-    command = str(raised.value).partition("mirnet-deploy export ")[2]
-    assert command == f"weights/base.safetensors --name base --interface float --builder none --output-dir {own}"
-    make_onnx(own / "base.onnx")
-    assert resolve_model("base") == own / "base.onnx"
-    assert open_engine("base").metadata.name == "base"
 
 
 @pytest.mark.parametrize("name", ["ckpt.pt", "net.pth", "net.safetensors"])

@@ -14,7 +14,6 @@ from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.jobs import inputs
 from mirnet_deploy.jobs.inputs import NoTask, Task, find_tasks
-from mirnet_deploy.jobs.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
 
 
 def picture(path: Path, kind: str | None = None) -> Path:
@@ -162,47 +161,6 @@ def test_a_result_in_a_format_that_is_not_written_is_no_folder(tmp_path: Path) -
     with pytest.raises(UsageError, match=r"\.gif cannot be written; expected \.png"):
         targets(source, output=tmp_path / "out.gif")
     assert targets(source, output=tmp_path / "out.v2")
-
-
-RECORD = Record("1" * 64, "2" * 64, {"tile": "auto"}, "1.0")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
-def test_a_record_is_read_back_and_no_reader_minds_it(tmp_path: Path, suffix: str) -> None:
-    path = picture(tmp_path / f"a{suffix}")
-    plain = path.read_bytes()
-    assert not has_stamp(path)
-    assert read_stamp(path) is None
-    path.write_bytes(stamped(plain, RECORD))
-    stamp = read_stamp(path)
-    assert stamp is not None
-    assert (stamp.record, stamp.intact) == (RECORD, True)
-    with Image.open(path) as image:
-        image.load()
-    entry = find_tasks([str(path), str(picture(tmp_path / "b.png"))], output=None, target_format=None, recursive=False)[
-        0
-    ]
-    assert isinstance(entry, NoTask)
-    assert entry.own
-
-
-def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.bmp")
-    data = bytearray(stamped(path.read_bytes(), RECORD))
-    data[60] ^= 1
-    path.write_bytes(data)
-    stamp = read_stamp(path)
-    assert stamp is not None
-    assert not stamp.intact
-    path.write_bytes(data[-25:])
-    assert read_stamp(path) is not None
-    path.write_bytes(b"")
-    assert not has_stamp(path)
-
-
-def test_a_file_that_is_only_the_magic_word(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(MAGIC)
-    assert read_stamp(tmp_path / "a.png") == Stamp(None, intact=False)
 
 
 def test_an_empty_argument_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
