@@ -75,8 +75,9 @@ def test_the_image_interface_counts_in_levels(tmp_path: Path, folder: Path) -> N
     rows = json.loads(bench("--engine", model, "--tiling", folder / "ramp.png", "--tile", 64, "--json", "-").stdout)[
         "rows"
     ]
-    assert rows[-1]["mode"] == "exact"
-    assert rows[-1]["max_abs"] <= 1.001
+    largest = {row["mode"]: row["max_abs"] for row in rows}
+    assert largest["local"] > 5
+    assert 0 <= largest["exact"] <= 1.001
 
 
 def test_the_step_is_at_the_borders_of_cores_and_nowhere_else() -> None:

@@ -48,11 +48,13 @@ def test_a_pair_that_a_camera_turned_is_of_one_size(lol_folder: Path, tmp_path: 
     shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (44, 56)).save(tmp_path / "pairs/high/3.png", exif=exif)
+    upright = np.random.default_rng(0).integers(0, 256, (44, 56, 3), dtype=np.uint8)
+    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "pairs/high/3.png", exif=exif)
     pair = find_pairs(tmp_path / "pairs")[3]
     check_sizes([pair])
     low, high = read_pair(pair)
-    assert low.shape == high.shape == (44, 56, 3)
+    assert low.shape == (44, 56, 3)
+    np.testing.assert_array_equal(high, upright)
 
 
 def test_pictures_of_16_bits_and_grey_ones_become_8_bit_rgb(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +96,19 @@ def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
 
 
 def test_pictures_smaller_than_the_crop_are_reflected(lol_folder: Path) -> None:
+    """Of 44 rows and 56 columns: one axis goes on with its row 43, the other with 55, in one of the symmetries."""
     sample = make_sample(PairSource(find_pairs(lol_folder / "our485")), 0, 64, PLAIN, 0)
     assert sample.shape == (2, 3, 64, 64)
+
+    def mirrors(picture: Any, rows: int) -> bool:
+        """Whether the rows of [2,3,64,64] behind the first `rows` are those before them, backwards."""
+        return bool(np.array_equal(picture[:, :, rows:], picture[:, :, 2 * rows - 64 : rows][:, :, ::-1]))
+
+    def either_end(picture: Any, rows: int) -> bool:
+        return mirrors(picture, rows) or mirrors(picture[:, :, ::-1], rows)
+
+    turned = sample.transpose(0, 1, 3, 2)
+    assert (either_end(sample, 44) and either_end(turned, 56)) or (either_end(turned, 44) and either_end(sample, 56))
 
 
 def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Path) -> None:

@@ -41,6 +41,7 @@ def test_every_multiple_of_four_is_a_size(height: int, width: int) -> None:
         output = MIRNet(TINY)(torch.rand(2, 3, height, width))
     assert output.shape == (2, 3, height, width)
     assert output.dtype == torch.float32
+    assert output.isfinite().all()
 
 
 def test_pools_per_pass() -> None:

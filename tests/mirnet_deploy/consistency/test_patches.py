@@ -17,13 +17,14 @@ from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.pipeline.pipeline import Pipeline
+from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pipeline.work import Work
 from mirnet_deploy.tiling import make_grid
 
 
 def work_on(engine: Engine, image: NDArray[np.uint8]) -> AbstractContextManager[Work]:
     """A picture under way."""
-    pipeline = Pipeline(engine, Limits())
+    pipeline = Pipeline(engine, Limits(), Observer())
     return pipeline.open(image, np.empty_like(image), lambda pixels: None, most_slots=1, batch=1, banded=False)
 
 
@@ -104,7 +105,15 @@ def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, monke
         large, small = (np.array(patch.core_origin) for patch in pair)
         assert np.abs(large - small * np.divide(grid.size, thumbnail.size)).max() <= 2
     assert all((count == 1).all() for count in covered)
-    assert describe(image, patches, thumbnail, guess).shape == (len(patches.large), 9)
+    features = describe(image, patches, thumbnail, guess)
+    assert features.shape == (len(patches.large), 9)
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(features.std(0), 1, atol=1e-3)
+    middle = patches.small[len(patches.small) // 2].core
+    order = np.argsort(features[:, 0])
+    red = [thumbnail.pixels[patch.core][..., 0].mean() for patch in patches.small]
+    assert np.all(np.diff(np.array(red)[order]) >= -1e-7), "the first column goes with how red a patch is"
+    assert np.isfinite(guess.enhanced[middle]).all()
 
 
 def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
