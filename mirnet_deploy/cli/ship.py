@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
 
@@ -28,7 +29,7 @@ from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageErr
 @click.option("--sharing", type=float, default=0.0, help="As of `train`, in the annealed runs.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the weights and of the samples.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Of a step.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@RUNTIME_OPTIONS["device"]
 @click.option("--compile", "compiled", is_flag=True, help="Fuse the network's blocks with torch.compile.")
 @click.option("--validate-limit", type=int, default=12, help="Validation pictures looked at.")
 def command(data: Path, preset: str | None, init: Path | None, device: str, **options: Any) -> None:

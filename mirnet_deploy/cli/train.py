@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
@@ -84,7 +85,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: bfloat16 autocast where a measurement at the start shows a gain.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@RUNTIME_OPTIONS["device"]
 @click.option(
     "--compile",
     "compiled",

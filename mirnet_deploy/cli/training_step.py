@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS
 from mirnet_deploy.errors import MirnetDeployError, MissingDependencyError, UsageError
 
 WAYS = ("launched", "captured", "compiled")
@@ -26,7 +27,7 @@ def _ways(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 @click.option("--batch", type=click.IntRange(min=1), default=16, help="Crops in a step.")
 @click.option("--crop", type=int, default=128, help="Side of a crop.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Of the network.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@RUNTIME_OPTIONS["device"]
 @click.option("--runs", type=click.IntRange(min=1), default=20, help="Timed steps in each way.")
 @click.option("--ways", default=",".join(WAYS), callback=_ways, help="Which to time; ratios are to the first.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures there.")
