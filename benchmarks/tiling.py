@@ -59,7 +59,7 @@ class TilingSettings:
             if mode not in MODES:
                 raise UsageError(f"--modes names {mode!r}; expected {', '.join(MODES)}")
         if self.runtime.tile == "none":
-            raise UsageError("--tile none is no tiling; expected auto or a side in pixels")
+            raise UsageError("--tile none cuts no tiles; expected auto or a side in pixels")
 
     @property
     def tiles(self) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
             continue
         weight = node.input[1]
         if weight not in known:
-            raise ExportError(f"node {node.name} convolves with {weight}, which is no parameter of the network")
+            raise ExportError(f"node {node.name} convolves with {weight}, which is not a parameter of the network")
         (inside if weight in island_weights else outside).add(node.name)
     return Islands(frozenset(inside), frozenset(outside))
 

@@ -32,7 +32,7 @@ class PictureEnhancer:
     """Enhances pictures with one engine, by settings. May be shared by threads. The engine is not its own.
 
     Raises:
-        EngineError: the device has not the memory for one slot, or refuses.
+        EngineError: the device is out of memory for one slot, or refuses.
         UsageError: the model cannot do what the settings ask for.
     """
 
@@ -72,7 +72,7 @@ class PictureEnhancer:
         """
         if self._settings.channel_order == "bgr":
             if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
-                raise UsageError("a picture that is no array is RGB; open a runtime with channel_order='rgb'")
+                raise UsageError("a picture that is not an array is RGB; open a runtime with channel_order='rgb'")
             image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
         if not self._settings.finishes:
             grid, outcome = self._run(image, out, defect, advance)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 
 
 class MirnetDeployError(Exception):
@@ -33,7 +35,7 @@ class EngineError(MirnetDeployError):
 
 
 class DeviceMemoryError(EngineError):
-    """A device has not the memory for what it was asked."""
+    """A device is out of memory for what it was asked."""
 
 
 class CheckpointError(MirnetDeployError):
@@ -60,6 +62,14 @@ def first_line(error: BaseException) -> str:
 
 class MirnetDeployWarning(UserWarning):
     """Something goes on, and not as it was asked for; the text is one line."""
+
+
+def warn(text: str) -> None:
+    """Gives a `MirnetDeployWarning`, as of the line outside of this package that led to it."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "mirnet_deploy":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, MirnetDeployWarning, stacklevel=level)
 
 
 _NO_MEMORY = re.compile(r"out ?of ?memory|failed to allocate|bad_?alloc|alloc_failed|smaller than requested", re.I)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -15,7 +14,7 @@ import numpy as np
 from mirnet_deploy.consistency.patches import PATCHES, Patches
 from mirnet_deploy.consistency.thumbnail import Thumbnail, size_for
 from mirnet_deploy.devices.base import DevicePicture
-from mirnet_deploy.errors import DeviceMemoryError, MirnetDeployWarning, UsageError
+from mirnet_deploy.errors import DeviceMemoryError, UsageError, warn
 from mirnet_deploy.pipeline import on_device
 from mirnet_deploy.pipeline.bands import Band
 from mirnet_deploy.pipeline.feeder import Feeder, statistics_bytes
@@ -180,11 +179,9 @@ class Fitting:
     def _warn(self, begun: Fit, fit: Fit) -> None:
         result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
         tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
-        warnings.warn(
-            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} at once, "
-            f"{fit.batch} a batch, {tile}: slower, {result}",
-            MirnetDeployWarning,
-            stacklevel=7,
+        warn(
+            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} at once, batches of "
+            f"{fit.batch}, {tile}: slower, {result}"
         )
 
     def _fits(self, fit: Fit, skip: int = 0) -> Iterator[Fit]:

@@ -46,7 +46,9 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
         if path.stem in found:
-            raise DataError(f"{path.parent} holds both {found[path.stem].name} and {path.name}; one picture a stem")
+            raise DataError(
+                f"{path.parent} holds both {found[path.stem].name} and {path.name}; expected one picture for each stem"
+            )
         found[path.stem] = path
     return found
 

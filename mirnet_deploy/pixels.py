@@ -58,7 +58,9 @@ def as_array(image: Any) -> NDArray[Any]:
     try:
         return np.asarray(memoryview(image))
     except (TypeError, ValueError) as error:
-        raise ImageError(f"a {type(image).__name__} is no picture; expected a buffer [H,W,3], as numpy has") from error
+        raise ImageError(
+            f"a {type(image).__name__} is not a picture; expected a buffer [H,W,3], as numpy has"
+        ) from error
 
 
 def check_picture(image: NDArray[Any], interface: str) -> None:

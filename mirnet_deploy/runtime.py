@@ -146,7 +146,7 @@ class MIRNetRuntime:
 
         Raises:
             ImageError, EngineError: as `enhance`.
-            UsageError: `channel_order` is "bgr" and the picture is no array, or the sink's rows cannot be read back.
+            UsageError: `channel_order` is "bgr" and the picture is not an array; or the sink cannot be read back.
         """
         start = time.perf_counter()
         self._check_open()

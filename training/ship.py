@@ -138,7 +138,7 @@ class Shipment:
         trainer.run(lambda: time.monotonic() >= deadline)
         self.say(
             f"{name}: {state.step} steps, {state.samples} crops, {state.seconds / 60:.2f} minutes, "
-            f"{1e3 * clock.seconds:.1f} ms a step at the end"
+            f"{1e3 * clock.seconds:.1f} ms for each step at the end"
         )
         return clock
 

@@ -137,7 +137,7 @@ def _groups(path: Path) -> list[set[str]]:
         groups = json.loads(path.read_text())["groups"]
         return [{str(name) for name in group} for group in groups]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no list of scenes: {error!r}; expected {{'groups': [[stem, …], …]}}") from error
+        raise DataError(f"{path} is not a list of scenes: {error!r}; expected {{'groups': [[stem, …], …]}}") from error
 
 
 def _hold_out(found: Sequence[Sequence[T]], folder: Path) -> tuple[list[T], list[T]]:

@@ -6,7 +6,6 @@ run. There the step of each kind is run as it is a few times, then captured as a
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirnet_deploy.errors import warn
 from mirnet_deploy.training.distributed import Processes
 from mirnet_deploy.training.losses import LOSSES, thumbnail_difference
 from mirnet_deploy.training.network import MSRB
@@ -164,9 +164,7 @@ class _Gpu:
                 work(low, high)
         except RuntimeError as error:
             said = str(error).splitlines()[0]
-            warnings.warn(
-                f"no CUDA graph of a training step: {said}; its kernels are launched one by one", stacklevel=2
-            )
+            warn(f"no CUDA graph of a training step: {said}; its kernels are launched one by one")
             self._captures = False
             return
         self._graph_memory = graph.pool()

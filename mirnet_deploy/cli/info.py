@@ -45,7 +45,9 @@ def describe(file: str) -> dict[str, Any]:
     path = resolve_model(file)
     if path.is_file() and path.suffix not in (".onnx", ".plan"):
         checkpoints = ", ".join(CHECKPOINT_SUFFIXES)
-        raise ArtifactError(f"{path} is none of ours; expected .onnx, .plan or a checkpoint ({checkpoints})")
+        raise ArtifactError(
+            f"{path} is not a file of mirnet-deploy; expected .onnx, .plan or a checkpoint ({checkpoints})"
+        )
     if path.is_file() and path.suffix == ".onnx":
         metadata, integrity = _onnx(path)
     else:

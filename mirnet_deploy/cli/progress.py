@@ -26,8 +26,11 @@ class Bar:
 def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
     """A bar on stderr for the length of the block.
 
-    Nothing is drawn, and rich is not even imported, where stderr is no terminal. `total` None: the length is not known.
-    The bar goes away at the end, so that what is left on the screen is the command's result.
+    Nothing is drawn, and rich is not even imported, where stderr is not a terminal. The bar goes away at the end, so
+    that what is left on the screen is the command's result.
+
+    Args:
+        total: None where the length is not known.
     """
     if not sys.stderr.isatty():
         yield Bar()

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     help="How to train; the options below change parts of it.",
 )
 @click.option("--steps", type=int, help="Steps of the whole run.  [default: 4000]")
-@click.option("--batch", type=int, help="Crops a step and process.")
+@click.option("--batch", type=int, help="Crops in a step of each process.")
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--decay", type=float, help="Share of the steps over which the rate falls to zero, at the end.")
@@ -126,7 +126,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
     if (data is None) == (degrade is None):
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
     if degrade is not None and options["all_pairs"]:
-        raise UsageError("--all-pairs needs DATA; the photographs of --degrade are no pairs")
+        raise UsageError("--all-pairs needs DATA; the photographs of --degrade are not pairs")
     if degrade is not None and options["synthetic"]:
         raise UsageError("--synthetic needs DATA; of --degrade all dark crops are made from their targets, once")
     if degrade is not None:

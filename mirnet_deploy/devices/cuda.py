@@ -120,7 +120,7 @@ class CudaDriver:
         try:
             yield
         except self._cuda.MemoryError as error:
-            raise DeviceMemoryError(f"{self.name} has not the memory: {first_line(error)}") from error
+            raise DeviceMemoryError(f"{self.name} is out of memory: {first_line(error)}") from error
         except self._cuda.Error as error:
             raise self._error(what, first_line(error)) from error
 
@@ -228,7 +228,7 @@ class CudaDriver:
         status, *values = call(self._bindings)
         if status != self._bindings.CUresult.CUDA_SUCCESS:
             if status == self._bindings.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-                raise DeviceMemoryError(f"{self.name} has not the memory: {status!r}")
+                raise DeviceMemoryError(f"{self.name} is out of memory: {status!r}")
             raise self._error("CUDA failed", repr(status))
         return values[0] if values else None
 

@@ -100,8 +100,8 @@ def _on_gpu(image: Any, stream: int) -> _Seen:
 
 def _no_picture(image: Any) -> ImageError:
     return ImageError(
-        f"a {type(image).__name__} is no picture on a device; expected a DevicePicture, or an object with __dlpack__ "
-        "or __cuda_array_interface__"
+        f"a {type(image).__name__} is not a picture on a device; expected a DevicePicture, or an object with "
+        "__dlpack__ or __cuda_array_interface__"
     )
 
 

@@ -8,7 +8,6 @@ an execution context change, its inner state changes too, and the graphs capture
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Protocol
 
 from mirnet_deploy.devices.base import Driver, Graph, Stream, Tensor
 from mirnet_deploy.engines.base import Runner
-from mirnet_deploy.errors import EngineError, MirnetDeployWarning
+from mirnet_deploy.errors import EngineError, warn
 
 MOST = 8
 """Graphs that a slot keeps: for tiles, the last batch of a picture, thumbnails and patches, with the means of any
@@ -58,7 +57,7 @@ class GraphPolicy:
             if not self.on:
                 return
             self.state = f"refused: {reason}"
-        warnings.warn(f"no CUDA graphs, every launch by itself: {reason}", MirnetDeployWarning, stacklevel=2)
+        warn(f"no CUDA graphs, every launch by itself: {reason}")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
@@ -12,7 +11,7 @@ from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.onnxruntime_session import CUDA, imported
 from mirnet_deploy.engines.tensorrt import TensorRTEngine
-from mirnet_deploy.errors import ArtifactError, MirnetDeployWarning, MissingDependencyError
+from mirnet_deploy.errors import ArtifactError, MissingDependencyError, warn
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.settings import RuntimeSettings, device_index
 
@@ -51,7 +50,7 @@ def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
     try:
         driver = CudaDriver(index)
     except MissingDependencyError as error:
-        warnings.warn(f"{error}; until then pictures go through host memory", MirnetDeployWarning, stacklevel=4)
+        warn(f"{error}; until then pictures go through host memory")
         return OnnxRuntimeEngine.load(path, index, settings.threads)
     return OnnxRuntimeCudaEngine(path, index, driver)
 

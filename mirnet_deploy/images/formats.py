@@ -63,7 +63,7 @@ def sniff(header: bytes) -> Format:
     foreign = next((text for magic, text in _FOREIGN.items() if header.startswith(magic)), None)
     if header[4:8] == b"ftyp":
         foreign = f"is {_ISO_BRANDS.get(header[8:12], 'a video or another ISO media file')}"
-    raise ImageError(f"{foreign or 'is no picture of a known kind'}; {_SUPPORTED}")
+    raise ImageError(f"{foreign or 'is not a picture of a known kind'}; {_SUPPORTED}")
 
 
 def format_of_name(path: Path) -> Format:

@@ -37,7 +37,7 @@ def read_image(path: Path) -> Picture:
     """Reads a picture file, upright, with its alpha, EXIF and ICC profile.
 
     Raises:
-        ImageError: the file cannot be read, or is no picture that this module takes; one line that names the file.
+        ImageError: the file cannot be read, or is not a picture that this module takes; one line that names the file.
     """
     return decode_image(read_file(path), str(path), max_pixels=DEFAULT_MAX_PIXELS)
 
@@ -52,7 +52,7 @@ def read_file(path: Path) -> bytes:
         if path.is_dir():
             raise ImageError(f"{path} is a folder; expected a picture")
         if path.exists() and not path.is_file():
-            raise ImageError(f"{path} is no regular file; expected a picture")
+            raise ImageError(f"{path} is not a regular file; expected a picture")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -55,7 +55,7 @@ def find_tasks(
 
     An argument is a file, a folder (its pictures by suffix, without hidden ones) or a glob. The result of `NAME.EXT` is
     `NAME_enhanced.EXT` beside it; `NAME.EXT` at the same place of the tree below `output`; or `output` itself where it
-    has a picture's suffix, is no folder, and there is one input. The suffix stays unless `target_format` is another
+    has a picture's suffix, is not a folder, and there is one input. The suffix stays unless `target_format` is another
     format, or the content is (a PNG named .jpg gives .png). Of two inputs with the same result the second has no task.
 
     Raises:
@@ -81,7 +81,7 @@ def _inspect(file: InputFile) -> Format | NoTask:
     path = file.path
     try:
         if not path.is_file():
-            raise ImageError("is no regular file; expected a picture")
+            raise ImageError("is not a regular file; expected a picture")
         if has_stamp(path):
             return NoTask(path, f"{path} is an output of mirnet-deploy", own=True)
         with path.open("rb") as stream:
@@ -118,7 +118,7 @@ def _single_target(
     if output is None or os.path.isdir(output):  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to us)
         return None
     if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"-o {output} is a file that is no picture; expected a folder or a picture's name")
+        raise UsageError(f"-o {output} is a file that is not a picture; expected a folder or a picture's name")
     if output.suffix.lower() not in SUFFIXES:
         if (mimetypes.guess_type(output)[0] or "").startswith("image/"):
             raise UsageError(f"-o {output}: {output.suffix} cannot be written; expected {', '.join(SUFFIXES)}")
@@ -134,7 +134,7 @@ def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | N
     for argument in arguments:
         path = Path(argument)
         if not argument:  # as of an unset shell variable; Path("") would be the whole folder that one is in
-            yield NoTask(path, "an empty name is no picture, folder or glob; a dot is this folder")
+            yield NoTask(path, "an empty name is not a picture, folder or glob; a dot is this folder")
             continue
         # A file whose name holds a bracket is that file; only what does not exist can be a glob.
         if os.path.lexists(path) or not glob.has_magic(argument):

@@ -66,7 +66,7 @@ class Targets:
 
     def _check_replaceable(self, target: Path, stamp: Stamp | None) -> None:
         if not target.is_file():
-            raise ImageError(f"{target} is in the way and is no regular file; move it or choose another -o")
+            raise ImageError(f"{target} is in the way and is not a regular file; move it or choose another -o")
         if self._settings.force:
             return
         if stamp is None:

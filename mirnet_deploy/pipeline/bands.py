@@ -57,7 +57,7 @@ class Band:
 
 
 def shared_picture(array: Any) -> DevicePicture | None:
-    """An array, [H,W,3], as a picture in the host's own memory; None where it is no array, or its pixels do not lie
+    """An array, [H,W,3], as a picture in the host's own memory; None where it is not an array, or its pixels do not lie
     side by side."""
     if not isinstance(array, np.ndarray):
         return None

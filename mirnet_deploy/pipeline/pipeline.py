@@ -1,8 +1,8 @@
 """The pipeline: pictures through one engine, on the host or on a GPU; only the driver differs.
 
 A picture that lies in the device's memory is cut there, and the result put together there. On the host that memory is
-the arrays' own, so a picture costs its bytes, its result's, and no copy. A picture that is no array, or does not fit,
-goes through in bands of rows, which take turns on the slots: while one is computed, the next goes up and the last comes
+the arrays' own, so a picture costs its bytes, its result's, and no copy. What is not an array, or does not fit, goes
+through in bands of rows, which take turns on the slots: while one is computed, the next goes up and the last comes
 down. The padding up to the network's size multiple is never stored: kernels read it out of the picture.
 """
 
@@ -30,7 +30,7 @@ class Pipeline:
         observer: is told of copies and runs.
 
     Raises:
-        EngineError: the device has not the memory for one slot, or refuses.
+        EngineError: the device is out of memory for one slot, or refuses.
     """
 
     def __init__(self, engine: Engine, limits: Limits, observer: Observer) -> None:

@@ -63,7 +63,7 @@ def enhance_in_order(
 
 
 def _cut(cuts: SceneCuts, frame: Buffer) -> bool:
-    """Whether a scene begins. A frame that is no picture is a scene of its own; its error is raised in its place."""
+    """Whether a scene begins. A frame that is not a picture is a scene of its own; its error is raised in its place."""
     try:
         picture = as_array(frame)
         check_picture(picture, "float")

@@ -32,7 +32,7 @@ def test_buffers_that_are_no_arrays(pair: Open, on_device: bool) -> None:
 
 @pytest.mark.parametrize("wrong", [None, [[[1, 2, 3]]], "picture.png", 3])
 def test_what_is_no_buffer(pair: Open, wrong: Any) -> None:
-    with pytest.raises(ImageError, match="is no picture; expected a buffer"):
+    with pytest.raises(ImageError, match="is not a picture; expected a buffer"):
         pair()[0].enhance(wrong)
 
 

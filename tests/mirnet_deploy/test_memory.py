@@ -134,7 +134,7 @@ def test_out_of_memory_tiles_get_smaller_and_it_is_said_once(pair: Open) -> None
     _, device, driver = pair(tile=256, batch=2, most=2_300_000)
     with pytest.warns(MirnetDeployWarning, match="out of memory; from now on at most 1 at once") as said:
         result = device.enhance_with_info(image)
-    assert len(said) == 1
+    assert [each.filename for each in said] == [__file__], "it points at the caller's line"
     assert max(result.info.tile_size) < 256
     assert np.abs(result.pixels.astype(int) - smaller).max() <= 1
     again = quiet(device, image)  # the next picture begins where this one ended
@@ -146,7 +146,7 @@ def test_out_of_memory_tiles_get_smaller_and_it_is_said_once(pair: Open) -> None
 def test_out_of_memory_once_costs_no_tile(pair: Open) -> None:
     host, device, driver = pair(batch=2)
     driver.refused = [FULL]
-    with pytest.warns(MirnetDeployWarning, match="at most 1 at once, 2 a batch, tiles of 64x64"):
+    with pytest.warns(MirnetDeployWarning, match="at most 1 at once, batches of 2, tiles of 64x64"):
         result = device.enhance(picture())
     np.testing.assert_array_equal(result, host.enhance(picture()))
 
@@ -250,4 +250,6 @@ with MIRNetRuntime("lite", device="cpu", tile=512, threads=1, consistency="local
 def test_a_process_that_gets_no_more_memory_retreats() -> None:
     done = subprocess.run([sys.executable, "-c", RETREAT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("(256, 256) ['cpu ran out of memory; from now on at most 1 at once, 1 a batch, tiles")
+    assert done.stdout.startswith(
+        "(256, 256) ['cpu ran out of memory; from now on at most 1 at once, batches of 1, tiles"
+    )

@@ -210,7 +210,7 @@ def test_out_may_be_the_picture_or_overlap_it(models):
         (np.empty((8, 9, 3), np.uint8), r"out is uint8 \[8, 9, 3\]; expected uint8 \[8, 8, 3\]"),
         (np.empty((8, 8, 3), np.float32), "out is float32"),
         (np.broadcast_to(np.uint8(0), (8, 8, 3)), "read-only"),
-        ([], "a list is no picture"),
+        ([], "a list is not a picture"),
     ],
 )
 def test_an_out_that_cannot_take_the_result(models, out, said):

@@ -1,4 +1,4 @@
-"""`mirnet-deploy info`: what a file is, or one line that says why it is none of ours."""
+"""`mirnet-deploy info`: what a file is, or one line that says why it is not a file of mirnet-deploy."""
 
 from __future__ import annotations
 

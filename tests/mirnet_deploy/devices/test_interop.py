@@ -134,9 +134,9 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
         (interface(typestr="<u2", data=(4097, False)), "cuda:0", "expected whole values of uint16"),
         (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "cpu", "cannot be read on the CPU"),
         (torch.zeros(3, 4, 4).permute(1, 2, 0), "cpu", "expected pixels side by side"),
-        ([[0]], "cpu", "a list is no picture on a device"),
-        ([[0]], "cuda:0", "a list is no picture on a device"),
-        (torch.utils.dlpack.to_dlpack(torch.zeros(4, 4, 3)), "cpu", "a PyCapsule is no picture on a device"),
+        ([[0]], "cpu", "a list is not a picture on a device"),
+        ([[0]], "cuda:0", "a list is not a picture on a device"),
+        (torch.utils.dlpack.to_dlpack(torch.zeros(4, 4, 3)), "cpu", "a PyCapsule is not a picture on a device"),
     ],
 )
 def test_what_is_refused(image: Any, device: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What is no picture, or not all of one, is refused with one line that names the file."""
+"""What is not a picture, or not all of one, is refused with one line that names the file."""
 
 from __future__ import annotations
 
@@ -190,9 +190,9 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for name, reason in {
         "empty.png": "is empty",
-        "text.jpg": "no picture of a known kind",
+        "text.jpg": "not a picture of a known kind",
         "folder.png": "is a folder",
-        "pipe.png": "no regular file",
+        "pipe.png": "not a regular file",
         "gone.png": "cannot be read: No such file",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:

@@ -62,7 +62,7 @@ def test_output_may_name_the_one_result(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="contradict"):
         targets(source, output=tmp_path / "x.jpg", form="png")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match="is a file that is no picture"):
+    with pytest.raises(UsageError, match="is a file that is not a picture"):
         targets(source, output=tmp_path / "notes.txt")
 
 
@@ -145,7 +145,7 @@ def test_inputs_that_are_no_pictures_stand_beside_those_that_are(tmp_path: Path)
     assert "does not exist" in found["gone.png"]
     assert "is empty" in found["empty.png"]
     assert "is a GIF" in found["b.gif"]
-    assert "no regular file" in found["pipe.png"]
+    assert "not a regular file" in found["pipe.png"]
     assert "matches no file" in found["none*.png"]
 
 

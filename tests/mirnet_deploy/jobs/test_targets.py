@@ -87,7 +87,11 @@ def test_what_is_the_users_is_refused_unless_forced(tmp_path: Path) -> None:
     theirs.write_bytes(b"a picture")
     changed.write_bytes(b"\1" + (RECORDS / "plain.png").read_bytes()[1:])
     folder.mkdir()
-    for target, said in ((theirs, "was not made by"), (changed, "was changed since"), (folder, "is no regular file")):
+    for target, said in (
+        (theirs, "was not made by"),
+        (changed, "was changed since"),
+        (folder, "is not a regular file"),
+    ):
         with pytest.raises(ImageError, match=said):
             Targets(JOB).is_done(task_for(target))
         with pytest.raises(ImageError, match=said), Targets(JOB).replacing(target):
@@ -97,7 +101,7 @@ def test_what_is_the_users_is_refused_unless_forced(tmp_path: Path) -> None:
         with forced.replacing(target) as temporary:
             temporary.write_bytes(b"new")
         assert target.read_bytes() == b"new"
-    with pytest.raises(ImageError, match="is no regular file"), forced.replacing(folder):
+    with pytest.raises(ImageError, match="is not a regular file"), forced.replacing(folder):
         raise AssertionError("it may not be written")
 
 
