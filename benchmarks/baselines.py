@@ -19,7 +19,7 @@ RETINEX_CLIPPED = 0.01
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fixed operation to beat, in the place of an engine."""
+    """A fixed operation to beat, used in place of an engine."""
 
     name: str
     operation: Callable[[Image], Image]
@@ -30,7 +30,7 @@ class Baseline:
 
 
 def baselines() -> list[Baseline]:
-    """All of them, the untouched input first."""
+    """All baselines, the untouched input first."""
     return [
         Baseline("input", lambda image: image),
         Baseline("autocontrast", autocontrast),
@@ -65,7 +65,7 @@ def gamma(image: Image) -> Image:
 
 
 def clahe(image: Image) -> Image:
-    """Contrast-limited adaptive histogram equalization of the lightness (Zuiderveld, Graphics Gems IV, 1994)."""
+    """Contrast-limited adaptive histogram equalisation of the lightness (Zuiderveld, Graphics Gems IV, 1994)."""
     import cv2
 
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
@@ -74,7 +74,7 @@ def clahe(image: Image) -> Image:
 
 
 def equalized(image: Image) -> Image:
-    """Histogram equalization of the luma."""
+    """Histogram equalisation of the luma."""
     import cv2
 
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
@@ -83,7 +83,7 @@ def equalized(image: Image) -> Image:
 
 
 def msrcr(image: Image) -> Image:
-    """Multiscale Retinex with color restoration (Jobson, Rahman, Woodell, IEEE TIP 6(7), 1997).
+    """Multiscale Retinex with colour restoration (Jobson, Rahman, Woodell, IEEE TIP 6(7), 1997).
 
     The published gain and offset do not fit every picture; as in Petro, Sbert, Morel, "Multiscale Retinex", IPOL 4,
     2014, every channel is stretched instead.

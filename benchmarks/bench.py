@@ -30,7 +30,7 @@ from mirnet_deploy.settings import RuntimeSettings
 
 Advance = Callable[[], None]
 RUNTIME_FIELDS = ("device", "tile", "threads", "graphs")
-"""Of `RuntimeSettings`, those that a bench run may choose."""
+"""The fields of `RuntimeSettings` that a bench run may choose."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class BenchConfig:
     runs: int = 10
     warmup: int = 2
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
-    """Of every engine, as far as it has such settings."""
+    """For every engine, as far as it has such settings."""
     data: Path | None = None
     """Folder with low/ and high/."""
     baselines: bool = False
     claimed: float | None = None
-    """A PSNR in dB that somebody gives for the first engine on `data`."""
+    """A PSNR in dB that somebody claims for the first engine on `data`."""
 
     def __post_init__(self) -> None:
         if not self.engines:
@@ -85,7 +85,7 @@ class BenchConfig:
 
 
 def steps(config: BenchConfig, pairs: Sequence[Pair]) -> int:
-    """How often `run_bench` calls `advance`: once a memory process, a run, and a picture by an engine or baseline."""
+    """How often `run_bench` calls `advance`: once per memory process, per run, and per picture and enhancer."""
     engines = len(config.engines)
     enhancers = engines + (len(baselines()) if config.baselines else 0)
     return len(config.sizes) * engines * (1 + config.warmup + config.runs) + len(pairs) * enhancers
@@ -96,7 +96,7 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
 
     Raises:
         DataError: the folder holds no pairs.
-        MissingDependencyError: scikit-image is not installed: better said now than after the latencies.
+        MissingDependencyError: scikit-image is not installed; better to say so now than after the latencies.
     """
     if config.data is None:
         return []
@@ -105,9 +105,9 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
 
 
 def run_bench(config: BenchConfig, pairs: Sequence[Pair], advance: Advance) -> tuple[Report, Sheet | None]:
-    """Measures all that `config` asks for; the sheet is there where there is data.
+    """Measures all that `config` asks for; the sheet is None without data.
 
-    What fails on the way is a row of the report; what cannot even be opened ends the run at its start.
+    A failure on the way is a row of the report; an engine that cannot even be opened ends the run at its start.
 
     Raises:
         MirnetDeployError: an engine cannot be opened.
@@ -131,7 +131,7 @@ def run_bench(config: BenchConfig, pairs: Sequence[Pair], advance: Advance) -> t
 
 
 def _machine() -> dict[str, Any]:
-    """What `doctor` sees, and the two libraries that only a measurement depends on."""
+    """What `doctor` sees, and the versions of two more libraries that figures depend on; None where not installed."""
     libraries: dict[str, str | None] = {}
     for name in ("numpy", "scikit-image"):
         try:
@@ -142,7 +142,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _number_repeats(subjects: Sequence[Subject]) -> None:
-    """`lite` given twice (a test of the noise) is `lite` and `lite (2)`."""
+    """Tells an engine that is given twice (a test of the noise) apart, as `lite` and `lite (2)`."""
     seen: dict[str, int] = {}
     for subject in subjects:
         name = subject.name
@@ -158,7 +158,7 @@ def _measure_size(
     specs: Sequence[SubjectSpec],
     advance: Advance,
 ) -> list[LatencyRow]:
-    """Memory first: an engine whose own process dies at this size is not let loose in ours."""
+    """Measures memory first, so that an engine whose own process fails at this size is not run in this one."""
     peaks = []
     for spec in specs:
         peaks.append(probe(spec, size))
@@ -193,7 +193,7 @@ def _measure_quality(
     first = baselines() if config.baselines else []
     enhancers: list[Baseline | Subject] = [*first, *subjects]
     drawn = enhancers[1:] if first else enhancers  # the `input` baseline is the sheet's first column anyway
-    sheet = Sheet(["input", *(each.name for each in drawn), "truth"])
+    sheet = Sheet(["input", *(each.name for each in drawn), "ground truth"])
     rows: list[QualityRow] = []
     for pair in measure_pairs(pairs, enhancers, advance):
         rows += pair.rows

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The GPU tests and the GPU benchmarks on a machine without network; every step leaves a log, every figure JSON.
+# The GPU tests and the GPU benchmarks on a machine without network. Every step leaves a log; figures are left as JSON.
 #
 #   benchmarks/gpu_suite.sh OUT [setup WHEELS] [tests] [bench] [training] [paper]      one or several steps, in the clone
 #
-# It installs into the python3 that it finds: run it on a machine, or in an environment, of its own. WHEELS holds what
-# that python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
-# wheels). A step that fails is said at the end, and the others are still done.
+# It installs into the python3 that it finds, so give it a machine or an environment of its own. WHEELS holds what that
+# python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
+# wheels). A step that fails does not stop the others, and is named at the end.
 #
-# Exports take minutes of a processor. Where ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16`
-# has filled elsewhere, tests and benchmarks take those. GPU.md says what was seen, and how to spend a short loan.
+# An export takes minutes on a CPU. If ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16` has
+# filled elsewhere, tests and benchmarks use that. GPU.md says what was seen, and how to make use of a short loan.
 #
 #   DEVICE=cpu SIZES="64x48" RUNS=1 benchmarks/gpu_suite.sh OUT bench       a rehearsal without a GPU
 set -uo pipefail
@@ -21,7 +21,7 @@ device=${DEVICE:-cuda:0} runs=${RUNS:-20} warmup=${WARMUP:-20} failed=()
 read -ra sizes <<<"${SIZES:-600x400 1920x1080 4000x3000}"
 size_options=("${sizes[@]/#/--size=}")
 
-step() { # NAME COMMAND...: runs it, keeps what it prints, in NAME.txt or NAME.json, and its log, in NAME.log
+step() { # NAME COMMAND...: runs it; its stdout goes to NAME.txt or NAME.json, its stderr to NAME.log
     local name=$1 printed=$out/$1.txt
     shift
     [[ $name == *.json ]] && printed=$out/$name
@@ -29,17 +29,17 @@ step() { # NAME COMMAND...: runs it, keeps what it prints, in NAME.txt or NAME.j
     "$@" >"$printed" 2>"$out/$name.log" || { failed+=("$name"); tail -n 5 "$out/$name.log"; }
 }
 
-opens() { # NAME ARTIFACT: whether the runtime takes it here
+opens() { # NAME ARTIFACT: whether the runtime can open it here
     python3 -c "import sys; from mirnet_deploy import MIRNetRuntime; print(MIRNetRuntime(sys.argv[1], device=sys.argv[2]).info)" \
         "$2" "$device" >"$out/$1.txt" 2>"$out/$1.log" || { echo "refused: $2: $(tail -n 1 "$out/$1.log")" && false; }
 }
 
 setup() { # the folder of wheels
     local wheels=$1 nvcc
-    python3 -m pip uninstall -qy onnxruntime # which onnxruntime-gpu would overwrite, and break
+    python3 -m pip uninstall -qy onnxruntime # onnxruntime-gpu would overwrite its files and break it
     step wheels python3 -m pip install --no-index --no-deps "$wheels"/*.whl
     nvcc=$(command -v nvcc) && export CUDA_ROOT=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
-    # curand.h may lie with the pip packages of CUDA instead of the compiler.
+    # curand.h may lie with the pip packages of CUDA instead of with the compiler.
     export CPATH=$(python3 -c 'import glob, site; print(":".join(glob.glob(site.getsitepackages()[0] + "/nvidia/*/include")))')
     for sdist in "$wheels"/*.tar.gz; do
         step "$(basename "$sdist" .tar.gz)" python3 -m pip install --no-index --no-deps --no-build-isolation "$sdist"
@@ -48,7 +48,7 @@ setup() { # the folder of wheels
     step doctor python3 -m mirnet_deploy doctor
 }
 
-bench() { # NAME ENGINE...: latency of all of them in turn, against the first
+bench() { # NAME ENGINE...: latency of all engines, taking turns, relative to the first
     local name=$1 engines=()
     shift
     for engine in "$@"; do engines+=(--engine "$engine"); done
@@ -56,7 +56,7 @@ bench() { # NAME ENGINE...: latency of all of them in turn, against the first
         --device "$device" --force --json "$out/bench-$name.json"
 }
 
-compare() { # NAME CHECKPOINT: its artifacts, through the pipeline, alone and in other hands
+compare() { # NAME CHECKPOINT: its artifacts through the runtime, the engine alone, a plain session, and PyTorch
     local name=$1 checkpoint=$2 folder=$out/$1 engines=()
     if [[ $name == lite && -n ${ARTIFACTS:-} ]]; then
         folder=$ARTIFACTS
@@ -64,11 +64,11 @@ compare() { # NAME CHECKPOINT: its artifacts, through the pipeline, alone and in
         step "export-$name" python3 -m mirnet_deploy export "$checkpoint" --fp16 --force --output-dir "$folder"
     fi
     engines=("$folder"/mirnet.onnx{,@alone,@session} "$folder"/mirnet.fp16.onnx{,@alone})
-    # A plan is for the GPUs that it was built for: a refusal is no failure, and its words stand in the log.
+    # A plan runs only on the GPUs it was built for: a refusal is not a failure, and its reason is in the log.
     opens "open-$name-plan" "$folder/mirnet.plan" && engines+=("$folder"/mirnet.plan{,@alone})
     bench "$name" "${engines[@]}"
     bench "$name-torch" "$folder/mirnet.fp16.onnx" "$checkpoint@fp16" "$checkpoint@compiled"
-    [[ $device == cpu ]] && return # which copies nothing that could overlap
+    [[ $device == cpu ]] && return # a CPU copies nothing that could overlap
     for size in "${sizes[@]}"; do
         for flight in 1 3; do
             step "overlap-$name-$size-$flight.json" python3 -m mirnet_deploy bench overlap \
@@ -83,7 +83,7 @@ while (($#)); do
         setup "${2:?WHEELS: the folder of wheels}"
         shift
         ;;
-    tests) # uncaptured: what a library says before it aborts the process would be lost with it
+    tests) # no capture: what a library prints before it aborts the process would be lost
         MIRNET_GPU_ARTIFACTS=${ARTIFACTS:-} step tests python3 -m pytest -m gpu -vv --capture=no --junitxml="$out/tests.xml"
         ;;
     bench) compare lite weights/lite.pt ;;
@@ -93,7 +93,7 @@ while (($#)); do
                 --batch "${BATCH:-16}" --crop "${CROP:-96}" --runs "$runs" --json "$out/training-$preset.json"
         done
         ;;
-    paper) # of random weights: for time and memory alone
+    paper) # random weights: for time and memory only
         step paper python3 -c "import sys
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig

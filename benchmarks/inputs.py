@@ -35,7 +35,7 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Reads `WxH`.
+        """Reads `WxH`; an upper-case X or a multiplication sign may also stand between the sides.
 
         >>> Size.parse("600x400")
         Size(width=600, height=400)
@@ -55,7 +55,7 @@ class Size:
 
 
 def sample_picture(size: Size) -> Image:
-    """A dark photograph of any size: a packaged crop, mirrored on and on. uint8 [H,W,3].
+    """A dark photograph of any size: a packaged crop, cut, or mirrored as often as needed; C-contiguous.
 
     It has real content, because a picture of zeros can be faster than any photograph (denormals, sparse paths).
     """
@@ -69,6 +69,6 @@ def sample_picture(size: Size) -> Image:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong in one line of at most 300 characters; errors that are not ours carry their type."""
+    """What went wrong, in one line of at most 300 characters; errors of other libraries carry their type."""
     text = first_line(error)
     return (text if isinstance(error, MirnetDeployError) else f"{type(error).__name__}: {text}")[:300]

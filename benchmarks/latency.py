@@ -1,4 +1,4 @@
-"""Latency of several engines, interleaved: one run of each in turn, so that a drifting clock or a warm CPU hits all."""
+"""Latency of several engines, one run of each in turn, so that a drifting clock or a warm CPU affects all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PERCENTILES = (50, 90, 99)
 
 
 class Enhancer(Protocol):
-    """What is timed: a name, and a picture in, a picture of the same shape out."""
+    """What is timed: it has a name, and turns a picture into another one of the same shape."""
 
     @property
     def name(self) -> str: ...
@@ -41,15 +41,19 @@ class LatencyRow:
     ratio: float | None = None
     """p50 divided by the first engine's p50 at this size: 2 is twice as slow; None where the first engine failed."""
     peak_rss_mib: float | None = None
-    """Of a process of its own that loads only this engine; see `memory.py`."""
+    """Of a separate process that loads only this engine; see `memory.py`."""
     peak_gpu_mib: float | None = None
+    """Rise of the GPU memory in use meanwhile; None where it was not measured, as on the CPU."""
     failure: str | None = None
 
 
 def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
     """The 50th, 90th and 99th percentile, linearly interpolated between order statistics (type 7 of Hyndman & Fan).
 
-    The q-th percentile of n sorted values stands at index q/100 (n - 1).
+    The q-th percentile of n sorted values stands at index q/100 (n - 1), counted from 0.
+
+    >>> percentiles([10, 30, 20])
+    (20.0, 28.0, 29.8)
     """
     p50, p90, p99 = np.percentile(np.asarray(times, dtype=np.float64), PERCENTILES, method="linear")
     return float(p50), float(p90), float(p99)
@@ -66,11 +70,11 @@ def time_interleaved(
 ) -> tuple[dict[int, list[float]], dict[int, str]]:
     """Times `enhance(image)` of every engine, round robin: `warmup` rounds that are not kept, then `runs` that are.
 
-    An engine that fails drops out, the others go on. `clock` is in nanoseconds; `advance` is called once a run
-    (also for the runs that a dropped engine skips).
+    An engine that fails drops out; the others go on. `clock` is in nanoseconds. `advance` is called once per run, also
+    for the runs that a dropped engine skips.
 
     Returns:
-        Milliseconds by position in `engines`, and one line for each engine that failed.
+        Milliseconds of every timed run, and one line for each engine that failed: both by position in `engines`.
     """
     times: dict[int, list[float]] = {position: [] for position in range(len(engines))}
     failures: dict[int, str] = {}
@@ -91,7 +95,7 @@ def time_interleaved(
 
 
 def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: float | None) -> LatencyRow:
-    """The figures of one engine at one size; `first_p50_ms` is the first engine's median."""
+    """The figures of one engine at one size. `first_p50_ms` is the first engine's median; None where it has none."""
     p50, p90, p99 = percentiles(times_ms)
     per_second = 1000 * len(times_ms) / sum(times_ms)
     return LatencyRow(

@@ -2,7 +2,7 @@
 
 Several engines in one process share its peak, and a peak never falls: only a process that loads one engine and
 enhances one picture can say what that engine takes. The process is this module, run with `python -m`. It also
-shields the measuring process: an engine that the kernel kills for its memory is a line in the table, no more.
+shields the measuring process: an engine that the kernel kills for its memory is only a line in the table.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """What a process took that loaded one engine and enhanced one picture twice; no figures where `failure` is set."""
+    """What a process that loaded one engine and enhanced one picture twice took; no figures where `failure` is set."""
 
     peak_rss_mib: float | None = None
     peak_gpu_mib: float | None = None
+    """Rise of the memory in use on all GPUs; None for engines on the CPU, and without NVML."""
     failure: str | None = None
 
 
 def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
     """Measures `spec` at `size` in a new process and waits for it."""
     request = json.dumps({"spec": asdict(spec), "size": str(size)})
-    # -P: the folder this runs in must not shadow the installed package.
+    # -P: the working directory must not shadow the installed package.
     command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.memory"]
     done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
     if done.returncode < 0:
@@ -49,7 +50,11 @@ def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
 
 
 def peak_rss_mib() -> float:
-    """Largest resident set of this process so far, in MiB."""
+    """Largest resident set of this process so far, in MiB.
+
+    Raises:
+        MissingDependencyError: psutil is not installed (Windows only).
+    """
     if sys.platform == "linux":
         # Not getrusage: its ru_maxrss survives exec and would report the parent's peak.
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -68,10 +73,10 @@ def peak_rss_mib() -> float:
 
 
 class GpuMemory:
-    """Used memory of all NVIDIA GPUs together, by NVML: it makes no CUDA context.
+    """Memory in use on all NVIDIA GPUs together, from NVML, which makes no CUDA context.
 
     Raises:
-        pynvml.NVMLError: there is no driver here, or it does not tell.
+        pynvml.NVMLError: there is no driver, or it does not tell.
     """
 
     def __init__(self) -> None:
@@ -87,9 +92,9 @@ class GpuMemory:
 
 
 class _GpuRise:
-    """Watches the GPUs' used bytes for the length of the block, every 5 ms; `mib` is None where there is no NVML.
+    """Watches the memory in use on the GPUs every 5 ms while its block runs; `mib` is None where there is no NVML.
 
-    Another process that allocates meanwhile counts as well: NVML's figures by process are missing in containers.
+    What other processes allocate meanwhile counts as well: in containers NVML has no figures by process.
     """
 
     def __init__(self) -> None:
@@ -123,7 +128,7 @@ class _GpuRise:
 
 
 def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
-    """Opens the engine in this process, enhances one picture twice and tells the peaks."""
+    """Opens the engine in this process, enhances one picture twice, and returns the peaks of the process."""
     try:
         with _GpuRise() as gpu, open_subject(spec) as subject:
             image = sample_picture(size)

@@ -1,8 +1,8 @@
-"""Pictures without a ground truth: what an engine does to them that should not be done, in figures and on a sheet.
+"""Pictures without a ground truth: the faults that an engine puts into them, in figures and on a contact sheet.
 
 Per picture: the share of clipped values before and after, how far clipped lamps grew, the shift of the colour balance,
-and whether the output's smoothest place carries a grid. Pictures are reduced first: this is about faults, not about
-speed.
+and whether the output's smoothest place carries a grid. Pictures are reduced first: this looks for faults and does not
+measure speed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from mirnet_deploy.runtime import MIRNetRuntime
 Advance = Callable[[], None]
 
 PATCH = 64
-"""Side of the smooth place in pixels: a multiple of every period."""
+"""Side in pixels of the smooth place, a multiple of every period."""
 PERIODS = (2, 4, 8)
-"""Periods that strided convolutions (2, 4) and JPEG (8) leave."""
+"""Periods in pixels of the grids that strided convolutions (2, 4) and JPEG (8) leave."""
 CLIPPED = 254
-"""Levels from here on count as clipped."""
+"""8-bit levels from this one on count as clipped."""
 LAMP = 20
-"""Fewest white pixels of a picture that count as a lamp."""
+"""A picture has lamps if at least this many pixels are white."""
 LAMP_REACH = 12
-"""Pixels around a lamp in which white counts as the lamp grown; what whitens farther away is a sky or a wall."""
+"""Pixels. White within this distance of a lamp counts as the lamp grown; farther away it is a sky or a wall."""
 SHEET_COLUMNS, SHEET_PANEL = 3, 300
 
 
@@ -42,9 +42,9 @@ class NightSettings:
 
     model: str
     max_side: int
-    """Larger pictures are reduced to sides of at most so many pixels."""
+    """Pictures with a longer side are reduced until it has this many pixels."""
     keep: bool
-    """Whether inputs and outputs are kept, for a contact sheet."""
+    """Whether inputs and outputs are kept for a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class Faults:
     name: str
     clipped_before: float
     clipped_after: float
-    """Share of the values at 254 or 255."""
+    """Share of all values that are clipped (`CLIPPED`), in [0, 1]."""
     lamps_before: int
     lamps_after: int
-    """White pixels in the picture (0 where it has no lamp), and those of the output on and around them."""
+    """White pixels in the picture, and white pixels of the output on and around them; both 0 without a lamp."""
     cast_before: float
     cast_after: float
-    """Distance of the three channel means from grey, as the largest less the smallest over their mean."""
+    """Distance of the three channel means from grey (`colour_cast`)."""
     grid_before: dict[int, float]
     grid_after: dict[int, float]
-    """Period in pixels -> amplitude in 8-bit levels (`grid_amplitude`) of the same smooth place."""
+    """Period in pixels -> amplitude in 8-bit levels (`grid_amplitude`); both of the output's smoothest place."""
 
 
 def smoothest_place(image: Image) -> tuple[int, int]:
-    """Top and left of the `PATCH`-sided square with the least gradient; one that is neither black nor
-    clipped, where there is one."""
+    """Top row and left column of the square of side `PATCH` with the smallest gradient, in steps of half a side; one
+    that is nearly black or nearly clipped is taken only where there is no other."""
     grey = image.mean(axis=2)
     best, place = (True, math.inf), (0, 0)
     for top in range(0, grey.shape[0] - PATCH + 1, PATCH // 2):
@@ -82,11 +82,12 @@ def smoothest_place(image: Image) -> tuple[int, int]:
 
 
 def grid_amplitude(patch: Image, period: int) -> float:
-    """Amplitude in levels of what repeats every `period` pixels along rows or columns, above the noise around it.
+    """Amplitude in 8-bit levels of what repeats every `period` pixels along rows or columns, above the noise around it.
 
-    The patch's row means and column means are tapered (Hann) and transformed; the amplitude at the period's frequency
-    is taken, less the median amplitude of the frequencies around it, floored at 0. A sine of amplitude A gives A; a
-    grid below half a level cannot be seen.
+    `patch` has `PATCH` rows and columns. Its row means and its column means, each less a fitted parabola, are tapered
+    (Hann) and Fourier transformed. Each gives the amplitude at the period's frequency, less the median amplitude of the
+    frequencies around it; the larger one is returned, and at least 0. A sine of amplitude A gives A; a grid below half
+    a level cannot be seen.
     """
     grey = patch.astype(np.float64).mean(axis=2)
     window = np.hanning(PATCH + 1)[:-1]
@@ -104,13 +105,13 @@ def grid_amplitude(patch: Image, period: int) -> float:
 
 
 def colour_cast(image: Image) -> float:
-    """Largest less smallest channel mean, over their mean; 0 is grey."""
+    """Largest less smallest mean of a channel, divided by the mean of all three; 0 is grey."""
     means = image.reshape(-1, 3).mean(axis=0)
     return float((means.max() - means.min()) / max(means.mean(), 1e-9))
 
 
 def lamp_areas(before: Image, after: Image) -> tuple[int, int]:
-    """Pixels that are white (all channels clipped) before, and those that are white after within `LAMP_REACH` of them.
+    """How many pixels are white (all channels clipped) before, and how many within `LAMP_REACH` of these are after.
 
     (0, 0) where fewer than `LAMP` pixels are white before.
     """
@@ -126,7 +127,7 @@ def lamp_areas(before: Image, after: Image) -> tuple[int, int]:
 
 
 def examine(name: str, before: Image, after: Image) -> Faults:
-    """Compares a picture with what an engine made of it; both uint8 [H,W,3], sides of at least `PATCH`."""
+    """Compares a picture with what an engine made of it: both of one shape, with sides of at least `PATCH`."""
     top, left = smoothest_place(after)
     patches = [image[top : top + PATCH, left : left + PATCH] for image in (before, after)]
     grids = [{period: grid_amplitude(patch, period) for period in PERIODS} for patch in patches]
@@ -164,6 +165,11 @@ def contact_sheet(pictures: Sequence[tuple[str, Image, Image]]) -> bytes:
 
 
 def _reduced(path: Path, max_side: int) -> Image:
+    """The picture, reduced by averaging areas where a side is longer than `max_side`.
+
+    Raises:
+        ImageError: it cannot be read, is not in 8-bit colour, or then has a side below `PATCH`.
+    """
     import cv2
 
     pixels = read_image(path).pixels
@@ -184,11 +190,11 @@ class Examined:
 
     faults: list[Faults]
     pictures: list[tuple[str, Image, Image]]
-    """Name, input and output; empty unless they were to be kept."""
+    """Name, input and output of each; empty unless they were to be kept."""
 
 
 def examine_folder(folder: Path, paths: Sequence[Path], settings: NightSettings, advance: Advance) -> Examined:
-    """Enhances the pictures at `paths`, below `folder`, and examines each; `advance` is called after each.
+    """Enhances and examines the pictures at `paths`, below `folder`; `advance` is called after each.
 
     Raises:
         MirnetDeployError: a picture cannot be read, or the model cannot be opened or run.
@@ -207,7 +213,7 @@ def examine_folder(folder: Path, paths: Sequence[Path], settings: NightSettings,
 
 
 def lines(faults: Sequence[Faults]) -> list[str]:
-    """The figures of every picture, then those of all, for people."""
+    """Lines for people: the figures of every picture, then those of all together."""
     said = [
         "picture | clipped % before, after | lamp pixels before, after | cast before, after | "
         "grid at period 2, 4, 8 (levels) before; after"

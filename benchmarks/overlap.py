@@ -1,7 +1,7 @@
-"""Whether copies and computing overlap: every copy and run of a video, timed by events of the device on its stream.
+"""Whether copies and computing overlap: every copy and run of a video, timed by the device's events on its stream.
 
-The result is the time in which copies and the engine were busy, and the part of the copies' time that the engine worked
-beside them.
+The result is the time in which copies and the engine were busy, and the share of the copies' time in which the engine
+worked beside them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from mirnet_deploy.settings import RuntimeSettings
 
 Kind = Literal["upload", "download", "engine"]
 Span = tuple[float, float]
-"""Begin and end."""
+"""Begin and end, in ms."""
 Mark = Callable[[Stream], Callable[[], float]]
-"""Puts an event on a stream; when that has come so far, what is returned tells its time in ms."""
+"""Puts an event on a stream, and returns a function that gives its time in ms once the stream has passed it."""
 
 
 class Watch(Observer):
     """Notes when the copies and the runs of one runtime begin and end, once it has been given a mark.
 
-    Inside a captured graph nothing can be noted, so graphs must be off.
+    CUDA graphs must be off: nothing can be noted inside a captured graph.
     """
 
     def __init__(self, mark: Mark | None = None) -> None:
@@ -47,7 +47,7 @@ class Watch(Observer):
         self._note("engine", stream, lambda: runner.enqueue(tensors))
 
     def spans(self) -> dict[Kind, list[Span]]:
-        """What was noted since the last call, by kind, in ms. The streams must have come past it."""
+        """What was noted since the last call, by kind. The streams must have passed all of it."""
         found: dict[Kind, list[Span]] = {"upload": [], "download": [], "engine": []}
         for kind, begin, end in self._events:
             found[kind].append((begin(), end()))
@@ -62,7 +62,11 @@ class Watch(Observer):
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """Spans of time that overlap, made one."""
+    """The spans in order of time, with those that overlap or touch joined into one.
+
+    >>> union([(3, 4), (0, 1), (0.5, 2)])
+    [(0, 2), (3, 4)]
+    """
     joined: list[Span] = []
     for begin, end in sorted(spans):
         if joined and begin <= joined[-1][1]:
@@ -73,13 +77,13 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def common(first: Iterable[Span], second: Iterable[Span]) -> float:
-    """The time in which both were busy."""
+    """The time in which both were busy, in the unit of the spans."""
     others = union(second)
     return sum(max(0.0, min(end, last) - max(begin, start)) for begin, end in union(first) for start, last in others)
 
 
 def summary(spans: Mapping[Kind, list[Span]]) -> dict[str, float]:
-    """ms in which each kind was busy, and the part of the copies' time in which the engine was too."""
+    """The ms in which each kind was busy, and the share of the copies' time in which the engine was busy too."""
     busy = {kind: sum(end - begin for begin, end in union(each)) for kind, each in spans.items()}
     copies = [*spans["upload"], *spans["download"]]
     length = sum(end - begin for begin, end in union(copies))
@@ -88,10 +92,10 @@ def summary(spans: Mapping[Kind, list[Span]]) -> dict[str, float]:
 
 
 def cuda_mark(driver: Driver) -> Mark:
-    """Marks by events with timing, of a CUDA device.
+    """Marks by timed events of a CUDA device; their times count from this call.
 
     Raises:
-        EngineError: it is none.
+        EngineError: the driver is not a CUDA device's.
     """
     if not isinstance(driver, CudaDriver):
         raise EngineError("copies and computing overlap on a GPU; this runtime is on the CPU, which copies nothing")
@@ -113,7 +117,7 @@ def cuda_mark(driver: Driver) -> Mark:
 
 
 def measure_overlap(engine: str, settings: RuntimeSettings, size: Size, frames: int, in_flight: int) -> dict[str, Any]:
-    """Times copies and runs of a video, which is one photograph that moves: plain values, for JSON.
+    """Times the copies and runs of a video, a photograph that moves by 8 pixels per frame; plain values, for JSON.
 
     Raises:
         MirnetDeployError: the engine cannot be opened or run, or is on the CPU.

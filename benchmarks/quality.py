@@ -1,4 +1,4 @@
-"""PSNR and SSIM of engines and baselines on pairs of pictures, plain and with the brightness aligned."""
+"""PSNR and SSIM of engines and baselines on pairs of pictures, plain and with the brightness aligned to the target."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class QualityRow:
     """dB after the output's mean was scaled to the target's; None where it then equals the target."""
     gt_mean_ssim: float | None = None
     brightness_psnr: float | None = None
-    """dB of the target, scaled to the output's mean, against itself: what a picture would have that is perfect but for
-    the output's brightness. None where it has that too."""
+    """dB of the target, scaled to the output's mean, against the target itself: what a picture would have that is
+    perfect but for the output's brightness. None where the scaled target equals the target."""
     identical: bool = False
     failure: str | None = None
 
 
 @dataclass(frozen=True)
 class QualityMean:
-    """Means over pictures. An infinite PSNR enters no mean; `identical` counts the pictures that have one."""
+    """Means over pictures. An infinite PSNR enters no mean; `identical` counts the outputs that equal their targets."""
 
     engine: str
     pictures: int
@@ -49,7 +49,7 @@ class QualityMean:
     gt_mean_ssim: float | None
     brightness_psnr: float | None
     brightness_share: float | None
-    """Of the squared error of all pictures, what goes when each output's mean is scaled to its target's."""
+    """Share of the squared error of all pictures that goes away when each output's mean is scaled to its target's."""
 
 
 def measure_picture(engine: str, picture: str, output: Image, target: Image) -> QualityRow:
@@ -75,7 +75,7 @@ def measure_picture(engine: str, picture: str, output: Image, target: Image) -> 
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """One pair through all engines: what the tables and the contact sheet are made from."""
+    """One pair and what all engines made of it: what the tables and the contact sheet are made from."""
 
     name: str
     rows: list[QualityRow]
@@ -83,13 +83,13 @@ class MeasuredPair:
     """None where the pair cannot be read."""
     high: Image | None
     outputs: list[Image | None]
-    """By engine; None where it failed."""
+    """One for each engine; None where it failed."""
 
 
 def measure_pairs(
     pairs: Iterable[Pair], engines: Sequence[Enhancer], advance: Callable[[], None]
 ) -> Iterator[MeasuredPair]:
-    """Enhances every dark picture with every engine, one pair in memory at a time; a failure is a row, not an end."""
+    """Enhances each dark picture with each engine, one pair at a time; a failure is a row and does not end the run."""
     for pair in pairs:
         try:
             low, high = read_pair(pair)
@@ -109,6 +109,7 @@ def measure_pairs(
 
 
 def _measure(engine: Enhancer, picture: str, low: Image, high: Image) -> tuple[QualityRow, Image | None]:
+    """The row of one engine on one pair, and its output; a row without figures and None where it fails."""
     try:
         output = engine.enhance(low)
         return measure_picture(engine.name, picture, output, high), output
@@ -143,6 +144,7 @@ def _mean(engine: str, rows: Sequence[QualityRow]) -> QualityMean:
 
 
 def _brightness_share(rows: Sequence[QualityRow]) -> float | None:
+    """See `QualityMean.brightness_share`; None where there is no error at all."""
     plain = math.fsum(10 ** (-row.psnr / 10) for row in rows if row.psnr is not None)
     matched = math.fsum(10 ** (-row.gt_mean_psnr / 10) for row in rows if row.gt_mean_psnr is not None)
     return 1 - matched / plain if plain else None

@@ -1,4 +1,4 @@
-"""The result of a bench run: one frozen value, printed as tables and written as JSON alike."""
+"""The result of a bench run: one frozen value, which is printed as tables and written as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 PROTOCOL: Mapping[str, str] = {
     "latency": (
         "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph: "
-        "transfers to and from a GPU count; it is waited for as its driver does by default, no spinning asked for; "
+        "transfers to and from a GPU count; waiting for it is left to its driver's default, without spinning; "
         "whether CUDA graphs were used stands with the engine. "
         "After the warm-up rounds the engines take turns, one run each. Percentiles interpolate linearly between "
         "order statistics; below 100 runs p99 is little more than the slowest run. "
@@ -57,7 +57,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one `mirnet-deploy bench` measured, and how and where."""
+    """Everything that one run of `mirnet-deploy bench` measured, and how and where."""
 
     created: str
     """UTC, ISO 8601."""

@@ -1,4 +1,4 @@
-"""A picture of seams: how tiles by themselves, and tiles that share their means, differ from the whole."""
+"""A drawing of seams: how local tiles, and tiles that share their means, differ from the whole picture's result."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from mirnet_deploy.benchmarks.tiling import TilingSettings, read_middle, referen
 from mirnet_deploy.files import atomic_path
 
 GAIN = 10
-"""How many times as large as they are differences are drawn."""
+"""Factor by which differences are enlarged in the drawing."""
 
 
 def draw_seams(model: str, path: Path, tile: int, target: Path, settings: TilingSettings) -> None:
-    """Draws the enhanced picture, and how local and exact tiles differ from the whole, `GAIN` times around grey.
+    """Draws side by side the reference (`reference_of`), and the differences of local and of exact tiles from it.
+
+    Differences are enlarged by `GAIN`; grey stands for none. The file is a JPEG if its suffix says so, otherwise a PNG.
 
     Raises:
-        MirnetDeployError: as `measure_tiling`.
+        MirnetDeployError: as for `measure_tiling`.
         OSError: `target` cannot be written.
     """
     from PIL import Image

@@ -1,4 +1,4 @@
-"""A contact sheet: input, outputs and truth side by side, one row a pair, with the figures below each output."""
+"""A contact sheet: input, outputs and ground truth side by side, a row per pair, with figures below each output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PANEL = 400
 """Largest width and height of a panel in pixels; smaller pictures are drawn as they are."""
 MAX_ROWS = 12
-"""Pairs on a sheet: a sheet is for the eye, the figures of all pairs are in the tables."""
+"""Largest number of pairs on a sheet: a sheet is for the eye, and the figures of all pairs are in the report."""
 MARGIN = 12
 LINE = 24
 """Height in pixels of a line of text."""
@@ -33,12 +33,14 @@ class Sheet:
     """Collects reduced pictures, so that many large pairs fit in memory, and draws them at the end."""
 
     columns: Sequence[str]
-    """Labels: the input's, one an engine, the truth's."""
+    """Labels of the input, of each engine, and of the ground truth."""
     rows: list[tuple[str, list[PillowImage | None], list[str]]] = field(default_factory=list)
+    """For each pair its name, and one panel and caption per column; a panel is None where there is no picture."""
     left_out: int = 0
+    """Pairs beyond `MAX_ROWS`, which are only counted."""
 
     def add(self, pair: MeasuredPair, skip: int = 0) -> None:
-        """Adds one pair; where `skip` is 1 the first engine is the `input` baseline, whose column is there already."""
+        """Adds one pair. `skip` is 1 where the first engine is the `input` baseline: its column is there already."""
         if len(self.rows) == MAX_ROWS:
             self.left_out += 1
             return
@@ -79,10 +81,11 @@ class Sheet:
                 pen.text((left, top + LINE + height + 2), caption, INK, font)
             top += height + 2 * LINE + MARGIN
         if self.left_out:
-            pen.text((MARGIN, top), f"and {self.left_out} more pairs, in the tables", INK, font)
+            pen.text((MARGIN, top), f"and {self.left_out} more pairs, in the report", INK, font)
         return sheet
 
     def _width(self, column: int, font: Any) -> int:
+        """Width of a column in pixels, in which every panel and caption fits."""
         panels = [panel.width for panel in (row[1][column] for row in self.rows) if panel]
         captions = [math.ceil(font.getlength(row[2][column])) for row in self.rows]
         width: int = max([120, *panels, *captions])
@@ -90,6 +93,7 @@ class Sheet:
 
 
 def _panel(picture: Image | None) -> PillowImage | None:
+    """The picture, reduced to sides of at most `PANEL`."""
     if picture is None:
         return None
     from PIL import Image as PillowImage
@@ -108,7 +112,7 @@ def _caption(row: QualityRow) -> str:
 
 
 def _fit(text: str, width: int, font: Any) -> str:
-    """`text` if it fits into `width` pixels; otherwise its end, since paths differ there, after an ellipsis."""
+    """`text` if it fits into `width` pixels; otherwise an ellipsis and the end of `text`, since paths differ there."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength("…" + text) > width:

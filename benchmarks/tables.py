@@ -19,7 +19,7 @@ MISSING = "–"
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Machine, engines, latency by size, quality, failures and the protocol, in this order."""
+    """Prints machine, engines, latency by size, quality (by picture too, up to 60 rows), failures and the protocol."""
     from rich.text import Text
 
     def line(text: str, style: str = "") -> None:
@@ -84,7 +84,7 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
 
 
 def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
-    """Means over the pictures, one row an engine or baseline."""
+    """Means over the pictures, one row per engine or baseline."""
     columns = ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "brightness dB", "n"]
     table = _table(f"Quality on {data} (means)", columns)
     for mean in means:
@@ -103,7 +103,7 @@ def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
 
 
 def picture_table(rows: Sequence[QualityRow]) -> Table:
-    """Every picture by every engine."""
+    """One row per picture and engine."""
     table = _table("Quality by picture", ["picture", "engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM"], 2)
     for row in rows:
         if row.failure:
@@ -119,7 +119,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _table(title: str, columns: Sequence[str], text: int = 1) -> Table:
-    """A table whose first `text` columns hold words (folded, never cut) and whose others hold figures."""
+    """An empty table whose first `text` columns hold words (folded, never cut), and whose others hold figures."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")

@@ -1,9 +1,9 @@
 """How close tiles come to the whole picture: local, fast and exact, on photographs, with the time that each takes.
 
-A picture of up to `WHOLE_LIMIT` pixels is compared with its whole result; a larger one, whose whole does not fit into
-memory, with tiles of `REFERENCE_TILE` pixels that agree to `REFERENCE_TOLERANCE`. All results are float32 and are
-compared before they are rounded (a model of the interface `image` rounds by itself): rounding to 8 bits would hide what
-is asked for, and is reported beside it.
+A picture of up to `WHOLE_LIMIT` pixels is compared with its whole result; a larger one, which would not fit into memory
+whole, with exact tiles of `REFERENCE_TILE` pixels, at a tolerance of `REFERENCE_TOLERANCE` dB. All results are
+float32 and are compared before they are rounded (a model of the interface `image` rounds by itself): rounding to 8 bits
+would hide the differences in question. Figures after rounding are reported beside the others.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ REFERENCE_TILE = 1024
 REFERENCE_TOLERANCE = 80.0
 MODES: tuple[Consistency, ...] = ("local", "fast", "exact")
 Pixels = NDArray[np.float32]
+"""float32 [H,W,3] RGB; pictures are in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,16 @@ class TilingSettings:
     """What to compare.
 
     Raises:
-        UsageError: a mode or a tile is none.
+        UsageError: a mode is unknown, or the tile is "none".
     """
 
     pictures: Path
     """A picture, or a folder of them."""
     middle: Size | None = None
-    """Larger pictures are cut to this much of their middle."""
+    """Larger pictures are cut to a middle of this size."""
     modes: tuple[str, ...] = MODES
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
-    """Of which `tile` is a side in pixels; "auto" for 256 and 512."""
+    """Its `tile` is the side to measure in pixels, or "auto" for 256 and 512."""
 
     def __post_init__(self) -> None:
         for mode in self.modes:
@@ -63,11 +64,11 @@ class TilingSettings:
 
     @property
     def tiles(self) -> tuple[int, ...]:
-        """The sides to measure."""
+        """Sides of the tiles to measure, in pixels."""
         return (256, 512) if isinstance(self.runtime.tile, str) else (self.runtime.tile,)
 
     def open(self, model: str, **settings: Any) -> MIRNetRuntime:
-        """A runtime with some settings changed."""
+        """A runtime of `model` with `runtime`, except for some `settings` that replace it."""
         return MIRNetRuntime(model, self.runtime, **settings)
 
 
@@ -79,30 +80,34 @@ class TilingRow:
     width: int
     height: int
     reference: str
+    """What the result was compared with (`reference_of`)."""
     tile: int
     tiles: int
+    """Side of a tile in pixels, as asked for, and number of tiles."""
     mode: Consistency
     psnr: float
-    """dB, unrounded results in [0, 1]."""
+    """dB, of unrounded results in [0, 1]."""
     psnr_8_bit: float | None
-    """dB, both rounded to 8 bits; None where they are equal."""
+    """dB, of both results rounded to 8 bits; None where these are equal."""
     max_abs: float
     """Largest difference, in 8-bit levels."""
     step: float
-    """Largest step across a border of two tiles, in 8-bit levels: the error on one side less that on the other, mean
-    over the border's length."""
+    """Largest step across a border between two tiles, in 8-bit levels (`largest_step`)."""
     predicted_psnr: float | None
+    """dB; None where nothing was predicted, also below."""
     predicted_max_abs: float | None
     """In 8-bit levels."""
     passes: int
     sampled: float
+    """Share of the picture that was measured beside the passes."""
     seconds: float
     ratio: float | None
-    """Of the time that local took for the same picture and tile."""
+    """`seconds` divided by those of local for the same picture and tile; None for local itself, and where local was not
+    measured before."""
 
     @property
     def foreseen(self) -> bool | None:
-        """Whether the true error is at or under the predicted one, in both measures."""
+        """Whether the true error is at or under the predicted one, in both measures; None without a prediction."""
         if self.predicted_psnr is None or self.predicted_max_abs is None:
             return None
         return self.psnr >= self.predicted_psnr and self.max_abs <= self.predicted_max_abs
@@ -110,7 +115,7 @@ class TilingRow:
 
 @dataclass
 class TilingReport:
-    """Everything that one `mirnet-deploy bench --tiling` measured."""
+    """Everything that one run of `mirnet-deploy bench --tiling` measured."""
 
     model: str
     backend: str
@@ -119,12 +124,12 @@ class TilingReport:
 
     @property
     def worst(self) -> TilingRow | None:
-        """The exact result that is furthest from its reference."""
+        """The exact result of several tiles that is furthest from its reference; None where there is none."""
         exact = [row for row in self.rows if row.mode == "exact" and row.tiles > 1]
         return min(exact, key=lambda row: row.psnr, default=None)
 
     def to_json(self) -> str:
-        """Plain values."""
+        """The JSON text of the report."""
         values = {"format": "mirnet-deploy bench --tiling", "tool_version": __version__, **asdict(self)}
         return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
@@ -142,14 +147,14 @@ def pictures_below(place: Path) -> list[Path]:
 
 
 def picture_name(path: Path, pictures: Path) -> str:
-    """What tells a picture from the others below a folder."""
+    """The name of a picture in reports: its path below the folder `pictures`, or its file name if it is `pictures`."""
     return path.name if path == pictures else path.relative_to(pictures).as_posix()
 
 
 def measure_tiling(
     model: str, paths: Sequence[Path], settings: TilingSettings, advance: Callable[[], None]
 ) -> TilingReport:
-    """Runs every picture in every mode, in turn. `advance` is called once a picture.
+    """Runs every picture with every tile in every mode, one after the other. `advance` is called once per picture.
 
     Raises:
         MirnetDeployError: a picture cannot be read, or the model cannot be opened or run.
@@ -172,13 +177,14 @@ def measure_tiling(
 
 
 def tiled(model: str, image: Pixels, tile: int, mode: str, settings: TilingSettings) -> Enhanced:
+    """`image` enhanced in tiles of side `tile`; its info has the time, without that of opening the model."""
     with settings.open(model, tile=tile, consistency=mode) as runtime:
-        _enhance(runtime, image[:tile, :tile])  # what a library does once for a shape is not timed
+        _enhance(runtime, image[:tile, :tile])  # so that what a library does once for a shape is not timed
         return _enhance(runtime, image)
 
 
 def _enhance(runtime: MIRNetRuntime, image: Pixels) -> Enhanced:
-    """float32 in and out; through the interface `image`, in steps of 8 bits."""
+    """Enhances a float32 picture to a float32 one; with the interface `image` by way of uint8 on both sides."""
     if runtime.info.metadata.interface == "float":
         return runtime.enhance_with_info(image)
     result, info = runtime.enhance_with_info(np.rint(image * 255).astype(np.uint8))
@@ -186,6 +192,11 @@ def _enhance(runtime: MIRNetRuntime, image: Pixels) -> Enhanced:
 
 
 def read_middle(path: Path, middle: Size | None) -> Pixels:
+    """The picture at `path`, rounded to 8 bits and cut to its middle where it is larger than `middle`.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
     pixels = read_image(path).to_8_bit().rgb()
     if middle:
         top, left = max(0, pixels.shape[0] - middle.height) // 2, max(0, pixels.shape[1] - middle.width) // 2
@@ -194,6 +205,7 @@ def read_middle(path: Path, middle: Size | None) -> Pixels:
 
 
 def reference_of(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
+    """What tiles of `image` are compared with: its kind in words, and the pixels."""
     if image.shape[0] * image.shape[1] <= WHOLE_LIMIT:
         with settings.open(model, tile="none") as runtime:
             return "whole", _enhance(runtime, image).pixels
@@ -210,7 +222,7 @@ def _row(
     result: Enhanced,
     local: float | None,
 ) -> TilingRow:
-    """`geometry`: tile and halo; `local`: seconds of the local mode."""
+    """The figures of a result. `geometry` is tile and halo in pixels, `local` the seconds that local took, if known."""
     info = result.info
     psnr, max_abs = difference(result.pixels, reference[1])
     rounded = (np.rint(result.pixels * 255) / 255).astype(np.float32)
@@ -237,7 +249,8 @@ def _row(
 
 
 def largest_step(error: Pixels, tile: int, halo: int) -> float:
-    """The largest jump of an error, [H,W,3], from one tile to the next: the mean over a border of two cores."""
+    """The largest step of an error (result less reference) across a border between the cores of two tiles: the error on
+    one side less that on the other, averaged over the border's length; in the channel where it is largest."""
     height, width = error.shape[:2]
     grid = make_grid(padded_side(height, 4), padded_side(width, 4), tile=(tile, tile), halo=halo)
     steps = [0.0]
@@ -253,7 +266,7 @@ def largest_step(error: Pixels, tile: int, halo: int) -> float:
 
 
 def print_tiling(report: TilingReport, console: Any) -> None:
-    """The table, and how many errors were foreseen."""
+    """Prints the table, in how many rows the prediction held, and the worst exact result."""
     from rich.table import Table
 
     table = Table(title=f"Tiles against the whole picture: {report.model}, {report.backend}")

@@ -1,7 +1,8 @@
-"""What a training step costs, in the ways in which it can be run, in one process, one after the other.
+"""What a training step costs in each of the ways in which it can be run. One process times them one after the other.
 
-Ways: kernels launched one by one from Python; the step captured as a CUDA graph; captured, and its blocks fused by
-torch.compile. Random crops, the loss and the optimizer of the recipe; medians, and the ratio to the first way.
+Ways: kernels launched one by one from Python; the step captured as a CUDA graph (on a GPU); captured, and its blocks
+fused by torch.compile. Crops are of random values, loss and optimizer those of the recipe; figures are medians, and
+ratios to the first way.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from mirnet_deploy.training.step import BEFORE_CAPTURE, Step
 
 @dataclass(frozen=True)
 class Way:
-    """How steps were run, and what they took."""
+    """A way in which steps were run, and what they took."""
 
     name: str
     milliseconds: float
     """Median of a step."""
     megapixels_per_second: float
     first_seconds: float
-    """Until the first timed step: compiling, choosing kernels, capturing."""
+    """Time until the first timed step: compiling, choosing kernels, capturing."""
     peak_gib: float | None
-    """Of the GPU's memory, as torch's allocator counts it."""
+    """Memory of the GPU that torch's allocator reserved at most; None on the CPU."""
 
 
 def measure(name: str, settings: Settings, processes: Processes, runs: int, *, compiled: bool, captured: bool) -> Way:
-    """Times `runs` steps after those that are spent on getting ready."""
+    """Times `runs` steps, after untimed ones in which kernels are chosen, compiled and captured."""
     device = processes.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -61,11 +62,12 @@ def measure(name: str, settings: Settings, processes: Processes, runs: int, *, c
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What steps are timed."""
+    """Which steps are timed, and how."""
 
     preset: str
     batch: int
     crop: int
+    """Side of a crop in pixels."""
     precision: Literal["fp32", "bf16"]
     runs: int
     ways: tuple[str, ...]
@@ -73,11 +75,11 @@ class StepSettings:
 
 
 def measure_ways(settings: StepSettings, device: str, say: Callable[[str], object]) -> dict[str, Any]:
-    """Times a step in every way, and `say`s each as it is done: plain values, for JSON.
+    """Times a step in every way, and tells `say` about each as soon as it is done. Returns plain values, for JSON.
 
     Raises:
         TrainingError: the device is not there.
-        UsageError: the settings are not those of a training.
+        UsageError: the preset is unknown, or no recipe can have such a batch or crop.
     """
     recipe = replace(RECIPES["aligned"], batch=settings.batch, crop=settings.crop)
     network = MIRNetConfig.preset(settings.preset)

@@ -1,4 +1,4 @@
-"""The TensorRT builders, `tensorrt` and `tensorrt_rtx`: which one is here, and how each is set up.
+"""The TensorRT builders, `tensorrt` and `tensorrt_rtx`: which one is used, and how each is set up.
 
 Both have the same classes under different import names. TensorRT builds for the GPU that it runs on and needs one;
 TensorRT-RTX builds for RTX-class GPUs by compute capability, on any machine.
@@ -19,9 +19,9 @@ from mirnet_deploy.machine import cuda_devices
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""What TensorRT-RTX 1.7 builds for."""
+"""Compute capabilities that TensorRT-RTX 1.7 builds for."""
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
-"""Ampere, Ada and Blackwell (GeForce RTX 30, 40 and 50); the others are built when asked for."""
+"""Ampere, Ada and Blackwell (GeForce RTX 30, 40 and 50); the others are built only on request."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BuilderLibrary:
 
     name: Builder
     trt: Any
-    """The module."""
+    """The imported module."""
     targets: tuple[str, ...]
     """Compute capabilities such as "sm89" (TensorRT-RTX), or the name of the GPU here (TensorRT)."""
 
@@ -41,17 +41,17 @@ class BuilderLibrary:
 
     @property
     def logger(self) -> Any:
-        """The library's one logger of this process: a `trt.ILogger` with `drain()`."""
+        """The library's only logger in this process: a `trt.ILogger` that also has `drain()`."""
         return logger_of(self.trt)
 
     def create_network(self, builder: Any) -> Any:
-        """A strongly typed network: precision is what the graph says."""
+        """An empty, strongly typed network: every layer has the precision that the graph states."""
         if self.name == "tensorrt" and int(self.version.split(".", 1)[0]) < 11:
             return builder.create_network(1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        return builder.create_network()  # 11 and RTX know no other kind
+        return builder.create_network()  # TensorRT 11 and TensorRT-RTX have no other kind
 
     def configure(self, config: Any) -> None:
-        """Sets the targets, and switches TF32 off: an FP32 layer (an island too) computes in FP32.
+        """Sets the targets of TensorRT-RTX. Switches TF32 off: FP32 layers, those of the islands too, compute in FP32.
 
         Raises:
             EngineError: the library refuses a target.
@@ -67,15 +67,15 @@ class BuilderLibrary:
 
 
 def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrary | None:
-    """The builder that `choice` means here; None for "none".
+    """The builder that `choice` stands for on this machine; None for "none".
 
-    "auto" is `tensorrt` where it imports, there is a GPU and no target is named, else `tensorrt_rtx`. `targets` are for
-    TensorRT-RTX; none means `DEFAULT_TARGETS`.
+    "auto" is `tensorrt` if it can be imported, there is a GPU and no target is named, otherwise `tensorrt_rtx`.
+    `targets` are for TensorRT-RTX only; if empty, it builds for `DEFAULT_TARGETS`.
 
     Raises:
         MissingDependencyError: the builder is not installed; the text says what to install.
-        EngineError: `tensorrt` is asked for where there is no GPU.
-        UsageError: a target is unknown, or targets are given to a builder that takes none.
+        EngineError: `tensorrt` was chosen and there is no GPU.
+        UsageError: a target is unknown, or targets are given and `choice` takes none.
     """
     unknown = sorted(set(targets) - set(RTX_TARGETS))
     if unknown:
@@ -107,7 +107,7 @@ def _automatic(gpu: str | None, targets: Sequence[str]) -> Builder:
 
 
 def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:
-    """A `trt.IProgressMonitor` that calls `on_progress` with the part of the build that is done, 0 to 1, never less."""
+    """A `trt.IProgressMonitor` that tells `on_progress` which share of the build is done, 0 to 1, never falling."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -126,7 +126,7 @@ def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:
             with self.lock:
                 part = (step + 1) / self.phases[phase_name][1]
                 self.done[phase_name] = part
-                # A step of a phase is a fraction of the parent's current step.
+                # A phase runs within one step of its parent, and its share counts as a fraction of that step.
                 parent = self.phases[phase_name][0]
                 while parent is not None and parent in self.phases:
                     part = self.done[parent] + part / self.phases[parent][1]
@@ -136,6 +136,6 @@ def progress_monitor(trt: Any, on_progress: Callable[[float], None]) -> Any:
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            """Nothing to do: the parent's step says it."""
+            """Does nothing: the parent reports the end of the phase as a step of its own."""
 
     return Monitor()

@@ -37,10 +37,11 @@ def export_onnx(
 ) -> ArtifactMetadata:
     """Writes the network as the ONNX file `path` with its sidecar, and returns the sidecar's content.
 
-    `crops` are uint8 [H,W,3] RGB, sides multiples of 4: the artifact must agree with PyTorch on them.
+    The artifact must agree with PyTorch on `crops`: uint8 [H,W,3] RGB, with sides that are multiples of 4.
 
     Raises:
-        ExportError: the export, the proof of precision or the parity failed; nothing was written.
+        ExportError: the export, the proof of precision or the parity failed, and nothing was written; or a file cannot
+            be written.
         MissingDependencyError: ONNX Runtime is not installed.
     """
     model = build_model(checkpoint, settings, precision)
@@ -53,7 +54,7 @@ def export_onnx(
 def _describe(
     checkpoint: LoadedCheckpoint, settings: ExportSettings, precision: Precision, proof: str
 ) -> ArtifactMetadata:
-    """The metadata, less the parity and the hash."""
+    """The metadata, still without the parity and the hash."""
     return ArtifactMetadata(
         kind="onnx",
         name=settings.name,
@@ -82,7 +83,11 @@ def _prove(
     crops: Sequence[NDArray[np.uint8]],
     name: str,
 ) -> Parity:
-    """Holds a graph against PyTorch, in the engine that will run it."""
+    """Runs a graph in the engine that will run it, and compares it with PyTorch on `crops`, uint8 [H,W,3] RGB.
+
+    Raises:
+        ExportError: the graph does not run, or misses a bound; the text calls it `name`.
+    """
     network, interface = checkpoint.network, metadata.interface
     expected = parity.references(network, interface, crops)
     try:
@@ -101,7 +106,7 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
     """The traced and rewritten graph, not yet proven. The checkpoint's network is left as it is.
 
     Raises:
-        ExportError: PyTorch cannot export the network.
+        ExportError: PyTorch cannot export the network, or its graph is not of the form that `trace` promises.
     """
     network = in_channel_order(checkpoint.network, settings.channel_order)
     if precision == "fp16":
@@ -115,10 +120,12 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
 
 
 def save_model(model: onnx.ModelProto, path: Path, metadata: ArtifactMetadata) -> ArtifactMetadata:
-    """Writes `model` with `metadata` inside it (less its own hash), then the sidecar with the hash.
+    """Writes `model` with `metadata` inside it, then the sidecar; returns what the sidecar holds.
+
+    The sidecar has the hash of the file, which the file itself cannot hold.
 
     Raises:
-        ExportError: the folder cannot be written, or the model is not valid ONNX.
+        ExportError: a file cannot be written, or the model is not valid ONNX.
     """
     onnx.helper.set_model_props(model, {METADATA_KEY: replace(metadata, sha256=None).to_json()})
     try:

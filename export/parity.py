@@ -1,7 +1,7 @@
 """Proof of value: an artifact's output against the FP32 PyTorch network's, on crops of real photographs.
 
-Every figure is taken twice: on the output, and on output minus input. MIRNet adds its work to its input, so a network
-that does nothing at all scores well on the first and nothing on the second.
+The PSNR is taken twice: on the output, and on output minus input. MIRNet adds its work to its input, so a network that
+does nothing at all scores well on the first and badly on the second.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from mirnet_deploy.training.context import OwnMeans
 from mirnet_deploy.training.network import MIRNet
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
-"""Runs one batch through something: an engine, a session, a network."""
+"""Runs one RGB batch, laid out as by `as_input`, through an engine or a runtime; the result has its shape and dtype."""
 RunPooled = Callable[[NDArray[Any], Pools], tuple[NDArray[Any], NDArray[np.float32]]]
-"""Runs one batch with means for its pools, and tells what they measured."""
+"""Runs one batch with means for its pools; also returns the means that they measured, float32 [N,K]."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an artifact must keep to be saved."""
+    """The bounds that an artifact must keep to be saved."""
 
     max_abs: float
     """Largest absolute difference: [0, 1] units (float interface), 8-bit levels (image interface)."""
@@ -48,16 +48,16 @@ BOUNDS: dict[tuple[Interface, Precision], Bounds] = {
     ("image", "fp32"): Bounds(max_abs=1, psnr=60.0, residual_psnr=45.0),
     ("image", "fp16"): Bounds(max_abs=5, psnr=45.0, residual_psnr=40.0),
 }
-"""By interface and precision. One broken pixel vanishes in a PSNR, so every line bounds the largest error as well. The
-image interface rounds both sides to 8 bits: one level is 48 dB by itself, and all of a faint residual."""
+"""By interface and precision. One broken pixel vanishes in a PSNR, so the largest error is bounded as well. The image
+interface rounds both sides to 8 bits: one level everywhere is 48 dB by itself, and as large as a faint residual."""
 
 
 STATISTICS_BOUNDS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest difference of a measured mean, of the largest one."""
+"""Largest error of a measured mean, as a share of the largest mean."""
 
 
 def in_order(engine: HostEngine, metadata: ArtifactMetadata) -> tuple[Run, RunPooled]:
-    """Functions that run an engine, plainly and pooled, on RGB batches, whatever the artifact's order of channels."""
+    """`engine.run` and `engine.run_pooled` for RGB batches, whatever the artifact's order of channels."""
     if metadata.channel_order == "rgb":
         return engine.run, engine.run_pooled
     axis = 1 if metadata.interface == "float" else 3
@@ -73,7 +73,8 @@ def in_order(engine: HostEngine, metadata: ArtifactMetadata) -> tuple[Run, RunPo
 
 
 def in_runtime(runtime: MIRNetRuntime) -> Run:
-    """A function that runs a batch of one picture in a runtime."""
+    """A function that runs a batch of one RGB picture in a runtime: float32 [1,3,H,W] or uint8 [1,H,W,3], as its
+    artifact's interface has it."""
     planar = runtime.info.metadata.interface == "float"
 
     def run(batch: NDArray[Any]) -> NDArray[Any]:
@@ -85,7 +86,10 @@ def in_runtime(runtime: MIRNetRuntime) -> Run:
 
 
 def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:
-    """What the FP32 PyTorch network gives for each crop, through `interface`: what `measure` compares with."""
+    """What the FP32 PyTorch network gives for each crop, through `interface`: what `measure` compares with.
+
+    Crops are uint8 [H,W,3] RGB; results are float32 [1,3,H,W], not clamped, or uint8 [1,H,W,3].
+    """
     module = with_interface(network, interface)
     with torch.inference_mode():
         return [module(torch.from_numpy(as_input(crop, interface))).numpy() for crop in crops]
@@ -94,11 +98,13 @@ def references(network: MIRNet, interface: Interface, crops: Sequence[NDArray[np
 def check_given(
     run: RunPooled, network: MIRNet, interface: Interface, precision: Precision, crop: NDArray[np.uint8], artifact: str
 ) -> None:
-    """Gives the pools means that are far from the crop's own, weighs a part of it, and holds the artifact against
-    PyTorch in FP32: what tiles depend on.
+    """Compares one run with given means, which tiles depend on, with PyTorch in FP32.
+
+    The means are far from the crop's own, and the upper half of the crop (uint8 [H,W,3] RGB) has no weight in the
+    measured means.
 
     Raises:
-        ExportError: the output misses its bound (`BOUNDS`), or a measured mean `STATISTICS_BOUNDS`.
+        ExportError: the output misses its bound (`BOUNDS`), or a measured mean misses `STATISTICS_BOUNDS`.
     """
     module, batch = with_interface(network, interface), as_input(crop, interface)
     height, width = crop.shape[:2]
@@ -128,7 +134,8 @@ def check_given(
 
 
 def as_input(crop: NDArray[np.uint8], interface: Interface) -> NDArray[Any]:
-    """A crop, uint8 [H,W,3] RGB, as the batch of one that `interface` takes."""
+    """A crop, uint8 [H,W,3] RGB, as the batch of one that `interface` takes, C-contiguous: uint8 [1,H,W,3] or float32
+    [1,3,H,W] in [0, 1]."""
     if interface == "image":
         return crop[None].copy()
     return np.ascontiguousarray(crop.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
@@ -141,9 +148,10 @@ def measure(
     crops: Sequence[NDArray[np.uint8]],
     expected: Sequence[NDArray[Any]],
 ) -> Parity:
-    """Runs every crop through `run` and holds the outputs against `expected` (of `references`).
+    """Runs every crop, uint8 [H,W,3] RGB, through `run` and compares the outputs with `expected` (from `references`).
 
-    Max abs is the worst over the crops; the PSNRs pool the squared errors of all pixels.
+    The largest difference is that of the worst crop; the PSNRs are of the mean squared error over all pixels of all
+    crops.
 
     Raises:
         ExportError: an output has another shape or dtype than the reference, or is not finite.
@@ -175,10 +183,11 @@ def measure(
 
 
 MAX_PSNR = 200.0
-"""dB, written for outputs that are equal: infinity is no JSON number."""
+"""dB. Stands for the infinite PSNR of equal outputs, which JSON cannot hold."""
 
 
 def _psnr(squared_error: float, peak: float) -> float:
+    """PSNR in dB of a mean squared error, at most `MAX_PSNR`; the negative of that for an error where the peak is 0."""
     if squared_error == 0:
         return MAX_PSNR
     if peak == 0:
@@ -187,10 +196,10 @@ def _psnr(squared_error: float, peak: float) -> float:
 
 
 def check(parity: Parity, interface: Interface, precision: Precision, artifact: str) -> None:
-    """Holds measured figures against `BOUNDS`.
+    """Checks measured figures against `BOUNDS`.
 
     Raises:
-        ExportError: a figure misses its bound; the text names it, its value and the bound.
+        ExportError: a figure misses its bound (the text names it, its value and the bound), or there are no figures.
     """
     bounds = BOUNDS[interface, precision]
     if parity.max_abs is None or parity.psnr is None or parity.residual_psnr is None:

@@ -1,4 +1,4 @@
-"""The steps of an export in their order: FP32 ONNX, FP16 ONNX, plan. Each is saved when it is proven, and only then."""
+"""The steps of an export in their order: FP32 ONNX, FP16 ONNX, plan. Each is saved once it is proven, and only then."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]
-"""Shows a step under its name; None for a length that nobody knows. It gives the function that moves the bar."""
+"""Shows a step under its name while a block runs. Takes the length of the step, None where unknown, and gives the block
+the function that moves the bar on by some of that length."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Outputs:
         )  # fmt: skip
 
     def refuse_existing(self) -> None:
-        """Nothing of the user's is replaced unasked.
+        """Makes sure that no file of the user's is replaced unasked.
 
         Raises:
             ExportError: an artifact or a sidecar is there already.
@@ -80,10 +81,12 @@ def export_checkpoint(
     """Makes the files of `outputs`, one at a time, and yields each when it is on the disk.
 
     The plan is built by `library` from the FP16 graph where there is one, else from the FP32 graph; without a library
-    there is none.
+    there is no plan. `crops`, uint8 [H,W,3] RGB, are what the artifacts are proven on.
 
     Raises:
-        ExportError: a step failed; what was yielded before stays, nothing of that step was saved.
+        EngineError: `library` does not build for one of its targets.
+        ExportError: a step failed; what was yielded before stays.
+        MissingDependencyError: ONNX Runtime is not installed.
     """
     precision: Precision = "fp32"
     source = outputs.fp32
@@ -113,10 +116,12 @@ def export_plan(
 ) -> ArtifactMetadata:
     """Builds the plan of an ONNX artifact, writes it with its sidecar and returns the sidecar's content.
 
-    `advance` gets every part of the build as it is done; the parts add up to 1.
+    `advance` gets the share of the build that was done since its last call; the shares add up to 1. `crops` are uint8
+    [H,W,3] RGB.
 
     Raises:
-        ExportError: the builder refuses, a proof fails, or the folder cannot be written; nothing was written.
+        EngineError: `library` does not build for one of its targets.
+        ExportError: the builder refuses, or a proof fails, and nothing was written; or a file cannot be written.
     """
     data = source.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != source.metadata.sha256:
@@ -145,13 +150,13 @@ def export_plan(
 def plan_parity(
     checkpoint: LoadedCheckpoint, plan: bytes, metadata: ArtifactMetadata, crops: Sequence[NDArray[np.uint8]]
 ) -> Parity:
-    """The plan's own figures where a device here runs it; "not executed", with the reason, where none does.
+    """The plan's own figures where a GPU here runs it; otherwise "not executed", with the reason if a GPU is there.
 
-    It runs in the runtime, as it ships: what the float interface gives outside [0, 1] is clipped, on both sides. Crops
-    larger than the plan's tile are cut to it.
+    It runs in the runtime, as it ships. That clips the float interface's results to [0, 1], so PyTorch's are clipped
+    too. Crops, uint8 [H,W,3] RGB, that are larger than the plan's tile are cut to it.
 
     Raises:
-        ExportError: the plan runs and misses its bound.
+        ExportError: the plan was loaded, and fails to run or misses its bound.
     """
     if not cuda_devices():
         return Parity(NOT_EXECUTED)

@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT plan: parsed, held against the graph it came from, proven in precision, built."""
+"""ONNX -> TensorRT plan: parsed, compared with the graph it came from, proven in precision, built."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 MIN_SIDE = SIZE_MULTIPLE
-"""The smallest picture that a plan takes: the smallest there is. (At 2 the levels no longer fit one another.)"""
+"""Side of the smallest picture that a plan, like the network, takes. (At 2 the levels no longer fit one another.)"""
 NOT_EXECUTED = "not executed"
-"""What parity says of an artifact that no device here could run."""
+"""`Parity.executed` of an artifact that no device here could run."""
 
 Profile = dict[str, dict[str, list[int]]]
+"""Input name -> {"min": shape, "opt": shape, "max": shape}."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A built plan and what was proven of it."""
+    """A built plan and what was proven about it."""
 
     data: bytes
     precision_proof: str
@@ -34,7 +35,7 @@ class Plan:
     library: BuilderLibrary
 
     def metadata(self, source: ArtifactMetadata, sha256: str) -> ArtifactMetadata:
-        """The plan's metadata: `source`'s, the ONNX file's that it was built from, with what is the plan's own."""
+        """The plan's metadata: those of the ONNX file that it was built from, `source`, with the plan's own values."""
         return replace(
             source,
             kind="plan",
@@ -57,11 +58,12 @@ def build_plan(
     library: BuilderLibrary,
     on_progress: Callable[[float], None],
 ) -> Plan:
-    """Builds the plan of an ONNX model of `export_onnx`. `on_progress` gets the part that is done, 0 to 1.
+    """Builds the plan of an ONNX model that `export_onnx` made. `on_progress` gets the share that is done, 0 to 1.
 
     Raises:
-        ExportError: the parser does not know a node, the precision is not the one asked for (the node is named),
-            or the builder gives nothing.
+        EngineError: the library does not build for one of its targets.
+        ExportError: the parser refuses a node, or a node has another precision (it is named); the inputs or outputs are
+            not those asked for; or the builder refuses.
     """
     trt = library.trt
     builder = trt.Builder(library.logger)
@@ -76,7 +78,7 @@ def build_plan(
     _add_profile(builder, config, profile, library)
     serialized = builder.build_serialized_network(network, config)
     errors, warnings = library.logger.drain()
-    # A profile that does not fit the graph is built all the same, with a warning; it fails at run time.
+    # A profile that does not fit the graph is built all the same, with a warning, and fails only at run time.
     faults = [text for text in warnings if "Profile" in text and "not self-consistent" in text]
     if serialized is None or faults:
         reasons = errors or faults or ["no reason given"]
@@ -88,7 +90,7 @@ def parse(model: bytes, network: Any, library: BuilderLibrary) -> None:
     """Fills `network` from ONNX bytes.
 
     Raises:
-        ExportError: with name and operator of the first node that the parser refuses.
+        ExportError: the parser refuses the graph; the text has name and operator of the first node that it refuses.
     """
     library.logger.drain()
     parser = library.trt.OnnxParser(network, library.logger)
@@ -105,7 +107,7 @@ def parse(model: bytes, network: Any, library: BuilderLibrary) -> None:
 
 
 def without_defaults(model: bytes) -> bytes:
-    """The ONNX model with the `CONTEXT_INPUTS` required: the parsers drop an input that has a default."""
+    """The ONNX model without defaults for the `CONTEXT_INPUTS`: the parsers drop an input that has one."""
     proto = onnx.load_from_string(model)
     kept = [tensor for tensor in proto.graph.initializer if tensor.name not in CONTEXT_INPUTS]
     del proto.graph.initializer[:]
@@ -114,10 +116,10 @@ def without_defaults(model: bytes) -> bytes:
 
 
 def check_interface(network: Any, settings: ExportSettings, library: BuilderLibrary) -> None:
-    """The parsed network has the inputs and outputs that were asked for; the parser drops some without a word.
+    """Checks that the parsed network has the inputs and outputs that were asked for; the parser may drop some silently.
 
     Raises:
-        ExportError: names or dtypes differ.
+        ExportError: names, dtypes or their order differ.
     """
     float32 = library.trt.float32
     picture = float32 if settings.interface == "float" else library.trt.uint8
@@ -134,13 +136,14 @@ def check_interface(network: Any, settings: ExportSettings, library: BuilderLibr
 
 
 def prove_network(network: Any, islands: Islands, precision: Precision, library: BuilderLibrary) -> str:
-    """Proves what the parsed network computes in, layer by layer, and says in words what was proven.
+    """Proves the precision of the parsed network layer by layer, and says in words what was proven.
 
-    Every convolution and deconvolution outside the islands has an output of HALF (`fp16`) or FLOAT (`fp32`), the
-    islands and the spatial pools have FLOAT, and no convolution of the ONNX graph is missing. Needs no GPU.
+    Every convolution and deconvolution outside the islands has HALF (`fp16`) or FLOAT (`fp32`) outputs, those in the
+    islands and all means over height and width have FLOAT ones, and no convolution of the ONNX graph is missing. Needs
+    no GPU.
 
     Raises:
-        ExportError: with the layer's name, which is its ONNX node's.
+        ExportError: a layer is of another precision, or missing; it is named, as its ONNX node is.
     """
     trt = library.trt
     wide = trt.DataType.HALF if precision == "fp16" else trt.DataType.FLOAT
@@ -173,14 +176,15 @@ def _expect(layer: Any, expected: Any) -> None:
 
 
 def _is_spatial_pool(layer: Any, trt: Any) -> bool:
+    """Whether the layer is a mean over height and width."""
     if layer.type != trt.LayerType.REDUCE:
         return False
-    layer.__class__ = trt.IReduceLayer  # the bindings give the base class
+    layer.__class__ = trt.IReduceLayer  # the bindings give only the base class
     return bool(layer.op == trt.ReduceOperation.AVG and layer.axes == (1 << 2 | 1 << 3))
 
 
 def make_profile(settings: ExportSettings) -> Profile:
-    """From the smallest picture to one tile a side and `batch` tiles at once; tuned at the full tile and batch."""
+    """From one picture of the smallest size to `batch` full tiles at once, and tuned for the latter."""
 
     def shape(batch: int, side: int) -> list[int]:
         return [batch, 3, side, side] if settings.interface == "float" else [batch, side, side, 3]

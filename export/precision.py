@@ -1,8 +1,8 @@
 """Proof of precision in the ONNX graph: which dtype every convolution and every pool computes in.
 
-Half precision with *FP32 islands*: the spatial pools, the squeeze convolutions behind them and the last residual sum
-stay in float32 (see `training/network.py`). An island is known by the weight it uses: the exporter keeps the
-parameters' names, and the network knows which parameters its islands own.
+Half precision with *FP32 islands*: the pools, the squeeze convolutions behind them and the last residual sum stay in
+float32 (see `training/network.py`). The convolutions of an island are recognised by their weights: the exporter keeps
+the parameters' names, and the network tells which parameters belong to islands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
     """Sorts the convolutions of an exported graph by the parameter that each of them uses.
 
     Raises:
-        ExportError: a convolution uses something else than a parameter of the network.
+        ExportError: a convolution uses something other than a parameter or a buffer of the network.
     """
     owners = [name for name, module in network.named_modules() if isinstance(module, (ChannelAttention, SKFF))]
     island_weights = {
@@ -55,8 +55,8 @@ def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
 def prove_onnx(model: onnx.ModelProto, network: MIRNet, precision: Precision) -> str:
     """Proves the precision of an ONNX graph by strict type inference, and says in words what was proven.
 
-    FP32: every convolution is float32. FP16: every convolution outside the islands is float16; the islands, the
-    spatial pools and the last residual sum are float32.
+    FP32: every convolution is float32. FP16: every convolution outside the islands is float16, those in the islands are
+    float32. In both, the pools and the last residual sum are float32.
 
     Raises:
         ExportError: a node computes in another precision (it is named), or the graph's types do not check.
@@ -81,7 +81,7 @@ def prove_onnx(model: onnx.ModelProto, network: MIRNet, precision: Precision) ->
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Tensor name -> element type, for every tensor of the graph.
+    """Tensor name -> element type (`onnx.TensorProto.DataType`), for every tensor of the graph.
 
     Raises:
         ExportError: the graph is not valid ONNX.
@@ -103,6 +103,7 @@ def _expect(node: onnx.NodeProto, actual: int, expected: int) -> None:
 
 
 def _is_spatial_pool(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """Whether the node is a mean over height and width."""
     if node.op_type == "GlobalAveragePool":
         return True
     if node.op_type != "ReduceMean":

@@ -1,7 +1,7 @@
 """Rewrites of the exported graph that change no value. Each is one function with an equality test of its own.
 
 Most of what is exact in algebra is written in the network itself (1x1 convolutions before bilinear upsampling, SKFF as
-a weighted sum); what stands here undoes detours of the exporter.
+a weighted sum); the rewrites here undo detours of the exporter.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def maximum_in_half(model: onnx.ModelProto) -> int:
-    """Cast(float32) -> ReduceMax -> Cast(float16) of a half tensor becomes ReduceMax in half; returns how many.
+    """Replaces Cast(float32) -> ReduceMax -> Cast(float16) of a half tensor by ReduceMax in half; returns how many.
 
-    The exporter widens the maximum over channels. Widening keeps the order and the narrowing back is exact, so the
-    maximum is the same number.
+    The exporter takes the maximum over channels in float32. Widening keeps the order, and narrowing back is exact, so
+    the maximum is the same number.
     """
     graph = model.graph
     types = element_types(model)
@@ -39,7 +39,7 @@ def maximum_in_half(model: onnx.ModelProto) -> int:
         users[widen.output[0]].remove(maximum)
         maximum.input[0], maximum.output[0] = widen.input[0], narrow[0].output[0]
         graph.node.remove(narrow[0])
-        if not users[widen.output[0]]:  # else the spatial pool of the channel attention reads it too
+        if not users[widen.output[0]]:  # otherwise the pool of the channel attention reads it too
             graph.node.remove(widen)
         rewritten += 1
     return rewritten

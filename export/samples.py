@@ -17,14 +17,14 @@ from mirnet_deploy.training.config import SIZE_MULTIPLE
 PACKAGED = PACKAGE / "samples"
 """Two crops of dark photographs that ship in the package."""
 CROP_SIDE = 256
-"""Pixels. The middle of a picture, up to this side: enough for every level, and seconds to run."""
+"""Largest side of a crop in pixels: enough for every level of the network, and seconds to run."""
 MAX_CROPS = 16
 
 
 def read_crops(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """The middle of every picture in `folder` (by default the packaged ones), uint8 [H,W,3] RGB.
+    """The middle of every picture in `folder` (None for the packaged ones), uint8 [H,W,3] RGB.
 
-    Sides are multiples of 4 and at most `CROP_SIDE`; at most `MAX_CROPS` pictures are taken, in order of their names.
+    Sides are multiples of 4 and at most `CROP_SIDE`; only the first `MAX_CROPS` pictures by name are taken.
 
     Raises:
         DataError: no folder, no picture in it, or one smaller than 4x4.
@@ -38,6 +38,7 @@ def read_crops(folder: Path | None) -> list[NDArray[np.uint8]]:
 
 
 def _middle(path: Path) -> NDArray[np.uint8]:
+    """The middle of one picture, C-contiguous uint8 [H,W,3] RGB, with sides as `read_crops` says."""
     pixels = read_image(path).to_8_bit().rgb()
     height, width = (min(side, CROP_SIDE) // SIZE_MULTIPLE * SIZE_MULTIPLE for side in pixels.shape[:2])
     if not height or not width:

@@ -12,7 +12,7 @@ from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 
 DEFAULT_OPSET = 20
 OPSETS = range(18, 24)
-"""Below 18 the exporter must convert down; above 23 the TensorRT parsers in use do not read."""
+"""Below 18 the exporter would have to convert down; above 23 the TensorRT parsers in use cannot read the graph."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExportSettings:
     """
 
     interface: Interface = "image"
-    """`image`: uint8 [N,H,W,3] in and out. `float`: float32 [N,3,H,W] in [0, 1] in, not clamped out."""
+    """`image`: uint8 [N,H,W,3] in and out. `float`: float32 [N,3,H,W], in [0, 1] going in, not clamped coming out."""
     name: str = "mirnet"
     """Stem of the files: `NAME.onnx`, `NAME.fp16.onnx`, `NAME.plan`."""
     tile: int = 512
@@ -35,13 +35,13 @@ class ExportSettings:
     """Largest number of tiles that a plan takes at once."""
     opset: int = DEFAULT_OPSET
     plain: bool = False
-    """Artifacts of the picture alone, without the context inputs and the statistics output: tiles cannot share."""
+    """Artifacts take the picture alone: without context inputs and the statistics output, tiles cannot share means."""
 
     channel_order: ChannelOrder = "rgb"
-    """Of the colours that the artifacts take and give."""
+    """Order of the channels in the pictures that artifacts take and give."""
 
     def context(self, config: MIRNetConfig) -> int:
-        """Values of the context that the artifacts of such a network take; 0 for plain ones."""
+        """Number of values in the context that artifacts of such a network take; 0 for plain ones."""
         return 0 if self.plain else config.context_size
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""From a PyTorch module to an ONNX graph that people can read: fixed tensor names, nodes named by their module."""
+"""From a PyTorch module to an ONNX graph that people can read: fixed tensor names, nodes named after their modules."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from mirnet_deploy.export.interfaces import DYNAMIC_AXES, context_defaults, cont
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "network."
-"""The attribute of the interface modules that holds the MIRNet: no part of any name in the graph."""
+"""The attribute of the interface modules that holds the MIRNet; it is cut off all names in the graph."""
 _Tensor = tuple[str, int, list[int | str]]
 """Name, element type and shape."""
 SHAPE_OPERATORS = frozenset({"Shape", "Reshape", "Size", "ConstantOfShape", "Loop", "If", "Scan"})
-"""Operators that make sizes depend on data: none of them has a place in this network."""
+"""Operators that make sizes depend on data; this network needs none of them."""
 
 
 def trace(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
     """The ONNX model of `module` (an interface of `interfaces.py`) with dynamic, named batch, height and width.
 
-    Nodes are named `module.path/Operator` (`#2` for the second use of a tied module), weights like the network's
-    parameters; what the exporter adds for its own debugging (source lines, local paths) is dropped. With a `context` of
-    so many values the graph has the `CONTEXT_INPUTS`, with defaults, and the output `statistics`.
+    Nodes are named `module.path/Operator` (with `#2` for the second one of that name, as in a module that is used
+    twice), weights like the network's parameters; what the exporter adds for debugging (source lines, local paths) is
+    dropped. With a `context` of more than 0 values the graph also has the `CONTEXT_INPUTS`, with defaults, and the
+    output `statistics`.
 
     Raises:
         ExportError: PyTorch cannot export the module, or the graph is not of the form promised above.
@@ -87,6 +88,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _rename(graph: onnx.GraphProto) -> None:
+    """Names weights like the network's parameters, and nodes as `trace` says."""
     weights = {tensor.name: tensor.name.removeprefix(_WRAPPER) for tensor in graph.initializer}
     for tensor in graph.initializer:
         tensor.name = weights[tensor.name]
@@ -100,7 +102,8 @@ def _rename(graph: onnx.GraphProto) -> None:
 
 
 def _module_path(node: onnx.NodeProto) -> str:
-    """`groups.0.blocks.0.dau.0.conv1`, from the exporter's note on the node; `interface` outside the network."""
+    """The module that a node belongs to, such as `groups.0.blocks.0.dau.0.conv1`, as the exporter notes on the node;
+    `interface` for nodes outside the network."""
     scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
     # ['', 'network', 'network.groups.0', …, name of the operation]
     modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
@@ -111,19 +114,20 @@ def _module_path(node: onnx.NodeProto) -> str:
 
 
 def _strip(model: onnx.ModelProto) -> None:
+    """Drops what the exporter adds for debugging, and the shapes of tensors inside the graph."""
     graph = model.graph
     for entry in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del entry.metadata_props[:]
         entry.doc_string = ""
-    del graph.value_info[:]  # shape inference gives it back; the exporter's has expressions for names
+    del graph.value_info[:]  # shape inference restores it; the exporter's has expressions as names of sides
     graph.name = "MIRNet"
 
 
 def check_form(model: onnx.ModelProto, interface: Interface, context: int) -> None:
-    """The graph takes and gives the tensors that the interface promises, and no size in it depends on data.
+    """Checks that the graph takes and gives the tensors of its interface, and that no size in it depends on data.
 
     Raises:
-        ExportError: with the tensor or node that is not as promised.
+        ExportError: a tensor or a node is not as promised; it is named.
     """
     float32, picture = (
         onnx.TensorProto.FLOAT,

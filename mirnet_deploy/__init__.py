@@ -37,8 +37,8 @@ _HOMES = {
     "RuntimeInfo": "mirnet_deploy.results",
     "RuntimeSettings": "mirnet_deploy.settings",
 }
-"""Name -> the module that it is imported from when it is first used: `mirnet-deploy --help` loads no array library and
-no engine."""
+"""Name -> the module that it is imported from at its first use, so that `mirnet-deploy --help` loads no array library
+and no engine."""
 
 
 def __getattr__(name: str) -> Any:

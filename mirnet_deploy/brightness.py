@@ -1,9 +1,9 @@
-"""What is done to a result after the network: how bright it is, and how much of it is blended in.
+"""What is done to a result after the network: a tone curve sets its brightness, and it is blended with its input.
 
-How bright a dark picture was meant to be is not in the picture, so brightness is a setting, not something to learn
-better. A tone curve brings the mean of a result to it: v becomes g v / (1 + (g - 1) v), in every channel. Shadows get
-`g` times as bright and keep their colour, highlights roll off towards white as on photographic paper, and nothing
-clips: black stays black, white stays white, and the curve of 1/g undoes that of g.
+A dark picture does not say how bright it was meant to be, so brightness is a setting and not something that a network
+could learn better. A tone curve brings the mean of a result to that setting: v becomes g v / (1 + (g - 1) v) in every
+channel. Shadows get `g` times as bright and keep their colour, highlights roll off towards white as on photographic
+paper, and nothing clips: black stays black, white stays white, and the curve of 1/g undoes that of g.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from mirnet_deploy.pixels import Source, rounded, unit
 from mirnet_deploy.settings import RuntimeSettings
 
 BINS = 1 << 16
-"""Of the histogram of values."""
+"""Bins of the histogram of values in [0, 1]."""
 MOST_GAIN = 256.0
-"""The largest gain, for pictures that are (nearly) black throughout; its inverse is the smallest."""
+"""The largest gain, reached in pictures that are (nearly) black throughout; its inverse is the smallest."""
 _BAND = 1 << 18
 """Pixels worked on at a time."""
 
 
 @runtime_checkable
 class Rewritable(Protocol):
-    """A result, [H,W,3], whose rows can be read again and replaced, as an array's can."""
+    """A result [H,W,3] whose rows can be read back and replaced, as those of an array can."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -38,13 +38,15 @@ class Rewritable(Protocol):
 
 
 def finish(settings: RuntimeSettings, source: Source, result: Rewritable, out: Rewritable) -> float | None:
-    """Applies `brightness` and then `strength` to the network's `result`, [H,W,3], with `source` as the input.
+    """Applies `brightness` and then `strength` to the network's `result`.
 
     Args:
-        out: takes the finished rows; it may have another dtype, or be `result` itself.
+        source: the input of the network, [H,W,3], which `strength` blends in.
+        result: [H,W,3], uint8, uint16 or float32 in [0, 1].
+        out: takes the finished rows, [H,W,3]; it may have another dtype than `result`, or be `result` itself.
 
     Returns:
-        The gain `g` of the tone curve; None where the brightness is the network's.
+        The gain `g` of the tone curve; None where the brightness is left as the network made it.
     """
     gain = None if settings.brightness == "auto" else gain_for(settings.brightness, result)
     for rows in _bands(result.shape):
@@ -59,7 +61,7 @@ def finish(settings: RuntimeSettings, source: Source, result: Rewritable, out: R
 
 
 def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
-    """The tone curve of `gain` on values in [0, 1].
+    """The tone curve of `gain`, applied to values in [0, 1] of any shape.
 
     >>> toned(np.array([0, 0.25, 1], np.float32), 3.0).tolist()
     [0.0, 0.5, 1.0]
@@ -69,9 +71,9 @@ def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
 
 
 def gain_for(brightness: float, picture: Rewritable) -> float:
-    """The gain at which the mean of `picture`, [H,W,3], becomes `brightness`; from 1 / `MOST_GAIN` to `MOST_GAIN`.
+    """The gain at which the mean of `picture`, [H,W,3], becomes `brightness`, in [0, 1].
 
-    Found by bisection on a histogram.
+    It is found by bisection on a histogram and lies between 1 / `MOST_GAIN` and `MOST_GAIN`.
     """
     counts = np.zeros(BINS)
     for rows in _bands(picture.shape):

@@ -25,14 +25,15 @@ from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.tiling import TileGrid
 
 WIDENING_COPIES = 9
-"""Bytes a pixel that an 8-bit picture takes which is worked on in 16: its copy, and a result that is not yet in 8."""
+"""Bytes per pixel that an 8-bit picture takes beside its 16-bit result where it is worked on in 16 bits: 6 for its
+16-bit copy, 3 for the result in 8 bits."""
 
 
 class PictureEnhancer:
-    """Enhances pictures with one engine, by settings. May be shared by threads. The engine is not its own.
+    """Enhances pictures with one engine, as the settings say. May be shared by threads. Does not own the engine.
 
     Raises:
-        EngineError: the device is out of memory for one slot, or refuses.
+        EngineError: the device has no memory for even one slot, or refuses.
         UsageError: the model cannot do what the settings ask for.
     """
 
@@ -41,9 +42,9 @@ class PictureEnhancer:
         self._limits = Limits.of(engine.metadata)
         budget = whole_budget() if settings.tile == "auto" and self._limits.most is None else 0
         self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, budget)
-        """As of `RuntimeInfo`."""
+        """See `RuntimeInfo.tile_size`."""
         self.batch = choose_batch(settings.batch, self._limits)
-        """As of `RuntimeInfo`."""
+        """See `RuntimeInfo.batch`."""
         self._pipeline = Pipeline(engine, self._limits, observer or Observer())
         fit = Fit(engine.concurrency.picture, self.batch, self.tile_size, budget)
         self._fitting = Fitting(self._pipeline, fit, settings.max_memory)
@@ -57,12 +58,13 @@ class PictureEnhancer:
     def enhance(
         self, image: Source, out: Sink, defect: NDArray[np.float64] | None, start: float, advance: Advance
     ) -> tuple[PictureInfo, Outcome | None]:
-        """Enhances a picture, [H,W,3] in the order of `channel_order`, into `out`; they share no memory.
+        """Enhances a picture into `out`, of the same shape and dtype; they share no memory.
 
         Args:
-            defect: [K], of another frame of the same scene of a video; None for a still picture.
-            start: of `time.perf_counter`, from which the seconds of the result count.
-            advance: is told how many pixels were written, after every run of the engine.
+            image: [H,W,3], uint8, uint16 or float32 in [0, 1], channels in the order of `channel_order`.
+            defect: [K], from an earlier frame of the same scene of a video; None for a still picture.
+            start: the reading of `time.perf_counter` from which `PictureInfo.seconds` counts.
+            advance: is called after every run of the engine with the number of pixels that it wrote.
 
         Returns:
             What is known of the result, and how its tiles came to agree; None where they did not share means.
@@ -73,14 +75,14 @@ class PictureEnhancer:
         if self._settings.channel_order == "bgr":
             if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
                 raise UsageError("a picture that is not an array is RGB; open a runtime with channel_order='rgb'")
-            image, out = image[..., ::-1], out[..., ::-1]  # the pipeline reads and writes it as it lies
+            image, out = image[..., ::-1], out[..., ::-1]  # views: the pipeline reads and writes BGR in place
         if not self._settings.finishes:
             grid, outcome = self._run(image, out, defect, advance)
             return PictureInfo.of(self._settings, grid, outcome, time.perf_counter() - start, None), outcome
         if not isinstance(out, Rewritable):
             raise UsageError("brightness and strength need a sink whose rows can be read again")
         if isinstance(image, np.ndarray) and self._widens(image.dtype):
-            # A tone curve after the rounding to 8 bits would show as steps in skies.
+            # A tone curve that is applied after rounding to 8 bits would show as steps in skies.
             wide = image.astype(np.uint16) * np.uint16(257)
             result: Rewritable = np.empty(image.shape, np.uint16)
             grid, outcome = self._run(wide, result, defect, advance, WIDENING_COPIES)
@@ -111,7 +113,11 @@ class PictureEnhancer:
     def _run(
         self, image: Source, out: Sink, defect: NDArray[np.float64] | None, advance: Advance, copies: int = 0
     ) -> tuple[TileGrid, Outcome | None]:
-        """The network's result; `copies` as of `Fitting.attempt`."""
+        """Writes the network's result into `out`; for `copies` see `Fitting.attempt`.
+
+        Returns:
+            The tiles, and how they came to agree; None where they did not share means.
+        """
 
         def work_on(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
             shares = {"most_slots": fit.slots_for(grid), "batch": fit.batch}
@@ -126,14 +132,18 @@ class PictureEnhancer:
         return self._fitting.attempt(image, work_on, copies)
 
     def _widens(self, dtype: np.dtype[Any]) -> bool:
-        """Whether an array is worked on in 16 bits, though it has 8."""
+        """Whether arrays of `dtype` have 8 bits and are worked on in 16."""
         return self._settings.tones and self._engine.metadata.interface == "float" and dtype == np.uint8
 
     def _shares_means(self, grid: TileGrid) -> bool:
         return len(grid) > 1 and self._settings.consistency != "local"
 
     def _stages(self) -> int:
-        """The stages of pools of an artifact that can share means; an error where it cannot."""
+        """Stages of pools in the network (`ArtifactMetadata.stages`).
+
+        Raises:
+            EngineError: the artifact cannot share means.
+        """
         metadata = self._engine.metadata
         if not metadata.context or metadata.stages is None:
             raise no_context_error(metadata)

@@ -1,4 +1,5 @@
-"""The exceptions of mirnet-deploy: one root, so that a caller can catch them all and the CLI can print one line."""
+"""The exceptions of mirnet-deploy. They have one root, so that a caller can catch them all and the CLI can print a line
+for each."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ class MirnetDeployError(Exception):
 
 
 class UsageError(MirnetDeployError):
-    """A setting is out of its range or contradicts another one (the CLI exits 2)."""
+    """A setting is out of range or contradicts another one (the CLI exits with 2)."""
 
 
 class MissingDependencyError(MirnetDeployError):
@@ -35,7 +36,7 @@ class EngineError(MirnetDeployError):
 
 
 class DeviceMemoryError(EngineError):
-    """A device is out of memory for what it was asked."""
+    """A device has too little memory for what was asked of it."""
 
 
 class CheckpointError(MirnetDeployError):
@@ -55,17 +56,17 @@ class ExportError(MirnetDeployError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line that says something, for errors of one line."""
+    """The first line of an error's text that is not blank, or its type's name: for errors of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 class MirnetDeployWarning(UserWarning):
-    """Something goes on, and not as it was asked for; the text is one line."""
+    """The work goes on, but not as it was asked for; the text is one line."""
 
 
 def warn(text: str) -> None:
-    """Gives a `MirnetDeployWarning`, as of the line outside of this package that led to it."""
+    """Issues a `MirnetDeployWarning` that points at the line outside of this package that led to it."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "mirnet_deploy":
         level, frame = level + 1, frame.f_back
@@ -76,7 +77,11 @@ _NO_MEMORY = re.compile(r"out ?of ?memory|failed to allocate|bad_?alloc|alloc_fa
 
 
 def engine_error(what: str, error: BaseException | str) -> EngineError:
-    """The error for what an inference library says in its own words, which alone tell whether memory ran out."""
+    """Makes an error from a message of an inference library, whose words alone tell whether memory ran out.
+
+    Args:
+        what: what failed; it comes before the library's first line.
+    """
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     reason = error if isinstance(error, str) else first_line(error)
     kind = DeviceMemoryError if _NO_MEMORY.search(text) else EngineError

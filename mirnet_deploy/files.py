@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files so that each is there whole or not at all; checks targets before the work, and hashes files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mirnet_deploy.errors import UsageError
 
 
 def check_target(option: str, path: Path, force: bool) -> None:
-    """Checks that `path`, which the user named by `option`, can be written: before minutes of work, not after them.
+    """Checks that `path`, which the user named with `option`, can be written: before minutes of work, not after them.
 
     Raises:
-        UsageError: it cannot, or exists and may not be replaced.
+        UsageError: it cannot be written, or it exists and `force` is not set.
     """
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
@@ -27,20 +27,20 @@ def check_target(option: str, path: Path, force: bool) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it replaces `path` when the block ends well, and is removed when it does not.
+    """A temporary file beside `path`. It replaces `path` if the block ends without an error, and is removed otherwise.
 
     The data is flushed to the disk before the rename, so that a power cut leaves the old file or the new one.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    # 40 characters are at most 160 bytes: the name fits wherever that of `path` does. Not mkstemp, which makes files
-    # private: a result gets the permissions of any new file, and to ask for the umask is to change it for all threads.
+    # 40 characters are at most 160 bytes, so that the name stays below the usual limit of 255. Not mkstemp, which makes
+    # private files: a result gets the permissions of any new file, and reading the umask changes it for all threads.
     temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
-        with temporary.open("r+b") as stream:  # Windows flushes no file that is open for reading
+        with temporary.open("r+b") as stream:  # Windows cannot flush a file that is open for reading only
             os.fsync(stream.fileno())
         temporary.replace(path)
     finally:

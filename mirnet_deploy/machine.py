@@ -1,4 +1,4 @@
-"""What this machine has: processor, memory, GPUs and installed libraries. Nothing heavy is imported to find out."""
+"""What this machine has: processor, memory, GPUs and installed libraries. Imports neither torch nor TensorRT."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 ORT_WHEELS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
-"""All of them install the one package `onnxruntime`."""
+"""Distributions that all install the same package, `onnxruntime`."""
 TENSORRT_WHEELS = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx"),
 }
-"""Flavour -> the distributions that bring it, the one that users install first."""
+"""Flavour -> the distributions that bring it; the one that users install comes first."""
 TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 """Flavour -> its import names, best first."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -45,11 +45,11 @@ class Machine:
     cores: int
     """Logical processors that this process may use."""
     bf16: bool | None
-    """Whether the processor computes in bfloat16; None where that cannot be seen."""
+    """Whether the processor computes in bfloat16; None where unknown."""
     memory_bytes: int | None
     gpus: tuple[Gpu, ...]
     onnxruntime: dict[str, str]
-    """Wheel -> version, of `ORT_WHEELS`; two entries have overwritten each other's files."""
+    """Distribution of `ORT_WHEELS` -> version. Where there are two, they have overwritten each other's files."""
     providers: tuple[str, ...]
     """Execution providers in the installed ONNX Runtime; () where it is missing or broken."""
     tensorrt: dict[str, str]
@@ -64,7 +64,7 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Looks at this machine. Takes a fraction of a second, most of it for NVML and ONNX Runtime."""
+    """Describes this machine. Takes a fraction of a second, most of it for NVML and for importing ONNX Runtime."""
     cpu, flags = _processor()
     return Machine(
         python=platform.python_version(),
@@ -85,9 +85,9 @@ def describe_machine() -> Machine:
 
 @cache
 def cuda_devices() -> tuple[str, ...]:
-    """Names of the GPUs that CUDA offers to this process, asked of the driver; () without a driver.
+    """Names of the GPUs that CUDA offers to this process, as the driver reports them; () without a driver.
 
-    Not of NVML, which knows nothing of `CUDA_VISIBLE_DEVICES`. Makes no CUDA context.
+    NVML would not do: it ignores `CUDA_VISIBLE_DEVICES`. Makes no CUDA context.
     """
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     names = []
@@ -126,12 +126,12 @@ def _providers() -> tuple[str, ...]:
         import onnxruntime
 
         return tuple(onnxruntime.get_available_providers())
-    except (ImportError, AttributeError):  # absent, or left without its library by another wheel's removal
+    except (ImportError, AttributeError):  # not installed, or broken by the removal of another wheel
         return ()
 
 
 def _processor() -> tuple[str, list[str] | None]:
-    """Model name and feature flags (None where the system does not list them)."""
+    """Model name and feature flags (None where the system lists none)."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -150,7 +150,10 @@ def _memory() -> int | None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take: of the machine's, or of its control group's; None where nobody says."""
+    """Bytes that this process may still take: the smaller of what the machine and its control group have left.
+
+    None where unknown.
+    """
     limits = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -159,16 +162,16 @@ def available_memory() -> int | None:
         most = (group / "memory.max").read_text().strip()
         if most.isdigit():
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            # What files have been read into is given back before anything is refused.
+            # Memory that only caches files is reclaimed before an allocation is refused.
             taken = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
             limits.append(max(0, int(most) - taken))
     except (OSError, ValueError, IndexError):
-        pass  # not Linux, or an older control group: what was found so far
+        pass  # not Linux, or no control group of version 2 with a limit: keep what was found so far
     return min(limits, default=None)
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """What NVML says of every GPU; () without a driver."""
+    """Every GPU that NVML reports; () without a driver."""
     import pynvml
 
     try:

@@ -1,4 +1,4 @@
-"""How much of the memory a picture may take: a memory plan beforehand, and a retreat where it turns out too much."""
+"""How much memory a picture takes: a memory plan beforehand, and a retreat where it turns out to be too much."""
 
 from __future__ import annotations
 
@@ -32,42 +32,42 @@ class Fit:
     """The part of a runtime's settings that decides how much memory a picture takes."""
 
     slots: int
-    """Runs of the engine at once, for one picture."""
+    """Runs of the engine at once for one picture."""
     batch: int
-    """Tiles in one of them."""
+    """Tiles in one run."""
     tile: tuple[int, int] | None
     """Height and width; None where every picture runs whole."""
     budget: int
-    """Pixels times `n_feat` of a picture that runs whole though there is a tile."""
+    """Pixels times `n_feat`, at most, of a picture that runs whole though there is a tile; 0 for none."""
 
     def slots_for(self, grid: TileGrid) -> int:
-        """Runs at once that the tiles of a picture make use of."""
+        """Runs at once that have tiles of the picture to work on."""
         return min(self.slots, math.ceil(len(grid) / self.batch))
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes that enhancing one picture takes at most: of the GPU's memory; on a CPU of the host's, beside the picture
-    that is given."""
+    """The most bytes that enhancing one picture takes: of the GPU's memory; on a CPU of the host's, not counting the
+    picture that is given."""
 
     pictures: int
-    """Picture and result, as far as they lie there, and their thumbnails."""
+    """Picture and result, as far as they lie in that memory, and their thumbnails."""
     batches: int
-    """Tiles on their way into and out of the engine, their places and means."""
+    """Tiles on their way into and out of the engine, their tables, and the means."""
     engine: int
     """Memory that the engine's library takes for itself: exact for a plan, an estimate for an ONNX file."""
     slots: int
     """Runs of the engine at once."""
     batch: int
-    """Tiles in one of them."""
+    """Tiles in one run."""
     tile_size: tuple[int, int]
-    """Height and width."""
+    """Height and width of a tile."""
     banded: bool
-    """Whether the picture goes through in bands of rows, since it does not fit as a whole."""
+    """Whether the picture goes through in bands of rows, because it does not fit as a whole."""
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Bytes in all."""
         return self.pictures + self.batches + self.engine
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,14 +89,16 @@ class Fitting:
     def attempt(
         self, image: Source | DevicePicture, work: Callable[[Fit, TileGrid, bool], Result], copies: int = 0
     ) -> Result:
-        """Calls `work` with the fit, the grid of `image`, and whether to go in bands; where the device has not the
-        memory, again with a smaller fit, with one warning at the end.
+        """Calls `work` with the fit, the grid of `image`, and whether to go in bands.
+
+        Where the device is out of memory, it is called again with a smaller fit; one warning in the end says so.
 
         Args:
-            copies: bytes a pixel that the picture takes on the host, beside itself and its result.
+            copies: bytes per pixel that the picture takes on the host beside its result in the dtype of `image`; they
+                count where the host is the device.
 
         Raises:
-            DeviceMemoryError: there is no smaller fit, or none of them keeps the most that a picture may take.
+            DeviceMemoryError: there is no smaller fit, or no fit stays within the bytes that a picture may take.
         """
         fit, banded, retreats = self._fit, False, 0
         if self._most is not None:
@@ -115,16 +117,16 @@ class Fitting:
             return made
 
     def plan(self, height: int, width: int, dtype: np.dtype[Any], copies: int = 0) -> MemoryPlan:
-        """The memory plan for a picture of a size; `copies` as of `attempt`.
+        """The memory plan for a picture of this size and dtype; for `copies` see `attempt`.
 
         Raises:
-            DeviceMemoryError: no fit keeps the most that a picture may take.
+            DeviceMemoryError: no fit stays within the bytes that a picture may take.
         """
-        image = np.broadcast_to(np.zeros((), dtype), (height, width, 3))  # which takes no memory
+        image = np.broadcast_to(np.zeros((), dtype), (height, width, 3))  # a view of one value
         return self._within(image, copies)[0]
 
     def grid(self, image: Source | DevicePicture, fit: Fit) -> TileGrid:
-        """The tiles of a picture.
+        """The tiles of a picture, [H,W,C]; one where it runs whole.
 
         Raises:
             UsageError: it should run whole, and is larger than the plan takes.
@@ -142,9 +144,12 @@ class Fitting:
         return make_grid(rows, cols, tile=tile, halo=metadata.halo, multiple=metadata.size_multiple)
 
     def _within(self, image: Source | DevicePicture, copies: int) -> tuple[MemoryPlan, Fit]:
-        """The first fit that keeps the most that a picture may take, and its memory plan."""
+        """The memory plan of the largest fit that stays within the bytes that a picture may take, and that fit.
+
+        Where a fit does so only in bands, the memory plan says that. A picture on the device cannot go in bands.
+        """
         least = None
-        for fit in self._fits(self._fit):
+        for fit in (self._fit, *self._smaller(self._fit)):
             plan = self._plan(image, fit, copies)
             if self._most is None or plan.total <= self._most:
                 return plan, fit
@@ -159,14 +164,17 @@ class Fitting:
         )
 
     def _retreat(self, fit: Fit, image: Source | DevicePicture, error: DeviceMemoryError) -> Fit:
-        """Frees what is idle, and takes the next smaller fit, if no other thread has done so already."""
+        """Closes idle slots, allows half as many, and takes the next smaller fit, unless another thread has done so.
+
+        Where there is no smaller fit, fewer slots alone are tried, down to one.
+        """
         slots = self._pipeline.slots
         with self._state:
             made = slots.made
             slots.limit(max(1, made // 2))
-            if self._fit != fit and self._fit in self._fits(fit):
+            if self._fit != fit and self._fit in self._smaller(fit):
                 return self._fit
-            smaller = next(self._fits(fit, skip=1), None)
+            smaller = next(self._smaller(fit), None)
             if smaller is None and made <= 1:
                 height, width = image.shape[:2]
                 raise DeviceMemoryError(
@@ -180,14 +188,13 @@ class Fitting:
         result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
         tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
         warn(
-            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} at once, batches of "
-            f"{fit.batch}, {tile}: slower, {result}"
+            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} runs at once, batches "
+            f"of {fit.batch}, {tile}: slower, {result}"
         )
 
-    def _fits(self, fit: Fit, skip: int = 0) -> Iterator[Fit]:
-        """`fit` and all smaller ones, from number `skip` on: fewer runs, a smaller batch, tiles, smaller tiles."""
-        if not skip:
-            yield fit
+    def _smaller(self, fit: Fit) -> Iterator[Fit]:
+        """All fits below `fit`: fewer slots, then a smaller batch, then tiles instead of whole pictures, then smaller
+        tiles."""
         limits = self._pipeline.limits
         while True:
             if fit.slots > 1:
@@ -203,7 +210,7 @@ class Fitting:
             yield fit
 
     def _half(self, tile: tuple[int, int] | None) -> tuple[int, int] | None:
-        """A tile of half the side, where network and plan take it."""
+        """A square tile of half the shorter side; None where network or plan do not take it."""
         metadata = self._pipeline.engine.metadata
         if tile is None:
             return None
@@ -221,7 +228,7 @@ class Fitting:
         return "export a model of fewer features (n_feat), or close what else takes memory"
 
     def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool = False) -> MemoryPlan:
-        """Adds up what every part says that it allocates."""
+        """Adds up the bytes that every part says it allocates."""
         engine, limits = self._pipeline.engine, self._pipeline.limits
         grid = self.grid(image, fit)
         slots = fit.slots_for(grid)
@@ -250,13 +257,14 @@ class Fitting:
         return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
 
     def _tables(self, tiles: int, size: tuple[int, int], context: int) -> int:
-        """Memory for the places of some tiles and for what is measured on them."""
+        """Bytes of a table of tiles of `size` (height, width), and of the `context` means measured on each of them."""
         count = tiles + self._pipeline.limits.least[0] - 1
         return TileTable.nbytes(count, size) + statistics_bytes(count, context)
 
     def _means(self, image: Source | DevicePicture, grid: TileGrid, small: tuple[int, int], context: int) -> int:
-        """Memory for the vectors of means, and for the tables of a thumbnail of size `small` and of a sample of
-        patches; the latter take the place of the grid's own table, and count as far as they are larger."""
+        """Bytes of the vectors of `context` means, and of the tables of a thumbnail of size `small` (height, width) and
+        of a sample of patches. Unless the picture lies on the device, they share a buffer with the grid's own table and
+        count as far as they are larger."""
         if isinstance(image, DevicePicture):
             return on_device.nbytes(context) + self._tables(1, small, context)
         tables = self._tables(len(grid), grid.tile_size, context)

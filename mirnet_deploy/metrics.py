@@ -1,7 +1,7 @@
-"""PSNR, SSIM and GT-mean of an enhanced picture against its target; scikit-image does the arithmetic.
+"""PSNR, SSIM and GT-mean of an enhanced picture against its ground truth, `target`; scikit-image does the arithmetic.
 
 Pictures are uint8 [H,W,3] RGB: what is measured is what a user would save, rounded to 8 bits. `data_range` has no
-default, because a wrong one lies without a word (255 taken as 1 adds 48 dB).
+default, because a wrong one gives a wrong figure without a warning (255 in place of 1 adds 48 dB).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def psnr(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
     """
     _check(output, target, data_range)
     metrics = skimage_metrics()
-    with np.errstate(divide="ignore"):  # equal pictures: inf is the answer, not an accident
+    with np.errstate(divide="ignore"):  # equal pictures divide by 0, and inf is the answer
         return float(metrics.peak_signal_noise_ratio(target, output, data_range=data_range))
 
 
@@ -68,9 +68,9 @@ def ssim(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
 def gt_mean(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`output` scaled by mean(target) / mean(output), clipped to [0, 255] and rounded: uint8 [H,W,3].
 
-    The means are over all pixels and channels, one factor for the picture. It takes the guess of the target's
-    brightness out of a comparison, and it uses the target to do so: a figure for a column of its own. A picture
-    that is black throughout stays black, whatever the factor.
+    The means are over all pixels and channels, so there is one factor for the picture. It takes the brightness, which
+    a network can only guess, out of a comparison. It uses the target to do so, so a figure taken after it belongs in a
+    column of its own. A picture that is black throughout stays black, whatever the factor.
 
     Raises:
         ImageError: the pictures are not uint8 [H,W,3] of one shape.

@@ -1,4 +1,4 @@
-"""Pairs of a dark and a well-lit picture, as LOL-like data sets lay them out: `low/` and `high/`, matched by stem."""
+"""Pairs of a dark picture and its ground truth, laid out as in LOL: `low/` and `high/`, matched by stem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pair:
-    """One scene: the dark picture and its target."""
+    """One scene: the dark picture and its ground truth."""
 
     name: str
     low: Path
@@ -28,10 +28,10 @@ class Pair:
 
 
 def images_in(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The pictures in `folder`, with `recursive` also below it, as of `pictures_in`.
+    """The pictures in `folder`, with `recursive` also below it; see `pictures_in`.
 
     Raises:
-        DataError: `folder` is not a folder, or one cannot be read.
+        DataError: `folder` is not a folder, or a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -70,15 +70,15 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def check_sizes(pairs: Sequence[Pair]) -> None:
-    """Checks, by the headers alone, that the pictures of each pair are of one size: not after an hour of training.
+    """Checks by the headers alone that both pictures of each pair have one size: before training, not an hour into it.
 
     Raises:
-        DataError: some are not (a few are named).
+        DataError: some pairs do not (a few are named).
     """
     different = []
     for pair in pairs:
         low, high = _header_size(pair.low), _header_size(pair.high)
-        # Sorted: a camera may have turned one of them, which `read_pair` sees.
+        # Sorted: EXIF may turn one of them, which is only known when it is read; `read_pair` checks again.
         if low and high and sorted(low) != sorted(high):
             different.append(f"{pair.name}: low is {low[0]}x{low[1]} and high is {high[0]}x{high[1]}")
     if different:
@@ -87,7 +87,7 @@ def check_sizes(pairs: Sequence[Pair]) -> None:
 
 
 def _header_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as stored; None where Pillow cannot say, and reading the file will say why."""
+    """Width and height as stored; None where Pillow cannot tell (reading the file later says why)."""
     from PIL import Image as Pillow
 
     try:
@@ -98,7 +98,7 @@ def _header_size(path: Path) -> tuple[int, int] | None:
 
 
 def read_rgb8(path: Path) -> Image:
-    """A picture as uint8 [H,W,3] RGB: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
+    """A picture as uint8 [H,W,3] RGB, C-contiguous: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
 
     Raises:
         ImageError: the file cannot be read.
@@ -107,7 +107,7 @@ def read_rgb8(path: Path) -> Image:
 
 
 def read_pair(pair: Pair, read: Callable[[Path], Image] = read_rgb8) -> tuple[Image, Image]:
-    """The dark picture and its target, uint8 [H,W,3] RGB.
+    """The dark picture and its ground truth, uint8 [H,W,3] RGB.
 
     Raises:
         ImageError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""Pictures in host memory: what they may be, and what is done to their pixels outside the network."""
+"""Pictures in host memory: which are accepted, and what is done to their pixels outside of the network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from mirnet_deploy.errors import ImageError
 
 _BAND = 1 << 20
-"""Pixels that are averaged at a time: the picture has no float copy."""
+"""Pixels that `shrink` averages at a time, so that it needs no float copy of the picture."""
 
 
 Buffer = Any
-"""An array [H,W,3], or what else has the buffer protocol."""
+"""An array [H,W,3], or anything else with the buffer protocol."""
 
 
 class Source(Protocol):
-    """A picture [H,W,3] that gives windows of itself, as an array does."""
+    """A picture [H,W,3] whose windows can be read by slices, as those of an array can."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Takes rows of a result, as an array does."""
+    """Takes the rows of a result [H,W,3] by slices, as an array does."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -40,15 +40,17 @@ class Sink(Protocol):
 
 
 SHRINK_BYTES = 12 * _BAND * 2
-"""Memory that `shrink` takes beside its result."""
+"""Bytes that `shrink` takes beside its result."""
 
 SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 """The value of white, by the dtype of a picture."""
 
 
 def as_array(image: Any) -> NDArray[Any]:
-    """A picture in host memory as an array, without a copy: an array, or what has the buffer protocol (`memoryview`,
-    pybind11's `py::array`).
+    """A picture in host memory as an array, without a copy.
+
+    Args:
+        image: an array, or anything else with the buffer protocol (`memoryview`, pybind11's `py::array`).
 
     Raises:
         ImageError: it is something else.
@@ -67,7 +69,7 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
     """Checks that `image` is uint8, uint16 or float32 in [0, 1], [H,W,3], and that an engine of `interface` takes it.
 
     Raises:
-        ImageError: it is something else; the text says what, or which interface to export.
+        ImageError: it is something else; the text says what it is, or which interface to export.
     """
     check_shape(image.shape)
     check_dtype(image.dtype, interface)
@@ -117,10 +119,13 @@ def check_out(out: NDArray[Any], image: Source) -> None:
 
 
 def mirrored(length: int, padded: int) -> NDArray[np.intp]:
-    """For every index of an axis of `padded` pixels, the pixel of the `length` that are there.
+    """For each of the `padded` pixels of an axis, the index of the one of `length` pixels that it shows: [padded].
 
-    The padding, at the end, mirrors the picture without repeating its last pixel; where the picture is too short for
-    that, it repeats the last pixel.
+    The padding lies at the end and mirrors the picture without repeating its last pixel. Where the picture is too short
+    for that, the last pixel is repeated.
+
+    >>> mirrored(4, 6).tolist(), mirrored(2, 4).tolist()
+    ([0, 1, 2, 3, 2, 1], [0, 1, 1, 1])
     """
     index, last = np.arange(padded), length - 1
     if padded - length > last:
@@ -129,31 +134,33 @@ def mirrored(length: int, padded: int) -> NDArray[np.intp]:
 
 
 def padded(image: NDArray[Any], multiple: int) -> NDArray[Any]:
-    """A picture, [H,W,…], filled up at the bottom and the right to multiples of `multiple`, as of `mirrored`."""
+    """A copy of a picture, [H,W,…], padded at the bottom and the right to multiples of `multiple`; see `mirrored`."""
     height, width = (-(-side // multiple) * multiple for side in image.shape[:2])
     rows, cols = mirrored(image.shape[0], height), mirrored(image.shape[1], width)
     return np.asarray(image[rows][:, cols])
 
 
 def unit(pixels: Any) -> NDArray[np.float32]:
-    """The stored values of an array, or of what numpy makes one, as float32 in [0, 1], in an array of its own."""
+    """Pixels of a dtype in `SCALES` as float32 in [0, 1], of the same shape, in a new array.
+
+    `pixels` is an array, or anything with a dtype that numpy can make an array of.
+    """
     return np.asarray(pixels, np.float32) / np.float32(SCALES[pixels.dtype])
 
 
 def rounded(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values in [0, 1] as a picture of `dtype` holds them: clipped, and integers rounded half to even."""
+    """Values as a picture of `dtype` stores them: clipped to [0, 1]; for integers also scaled, rounded half to even."""
     clipped = np.clip(values, 0, 1)
     if dtype == np.float32:
         return np.asarray(clipped)
     clipped *= np.float32(SCALES[dtype])
-    with np.errstate(invalid="ignore"):  # who calls looks for values that are not numbers
-        return np.asarray(np.rint(clipped, out=clipped).astype(dtype))
+    return np.asarray(np.rint(clipped, out=clipped).astype(dtype))
 
 
 def shrink(image: Source, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The mean of every one of `size` (rows, columns) equal areas, [H,W,3] -> float32 [h,w,3] in [0, 1].
+    """The means of `size` (rows, columns) equal areas of a picture: [H,W,3] -> float32 [h,w,3] in [0, 1].
 
-    The mean of an area has less noise than any of its pixels, and so have the means that the pools take of it.
+    The mean of an area has less noise than any of its pixels, and so have the means that the pools measure on it.
     """
     import cv2
 
@@ -165,7 +172,7 @@ def shrink(image: Source, size: tuple[int, int]) -> NDArray[np.float32]:
         edges = np.arange(top, min(top + lines, height) + 1) * scale
         first, last = int(edges[0]), min(math.ceil(edges[-1]), image.shape[0])
         row = np.arange(first, last)
-        # What of each row lies between two edges.
+        # The part of each row that lies between two edges, 0 to 1: [rows of `small`, rows of `image`].
         shares = np.minimum(row + 1, edges[1:, None]) - np.maximum(row, edges[:-1, None])
         band = image[first:last].astype(np.float32).reshape(last - first, -1)
         means = (shares.clip(0) / scale).astype(np.float32) @ band

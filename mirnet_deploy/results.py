@@ -18,7 +18,7 @@ class RuntimeInfo:
     """What a runtime runs, and how."""
 
     path: str
-    """Of the artifact; its name, where an opened engine was given."""
+    """The artifact's file; its name where an opened engine was given."""
     metadata: ArtifactMetadata
     device: str
     """"cpu" or "cuda:N"."""
@@ -29,7 +29,7 @@ class RuntimeInfo:
     tile_size: tuple[int, int] | None
     """Height and width of the tiles of a picture that does not run whole; None where every picture does."""
     batch: int
-    """Tiles run at once: as asked for, or the least that a plan takes."""
+    """Tiles that run at once: as asked for, or the least that a plan takes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -41,31 +41,32 @@ class PictureInfo:
     """How one picture was enhanced, and how close it is to the network's result for the whole of it."""
 
     tiles: int
-    """1 for a picture that ran whole, and so is the network's result itself."""
+    """1 where the picture ran whole: then tiles added no error."""
     tile_size: tuple[int, int]
     """Height and width."""
     settings: RuntimeSettings
     """As asked for."""
     seconds: float
+    """From the call until the result was finished."""
     passes: int = 1
-    """Over the whole picture; the last one wrote the result."""
+    """Passes over the whole picture; the last one wrote the result."""
     sampled: float = 0.0
-    """Share of the picture that was measured beside the passes, for the first guess of the means."""
+    """Share of the picture, 0 to 1, that was measured before the first pass, for a first guess of the means."""
     predicted_psnr: float | None = None
-    """dB between result and whole picture, before rounding; None where there is nothing to predict (one tile) or
-    nothing was predicted ("local")."""
+    """PSNR in dB between this result and the network's for the whole picture, before rounding. None where there is
+    nothing to predict (one tile) or nothing was predicted ("local")."""
     predicted_max_abs: float | None = None
-    """The largest difference, of a range of 1; None as above."""
+    """The largest difference between the same two, of a range of 1; None as above."""
     within_tolerance: bool | None = None
-    """Whether the prediction keeps the tolerance; None as above."""
+    """Whether the prediction is within the tolerance; None as above."""
     gain: float | None = None
-    """Of the tone curve that brought the result to the brightness asked for; None where that is the network's."""
+    """Gain of the tone curve that set the brightness asked for; None where the brightness is left to the network."""
 
     @classmethod
     def of(
         cls, settings: RuntimeSettings, grid: TileGrid, outcome: Outcome | None, seconds: float, gain: float | None
     ) -> PictureInfo:
-        """What is known of a picture that was made in the tiles of `grid`; `outcome` where they shared means."""
+        """What is known of a picture that was made in the tiles of `grid`; no `outcome` where they shared no means."""
         info = cls(len(grid), grid.tile_size, settings, seconds, gain=gain)
         if outcome is None:
             return info
@@ -87,5 +88,5 @@ class Enhanced(NamedTuple):
     """A result, and how it was made."""
 
     pixels: NDArray[Any]
-    """[H,W,3], of the picture's dtype."""
+    """[H,W,3], with the dtype and the order of channels of the picture that was given."""
     info: PictureInfo

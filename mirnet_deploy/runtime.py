@@ -30,7 +30,8 @@ from mirnet_deploy.video.frames import enhance_in_order
 class MIRNetRuntime:
     """Enhances pictures with one model on one device.
 
-    One runtime may be shared by threads: concurrent calls give the bits of serial ones, each at the memory of one call.
+    A runtime may be shared by threads: concurrent calls give the same bits as serial ones, and each takes the memory of
+    one call.
 
     A picture runs whole where that fits (`tile="auto"`), otherwise in tiles. The network takes means over everything it
     sees, so tiles must share the means of the whole picture, or they come out visibly brighter and darker than one
@@ -38,14 +39,14 @@ class MIRNetRuntime:
 
     Args:
         model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`; or an opened engine,
-            which is the runtime's from then on.
+            which the runtime then owns and closes.
         settings: how to enhance; None for the defaults.
-        observer: is told of every copy and every run, for measurements.
+        observer: is told of every copy and every run of the engine, for measurements.
         changes: fields of `RuntimeSettings` by name, which replace those of `settings`: `tile=256`.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
-        EngineError: the library or the device refuses; a device that was asked for is never silently another one.
+        EngineError: the library or the device refuses; the device asked for is never silently replaced by another.
         MissingDependencyError: the inference library is not installed.
         TypeError: there is no such setting.
         UsageError: a setting has a value that it cannot have, or the model cannot do what it asks for.
@@ -87,7 +88,7 @@ class MIRNetRuntime:
 
     @property
     def engine(self) -> Engine:
-        """What runs the batches."""
+        """The engine that runs the batches of tiles."""
         return self._engine
 
     @property
@@ -96,12 +97,12 @@ class MIRNetRuntime:
         return self._engine.graphs
 
     def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:
-        """The memory that enhancing a picture of a size takes at most, as things stand now.
+        """The most memory that enhancing a picture of this size and dtype takes, as things stand now.
 
         Raises:
             DeviceMemoryError: no tile is small enough for `max_memory`.
             EngineError: the runtime is closed.
-            UsageError: a picture cannot have that size.
+            UsageError: the size is below 1x1, or as `enhance`.
         """
         self._check_open()
         if height < 1 or width < 1:
@@ -109,44 +110,49 @@ class MIRNetRuntime:
         return self._enhancer.memory_plan(height, width, np.dtype(dtype))
 
     def enhance(self, image: Buffer, out: Buffer | None = None) -> NDArray[Any]:
-        """Enhances one picture of any size from 1x1 up. Other Python threads go on meanwhile.
+        """Enhances one picture of any size from 1x1 up. Other Python threads can run meanwhile.
 
         Args:
-            image: [H,W,3] in the order of `channel_order`, uint8, uint16, or float32 in [0, 1]: an array, or anything
-                with the buffer protocol (`memoryview`, pybind11's `py::array`); any strides; left as it is. An engine
-                of the interface `image` takes uint8 only.
-            out: an array for the result, of the same shape and dtype; any strides. It may be `image` itself or overlap
-                it, at the price of a copy.
+            image: [H,W,3], channels in the order of `channel_order`, uint8, uint16, or float32 in [0, 1]: an array, or
+                anything with the buffer protocol (`memoryview`, pybind11's `py::array`), of any strides. It is not
+                changed. An engine of the interface `image` takes uint8 only.
+            out: takes the result: the same shape and dtype, of any strides. It may be `image` itself or overlap it, at
+                the price of a copy.
 
         Returns:
             `out`, or a new C-contiguous array: the same shape, dtype and range; integers are rounded half to even.
-            Where an error is raised on the way, `out` may be partly written.
+            After an error `out` may be partly written.
 
         Raises:
             ImageError: the picture or `out` is not as described.
             EngineError: the runtime is closed, or the engine refuses, for example for want of memory; or tiles must
                 share their means and the artifact has no context.
+            UsageError: the picture should run whole, and is larger than the plan takes.
         """
         return self.enhance_with_info(image, out).pixels
 
     def enhance_with_info(self, image: Buffer, out: Buffer | None = None) -> Enhanced:
-        """As `enhance`, with what is known of the result."""
+        """Like `enhance`; also returns what is known of the result."""
         return self._enhance(image, out, None)[0]
 
     def enhance_into(self, source: Source, sink: Sink, advance: Advance = lambda pixels: None) -> PictureInfo:
-        """As `enhance_with_info`, of a picture that need not be in memory: it is read and written in rows of tiles, and
-        as a whole in every pass.
+        """Like `enhance_with_info`, for a picture that need not be in memory.
+
+        What is not an array is read and written by rows of tiles, in every pass anew; where it fits on a GPU, once and
+        as a whole.
 
         Args:
-            source: a picture as `enhance` takes it, or anything with its shape and dtype that gives windows of it; the
-                values of float32 are not checked.
-            sink: takes rows of the result; shares no memory with `source`. With a brightness or a strength its rows
-                are also read back (`sink[rows]`).
-            advance: is told how many pixels were written, after every run of the engine; so in every pass all of them.
+            source: an array as `enhance` takes it, or anything with a shape and a dtype whose windows can be read by
+                slices; the values of float32 are not checked.
+            sink: takes rows of the result by slices; shares no memory with `source`. With a brightness or a strength
+                its rows are also read back (`sink[rows]`).
+            advance: is called after every run of the engine with the number of pixels that it wrote. In every pass they
+                add up to the picture.
 
         Raises:
             ImageError, EngineError: as `enhance`.
-            UsageError: `channel_order` is "bgr" and the picture is not an array; or the sink cannot be read back.
+            UsageError: as `enhance`; or `channel_order` is "bgr" and the picture is not an array; or the sink cannot be
+                read back.
         """
         start = time.perf_counter()
         self._check_open()
@@ -159,11 +165,14 @@ class MIRNetRuntime:
         return self._enhancer.enhance(source, sink, None, start, advance)[0]
 
     def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> None:
-        """Enhances a picture that lies on the runtime's device into another, and returns when that is enqueued.
+        """Enhances a picture that lies on the runtime's device into another one there; returns once that is enqueued.
 
-        The work begins after what `stream` holds now, and what is enqueued there later follows it. The caller's thread
-        waits only for the first picture of a shape, and where all slots are taken. Until the stream has come past the
+        The work begins after what `stream` holds now, and what is enqueued there later follows it. The calling thread
+        waits only for the first picture of a shape, and while all slots are taken. Until the stream has passed the
         work, neither picture may be freed or changed.
+
+        NaN and infinite values in the network's result are not noticed. On a GPU, NaN comes out as 0 and infinite
+        values are clipped.
 
         Args:
             src, dst: [H,W,3] or [H,W,4] of one shape, dtype and order of channels, uint8, uint16 or float32 in [0, 1]
@@ -171,15 +180,15 @@ class MIRNetRuntime:
                 torch, Numba), or `DevicePicture` (address, pitch and so on, as `cv::cuda::GpuMat` has them). Pixels
                 lie side by side, rows at any distance; a fourth channel is copied. They share no memory.
             stream: the handle of a `CUstream`.
-            bgr: the order of the channels, also of RGBA and BGRA; None for `channel_order`. A `DevicePicture` says its
-                own.
-            passes: over the tiles, under "exact", whose error is not predicted here; the others make one.
+            bgr: whether the channels are BGR or BGRA; None for `channel_order`. A `DevicePicture` has its own order.
+            passes: passes over the tiles under "exact", whose error is not predicted here; the other settings of
+                `consistency` make one.
 
         Raises:
-            ImageError: a picture is not as described, or elsewhere, or `dst` is read-only.
-            EngineError: as `enhance`. Values that are NaN or infinite are not noticed; they come out as 0.
+            ImageError: a picture is not as described, or lies elsewhere, or `dst` is read-only.
+            EngineError: as `enhance`; or the engine runs on a GPU by way of host memory.
             MissingDependencyError: cuda-core, which looks at other libraries' pictures, is not installed.
-            UsageError: the runtime has a brightness or a strength, or `passes` is below 1.
+            UsageError: as `enhance`; or the runtime has a brightness or a strength, or `passes` is below 1.
         """
         self._check_open()
         if self._settings.finishes:
@@ -198,17 +207,18 @@ class MIRNetRuntime:
         self._enhancer.enqueue(source, target, stream, passes)
 
     def frames(self, frames: Iterable[Buffer], in_flight: int | None = None) -> Iterator[Enhanced]:
-        """Enhances the frames of a video, one pass each.
+        """Enhances the frames of a video: in one pass each, but for the first frame of a scene.
 
-        What must be added to a thumbnail's means to get its picture's is carried from frame to frame, so that only the
-        first frame of a scene is made as a still picture: one of another size or dtype than the frame before, or one
-        whose thumbnail differs too much (`SceneCuts`). Each result's info says how close it is.
+        The defect, which must be added to a thumbnail's means to get its picture's, is carried from frame to frame.
+        Only the first frame of a scene is made as a still picture: one of another size or dtype than the frame before,
+        or one whose thumbnail differs too much (`SceneCuts`). Each result's info says how close it is.
 
         Args:
-            frames: as `enhance` takes them; consumed one by one, `in_flight` before the first result. A frame is the
-                runtime's until its result has come.
+            frames: as `enhance` takes them; consumed one by one, `in_flight` before the first result. A frame must stay
+                as it is until its result has come.
             in_flight: frames under way at once; on a GPU one goes up while another is computed and a third comes down.
-                A frame carries on from the one so many before it. None for 3 on a GPU, 1 on a CPU.
+                A frame starts from the defect of the frame that many before it. None for 3 on a GPU, or 1 where the
+                engine works in host memory.
 
         Raises:
             ImageError, EngineError: as `enhance`, in the place of that frame's result.
@@ -227,7 +237,7 @@ class MIRNetRuntime:
         return enhance_in_order(frames, enhance, in_flight)
 
     def close(self) -> None:
-        """Waits for what is under way and frees the engine. May be called twice; `enhance` is an error afterwards."""
+        """Waits for what is under way and frees the engine. May be called twice; afterwards `enhance` raises."""
         if not self._closed:
             self._closed = True
             self._enhancer.close()
@@ -244,7 +254,7 @@ class MIRNetRuntime:
     def _enhance(
         self, image: Buffer, out: Buffer | None, defect: NDArray[np.float64] | None
     ) -> tuple[Enhanced, Outcome | None]:
-        """One picture; `defect`, [K], makes it a later frame of a scene."""
+        """Enhances one picture, [H,W,3]; a `defect`, [K], makes it a later frame of a scene."""
         start = time.perf_counter()
         self._check_open()
         source = as_array(image)

@@ -14,14 +14,14 @@ TileSetting = int | Literal["auto", "none"]
 Brightness = float | Literal["auto"]
 
 _RECORDED = {"recorded": True}
-"""Of a field that decides how a result looks, and so stands in the record of work."""
+"""Marks a field that decides how a result looks, and therefore belongs in its record."""
 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
     """How a runtime enhances pictures.
 
-    Every field is checked where the value is made.
+    Every field is checked when a value is made.
 
     Raises:
         UsageError: a field has a value that it cannot have.
@@ -30,32 +30,34 @@ class RuntimeSettings:
     device: str = "auto"
     """"auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N"."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
-    """"auto" (an ONNX model: whole up to `limits.WHOLE_BUDGET` or what half of the free memory holds, else the square
-    tile of best speed, `limits.TILE_BUDGET`, or what memory holds; a plan: its largest shape), "none" (always whole),
-    or a side in pixels: a multiple of 4 and more than twice the model's halo."""
+    """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
+    "auto" an ONNX model takes a picture whole up to `limits.WHOLE_BUDGET` or what half of the host's free memory holds,
+    else in square tiles of the fastest size, `limits.TILE_BUDGET`, or of what memory holds; a plan takes its largest
+    shape."""
     consistency: Consistency = field(default="exact", metadata=_RECORDED)
-    """How tiles agree. "exact": as if the picture ran whole, until the result is predicted to be within `tolerance`.
-    "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as other tools do."""
+    """How tiles agree. "exact": as if the picture ran whole; passes are made until the result is predicted to be within
+    `tolerance`. "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as in other
+    tools."""
     tolerance: float = field(default=60.0, metadata=_RECORDED)
-    """PSNR in dB that "exact" must reach before rounding. At 60 no pixel may be off by more than 1/255 either, and in
-    proportion at other values, down to the 0.2/255 that a halo may leave out."""
+    """PSNR in dB that "exact" must reach before rounding. At 60 no pixel may be off by more than 1/255 either; at other
+    values that limit changes in proportion, but not below 0.2/255, twice `tiling.BORDER_ERROR`."""
     brightness: Brightness = field(default="auto", metadata=_RECORDED)
-    """Mean of every result over pixels and channels, in [0, 1], reached by a tone curve that lets highlights roll off
-    (`mirnet_deploy.brightness`); "auto" for what the network gives."""
+    """Mean of every result over pixels and channels, in [0, 1], set by a tone curve that lets highlights roll off
+    (`mirnet_deploy.brightness`); "auto" leaves it to the network."""
     strength: float = field(default=1.0, metadata=_RECORDED)
-    """Share of the result in [0, 1] that is blended with the picture as it was, after `brightness`."""
+    """Share of the result, in [0, 1], in its blend with the picture as it was; applied after `brightness`."""
     channel_order: ChannelOrder = "rgb"
-    """Of the colours of every picture: "rgb", or "bgr" as OpenCV has them. It costs no pass over the picture."""
+    """Of every picture: "rgb", or "bgr" as in OpenCV. Neither costs a pass over the picture."""
     batch: int = 1
     """Tiles of one picture to run at once; memory grows with it."""
     threads: int | None = None
     """Threads that one run may use on the CPU; None leaves it to the library (all cores)."""
     max_memory: int | None = None
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
-    smaller and pictures go through in bands until `MIRNetRuntime.memory_plan` keeps it."""
+    smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it."""
     graphs: bool = True
-    """Replay a plan's batches on a GPU as CUDA graphs. Where that is refused, a warning says so, and
-    `MIRNetRuntime.graphs`."""
+    """Whether a GPU replays a plan's batches as CUDA graphs. Where that is refused, a warning and
+    `MIRNetRuntime.graphs` say so."""
 
     def __post_init__(self) -> None:
         if self.device != "auto":
@@ -104,9 +106,14 @@ class RuntimeSettings:
         return asdict(self)
 
     def recorded(self) -> dict[str, str | int | float | None]:
-        """The settings that decide how a result looks, as a record of work stores them.
+        """The settings that decide how a result looks, as a record stores them.
 
-        What the first version did not know is left out at its default, so that what older versions made stays done.
+        A setting that the first version lacked is left out at its default, so that what older versions made stays done.
+
+        >>> RuntimeSettings(consistency="fast").recorded()
+        {'consistency': 'fast', 'tile': 'auto'}
+        >>> RuntimeSettings(brightness=0.4).recorded()
+        {'brightness': 0.4, 'tolerance': 60.0, 'strength': 1.0, 'tile': 'auto', 'consistency': 'exact'}
         """
         values = {
             each.name: getattr(self, each.name)
@@ -128,7 +135,7 @@ def device_index(device: str) -> int | None:
     (None, 0, 1)
 
     Raises:
-        UsageError: the text is something else.
+        UsageError: the text is something else, "auto" included.
     """
     kind, _, index = device.partition(":")
     if device == "cpu":

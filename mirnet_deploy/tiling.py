@@ -1,11 +1,11 @@
 """The grid of tiles over one picture: pure geometry, no pixels.
 
 A grid is made for the *padded* picture, whose sides are multiples of the network's size multiple. All tiles have one
-size, so any of them may share a batch; the last ones are clamped to the border rather than sticking out of it, and
-the overlap that this leaves over is spread evenly. Every origin and every edge of a core is a multiple of the size
-multiple: the coarse levels of the network then sample the same places in every tile (an origin that is not costs an
-error of 0.1). Cores cover the picture exactly once. Between a core's edge and its tile's edge lie at least `halo`
-pixels, except at the border of the picture, which a border tile keeps as its own.
+size, so any of them may share a batch. The last ones end at the border instead of reaching beyond it, and the extra
+overlap is spread evenly. Every origin and every edge of a core is a multiple of the size multiple: the coarse levels of
+the network then sample the same places in every tile (an origin that is not costs an error of 0.1). Cores cover the
+picture exactly once. Between the edge of a core and the edge of its tile lie at least `halo` pixels, except at the
+border of the picture, where the core ends with the tile.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mirnet_deploy.errors import UsageError
 Window = tuple[slice, slice]
 """Rows and columns."""
 BORDER_ERROR = 0.1 / 255
-"""What the border of a tile may contribute to the error of a pixel, of a range of 1, where the means are exact: halos
-are measured so that they keep it, and predictions of errors add it."""
+"""The most that the border of a tile may add to the error of a pixel, of a range of 1, where the means are exact. Halos
+are measured to stay within it, and predictions of errors include it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Tile:
 
     @property
     def core_area(self) -> int:
-        """Pixels in the core: its weight in the means of the picture."""
+        """Pixels in the core: the weight of the tile in the means of the picture."""
         return self.core_size[0] * self.core_size[1]
 
     @property
@@ -63,8 +63,7 @@ class Tile:
 class TileGrid:
     """The tiles of one picture, row by row.
 
-    Iterating gives the tiles; the grid may be walked as often as wanted. The areas of their cores sum to that of the
-    picture.
+    Iterating gives the tiles, as often as wanted. The areas of their cores sum to the area of the padded picture.
     """
 
     height: int
@@ -93,7 +92,7 @@ class TileGrid:
 
 
 def check_tile(tile: int, halo: int, multiple: int) -> None:
-    """Checks a side that a user asks for.
+    """Checks the side of a tile along an axis that may have to be cut.
 
     Raises:
         UsageError: `tile` is not a multiple of `multiple`, or leaves no core between two halos.
@@ -112,10 +111,15 @@ def padded_side(side: int, multiple: int, minimum: int = 0) -> int:
 def make_grid(height: int, width: int, *, tile: tuple[int, int], halo: int, multiple: int = 4) -> TileGrid:
     """Covers a padded picture of `height` x `width` pixels with tiles of at most `tile` (height, width).
 
-    An axis on which the picture fits in the tile is not cut.
+    An axis along which the picture fits into the tile is not cut.
+
+    >>> for tile in make_grid(64, 160, tile=(96, 96), halo=16):
+    ...     print(tile.origin, tile.size, tile.core_origin, tile.core_size)
+    (0, 0) (64, 96) (0, 0) (64, 80)
+    (0, 64) (64, 96) (0, 80) (64, 80)
 
     Raises:
-        UsageError: a value is not a multiple of `multiple`, or a tile that must be cut leaves no core.
+        UsageError: a value is not a multiple of `multiple`, or the tile leaves no core along an axis that must be cut.
     """
     if height < multiple or width < multiple or height % multiple or width % multiple:
         raise UsageError(f"the padded picture is {width}x{height}; expected multiples of {multiple}")
@@ -133,14 +137,14 @@ def make_grid(height: int, width: int, *, tile: tuple[int, int], halo: int, mult
 
 
 def _cut(length: int, tile: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:
-    """One axis: (origin, start of the core, end of the core) of every tile."""
+    """Cuts one axis of `length` pixels: (origin, start of the core, end of the core) of every tile."""
     if length <= tile:
         return [(0, 0, length)]
     check_tile(tile, halo, multiple)
-    stride = tile - 2 * halo  # the furthest that two neighbours may lie apart
+    stride = tile - 2 * halo  # the largest distance between the origins of two neighbours
     gaps = -(-(length - tile) // stride)
-    # Rounding down keeps every distance within one multiple of the mean, and the mean is at most the stride, itself
-    # a multiple: so no distance passes the stride, and every overlap is at least two halos.
+    # Rounding down keeps every distance within one multiple of the mean. The mean is at most the stride, which is a
+    # multiple too: so no distance exceeds the stride, and every overlap is at least two halos.
     origins = [(length - tile) * i // (gaps * multiple) * multiple for i in range(gaps + 1)]
     edges = [0]
     for left, right in pairwise(origins):

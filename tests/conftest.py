@@ -1,4 +1,4 @@
-"""What several test modules share. Slow things are made once a session, tiny."""
+"""Fixtures that several test modules share. Slow ones are tiny and made once per session."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import pytest
 from pages import Pages
 from PIL import Image
 
-# The commands on our pages run beside the tests (`pages`): threads that spin while they wait would starve them, and us.
+# The commands on our pages run beside the tests (`pages`): threads that spin while they wait would starve both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-"""Those that this process had at its start."""
+"""The cores that this process had at its start; None where the system does not tell."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leaves the pages the core that they take, where all tests are run."""
+    """Leaves one core to the pages when the whole suite runs."""
     if CORES and len(CORES) > 1 and config.args == config.getini("testpaths"):
         os.sched_setaffinity(0, CORES - {max(CORES)})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # What is not run is deselected, which pytest counts aloud; it never passes by skipping.
+    # What does not run here is deselected, not skipped: pytest counts it apart from what passed.
     for mark, wanted in (("gpu", shutil.which("nvidia-smi") is not None), ("long", False)):
         if wanted or mark in config.getoption("markexpr"):
             continue
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def pages(request: pytest.FixtureRequest) -> Iterator[Pages | None]:
-    """Begins with the first test, wherever those that ask for it come."""
+    """Starts with the first test of the session, also where the tests of the pages come later."""
     if not any(item.name.startswith("test_block[") for item in request.session.items):
         yield None
         return
@@ -50,7 +50,7 @@ def pages(request: pytest.FixtureRequest) -> Iterator[Pages | None]:
 
 @pytest.fixture(scope="session")
 def lol_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven tiny pairs laid out as LOL: smooth random pictures and a darkened, noisy copy of each."""
+    """Seven tiny pairs laid out as in LOL: smooth random pictures and a darkened, noisy copy of each."""
     root = tmp_path_factory.mktemp("lol")
     rng = np.random.default_rng(7)
     for split, names in {"our485": range(5), "eval15": range(5, 7)}.items():

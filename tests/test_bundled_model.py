@@ -35,7 +35,7 @@ def outputs() -> list[NDArray[np.uint8]]:
         return [runtime.enhance(np.asarray(Image.open(pair.low))) for pair in PAIRS]
 
 
-def test_it_is_lite_and_comes_from_the_checkpoint_in_the_repository(checkpoint: LoadedCheckpoint) -> None:
+def test_the_bundled_model_is_lite_from_the_checkpoint_in_the_repository(checkpoint: LoadedCheckpoint) -> None:
     assert checkpoint.network.parameter_count() == 663_615
     assert checkpoint.weights == "ema"
     described = read_sidecar(resolve_model("lite"))
@@ -44,7 +44,7 @@ def test_it_is_lite_and_comes_from_the_checkpoint_in_the_repository(checkpoint: 
 
 
 def test_it_agrees_with_pytorch_on_real_crops(checkpoint: LoadedCheckpoint) -> None:
-    """To 1e-4 on the output; and on output minus input, where a network that does nothing would be caught."""
+    """To 1e-4 of the output, and of output minus input, which would show a network that does nothing."""
     samples = sorted(resolve_model("lite").parent.with_name("samples").glob("*.png"))
     crops = np.stack([np.asarray(Image.open(path)) for path in samples])
     batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -59,12 +59,12 @@ def test_it_agrees_with_pytorch_on_real_crops(checkpoint: LoadedCheckpoint) -> N
     assert np.abs((output - batch) - (expected - batch)).max() < 1e-4 * residual
 
 
-def test_it_beats_what_anyone_can_do_without_it(outputs: list[NDArray[np.uint8]]) -> None:
-    """Mean PSNR on four pairs of a camera that it never saw: above the input, autocontrast and a gamma of 1/2.2."""
+def test_it_beats_the_input_autocontrast_and_gamma(outputs: list[NDArray[np.uint8]]) -> None:
+    """By mean PSNR, on four pairs of a camera that it never saw; the gamma is 1/2.2."""
 
     def mean_psnr(pictures: list[NDArray[np.uint8]]) -> float:
-        truths = [np.asarray(Image.open(pair.high)) for pair in PAIRS]
-        return fmean(metrics.psnr(p, t, data_range=255) for p, t in zip(pictures, truths, strict=True))
+        ground_truths = [np.asarray(Image.open(pair.high)) for pair in PAIRS]
+        return fmean(metrics.psnr(p, t, data_range=255) for p, t in zip(pictures, ground_truths, strict=True))
 
     lows = [np.asarray(Image.open(pair.low)) for pair in PAIRS]
     baselines = {
@@ -77,8 +77,8 @@ def test_it_beats_what_anyone_can_do_without_it(outputs: list[NDArray[np.uint8]]
         assert ours > mean_psnr(pictures), name
 
 
-def test_the_weights_to_go_on_from_are_the_same_network_in_8_bits(checkpoint: LoadedCheckpoint) -> None:
-    """`lite-holdout` loads, has the bundled model's shape, and other weights."""
+def test_the_holdout_weights_are_the_same_network_in_8_bits(checkpoint: LoadedCheckpoint) -> None:
+    """`lite-holdout` loads, and has the bundled model's shape with other weights."""
     held_out = load_checkpoint(CHECKPOINT.with_name("lite-holdout.safetensors"))
     assert held_out.config == checkpoint.config
     assert held_out.describe["stored"].startswith("int8")

@@ -1,4 +1,4 @@
-"""examples/cpp, built with CMake and run: pictures through an embedded Python, bit for bit those of the runtime."""
+"""examples/cpp, built with CMake and run: its embedded Python gives the runtime's pictures, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cpp")
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert cmake, 'cmake is of the extra "dev"'
+    assert cmake, 'cmake comes with the extra "dev"'
     make = [cmake, "-S", ROOT / "examples" / "cpp", "-B", folder, f"-DPython_EXECUTABLE={sys.executable}"]
     for command in (make, [cmake, "--build", folder]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -35,7 +35,7 @@ def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_pictures_are_those_of_the_runtime_and_what_fails_stops_nothing(program: Path, tmp_path: Path) -> None:
+def test_pictures_equal_the_runtimes_and_a_failure_stops_nothing(program: Path, tmp_path: Path) -> None:
     night = cv2.imread(str(ROOT / "examples" / "night.jpg"))
     crops = {"a": night[:101, :203], "b": night[60:160, 40:141], "c": night[:64, :64]}
     files: list[Path] = []
@@ -57,7 +57,7 @@ def test_pictures_are_those_of_the_runtime_and_what_fails_stops_nothing(program:
             assert result.mean() > 1.5 * crop.mean()
 
 
-def test_what_cannot_begin_is_one_line(program: Path, tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_is_one_line_of_error(program: Path, tmp_path: Path) -> None:
     for arguments, code, said in (
         (("--model", "nope", "a.ppm", "b.ppm"), 1, "error: no model 'nope'; expected a path"),
         (("--model", tmp_path / "no.onnx", "a.ppm", "b.ppm"), 1, "no.onnx is not a file"),

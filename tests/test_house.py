@@ -1,4 +1,4 @@
-"""The house stays one to live in: sizes that fit a screen and a head, rooms that are found, examples that are true."""
+"""The sources stay easy to work on: small modules and functions, documented packages, true examples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _imported_as(path: Path) -> str:
 
 NAMES = [_imported_as(path) for path in MODULES if path.stem != "__main__"]
 NETWORK = ROOT / "training" / "network.py"
-"""One architecture, one file, whatever its length."""
+"""One architecture stays in one file, whatever its length."""
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -36,7 +36,7 @@ def test_a_module_has_at_most_300_lines_and_a_function_60(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
 
 
-def test_few_modules_stand_beside_the_rooms() -> None:
+def test_few_modules_stand_beside_the_packages() -> None:
     assert len(list((ROOT / "mirnet_deploy").glob("*.py"))) <= 15
 
 
@@ -53,10 +53,10 @@ def test_there_are_examples() -> None:
     assert sum(bool(test.examples) for test in found) >= 5
 
 
-def test_the_page_names_every_room_and_nothing_that_is_not_there() -> None:
+def test_the_architecture_page_names_every_package_and_only_paths_that_exist() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text()
-    for room in (path.parent for path in (ROOT / "mirnet_deploy").glob("*/__init__.py")):
-        assert f"{room.name}/" in page, room
+    for package in (path.parent for path in (ROOT / "mirnet_deploy").glob("*/__init__.py")):
+        assert f"{package.name}/" in page, package
     for path in (ROOT / "mirnet_deploy").glob("[a-z]*.py"):
         assert path.stem in page, path
     for name in re.findall(r"`([a-z_]+/[a-z_]*(?:\.\w+)?)`", page):
@@ -64,7 +64,7 @@ def test_the_page_names_every_room_and_nothing_that_is_not_there() -> None:
         assert place.exists() or place.with_suffix(".py").exists() or (ROOT / name).exists(), name
 
 
-def test_the_face_shows_what_it_names() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in mirnet_deploy.__all__:
         assert getattr(mirnet_deploy, name) is not None
     assert set(mirnet_deploy._HOMES) < set(mirnet_deploy.__all__)

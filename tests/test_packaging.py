@@ -35,13 +35,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_nothing_stands_at_the_top_of_site_packages_but_the_package(built: Path) -> None:
+def test_the_wheel_puts_only_the_package_into_site_packages(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert tops == {"mirnet_deploy", f"{wheel.name.split('-py3')[0]}.dist-info"}
 
 
-def test_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
+def test_the_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     wanted = ["mirnet_deploy/py.typed", "mirnet_deploy/models/lite.onnx", "mirnet_deploy/models/lite.onnx.json"]
@@ -51,8 +51,8 @@ def test_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
     assert not [name for name in names if "test" in name.lower()]
 
 
-def test_wheel_holds_every_module(built: Path) -> None:
-    """A folder that pyproject.toml does not list would be left out without a word."""
+def test_the_wheel_holds_every_module(built: Path) -> None:
+    """A folder that pyproject.toml does not list would be left out silently."""
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert len(PACKAGES) > 12
@@ -62,14 +62,14 @@ def test_wheel_holds_every_module(built: Path) -> None:
             assert "/".join(("mirnet_deploy", *parts[top == "mirnet_deploy" :])) in names
 
 
-def test_sdist_holds_the_sources(built: Path) -> None:
+def test_the_sdist_holds_the_sources(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "training/network.py", "export/__init__.py", "benchmarks/__init__.py"} <= names
 
 
-def test_the_installed_wheel_imports_away_from_the_clone(built: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_is_imported_without_the_clone(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
@@ -79,7 +79,7 @@ def test_the_installed_wheel_imports_away_from_the_clone(built: Path, tmp_path: 
         f"for name in {PACKAGES!r}:\n"
         f"    origin = importlib.import_module(name).__file__; assert origin.startswith({str(target)!r}), origin"
     )
-    # -S and -P: neither the clone nor the editable install of this environment may answer instead.
+    # -S and -P keep the clone and this environment's editable install from being imported instead.
     site = [str(Path(path)) for path in sys.path if path.endswith("site-packages")]
     code = f"import sys; sys.path += {site!r}\n" + code
     subprocess.run([sys.executable, "-S", "-P", "-c", code], check=True, cwd=tmp_path)
@@ -93,7 +93,7 @@ def test_version(start: list[str]) -> None:
 
 
 def test_the_tracked_tree_stays_small() -> None:
-    """Under 20 MiB, or it does not travel."""
+    """Under 20 MiB."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     sizes = [(ROOT / name).stat().st_size for name in tracked.split("\0") if name and (ROOT / name).is_file()]
     assert sum(sizes) < 20 * 2**20

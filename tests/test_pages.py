@@ -1,8 +1,8 @@
-"""The commands on our pages: run as they stand, in a copy of the clone, in the order of the pages (`support/pages`).
+"""Runs the commands on our pages as they stand, in a copy of the clone, in the order of the pages (`support/pages`).
 
 A fenced block is run when its language is `bash` or `python`. `bash long` is run by `pytest -m long`, `bash gpu` needs
-a GPU, `bash ci` is what .ci/run itself runs; `text` needs data that is not here. All are counted, so that a block
-cannot leave the test by a change of its mark; and every command, wherever it stands, must exist with its options.
+a GPU, `bash ci` is what .ci/run itself runs; `text` needs data that is not here. All are counted, so that no block
+leaves the tests by a change of its mark. Every command, wherever it stands, must exist with its options.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pages import BLOCKS, LONG, PAGES, ROOT, RUN, Clone, Pages, names
 from mirnet_deploy.cli import COMMANDS, main
 
 
-def test_marks_are_counted() -> None:
-    """A change here is a decision: which blocks no test runs every time."""
+def test_blocks_that_are_not_run_are_counted() -> None:
+    """To change this table is to decide which blocks are not run every time."""
     assert Counter((block.page, block.language) for block in BLOCKS if block not in RUN) == {
         ("README.md", "bash ci"): 1,
         ("README.md", "bash gpu"): 1,
@@ -35,7 +35,7 @@ def test_marks_are_counted() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_figure_is_missing_and_every_link_leads_somewhere(page: str) -> None:
+def test_no_figure_is_missing_and_every_link_has_a_target(page: str) -> None:
     text = (ROOT / page).read_text()
     assert "@@" not in text
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
@@ -78,7 +78,7 @@ def commands_on(page: str) -> list[list[str]]:
 
 
 def check(command: click.Command, words: list[str]) -> None:
-    """Parses a command's words, and those of a command below it; values are not judged."""
+    """Parses a command's words, and those of a command below it; their values are not checked."""
     _, rest, _ = command.make_parser(click.Context(command)).parse_args([*words])
     if isinstance(command, click.Group) and rest:
         below = command.get_command(click.Context(command), rest[0])
@@ -94,7 +94,7 @@ def test_every_command_exists_with_its_options(page: str) -> None:
         check(main, words)
 
 
-def test_a_command_that_does_not_exist_is_noticed() -> None:
+def test_an_unknown_command_or_option_is_caught() -> None:
     for line in ("enhance --brighter a.png", "bench days FOLDER", "improve a.png"):
         with pytest.raises((click.UsageError, AssertionError)):
             check(main, line.split())

@@ -1,7 +1,7 @@
 """Checkpoints: ours, `.safetensors`, and the wrappers around published state dicts. Nothing stored is ever executed.
 
-Our checkpoint is a dict of plain types and tensors, so `torch.load(weights_only=True)` reads it, and nothing else is
-ever used: a pickle that wants to import or call something is refused with the name of what it wanted.
+Pickled files are only ever read by `torch.load(weights_only=True)`: a pickle that wants to import or call something is
+refused with the name of what it wanted. Our checkpoint is a dict of plain types and tensors, so it passes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "params", "model")
 """Keys under which trainers keep the weights, best first: averaged weights before plain ones."""
 PREFIXES = ("module.", "_orig_mod.")
-"""Left behind by DataParallel and torch.compile."""
+"""Prefixes of names that DataParallel and torch.compile leave behind."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,21 @@ class LoadedCheckpoint:
     """In eval mode, float32, on the CPU."""
     config: MIRNetConfig
     weights: Literal["ema", "plain"]
+    """Whether they are averages over steps, or those of one step."""
     layout: Literal["mirnet-deploy", "safetensors", "published"]
+    """Of the file; "published" is any but ours and `.safetensors`, even where its weights have our names."""
     sha256: str
-    """Of the file."""
+    """Of the file, as 64 hex digits."""
     describe: dict[str, Any]
-    """Plain values for people: step, recipe, validation figures, where the checkpoint has them."""
+    """Plain values for people: step, recipe and validation figures, where the checkpoint has them."""
 
 
 def load_checkpoint(path: Path) -> LoadedCheckpoint:
-    """Loads a MIRNet from our checkpoints, `.safetensors` files and published layouts; EMA weights where there are any.
+    """Loads a MIRNet from our checkpoints, `.safetensors` files or published layouts; EMA weights where there are any.
 
     Raises:
-        CheckpointError: missing, truncated, not weights only, not a MIRNet, or tied copies that disagree.
+        CheckpointError: the file is missing, truncated or wants to run code, it does not hold a MIRNet with finite
+            weights, or copies of a tied tensor disagree.
     """
     content = read_checkpoint(path)
     if content.get("format") == FORMAT:
@@ -70,10 +73,12 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The plain content of a checkpoint file: a dict, with string keys.
+    """The content of a checkpoint file: a dict of plain types and tensors on the CPU, with string keys.
+
+    That of a `.safetensors` file is its description under `DESCRIBE`, and its state dict under "ema" or "state_dict".
 
     Raises:
-        CheckpointError: the file is missing, damaged, or wants to run code.
+        CheckpointError: the file is missing, damaged, or wants to run code; or safetensors is not installed.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; expected a checkpoint (.pt, .pth or .safetensors)")
@@ -82,7 +87,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} is refused, its code was not run: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is refused, its code was not run: {_telling_line(error)}") from error
     except (
         RuntimeError,
         EOFError,
@@ -96,13 +101,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         IndexError,
         AssertionError,
     ) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint (damaged?): {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be read as a checkpoint (damaged?): {_telling_line(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dict of named weights")
     return content
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    """See `read_checkpoint`; weights in 8 bits come as float32."""
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -113,20 +119,22 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             metadata = stream.metadata() or {}
         describe = json.loads(metadata.get(DESCRIBE, "{}"))
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be read as safetensors: {_telling_line(error)}") from error
     wrapper = "ema" if metadata.get(WEIGHTS) == "ema" else "state_dict"
     return {DESCRIBE: describe if isinstance(describe, dict) else {}, wrapper: expanded(stored)}
 
 
-def _first_line(error: BaseException) -> str:
+def _telling_line(error: BaseException) -> str:
+    """The line of an error that says most, cut off at 300 characters."""
     text = str(error).strip() or type(error).__name__
-    # torch explains `weights_only` at length; what it refused stands in one of the lines.
+    # torch explains `weights_only` at length; one of the lines says what it refused.
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "Unsupported" in line or "global" in line.lower()]
     return (telling or lines)[0][:300]
 
 
 def _strip_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Removes those of `PREFIXES` that every name starts with, nested ones too."""
     stripped = {str(name): value for name, value in state.items()}
     changed = True
     while changed:
@@ -139,6 +147,11 @@ def _strip_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ours(path: Path, content: dict[str, Any]) -> LoadedCheckpoint:
+    """Loads the content of a checkpoint in our format.
+
+    Raises:
+        CheckpointError: another version of the format, a part that is missing or invalid, or see `_loaded`.
+    """
     if content.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {content.get('format_version')}; this mirnet-deploy reads {FORMAT_VERSION}"
@@ -163,6 +176,12 @@ def _loaded(
     describe: dict[str, Any],
     config: MIRNetConfig | None = None,
 ) -> LoadedCheckpoint:
+    """Loads `state`, whose names are ours or the published ones, into a network of `config` (None: inferred).
+
+    Raises:
+        CheckpointError: names, types or shapes are not those of a MIRNet, copies of a tied tensor disagree, or a weight
+            is sparse, NaN or infinite.
+    """
     foreign = sorted(name for name, value in state.items() if not isinstance(value, Tensor))
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     config = config or infer_own_config(tensors)
@@ -185,7 +204,7 @@ def _loaded(
 
 
 def infer_own_config(state: Mapping[str, Tensor]) -> MIRNetConfig | None:
-    """The hyper-parameters of a state dict in our naming, or None where it is not in our naming."""
+    """The hyper-parameters of a state dict in our naming; None where it has other names."""
     first = state.get("conv_in.weight")
     if first is None or "dau_slope" not in state or first.dim() != 4 or first.shape[0] % 8:
         return None
@@ -198,6 +217,11 @@ def infer_own_config(state: Mapping[str, Tensor]) -> MIRNetConfig | None:
 
 
 def _checked_own(state: Mapping[str, Tensor], network: MIRNet, source: str) -> dict[str, Tensor]:
+    """`state`, in our naming, as float32.
+
+    Raises:
+        CheckpointError: its names or shapes are not those of `network`.
+    """
     expected = network.state_dict()
     missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or unexpected:
@@ -214,10 +238,10 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Writes plain types and tensors as one of our checkpoints, atomically and flushed to the disk.
 
     Raises:
-        CheckpointError: the disk is full, or the folder is gone or not ours to write.
+        CheckpointError: the disk is full, or the folder is missing or not writable.
     """
     try:
         with atomic_path(path) as temporary:
             torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, temporary)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-        raise CheckpointError(f"{path} cannot be written: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be written: {_telling_line(error)}") from error

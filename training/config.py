@@ -13,7 +13,7 @@ LEVELS = 3
 """Resolutions in a multi-scale residual block: 1, 1/2 and 1/4."""
 
 REDUCTION = 8
-"""Channel reduction of the squeeze convolutions in DAU and SKFF."""
+"""Factor by which the squeeze convolutions in DAU and SKFF reduce the channels; an SKFF keeps at least 4."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,23 @@ class MIRNetConfig:
 
     @property
     def context_size(self) -> int:
-        """Means that the global pools take in one forward pass: 22 for every feature of every MSRB."""
+        """K, the number of means that all global pools take together in one forward pass.
+
+        Every MSRB takes 22 per channel of `n_feat`: 14 in its DAUs, which run once in each of two columns at 1, 2 and 4
+        times the channels, and 8 in its SKFFs, one at each of these widths and a last one at full resolution.
+
+        >>> MIRNetConfig(n_feat=16, n_rrg=1, n_msrb=2).context_size
+        704
+        """
         return 22 * self.n_feat * self.n_msrb * self.n_rrg
 
     @property
     def pool_stages(self) -> int:
-        """The longest chain of pools that depend on one another: in every MSRB the DAUs of the first column one after
-        the other, its SKFFs, the DAUs of the second column, and the last SKFF."""
+        """Length of the longest chain of pools each of which depends on the one before it.
+
+        Every MSRB adds 6: the three DAUs of the first column, one after the other; the SKFFs of the mesh; the DAUs of
+        the second column; the last SKFF.
+        """
         return 6 * self.n_msrb * self.n_rrg
 
     @classmethod

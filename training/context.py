@@ -1,10 +1,14 @@
 """The means that the global pools of one forward pass use, and the means that they measure: what tiles share.
 
-A tile that takes the means of its own pixels is another network than the whole picture's (shared statistics are the
-point of squeeze and excitation). So the pools can be *given* the means of the whole picture, as one vector for all
-pools, the **context**; and they *measure* their means over the tile's core alone, so that halos and padding do not
-count. Averaged over the tiles of a picture, the measured means are the next, better guess of the context: a pool
-depends only on pools before it, so every pass over all tiles makes at least one more stage of pools exact.
+A tile whose pools use the means of its own pixels comes out different from the same part of the whole picture: in
+squeeze and excitation all pixels of a picture share their statistics. So the pools can be *given* the means of the
+whole picture, as one vector for all pools, the **context**; and they *measure* their means over the tile's core alone,
+so that halos and padding do not count. Averaged over the tiles of a picture, weighted by the areas of their cores, the
+measured means are the next, better guess of the context: a pool depends only on pools before it, so every pass over all
+tiles makes at least one more stage of pools exact.
+
+A vector of means has K entries (`MIRNetConfig.context_size`): one for each channel of each pool, the pools in the order
+in which the network runs them.
 """
 
 from __future__ import annotations
@@ -16,21 +20,28 @@ from torch import Tensor
 
 
 class Pools(Protocol):
-    """What stands in for the global pools of a forward pass."""
+    """What takes the place of the global pools in one forward pass."""
 
     def mean(self, x: Tensor, level: int) -> Tensor:
-        """For the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1] or [N,C,h,w]."""
+        """The means that the pool of `x` is to use: float32, broadcast to the shape of `x`.
+
+        Args:
+            x: float32 [N,C,h,w], at 1 / 2**level of the resolution.
+
+        Returns:
+            float32 [N,C,1,1]; [1,C,1,1], shared by the batch; or [N,C,h,w], one mean for each pixel.
+        """
         ...
 
 
 class OwnMeans:
-    """Gives every pool the mean that it measures, as the plain network does, and keeps them."""
+    """Gives every pool the means that it measures, as in the plain network, and keeps them; for one forward pass."""
 
     def __init__(self) -> None:
         self._measured: list[Tensor] = []
 
     def mean(self, x: Tensor, level: int) -> Tensor:
-        """Float32 [N,C,h,w] -> [N,C,1,1]."""
+        """See `Pools`: float32 [N,C,h,w] -> [N,C,1,1]."""
         self._measured.append(x.mean(dim=(2, 3)))
         return self._measured[-1][:, :, None, None]
 
@@ -41,28 +52,28 @@ class OwnMeans:
 
 
 class FixedMeans:
-    """Gives the pools of one forward pass the means in `context`, [1,K] or [N,K], and measures nothing."""
+    """Gives the pools of one forward pass the means in `context`, float32 [1,K] or [N,K], and measures nothing."""
 
     def __init__(self, context: Tensor) -> None:
         self._context, self._used = context, 0
 
     def mean(self, x: Tensor, level: int) -> Tensor:
-        """Float32 [N,C,h,w] -> [1,C,1,1] or [N,C,1,1]."""
+        """See `Pools`: float32 [N,C,h,w] -> [1,C,1,1] or [N,C,1,1]."""
         self._used += x.shape[1]
         return self._context[:, self._used - x.shape[1] : self._used, None, None]
 
 
 class PoolContext:
-    """Gives to and takes from the pools of one forward pass, in the order in which the network runs them.
+    """Gives the pools of one forward pass their means, and keeps those that they measure.
 
     Args:
-        context: float32 [1,K] or [N,K], the means of all pools (`MIRNetConfig.context_size`).
-        mode: float32 [2], the weights of measured and given means: `MEASURED`, `GIVEN` or `CORRECTED` of
-            `mirnet_deploy.artifacts.context`.
+        context: float32 [1,K] or [N,K], the means to give.
+        mode: float32 [2]: pools use mode[0] times the measured means plus mode[1] times the given ones. `MEASURED`,
+            `GIVEN` or `CORRECTED` of `mirnet_deploy.artifacts.context`.
         rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
             such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (the coarser levels
             take every second and every fourth value).
-        cols: float32 [N,W], [1,W] or [1,1].
+        cols: float32 [N,W], [1,W] or [1,1]: the same along the width.
     """
 
     def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
@@ -71,14 +82,15 @@ class PoolContext:
         self._measured: list[Tensor] = []
 
     def mean(self, x: Tensor, level: int) -> Tensor:
-        """The means for the pool of `x`, float32 [N,C,h,w] at 1 / 2**level of the resolution -> [N,C,1,1]."""
+        """See `Pools`: float32 [N,C,h,w] -> [N,C,1,1]."""
         weight, total = self._weight(level)
         measured = (x * weight).mean(dim=(2, 3), keepdim=True) / total
         self._measured.append(measured[:, :, 0, 0])
         return self._mode[0] * measured + self._mode[1] * self._given.mean(x, level)
 
     def _weight(self, level: int) -> tuple[Tensor, Tensor]:
-        """The weight of every pixel and its mean, [N,1,h,w] and [N,1,1,1]; the same for all pools of a level."""
+        """The weight of every pixel, float32 [N,1,h,w] (of length 1 wherever `rows` and `cols` are), and its mean over
+        the pixels, [N,1,1,1]: the same for all pools of a level."""
         if level not in self._weights:
             rows, cols = self._rows[:, :: 2**level], self._cols[:, :: 2**level]
             weight = rows[:, None, :, None] * cols[:, None, None, :]
@@ -87,5 +99,5 @@ class PoolContext:
 
     @property
     def statistics(self) -> Tensor:
-        """What the pools measured, float32 [N,K]; of a tile that used given means, with those in force."""
+        """What the pools measured, float32 [N,K], while they used the means that `mode` asks for."""
         return torch.cat(self._measured, dim=1)

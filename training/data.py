@@ -2,7 +2,8 @@
 
 No random state is ever stored: sample number `i` draws its picture from the shuffled epoch that `i` falls into, and
 its crop, darkening, lamps, MixUp partner and symmetry from a generator seeded with (seed, i). Ranks of a distributed
-run take neighbouring numbers, so two ranks see exactly what one process with twice the batch sees.
+run take neighbouring numbers, so two ranks see exactly what one process with twice the batch sees (from
+`Recipe.large_from` on only where the batch is a multiple of 4).
 """
 
 from __future__ import annotations
@@ -30,16 +31,24 @@ from mirnet_deploy.training.lamps import paint_lamps
 from mirnet_deploy.training.recipes import Recipe
 
 CACHE_BYTES = 6 << 30
-"""Decoded pictures kept in memory; past it they are decoded again each time."""
+"""Bytes of decoded pictures that a source keeps in memory; the others are decoded again each time."""
 
 
 class Source(Protocol):
-    """Where samples come from: numbered pictures, each a (low, high) pair of float32 [H,W,3] in [0, 1]."""
+    """Where samples come from: numbered pairs of a dark picture and its target."""
 
     def __len__(self) -> int: ...
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A square crop of both pictures."""
+        """The same square of the dark picture and of its target, at a place that `rng` chooses.
+
+        Returns:
+            Dark crop and target, each float32 [side,side,3] sRGB in [0, 1].
+
+        Raises:
+            ImageError: a file cannot be read.
+            DataError: the two pictures of a pair differ in size (where the headers did not show it).
+        """
         ...
 
 
@@ -52,6 +61,7 @@ class _Cache:
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> Image:
+        """The picture at `path`, uint8 [H,W,3] RGB; all readers share it, so nobody may write to it."""
         image = self._images.get(path)
         if image is None:
             image = read_rgb8(path)
@@ -63,11 +73,12 @@ class _Cache:
 
 
 def _cut(image: Image, top: int, left: int, side: int) -> NDArray[np.float32]:
+    """A square of `image`, uint8 [H,W,3] -> float32 [side,side,3] in [0, 1]."""
     return image[top : top + side, left : left + side].astype(np.float32) / np.float32(255)
 
 
 def _at_least(image: Image, side: int) -> Image:
-    """Reflects a picture that is smaller than a crop."""
+    """A picture, uint8 [H,W,3], extended to `side` by reflection at the bottom and the right where it is smaller."""
     height, width = image.shape[:2]
     if min(height, width) >= side:
         return image
@@ -76,11 +87,7 @@ def _at_least(image: Image, side: int) -> Image:
 
 
 class PairSource:
-    """Real pairs.
-
-    Raises:
-        DataError: the two pictures of a pair differ in size (where the headers did not show it).
-    """
+    """Real pairs."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = pairs
@@ -90,6 +97,7 @@ class PairSource:
         return len(self.pairs)
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Source`."""
         low, high = read_pair(self.pairs[index], self._cache.read)
         low, high = (_at_least(image, side) for image in (low, high))
         top, left = (int(rng.integers(0, size - side + 1)) for size in low.shape[:2])
@@ -107,6 +115,7 @@ class DegradedSource:
         return len(self.paths)
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Source`; both crops are made from the photograph, by `degrade`."""
         image = _at_least(self._cache.read(self.paths[index]), side)
         top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape[:2])
         high = _cut(image, top, left, side)
@@ -114,13 +123,22 @@ class DegradedSource:
 
 
 def sample_index(number: int, count: int, seed: int) -> int:
-    """The picture that sample `number` shows: every picture once an epoch, in an order of its own each epoch."""
+    """Which of `count` pictures sample `number` shows, from 0: every epoch shows each once, in an order of its own.
+
+    >>> second_epoch = [sample_index(number, count=5, seed=0) for number in range(5, 10)]
+    >>> sorted(second_epoch)
+    [0, 1, 2, 3, 4]
+    """
     epoch, position = divmod(number, count)
     return int(np.random.default_rng([seed, 1, epoch]).permutation(count)[position])
 
 
 def make_sample(source: Source, number: int, side: int, recipe: Recipe, seed: int) -> NDArray[np.float32]:
-    """Sample `number` as float32 [2,3,side,side]: the dark crop and its target, augmented by the recipe."""
+    """Sample `number`: the dark crop and its target, in this order, augmented as `recipe` says.
+
+    Returns:
+        float32 [2,3,side,side] RGB in [0, 1], C-contiguous.
+    """
     rng = np.random.default_rng([seed, 2, number])
     low, high = source.crop(sample_index(number, len(source), seed), side, rng)
     if rng.random() < recipe.synthetic:
@@ -152,12 +170,17 @@ class Feed:
     rank: int = 0
     world_size: int = 1
     workers: int = max(2, (os.cpu_count() or 2) // 2)
-    """Threads; what they make does not depend on their number."""
+    """Number of threads; the samples do not depend on it."""
     ahead: int = 4
     """Batches made before they are asked for."""
 
     def batches(self, step: int, samples_seen: int) -> Generating[tuple[Tensor, int], None, None]:
-        """From `step` on: ([2,N,3,S,S] float32 (low, high), samples seen by all ranks after this batch)."""
+        """Makes the batches of the steps from `step` on, before which all ranks together have seen `samples_seen`.
+
+        Yields:
+            The batch, float32 [2,N,3,S,S] RGB in [0, 1], dark crops and their targets; and how many samples all ranks
+            together have seen after it.
+        """
         with ThreadPoolExecutor(self.workers, thread_name_prefix="samples") as executor:
             waiting: deque[tuple[list[Future[NDArray[np.float32]]], int]] = deque()
             for later in range(step, self.steps):
@@ -176,4 +199,5 @@ class Feed:
 
     @staticmethod
     def _batch(futures: list[Future[NDArray[np.float32]]], seen: int) -> tuple[Tensor, int]:
+        """Waits for the N samples of a batch, [2,3,S,S] each, and stacks them to [2,N,3,S,S]."""
         return torch.from_numpy(np.stack([future.result() for future in futures], axis=1)), seen

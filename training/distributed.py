@@ -28,7 +28,7 @@ class Processes:
         return self.rank == 0
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Replaces every gradient by its mean over the processes, in one message."""
+        """Replaces every gradient by its mean over the processes, all in one message."""
         if self.world_size == 1:
             return
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
@@ -39,7 +39,7 @@ class Processes:
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: Tensor) -> float:
-        """The mean of a scalar over the processes."""
+        """The mean over the processes of `value`, one number on `device`."""
         if self.world_size > 1:
             value = value.clone()
             dist.all_reduce(value)
@@ -47,7 +47,7 @@ class Processes:
         return float(value)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so: one that is told to stop stops all, or the others would wait for ever."""
+        """Whether `flag` is set in any process: where one stops, all must, or the others would wait for ever."""
         if self.world_size == 1:
             return flag
         said = torch.tensor(float(flag), device=self.device)
@@ -55,7 +55,7 @@ class Processes:
         return bool(said)
 
     def wait(self) -> None:
-        """Returns when every process is here."""
+        """Waits until every process has got here."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -64,10 +64,11 @@ class Processes:
 def join_processes(device: str) -> Iterator[Processes]:
     """Joins the group that `torchrun` describes in the environment, or runs alone.
 
-    `device` is "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+    `device` is "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Of several processes on CUDA, each takes
+    the GPU of its `LOCAL_RANK`, whatever N.
 
     Raises:
-        TrainingError: CUDA was asked for and is not there.
+        TrainingError: `device` is unknown, or is a CUDA device that is not there.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     place = _device(device)
@@ -85,6 +86,11 @@ def join_processes(device: str) -> Iterator[Processes]:
 
 
 def _device(name: str) -> torch.device:
+    """The device of that name; CUDA always with an index.
+
+    Raises:
+        TrainingError: it is unknown, or is not there.
+    """
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda", 0) if available else torch.device("cpu")

@@ -1,6 +1,6 @@
 """Lamps, lit windows and moons, painted into both pictures of a pair: what is bright already is to stay as it is.
 
-Data sets of low light have next to none of them (LOL has none), and a network that never saw one makes a lamp's halo
+Data sets of low light have next to none of them (LOL has none), and a network that never saw one makes a lamp's glow
 white, and the lamp three times as large.
 """
 
@@ -12,20 +12,28 @@ from numpy.random import Generator
 from mirnet_deploy.training.degrade import FloatImage, linear_to_srgb, srgb_to_linear
 
 LIGHT = (0.3, 32.0)
-"""Range of a lamp's light at its centre, white being 1."""
+"""Range of a lamp's linear light at its centre, white being 1; its colour varies around that."""
 RADIUS = (0.01, 0.12)
-"""Range of the radius at which a lamp has a third of that, in sides of the picture."""
+"""Range of the radius at which a lamp has about a third of that, as a share of the picture's longer side."""
 SHAPE = (2.0, 8.0)
-"""Range of the exponent of a lamp's outline and edge: 2 is a round core with wide skirts, 8 nearly a lit window."""
+"""Range of the exponent that shapes a lamp's outline and edge: 2 is a round core with wide skirts, 8 nearly a lit
+window."""
 MOST = 4
-"""Lamps in one picture."""
+"""Most lamps in one picture."""
 
 
 def paint_lamps(low: FloatImage, high: FloatImage, rng: Generator) -> tuple[FloatImage, FloatImage]:
-    """One to `MOST` lamps in both pictures of a pair; all float32 [H,W,3] sRGB in [0, 1], the dark one in 8-bit levels.
+    """Paints one to `MOST` lamps into both pictures of a pair.
 
-    In the dark picture light adds up, as on a sensor. In the target it rolls off, so that nothing there is white that
-    was not white before.
+    In the dark picture light adds up, as on a sensor. In the target it rolls off, so that nothing becomes white there
+    that is not white in the dark picture too.
+
+    Args:
+        low: the dark picture, float32 [H,W,3] sRGB in [0, 1].
+        high: its target, the same.
+
+    Returns:
+        Both with the lamps, float32 [H,W,3] sRGB in [0, 1]; the dark one is rounded to multiples of 1/255.
     """
     light = lamp_light(low.shape[0], low.shape[1], rng)
     dark = linear_to_srgb(np.clip(srgb_to_linear(low) + light, 0.0, 1.0))
@@ -35,7 +43,7 @@ def paint_lamps(low: FloatImage, high: FloatImage, rng: Generator) -> tuple[Floa
 
 
 def lamp_light(height: int, width: int, rng: Generator) -> FloatImage:
-    """Linear light of one to `MOST` lamps with their halos, float32 [H,W,3], white being 1."""
+    """Linear light of one to `MOST` lamps with their glow, float32 [H,W,3] RGB, white being 1; it may be more."""
     y, x = np.ogrid[:height, :width]
     light = np.zeros((height, width, 3), dtype=np.float32)
     for _ in range(int(rng.integers(1, MOST + 1))):
@@ -44,7 +52,7 @@ def lamp_light(height: int, width: int, rng: Generator) -> FloatImage:
         distance = abs((y - rng.uniform(0, height)) / radii[0]) ** shape
         distance = distance + abs((x - rng.uniform(0, width)) / radii[1]) ** shape
         colour = np.exp(rng.uniform(*np.log(LIGHT)) + rng.normal(0.0, 0.3, 3))
-        # At exponent 2 the profile of Moffat (Astronomy & Astrophysics 3, 455, 1969), as of stars.
+        # At exponent 2 this is Moffat's profile of a star (Astronomy & Astrophysics 3, 455, 1969).
         profile = (1.0 + distance) ** -1.5
         light += (profile[..., None] * colour).astype(np.float32)
     return light

@@ -14,16 +14,18 @@ from typing import Any
 from mirnet_deploy.files import atomic_path, write_atomically
 
 COLUMNS = ("step", "samples", "lr", "loss", "psnr", "ssim", "gt_mean_psnr")
-"""`loss` is the mean since the row before; the last three are of the validation pictures."""
+"""`samples` counts those of all processes; `loss` is the mean since the previous row; the last three are means over the
+validation pictures."""
 
 Row = Mapping[str, float]
+"""Values by the names in `COLUMNS`."""
 
 
 class RunLog:
-    """The log of one run in `folder`; `history` is what a resumed run brings along.
+    """The log of one run in `folder`; `history` holds the rows that a resumed run has already.
 
-    A kill can leave rows in the CSV that its checkpoint does not know. They are computed again, so the file is
-    rewritten from `history` first.
+    A killed run can leave rows in the CSV that its checkpoint does not have. They are computed again, so the file is
+    first rewritten from `history`.
     """
 
     def __init__(self, folder: Path, history: Sequence[Row]) -> None:
@@ -37,7 +39,7 @@ class RunLog:
         self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1 if last else None)
 
     def add(self, row: Row) -> None:
-        """Appends a row to the CSV, sends it to TensorBoard and draws the curve anew."""
+        """Appends a row to the CSV, sends it to TensorBoard and redraws the curve."""
         self.history.append(dict(row))
         with self._csv.open("a", newline="") as stream:
             stream.write(_csv_text([row], header=False))
@@ -62,7 +64,7 @@ def _csv_text(rows: Sequence[Row], *, header: bool) -> str:
 
 
 def draw_curve(path: Path, history: Sequence[Row]) -> None:
-    """Training loss, and validation PSNR plain and GT-mean, over the steps, as a PNG."""
+    """Draws the training loss and the validation PSNR, plain and GT-mean, over the steps, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

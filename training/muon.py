@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal (K. Jordan et al., 2024), for convolutions; Adam for the rest."""
+"""Muon for convolutions: momentum that is made orthogonal as a matrix (K. Jordan et al., 2024). Adam for the rest."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch.optim.adam import adam
 MOMENTUM = 0.95
 ADAM_BETAS = (0.9, 0.999)
 RELATIVE_RATE = 0.2
-"""An orthogonal step's size next to that of Adam's at the same rate (Liu et al., arXiv 2502.16982, section 2.2)."""
+"""Root mean square of an orthogonal step at a rate of 1: about that of Adam's (Liu et al., arXiv 2502.16982,
+section 2.2)."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Convolutions are matrices [first axis, all others] where both have at least 8; the rest gets Adam.
+    """Weights of four axes are matrices [first axis, all others] where both sides are at least 8; the rest gets Adam.
 
-    `weight_decay` is decoupled, and of the matrices alone: nothing else holds their norms, which decide how a network
-    without normalization takes pictures unlike those that it learned from.
+    `weight_decay` is decoupled, and for the matrices alone: nothing else bounds their norms, which decide how a network
+    without normalization treats pictures unlike those that it learned from.
 
-    With a rate that is a tensor on the parameters' device a step reads no value on the host, so that it can be captured
+    Where the rate is a tensor on the parameters' device, a step reads no value on the host, so that it can be captured
     as a CUDA graph.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float | Tensor, weight_decay: float = 0.0) -> None:
-        # "capturable" tells `load_state_dict` that the counts of steps belong on the device.
+        # "capturable" tells `load_state_dict` that the step counts belong on the device.
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "capturable": isinstance(lr, Tensor)})
 
     @torch.no_grad()
@@ -48,7 +49,8 @@ class Muon(torch.optim.Optimizer):
                 self._adam_step(others, group["lr"], group["capturable"])
 
     def _orthogonal_step(self, parameters: Sequence[Tensor], lr: float | Tensor, weight_decay: float) -> None:
-        """Matrices of one size together: on a GPU a network has thousands of kernels fewer."""
+        """Steps weights that are matrices [R,C] of one size all at once: on a GPU a step of a network then takes
+        thousands of kernels fewer."""
         aheads = []
         for parameter in parameters:
             state, gradient = self.state[parameter], parameter.grad
@@ -63,6 +65,7 @@ class Muon(torch.optim.Optimizer):
             parameter.mul_(1 - lr * weight_decay).sub_(step.view(parameter.shape))
 
     def _adam_step(self, parameters: list[Tensor], lr: float | Tensor, capturable: bool) -> None:
+        """Steps weights of any shape by Adam; with `capturable` the step counts lie on the device."""
         for parameter in parameters:
             state = self.state[parameter]
             if not state:
@@ -89,7 +92,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Nearly the orthogonal factors of `matrices` [..., R, C]: five quintic Newton-Schulz steps."""
+    """Nearly the orthogonal factors of `matrices`, [...,R,C] -> [...,R,C], by five quintic Newton-Schulz steps:
+    singular vectors stay, singular values come near 1."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x: Tensor = matrices.mT if tall else matrices
     x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)

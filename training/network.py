@@ -8,7 +8,7 @@ Two choices differ in form, never in value, from the paper's figures: a 1x1 conv
 upsampling is applied before it (both are linear and act on different axes: a quarter of the arithmetic), and the
 one PReLU slope that all DAUs share is passed down instead of being stored in each of them.
 
-Precision: the pools, the squeeze convolutions behind them and the last residual sum always run in float32
+Precision: the pools, the squeeze and excite convolutions behind them and the last residual sum always run in float32
 (the *FP32 islands*). A half-precision sum over 512x512 activations of mean 0.25 would pass 65504.
 """
 
@@ -26,21 +26,22 @@ from mirnet_deploy.training.context import Pools
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int) -> nn.Conv2d:
+    """A convolution that keeps height and width, for odd `kernel`."""
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
 
 
 def _fp32_island(x: Tensor) -> AbstractContextManager[Any]:
-    """Keeps autocast away from the squeeze convolutions; without autocast it leaves no trace, in an export neither."""
+    """Turns autocast off behind a pool; without autocast it does nothing, so that an export has no trace of it."""
     if torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
 
 
 class GlobalPool(nn.Module):
-    """Mean over height and width, [N,C,H,W] in any float dtype -> [N,C,1,1] float32.
+    """Mean over height and width, [N,C,h,w] in any float dtype -> float32 [N,C,1,1], or what `pools` gives instead.
 
-    The only place where a MIRNet looks further than its receptive field: a class of its own, so that tiles can be given
-    the means of the whole picture (`training.context`).
+    The only place where a MIRNet looks further than its convolutions do: a class of its own, so that tiles can be given
+    the means of the whole picture (`training.context`). Its input is at 1 / 2**level of the resolution.
     """
 
     def __init__(self, level: int) -> None:
@@ -54,7 +55,7 @@ class GlobalPool(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Scales every pixel by one gate made from the maximum and the mean over channels."""
+    """Scales every pixel by one gate made from the maximum and the mean over channels: [N,C,h,w] -> [N,C,h,w]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scales every channel by one gate made from the channels' means (squeeze and excitation)."""
+    """Scales every channel by one gate made from the means of all (squeeze and excitation): [N,C,h,w] -> [N,C,h,w]."""
 
     def __init__(self, channels: int, level: int) -> None:
         super().__init__()
@@ -84,8 +85,8 @@ class ChannelAttention(nn.Module):
 class DAU(nn.Module):
     """Dual attention unit: two 3x3 convolutions, spatial and channel attention side by side, a residual.
 
-    `slope` ([1]) is the PReLU slope that every DAU of the network shares; `level` says at 1 / 2**level of which
-    resolution the unit stands.
+    [N,C,h,w] -> [N,C,h,w], at 1 / 2**level of the resolution. `slope` ([1]) is the PReLU slope that every DAU of the
+    network shares.
     """
 
     def __init__(self, channels: int, level: int = 0) -> None:
@@ -104,7 +105,10 @@ class DAU(nn.Module):
 
 
 class SKFF(nn.Module):
-    """Selective kernel feature fusion: branches weighted, a channel at a time, by a softmax over the branches."""
+    """Selective kernel feature fusion: a sum of branches, weighted channel by channel by a softmax over the branches.
+
+    Branches of [N,C,h,w] each -> [N,C,h,w], at 1 / 2**level of the resolution.
+    """
 
     def __init__(self, channels: int, level: int = 0, branches: int = LEVELS) -> None:
         super().__init__()
@@ -129,7 +133,10 @@ class SKFF(nn.Module):
 
 
 class Blur(nn.Module):
-    """[1 2 1]x[1 2 1]/16 on every channel, reflected at the border, every second pixel kept."""
+    """[1 2 1]x[1 2 1]/16 on every channel, reflected at the border, every second pixel kept.
+
+    [N,C,h,w] -> [N,C,h/2,w/2].
+    """
 
     kernel: Tensor
 
@@ -145,7 +152,10 @@ class Blur(nn.Module):
 
 
 class Down(nn.Module):
-    """Half the resolution, twice the channels, antialiased: a path with two activations beside a linear one."""
+    """Half the resolution, twice the channels, antialiased: a path with two activations beside a linear one.
+
+    [N,C,h,w] -> [N,2C,h/2,w/2].
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -164,7 +174,10 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the resolution, half the channels: a transposed convolution beside a bilinear path."""
+    """Twice the resolution, half the channels, by a transposed convolution beside a bilinear path.
+
+    [N,C,h,w] -> [N,C/2,2h,2w].
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -183,7 +196,10 @@ class Up(nn.Module):
 
 
 class MSRB(nn.Module):
-    """Multi-scale residual block: two columns of DAUs at three resolutions, every level fused with every other."""
+    """Multi-scale residual block: two columns of DAUs at three resolutions, every level fused with every other.
+
+    [N,C,H,W] -> [N,C,H,W]; H and W are multiples of 4.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -214,7 +230,7 @@ class MSRB(nn.Module):
 
 
 class RRG(nn.Module):
-    """Recursive residual group: multi-scale residual blocks, a 3x3 convolution, a residual."""
+    """Recursive residual group: multi-scale residual blocks, a 3x3 convolution, a residual. [N,C,H,W] -> [N,C,H,W]."""
 
     def __init__(self, channels: int, n_msrb: int) -> None:
         super().__init__()
@@ -232,7 +248,7 @@ class RRG(nn.Module):
 class MIRNet(nn.Module):
     """The network: [N,3,H,W] RGB in [0, 1] -> [N,3,H,W] RGB float32, not clamped. H and W are multiples of 4.
 
-    With `pools` its global pools give their means to, and take them from, that object.
+    With `pools`, that object measures the means of the global pools and gives those that they use.
     """
 
     def __init__(self, config: MIRNetConfig | None = None) -> None:
@@ -245,8 +261,9 @@ class MIRNet(nn.Module):
         self.conv_out = _conv(channels, 3, 3)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # torch's own start lets a third of the variance through a layer. In a network without biases, fed
-                # with dark pictures, the first hundreds of steps then go into scale (RESULTS.md, "The start").
+                # torch's own initial weights let a third of the variance through a layer. In a network without
+                # biases, fed with dark pictures, the first hundreds of steps then go into scale (RESULTS.md, "The
+                # start").
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             elif isinstance(module, nn.ConvTranspose2d):
                 _without_checkerboard(module)
@@ -285,4 +302,5 @@ def _without_checkerboard(conv: nn.ConvTranspose2d) -> None:
     "Deconvolution and Checkerboard Artifacts", Distill 2016). With taps [1/2, 1, 1/2] all phases have the same gain.
     """
     row = torch.tensor([0.5, 1.0, 0.5])
+    # The factor keeps the variance of flat areas: of nine random taps a pixel of the output sees 9/4 on average.
     conv.weight.copy_(conv.weight[:, :, 1:2, 1:2] * torch.outer(row, row) * (9.0 / 4.0) ** 0.5)

@@ -1,4 +1,4 @@
-"""Whether bfloat16 autocast pays here: measured, since instructions alone do not say it."""
+"""Whether bfloat16 autocast pays on this machine: measured, since instructions for it alone do not make it faster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ REPEATS = 2
 
 
 def step_seconds(network: MIRNet, device: torch.device, batch: int, crop: int, *, bf16: bool) -> float:
-    """Seconds of one forward and backward pass on random crops: the best of `REPEATS` after a warm-up."""
+    """Seconds of one forward and backward pass on random crops, [batch,3,crop,crop]: the best of 1 + `REPEATS` runs, of
+    which the first warms up."""
     crops = torch.rand(batch, 3, crop, crop, device=device).to(memory_format=torch.channels_last)
     best = float("inf")
     for _ in range(1 + REPEATS):
@@ -29,7 +30,7 @@ def step_seconds(network: MIRNet, device: torch.device, batch: int, crop: int, *
 
 
 def bf16_gain(network: MIRNet, device: torch.device, batch: int, crop: int) -> float:
-    """How many times faster a training step is in bfloat16 than in float32 on this device (below 1: slower).
+    """How many times as fast as in float32 a training step is in bfloat16 on this device (below 1: slower).
 
     Works on a copy and leaves torch's global random state as it was.
     """

@@ -2,7 +2,7 @@
 
 The published layout stores a tied tensor once per use; ours stores it once. So the map goes from our names to all
 the names that a published checkpoint uses for that tensor, and a checkpoint is a MIRNet when it has exactly those
-names, with copies that agree. Source of the names: the layout of the published files (shared facts, no code).
+names, with copies that agree. Source of the names: the layout of the published files (facts, no code).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _DAU_PARTS = {
     "channel.excite": "CA.conv_du.2",
     "merge": "conv1x1",
 }
+"""The parts of a DAU: our name of each, then the published one."""
 _DOWN_PARTS = {
     "conv1": "top.0",
     "act1": "top.1",
@@ -33,12 +34,15 @@ _DOWN_PARTS = {
     "conv3": "top.5",
     "skip": "bot.1",
 }
+"""The parts of a Down, likewise."""
 _UP_PARTS = {"conv1": "top.0", "act1": "top.1", "conv2": "top.2", "act2": "top.3", "conv3": "top.4", "skip": "bot.1"}
+"""The parts of an Up, likewise."""
 _BLUR_PARTS = ("top.4.filt", "bot.0.filt")
+"""The blur kernels of a published Down."""
 
 
 def _resamplers(channels: int) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Our name, the published name and the parts of every Down and Up of an MSRB."""
+    """(our name, published name, parts) of every Down and Up of an MSRB with `channels` at full resolution."""
     c1, c2, c4 = channels, 2 * channels, 4 * channels
     yield "down01", f"down.{c1}_2.body.0", _DOWN_PARTS
     yield "down12", f"down.{c2}_2.body.0", _DOWN_PARTS
@@ -52,6 +56,7 @@ def _resamplers(channels: int) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def _msrb_names(ours: str, theirs: str, channels: int) -> Iterator[tuple[str, list[str]]]:
+    """(our name, published names of its copies) of every parameter of the MSRB `ours`, but the shared slope."""
     for level in range(LEVELS):
         uses = [f"{theirs}.blocks.{level}.{column}" for column in (0, 1)]
         for part, published in _DAU_PARTS.items():
@@ -104,11 +109,12 @@ def infer_config(state: Mapping[str, Tensor]) -> MIRNetConfig | None:
 
 
 def _some(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
 
 
 def key_error(source: str, missing: list[str], unexpected: list[str]) -> CheckpointError:
-    """The one line that says which names of a state dict are not those of a MIRNet."""
+    """The error of a state dict whose names are not those of a MIRNet: one line that names a few."""
     return CheckpointError(
         f"{source} is not a MIRNet checkpoint: missing {_some(missing)}; unexpected {_some(unexpected)}"
     )
@@ -118,7 +124,8 @@ def from_published(state: Mapping[str, Tensor], config: MIRNetConfig, source: st
     """Our state dict (float32) from a published one.
 
     Raises:
-        CheckpointError: names are missing or unexpected, shapes differ, or copies of a tied tensor disagree.
+        CheckpointError: names are missing or unexpected, shapes differ, copies of a tied tensor disagree, or a blur
+            kernel is not MIRNet's.
     """
     names = published_names(config)
     blurs = blur_names(config)
@@ -145,6 +152,11 @@ def from_published(state: Mapping[str, Tensor], config: MIRNetConfig, source: st
 
 
 def _check_blurs(state: Mapping[str, Tensor], names: list[str], source: str) -> None:
+    """Checks the blur kernels, [C,1,3,3], of those `names` that `state` has.
+
+    Raises:
+        CheckpointError: one is not [1 2 1]x[1 2 1]/16.
+    """
     row = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = torch.outer(row, row)
     for name in names:

@@ -1,7 +1,7 @@
-"""How far a tile's border reaches into it, the means of the global pools held fixed: what a halo must be.
+"""How far the effect of a tile's border reaches into it, with fixed means in the global pools: how wide a halo must be.
 
-Two answers. The *structural* reach follows from the graph alone: past it no weight can carry anything. The *measured*
-one is what given weights do at borders in given pictures: most of a trained network looks much less far.
+Two answers. The *structural* reach follows from the graph alone: beyond it no weights can carry anything. The
+*measured* one is what given weights do at borders in given pictures: most of a trained network looks much less far.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ CUTS = (3 / 8, 4 / 8, 5 / 8)
 def structural_reach(config: MIRNetConfig) -> int:
     """The largest distance in pixels, along rows or columns, over which anything can be carried, for any weights.
 
-    A line of NaN travels along every edge of the real graph, from every place relative to the coarsest level's grid.
-    The means are given: a pool that only weighed what it measures with 0 would spread the NaN.
+    A row of NaN spreads along every edge of the real graph, from each of the places that it can have on the coarsest
+    level's grid. The means are given: a pool that measured them and weighted them with 0 would spread the NaN.
     """
-    network = MIRNet(MIRNetConfig(8, config.n_rrg, config.n_msrb)).eval()  # the width has no part in it
+    network = MIRNet(MIRNetConfig(8, config.n_rrg, config.n_msrb)).eval()  # the number of channels has no part in it
     middle = 64 * config.n_rrg * (config.n_msrb + 1)
-    # Four columns are the least that there is; kernels are square, so the rows tell all.
+    # One picture for each place. Four columns are the fewest that the network takes; kernels are square, so the reach
+    # along rows is that along columns.
     x = torch.zeros(SIZE_MULTIPLE, 3, 2 * middle, SIZE_MULTIPLE)
     for phase in range(SIZE_MULTIPLE):
         x[phase, :, middle + phase] = torch.nan
@@ -42,11 +43,15 @@ def structural_reach(config: MIRNetConfig) -> int:
 
 
 def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a border changes in a picture, by the distance from it: float32 [D], of a range of 1, falling.
+    """How much a border changes a picture, by the distance from it.
 
     The crop, uint8 [H,W,3] RGB with sides that are multiples of 4, is cut at `CUTS` along both axes, and each part is
-    enhanced with the means of the whole crop. Entry d is the largest difference from the whole crop's result in pixels
-    that are d or more pixels away from a cut. D is the length of the shortest part; 0 where there is none.
+    enhanced with the means of the whole crop.
+
+    Returns:
+        float32 [D], never rising: entry d is the largest absolute difference from the whole crop's result, of a range
+        of 1, in pixels that are d or more pixels away from a cut. D is the length of the shortest part; 0 where the
+        crop is too small to be cut.
     """
     x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
     pools = OwnMeans()
@@ -61,7 +66,7 @@ def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32
                     inside = (slice(None), slice(None), each) if axis == 2 else (slice(None),) * 3 + (each,)
                     given = network(x[inside], FixedMeans(pools.statistics)).clamp(0, 1)
                     off = (given - whole[inside]).abs().amax(dim=(0, 1, 5 - axis))
-                    # From the cut inwards: the first part ends at it, the second begins there.
+                    # Ordered from the cut inwards: the first part ends at it, the second begins there.
                     parts.append(off.numpy() if start else off.numpy()[::-1])
     if not parts:
         return np.zeros(0, np.float32)
@@ -72,7 +77,11 @@ def border_error(network: MIRNet, crop: NDArray[np.uint8]) -> NDArray[np.float32
 
 def derived_halo(network: MIRNet, crops: Sequence[NDArray[np.uint8]]) -> int:
     """The halo of a tile in pixels: the least multiple of 4 at which no border in `crops` changes a pixel by more than
-    `BORDER_ERROR`. Where a crop is too small to tell, it is the structural reach."""
+    `BORDER_ERROR`. Where a crop is too small to tell, it is the structural reach, rounded up to a multiple of 4.
+
+    Args:
+        crops: at least one, as `border_error` takes them.
+    """
     errors = [border_error(network, crop) for crop in crops]
     for halo in range(SIZE_MULTIPLE, min(map(len, errors)), SIZE_MULTIPLE):
         if max(error[halo] for error in errors) <= BORDER_ERROR:

@@ -1,4 +1,4 @@
-"""Recipes: everything about a training run that is a choice and not data. Measured against each other in RESULTS.md."""
+"""Recipes: how a network is trained, whatever its size, the data and the number of steps. RESULTS.md compares them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Recipe:
     loss: str = "aligned+ssim"
     """A key of `training.losses.LOSSES`."""
     sharing: float = 0.0
-    """Weight of `training.losses.thumbnail_difference`; 0 leaves it out. One step of `training.step.SHARING_EVERY` has
-    it, so many times as heavy; clipping sees the sum. Losses that are logged leave it out."""
+    """Weight of `training.losses.thumbnail_difference`; 0 leaves it out. One step in `training.step.SHARING_EVERY` has
+    the term, at that many times this weight; clipping sees the sum. Logged losses leave it out."""
     lr: float = 3e-3
     """Peak learning rate. Adam wants a third of what Muon takes."""
     schedule: Literal["trapezoid", "plateau"] = "trapezoid"
@@ -34,30 +34,30 @@ class Recipe:
     decay: float = 0.5
     """Share of the steps over which the rate falls (trapezoid)."""
     batch: int = 8
-    """Crops a step and process."""
+    """Crops per step and process."""
     crop: int = 128
     """Side of a crop in pixels, a multiple of 4."""
     large_from: float = 0.75
-    """Share of the steps after which crops have twice the side and a batch a quarter of the crops (at least one):
-    the pools then see statistics closer to those of whole pictures. 1 turns this off. Several processes equal one with
-    their batches together only where each batch is a multiple of 4."""
+    """Share of the steps after which crops have twice the side and a batch has a quarter of the crops (at least one):
+    what the pools measure is then closer to what they measure in whole pictures. 1 turns this off. Several processes
+    train as one with all their batches together only where each batch is a multiple of 4."""
     small_until: float = 0.65
-    """Share of the steps in which crops have half the side (at least 16 pixels), and no more of them: four steps in the
-    time of one."""
+    """Share of the steps, from the first on, in which crops have half the side (rounded down to a multiple of 4, at
+    least 16 pixels), and a batch has no more of them: four steps take the time of one."""
     optimizer: Literal["adam", "muon"] = "muon"
-    """`muon`: momentum made orthogonal for the convolutions (`training.muon`), Adam for what is left. `adam`:
-    Adam(0.9, 0.999)."""
+    """`muon`: orthogonal momentum for the convolutions (`training.muon`), Adam for the rest. `adam`: Adam(0.9, 0.999)
+    for everything."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of what Muon steps, times the rate."""
+    """Decoupled weight decay of the matrices that Muon steps; each step shrinks them by this times the rate."""
     mixup: float = 0.0
     """Probability that a crop is mixed with another one (MixUp, beta(1, 1))."""
     synthetic: float = 0.35
-    """Probability that the dark crop is replaced by its target darkened (`training.degrade`): other cameras, less
-    noise, exposures down from nearly right."""
+    """Probability that both crops are made anew from the target, by `training.degrade`: other cameras, less noise,
+    exposures from nearly right downwards."""
     lamps: float = 0.3
     """Probability that lamps are painted into both crops (`training.lamps`)."""
     ema: float = 0.999
-    """Decay of the averaged weights; 0 keeps none."""
+    """Decay of the averaged weights per step; 0 keeps none."""
     clip: float = 1.0
     """Largest L2 norm of the gradient; 0 does not clip."""
 
@@ -93,13 +93,13 @@ class Recipe:
         return asdict(self)
 
     def named(self, base: str) -> str:
-        """The key of `RECIPES` that this recipe comes from, and what is other than there."""
+        """`base`, the key of `RECIPES` that this recipe comes from, followed by what differs from it."""
         plain = RECIPES[base].to_dict()
         changed = ", ".join(f"{name} {value}" for name, value in self.to_dict().items() if value != plain[name])
         return base + (f" with {changed}" if changed else "")
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """The trapezoid's rate at `step` of `steps`."""
+        """The trapezoid's rate in `step`, counted from 0, of `steps`."""
         rate = self.lr * min(1.0, (step + 1) / max(self.warmup, 1))
         falling = self.decay * steps
         left = steps - step
@@ -108,7 +108,12 @@ class Recipe:
         return rate
 
     def crops(self, step: int, steps: int) -> tuple[int, int]:
-        """Crops a process and their side at `step` of `steps`."""
+        """How many crops each process takes in `step`, counted from 0, of `steps`, and their side in pixels.
+
+        >>> recipe = Recipe(batch=8, crop=128, small_until=0.65, large_from=0.75)
+        >>> [recipe.crops(step, steps=100) for step in (0, 65, 75)]
+        [(8, 64), (8, 128), (2, 256)]
+        """
         if step >= self.large_from * steps:
             return max(1, self.batch // 4), 2 * self.crop
         if step < self.small_until * steps:
@@ -131,4 +136,4 @@ RECIPES = {
         clip=0.0,
     ),
 }
-"""`plateau` is how many MIRNet repositories train, `aligned` is ours; RESULTS.md holds them against each other."""
+"""`plateau` is how many MIRNet repositories train, `aligned` is ours; RESULTS.md compares the two."""

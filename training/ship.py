@@ -3,12 +3,12 @@
 The trunk learns at a constant rate, on small crops, and never sees the held-out pairs. From its averaged weights two
 runs go on, on large crops and with a rate that falls to zero: `holdout`, whose quality on the held-out pairs can be
 measured, and `all`, trained the same way on these too, which ships. So what is measured and what ships share most of
-their time, and differ in nothing but the pairs of the end.
+their training, and differ only in the pairs of their ends.
 
-Half of the minutes are the trunk's. How long a step takes is measured there, and says how many steps the ends have;
-these are always done, so that the rate falls to zero, and what their new shapes compile and their pictures take to
-validate comes on top. A trunk that is far worse than the untouched dark pictures ends it all: the rate was too high,
-and no annealing helps. One process: several would each plan steps of their own.
+Half of the minutes are the trunk's. The time of a step is measured there, and decides how many steps the ends have.
+These are always done, so that the rate falls to zero; the time to compile for new shapes and to validate comes on top.
+Where the trunk is far worse than the untouched dark pictures, everything ends there: the rate was too high, and no
+annealing helps. There is one process: several would each plan steps of their own.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ from mirnet_deploy.training.trainer import Say, Trainer
 from mirnet_deploy.training.validation import spread, validate, validation_pair
 
 TRUNK_SHARE = 0.5
+"""Of the minutes."""
 RECENT = 64
-"""Steps whose mean time counts: those before them compiled, captured, and read pictures for the first time."""
+"""How many of the last steps count for the mean time: earlier ones compiled, captured, and read pictures for the first
+time."""
 SHARING_COST = 1 + (1 + 1 / THUMBNAIL**2) / SHARING_EVERY
-"""Time of a mean step with `Recipe.sharing` over that of one without: some have another pass, and a thumbnail's."""
+"""Mean time of a step with `Recipe.sharing`, relative to one without: some steps run the network once more, and once on
+a thumbnail."""
 ENDLESS = 10**9
+"""Steps of the trunk: its time ends it."""
 DIVERGED = 3.0
-"""So many dB below the untouched pictures a trunk is given up; a network that has just begun may be below them too."""
+"""A trunk this many dB of GT-mean PSNR below the untouched pictures is given up; one that has just begun may be below
+them too."""
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Clock:
     name: str
     say: Say
     ends: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT + 1))
+    """When the last steps ended, by `time.monotonic`."""
 
     def step(self) -> None:
         """A step is done."""
@@ -69,7 +75,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Mean of the recent steps; 0 before the second."""
+        """Mean time of the last `RECENT` steps; 0 before the second."""
         return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1) if len(self.ends) > 1 else 0.0
 
 
@@ -79,7 +85,7 @@ class Shipment:
 
     network: MIRNetConfig
     weights: dict[str, torch.Tensor] | None
-    """To start from; None for random ones."""
+    """Our state dict to start from; None for random weights."""
     trunk: Recipe
     anneal: Recipe
     minutes: float
@@ -93,7 +99,7 @@ class Shipment:
 
     @classmethod
     def of(cls, preset: str | None, init: Path | None, say: Say, **options: Any) -> Shipment:
-        """By the options of the command line; either `preset` or `init` is given.
+        """What the options of the command line ask for; either `preset` or `init` is given.
 
         Raises:
             MirnetDeployError: `init` cannot be read, or a value is out of its range.
@@ -114,7 +120,17 @@ class Shipment:
         )
 
     def run(self, name: str, split: Split, processes: Processes, steps: int, start: Any, deadline: float) -> Clock:
-        """One of the three runs; ends at `deadline` (of `time.monotonic`) at the latest."""
+        """Trains one of the three runs: `steps` steps, or those until `deadline`.
+
+        Args:
+            name: "trunk", "holdout" or "all", and the name of its folder.
+            start: our state dict to start from; None for random weights.
+            deadline: after which no step begins, by `time.monotonic`.
+
+        Raises:
+            UsageError: the folder holds a run already.
+            TrainingError: the run diverged.
+        """
         recipe = self.trunk if name == "trunk" else self.anneal
         folder = self.output / name
         if (folder / LAST).exists():
@@ -147,7 +163,8 @@ def ship(data: Path, shipment: Shipment, processes: Processes) -> None:
     """Trains the trunk and both ends into folders of `shipment.output`.
 
     Raises:
-        MirnetDeployError: the pairs cannot be read, a run diverged, or there are several processes.
+        MirnetDeployError: the pairs cannot be read, a run diverged, the minutes are too few, a folder holds a run
+            already, or there are several processes.
     """
     if processes.world_size > 1:
         raise UsageError("ship runs in one process; several GPUs are for mirnet-deploy train")
@@ -170,12 +187,16 @@ def ship(data: Path, shipment: Shipment, processes: Processes) -> None:
 
 
 def _mean_pixels(recipe: Recipe) -> float:
-    """Pixels of a step on average: a run changes the number and the size of its crops on the way."""
+    """Pixels of a step, averaged over a run, in which the number and the size of the crops change."""
     return fmean(count * side**2 for count, side in (recipe.crops(step, 100) for step in range(100)))
 
 
 def _refuse_diverged(network: MIRNet, items: Sequence[Pair | Path], device: torch.device, say: Say) -> None:
-    """Compares GT-mean PSNR, which has no brightness to guess, with that of the dark pictures themselves."""
+    """Compares the network's GT-mean PSNR, which needs no guess of the brightness, with that of the dark pictures.
+
+    Raises:
+        TrainingError: it is `DIVERGED` dB or more below theirs, or NaN.
+    """
     reached = validate(network, items, device).gt_mean_psnr
     untouched = fmean(
         metrics.psnr(metrics.gt_mean(low, high), high, data_range=255) for low, high in map(validation_pair, items)

@@ -1,4 +1,4 @@
-"""What is trained on and what is held out: whole scenes, never one picture of a scene on each side."""
+"""What is trained on and what is held out. A split made here holds out whole scenes; a given one is taken as it is."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 TRAIN_FOLDERS = ("train", "our485")
 VAL_FOLDERS = ("val", "eval15")
 HOLD_OUT_EVERY = 10
-"""Of a folder without a validation split, a tenth of the pictures is held out."""
+"""Where a folder has no validation split, about one picture in this many is held out."""
 GROUPS = "groups.json"
-"""Beside the folders: `{"groups": [[stem, …], …]}`, pictures of one scene."""
+"""File beside the folders: `{"groups": [[stem, …], …]}`, where each group names pictures of one scene."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Split:
 
     train: Source
     validation: Sequence[Pair | Path]
-    """Pairs, or well-lit photographs to be darkened, each always in the same way."""
+    """Pairs, or well-lit photographs, each to be darkened always in the same way."""
     description: str
     fingerprint: str
-    """Kind and number of training pictures and a hash of all file names: tells one data set from another."""
+    """Kind and number of the training pictures and a hash of all file names: tells one data set from another."""
 
 
 def _fingerprint(kind: str, train: Sequence[Path], held_out: Sequence[Path]) -> str:
@@ -49,16 +49,17 @@ def _pair_split(train: Sequence[Pair], held_out: Sequence[Pair], description: st
 
 
 def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
-    """LOL layouts: `train/` or `our485/` and `val/` or `eval15/`; or one folder of pairs, a tenth of them held out.
+    """Opens a LOL layout (`train/` or `our485/`, and `val/` or `eval15/`) or one folder of pairs.
 
-    Pictures that share a target, or a group of `GROUPS`, are one scene, and a scene is held out as a whole. Where a
-    given split has scenes on both sides, the description says how many.
+    Of one folder a tenth is held out, by whole scenes: pictures that share a target, or a group in `GROUPS`, are one
+    scene. Where a given split has scenes on both sides, the description says how many of the held-out pairs show them.
 
     Args:
         all_pairs: train on the held-out pairs too: for weights that ship, by a recipe that was measured without them.
 
     Raises:
-        DataError: neither layout is there, too few pairs or scenes, or the pictures of a pair differ in size.
+        DataError: neither layout is there, there are too few pairs or scenes, `GROUPS` cannot be read, or the pictures
+            of a pair differ in size.
     """
     train = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
     validation = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
@@ -87,10 +88,10 @@ def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
 
 
 def open_photographs(root: Path) -> Split:
-    """Well-lit photographs in `root` and below it, every tenth held out.
+    """Opens the well-lit photographs in `root` and below it, every tenth held out.
 
     Raises:
-        DataError: fewer than two photographs.
+        DataError: `root` is not a folder or cannot be read, or holds fewer than two photographs.
     """
     kept, held = _hold_out([[path] for path in images_in(root, recursive=True)], root)
     said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
@@ -98,7 +99,7 @@ def open_photographs(root: Path) -> Split:
 
 
 def scenes(pairs: Sequence[Pair], root: Path) -> list[list[Pair]]:
-    """The pairs, those of one scene together: they share a target byte for byte, or `root` / `GROUPS` says so.
+    """The pairs by scene: those of one scene share a target byte for byte, or `root` / `GROUPS` says so.
 
     Raises:
         DataError: `GROUPS` is there and cannot be read.
@@ -114,6 +115,7 @@ def scenes(pairs: Sequence[Pair], root: Path) -> list[list[Pair]]:
         for pair in pairs:
             if pair.name in names:
                 keys[pair].append(f"group {number}")
+    # From a key to another one of the same scene; the last in such a chain stands for the scene.
     joined: dict[str, str] = {}
 
     def scene_of(key: str) -> str:
@@ -131,6 +133,11 @@ def scenes(pairs: Sequence[Pair], root: Path) -> list[list[Pair]]:
 
 
 def _groups(path: Path) -> list[set[str]]:
+    """The groups of stems in a file like `GROUPS`; none where there is no file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     if not path.exists():
         return []
     try:
@@ -141,8 +148,14 @@ def _groups(path: Path) -> list[set[str]]:
 
 
 def _hold_out(found: Sequence[Sequence[T]], folder: Path) -> tuple[list[T], list[T]]:
-    """Whole scenes, as soon as less than a tenth of the pictures before them is held out; none of more than a tenth of
-    all pictures, unless all are: then the smallest."""
+    """The pictures that are kept and those that are held out, by whole scenes.
+
+    A scene is held out when at most a tenth of the pictures before it is held out. One with more than a tenth of all
+    pictures never is, unless all scenes are so large: then only the smallest can be.
+
+    Raises:
+        DataError: there are fewer than two scenes.
+    """
     if len(found) < 2:
         said = f"{len(found[0])} pictures of one scene" if found else "no pictures"
         raise DataError(f"{folder} holds {said}; expected two scenes: one is held out")

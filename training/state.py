@@ -24,8 +24,10 @@ from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import Recipe
 
 LAST, BEST = "last.pt", "best.pt"
-"""`last.pt` continues a run; `best.pt` holds the weights with the best validation GT-mean PSNR, and nothing else."""
+"""`last.pt` continues a run; `best.pt` holds the weights with the best validation GT-mean PSNR, and their
+description."""
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 5
+"""Of `ReduceLROnPlateau`; the patience in validations."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Settings:
     precision: Literal["fp32", "bf16"]
     validate_every: int
     validate_limit: int
-    """Validation pictures looked at, spread evenly over the split; the same ones each time."""
+    """Most validation pictures looked at, spread evenly over the split; the same ones each time."""
     save_every: int
     data: str
-    """What the run learns from, in words; a resumed run must say the same."""
+    """`Split.fingerprint` of the data that the run learns from; a resumed run must have the same."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every", "validate_limit", "save_every"):
@@ -80,28 +82,33 @@ class State:
     loss_sum: Tensor
     """Float64 scalar: the sum of the losses since the last row of the log."""
     step: int = 0
+    """Steps done."""
     samples: int = 0
+    """Crops seen by all processes together."""
     losses: int = 0
+    """How many losses `loss_sum` holds."""
     seconds: float = 0.0
     """Time spent in steps and validations, over all resumptions."""
     best: float = float("-inf")
+    """The best GT-mean PSNR of a validation, in dB."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """The rows of the log."""
 
     @property
     def averaged_network(self) -> MIRNet:
-        """The network whose weights are averages of late steps'; the plain one in a run that keeps none."""
+        """The network with the averaged weights; the plain one in a run that keeps no averages."""
         return self.ema or self.network
 
 
 def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tensor] | None = None) -> State:
-    """A run before its first step: weights from `init`, or random from the seed."""
+    """A run before its first step: weights from `init`, our state dict, or random ones from the seed."""
     torch.manual_seed(settings.seed)
     network = MIRNet(settings.network)
     if init is not None:
         network.load_state_dict(init)
     network = network.to(device).channels_last()
     recipe = settings.recipe
-    # On the device, so that a captured step reads it there; ReduceLROnPlateau wants numbers.
+    # On the device, so that a captured step reads it there; ReduceLROnPlateau wants plain numbers.
     on_device = device.type == "cuda" and recipe.schedule != "plateau"
     lr = torch.tensor(recipe.lr, device=device) if on_device else recipe.lr
     optimizer: torch.optim.Optimizer
@@ -117,7 +124,7 @@ def new_state(settings: Settings, device: torch.device, init: Mapping[str, Tenso
 
 
 def check_finite(folder: Path, state: State) -> None:
-    """Looks at the loss and at the weights: a finite loss can have a gradient that is not.
+    """Checks that the loss and all weights are finite: a finite loss can have a gradient that is not.
 
     Raises:
         TrainingError: the run has diverged.
@@ -135,6 +142,7 @@ def save_state(folder: Path, settings: Settings, state: State) -> None:
 
     Raises:
         TrainingError: the run has diverged; the last good checkpoint stays.
+        CheckpointError: the file cannot be written.
     """
     check_finite(folder, state)
     training = {
@@ -154,12 +162,17 @@ def save_state(folder: Path, settings: Settings, state: State) -> None:
 
 
 def save_best(folder: Path, settings: Settings, state: State) -> None:
-    """Writes `best.pt`, atomically: the averaged weights where there are any, else the plain ones."""
+    """Writes `best.pt`, atomically: the averaged weights where there are any, else the plain ones.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
     name = "ema" if state.ema else "network"
     save_checkpoint(folder / BEST, {**_identity(settings, state), name: state.averaged_network.state_dict()})
 
 
 def _identity(settings: Settings, state: State) -> dict[str, Any]:
+    """What a checkpoint says of its network and its run: "config", and "describe" for people."""
     describe: dict[str, Any] = {
         "step": state.step,
         "steps": settings.steps,
@@ -175,7 +188,7 @@ def _identity(settings: Settings, state: State) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    # Optimizers and schedulers keep numpy scalars and inf; a checkpoint holds plain types.
+    # A scheduler may keep values of other types; a checkpoint holds plain ones.
     return {name: value for name, value in values.items() if isinstance(value, (int, float, str, list, type(None)))}
 
 
@@ -207,7 +220,7 @@ def resumed_state(folder: Path, settings: Settings, content: Mapping[str, Any], 
         rates = [group["lr"] for group in state.optimizer.param_groups]
         state.optimizer.load_state_dict(training["optimizer"])
         for group, rate in zip(state.optimizer.param_groups, rates, strict=True):
-            if isinstance(rate, Tensor):  # the file's is on the host; what it is, each step says anew
+            if isinstance(rate, Tensor):  # the file's is on the host; every step sets its value anew
                 group["lr"] = rate
         if state.plateau is not None:
             state.plateau.load_state_dict(training["plateau"])

@@ -1,7 +1,7 @@
 """One step of training as work for a device: forward, loss, backward, clipping, the optimizer, the averaged weights.
 
 On a GPU one step is thousands of kernels of a few microseconds each, and Python launches them more slowly than they
-run. There the step of each kind is run as it is a few times, then captured as a CUDA graph, and replayed.
+run. There a step of each kind is launched from Python a few times, then captured as a CUDA graph, and replayed.
 """
 
 from __future__ import annotations
@@ -23,27 +23,31 @@ from mirnet_deploy.training.recipes import Recipe
 from mirnet_deploy.training.state import State
 
 EMA_WARMUP = 10
-"""Early on the average follows the network closely: decay is at most (1 + step) / (EMA_WARMUP + step)."""
+"""Early on the average follows the network closely: its decay is at most (1 + step) / (EMA_WARMUP + step)."""
 BEFORE_CAPTURE = 3
-"""Steps of a kind that run as they are: libraries choose their kernels in them, and the optimizer makes its state."""
+"""Steps of a kind that are launched from Python first: in them libraries choose their kernels, and the optimizer makes
+its state."""
 IN_FLIGHT = 2
-"""Steps that the host is ahead of the GPU at most."""
+"""Most steps that the host is ahead of the GPU."""
 SHARING_EVERY = 4
 """One step in this many has the term of `Recipe.sharing`, at this many times its weight: a step with it takes twice
 as long."""
 
 Work = Callable[[Tensor, Tensor], None]
+"""Does a step on dark crops and their targets, float32 [N,3,S,S] each, channels-last, on the device."""
 Kind = tuple[int, ...]
 """What steps that share a graph have in common: the shape of the batch, and whether they have the term of sharing."""
 
 
 class Step:
-    """Steps one network.
+    """Takes the steps of one run.
 
     Args:
-        compiled: torch.compile fuses each multi-scale block, once for all blocks and each shape; not in the term of
+        state: what the steps change.
+        compiled: torch.compile fuses each multi-scale block, once per shape for all blocks; not in the term of
             `Recipe.sharing`.
-        captured: steps are captured on a GPU; only one process whose rates are tensors on the device (`State`) can.
+        captured: steps are captured on a GPU where that is possible: in a run of one process whose learning rate is a
+            tensor on the device (`new_state`).
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class Step:
         self._state, self._recipe, self._bf16, self._processes = state, recipe, precision == "bf16", processes
         device = processes.device
         self._keep = torch.zeros((), device=device)
-        """Share of the network in the averaged weights."""
+        """Share of the network in the next average: 1 less the decay."""
         self._parameters: list[Tensor] = list(state.network.parameters())
         self._averages: list[Tensor] = list(state.ema.parameters()) if state.ema else []
         able = processes.world_size == 1 and isinstance(state.optimizer.param_groups[0]["lr"], Tensor)
@@ -71,7 +75,7 @@ class Step:
                     module.compile(dynamic=False)
 
     def __call__(self, batch: Tensor) -> None:
-        """Takes one step on `batch`, float32 [2,N,3,S,S] (dark, target) on the host."""
+        """Takes one step on `batch`, float32 [2,N,3,S,S] (dark crops, targets) on the host."""
         state = self._state
         if self._recipe.ema:
             decay = min(self._recipe.ema, (1 + state.step) / (EMA_WARMUP + state.step))
@@ -87,7 +91,8 @@ class Step:
         state.losses += 1
 
     def _work(self, low: Tensor, high: Tensor, *, shares: bool) -> None:
-        """One step of a kind: the same kernels every time, and no value read on the host."""
+        """One step on `low` and `high`, as `Work` says: the same kernels in every step of a kind, and no value
+        is read on the host."""
         state, recipe = self._state, self._recipe
         with torch.autocast(low.device.type, torch.bfloat16, enabled=self._bf16):
             output = state.network(low)
@@ -108,31 +113,33 @@ class Step:
                 torch._foreach_add_(self._averages, change)
 
     def _thumbnail_difference(self, low: Tensor, output: Tensor) -> Tensor:
-        # Pools that count what they have given would have each block compiled anew, until torch.compile gives up.
+        # Pools that count in Python what they have given make torch.compile compile each block anew, until it gives up.
         with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
             return thumbnail_difference(self._state.network, low, output)
 
 
 def _laid_out(half: Tensor) -> Tensor:
+    """One half of a batch, [N,3,S,S], channels-last."""
     return half.contiguous(memory_format=torch.channels_last)
 
 
 class _Gpu:
-    """A stream of its own, the graphs captured on it by kind of step, and a host that never runs far ahead."""
+    """Runs steps on a stream of its own, from a graph for each kind of step; the host never runs far ahead."""
 
     def __init__(self, device: torch.device, *, captures: bool) -> None:
-        # float32 is float32: in TF32 the variances of SSIM would drown in rounding.
+        # float32 stays float32: in TF32 the variances of SSIM would drown in rounding.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self._device, self._captures = device, captures
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph_memory: Any = None
         self._graphs: dict[Kind, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        """The graph of each kind of step, and the two inputs that it reads: dark crops and targets."""
         self._seen: Counter[Kind] = Counter()
         self._ends: deque[torch.cuda.Event] = deque()
 
     def run(self, batch: Tensor, work: Work, kind: Kind) -> None:
-        """Runs `work(low, high)` on the device; works of one kind do the same."""
+        """Runs `work` on the halves of `batch`, float32 [2,N,3,S,S] on the host; all works of one kind do the same."""
         if len(self._ends) == IN_FLIGHT:
             self._ends.popleft().synchronize()
         caller = torch.cuda.current_stream(self._device)
@@ -156,10 +163,11 @@ class _Gpu:
         caller.wait_stream(self._stream)
 
     def _capture(self, kind: Kind, low: Tensor, high: Tensor, work: Work) -> None:
+        """Captures `work` for inputs of these shapes and layouts; where that fails, warns and captures no more."""
         graph = torch.cuda.CUDAGraph()
         low, high = torch.empty_like(low), torch.empty_like(high)
         try:
-            # Other threads may go on with CUDA; one memory, since no two of the graphs ever run at once.
+            # Other threads may go on using CUDA. All graphs share their memory, since no two ever run at once.
             with torch.cuda.graph(graph, self._graph_memory, self._stream, capture_error_mode="thread_local"):
                 work(low, high)
         except RuntimeError as error:

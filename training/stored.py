@@ -1,9 +1,9 @@
 """Weights as a `.safetensors` file of ours holds them: in float32, or large ones in 8 bits.
 
-8 bits: the weight of every large convolution is int8 with one float32 scale for each slice of its first axis, round to
-nearest, largest magnitude 127. `load_checkpoint` gives float32 weights again. Small weights, the first and the last
-layer and most gates among them, stay float32: they are 16 % of `lite` and 0.3 % of `paper`. The models' cards say what
-the rest costs in quality.
+8 bits: the weight of every large convolution is int8 with one float32 scale for each slice of its first axis, rounded
+to nearest, largest magnitude 127. `load_checkpoint` gives float32 weights again. Small weights, the first and the
+last layer and most gates among them, stay float32: they are 16 % of `lite` and 0.3 % of `paper`. The models' cards say
+what the 8 bits cost in quality.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from mirnet_deploy.errors import CheckpointError
 
 SCALE = ".scale"
-"""Behind the name of a weight in 8 bits: the name of its scales."""
+"""Suffix that turns the name of a weight in 8 bits into that of its scales."""
 DESCRIBE = "describe"
-"""The key of a file's metadata under which `LoadedCheckpoint.describe` lies, as JSON."""
+"""Key in the file's metadata under which `LoadedCheckpoint.describe` is stored, as JSON."""
 WEIGHTS = "weights"
-"""The key of "ema" or "plain"."""
+"""Key in the file's metadata under which `LoadedCheckpoint.weights` is stored: "ema" or "plain"."""
 LARGE = 4096
-"""Values of a weight from which on it is kept in 8 bits."""
+"""The fewest values that a weight must have to be kept in 8 bits."""
 
 
 def quantized(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Large weights of four axes in int8, each with its scales, float32 [first axis]; the rest float32."""
+    """Large weights of four axes as int8, each with its scales, float32 [first axis]; the rest as float32."""
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
         weight = tensor.detach().float().contiguous()
@@ -42,7 +42,7 @@ def quantized(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def expanded(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `quantized`; a state dict without int8 comes back as it is.
+    """Undoes `quantized`, up to its rounding; a state dict without int8 comes back as it is.
 
     Raises:
         CheckpointError: an 8-bit weight and its scales do not belong together.

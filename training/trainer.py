@@ -24,14 +24,14 @@ Say = Callable[[str], object]
 
 
 class Reporter(Protocol):
-    """What a run tells its user."""
+    """Is told of a run's progress, to show it to the user."""
 
     def step(self) -> None:
         """A step is done."""
         ...
 
     def row(self, row: dict[str, float]) -> None:
-        """A row of the log is written."""
+        """A row of the log (`logs.COLUMNS`) is written."""
         ...
 
 
@@ -46,10 +46,18 @@ class Trainer:
     processes: Processes
     reporter: Reporter
     compiled: bool = False
-    """Whether torch.compile fuses the network's blocks: the same arithmetic, in other last bits."""
+    """Whether torch.compile fuses the network's blocks: the same arithmetic, with other last bits."""
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
-        """Trains to the last step, or until `should_stop`; saves either way. True when the last step is done."""
+        """Trains to the last step, or until `should_stop`; saves either way.
+
+        Returns:
+            Whether the last step is done.
+
+        Raises:
+            TrainingError: the run has diverged.
+            CheckpointError: a checkpoint cannot be written.
+        """
         state, settings = self.state, self.settings
         log = RunLog(self.folder, state.history) if self.processes.is_main else None
         feed = Feed(
@@ -87,6 +95,7 @@ class Trainer:
         return state.step >= settings.steps
 
     def _set_rate(self) -> None:
+        """Sets the trapezoid's rate for the next step; in place where it is a tensor, which captured steps read."""
         if self.state.plateau is None:
             rate = self.settings.recipe.learning_rate(self.state.step, self.settings.steps)
             for group in self.state.optimizer.param_groups:
@@ -96,14 +105,21 @@ class Trainer:
                     group["lr"] = rate
 
     def _validate(self, log: RunLog | None) -> None:
+        """Validates, logs a row and saves the best weights, in the main process, which alone has a `log`; takes a step
+        of the plateau schedule and starts a new sum of losses, in every process.
+
+        Raises:
+            TrainingError: the run has diverged.
+            CheckpointError: the best weights cannot be written.
+        """
         state, settings = self.state, self.settings
-        check_finite(self.folder, state)  # here, since the sum of the losses starts anew below
+        check_finite(self.folder, state)  # here, before the sum of the losses is reset below
         loss = self.processes.mean(state.loss_sum / max(state.losses, 1))
         quality = Quality(0.0, 0.0, 0.0)
         if log:
             items = spread(self.split.validation, settings.validate_limit)
             quality = validate(state.averaged_network, items, self.processes.device)
-        # Only the main process knows the quality; the sum over all, divided by their number, tells the others.
+        # Only the main process knows the PSNR. The others add 0, so it is multiplied by their number before the mean.
         known = torch.tensor(
             quality.psnr * self.processes.world_size, dtype=torch.float64, device=state.loss_sum.device
         )

@@ -19,7 +19,8 @@ from mirnet_deploy.training.degrade import degrade
 from mirnet_deploy.training.network import MIRNet
 
 LARGEST = 1536
-"""Of a picture with longer sides the middle counts: PyTorch takes over a gigabyte a megapixel to run `lite`."""
+"""Longest side in pixels. Of larger pictures only the middle counts: PyTorch takes over a gigabyte per megapixel to run
+`lite`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Quality:
 
 
 def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
-    """One picture, uint8 [H,W,3], in one piece, in float32; padded as the runtime pads."""
+    """Enhances one picture, uint8 [H,W,3] RGB -> the same, in one piece and in float32; padded as the runtime pads."""
     height, width = image.shape[:2]
     filled = padded(image, SIZE_MULTIPLE)
     batch = torch.from_numpy(filled).permute(2, 0, 1)[None].to(device, torch.float32) / 255
@@ -44,18 +45,27 @@ def enhance_whole(network: MIRNet, image: Image, device: torch.device) -> Image:
 
 
 def _middle(image: Image) -> Image:
+    """The middle of a picture, uint8 [H,W,3], of at most `LARGEST` pixels a side."""
     top, left = (max(0, (size - LARGEST) // 2) for size in image.shape[:2])
     return image[top : top + LARGEST, left : left + LARGEST]
 
 
 def spread(items: Sequence[Pair | Path], limit: int) -> list[Pair | Path]:
-    """At most `limit` of the pictures, evenly from the first on: the same ones each time."""
+    """At most `limit` of the pictures, evenly spaced from the first on: the same ones each time."""
     count = min(len(items), limit)
     return [items[index * len(items) // count] for index in range(count)]
 
 
 def validation_pair(item: Pair | Path) -> tuple[Image, Image]:
-    """The pictures of a pair, or what `degrade` makes of a photograph: always the same, up to `LARGEST` a side."""
+    """The dark picture and the target of a pair, or those that `degrade` makes of a photograph, always the same ones.
+
+    Returns:
+        Both uint8 [H,W,3] RGB, of at most `LARGEST` pixels a side.
+
+    Raises:
+        ImageError: a file cannot be read.
+        DataError: the pictures of a pair differ in size.
+    """
     if isinstance(item, Pair):
         low_image, high_image = read_pair(item)
         return _middle(low_image), _middle(high_image)
@@ -71,6 +81,7 @@ def validate(network: MIRNet, items: Sequence[Pair | Path], device: torch.device
     Raises:
         ImageError: a picture cannot be read, or is smaller than the window of SSIM.
         DataError: the pictures of a pair differ in size.
+        MissingDependencyError: scikit-image is not installed.
     """
     network.eval()
     psnr, ssim, gt_mean_psnr = [], [], []

@@ -1,4 +1,4 @@
-"""Weights to keep: those of a checkpoint without its trainer's state, if wanted in 8 bits, or averaged with others."""
+"""Weights to keep: those of a checkpoint without its trainer's state, on request in 8 bits or averaged with others."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mirnet_deploy.training.stored import DESCRIBE, WEIGHTS, quantized
 
 
 def averaged(loaded: LoadedCheckpoint, others: Sequence[tuple[LoadedCheckpoint, float]]) -> dict[str, Tensor]:
-    """A state dict between those of networks of one origin: each of `others` has its share, the first has the rest.
+    """The weighted mean of state dicts of one origin: each of `others` has its share, and `loaded` has the rest.
 
     Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
 
     Raises:
-        CheckpointError: another configuration, or shares that are not positive or leave nothing of the first.
+        CheckpointError: the configurations differ, or the shares are not positive or leave nothing for `loaded`.
     """
     rest = 1 - sum(share for _, share in others)
     if rest <= 0 or any(share <= 0 for _, share in others):
@@ -36,23 +36,23 @@ def averaged(loaded: LoadedCheckpoint, others: Sequence[tuple[LoadedCheckpoint, 
 
 
 def keep_weights(checkpoint: Path, target: Path, *, int8: bool, average: Sequence[tuple[Path, float]]) -> None:
-    """Writes the weights of `checkpoint` (averaged over steps, where it has them) as `target`, atomically.
+    """Writes the weights of `checkpoint` (EMA weights, where it has them) as `target`, atomically.
 
     Args:
         target: a `.safetensors` or a `.pt` file.
-        int8: large convolutions in 8 bits (`.safetensors` only).
-        average: other checkpoints and their shares, as of `averaged`.
+        int8: stores large convolutions in 8 bits (`.safetensors` only).
+        average: other checkpoints and their shares, as in `averaged`.
 
     Raises:
-        CheckpointError: a checkpoint cannot be read, or they do not go together.
-        OSError: the folder cannot be written.
+        CheckpointError: a checkpoint cannot be read, they do not go together, or a `.pt` file cannot be written.
+        OSError: a `.safetensors` file cannot be written.
     """
     loaded = load_checkpoint(checkpoint)
     state = averaged(loaded, [(load_checkpoint(path), share) for path, share in average])
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     describe: dict[str, Any] = {**loaded.describe, "stored": "int8, a scale for each slice" if int8 else "float32"}
     if average:
-        # What was measured on the way is not true of weights between two networks.
+        # What validation measured of one network is not true of a mean of several.
         describe.pop("validation", None)
         describe["average"] = {str(path): share for path, share in average}
     if target.suffix == ".pt":

@@ -1,4 +1,4 @@
-"""What a subject of a measurement is: how it is named, how it is opened, and what it says of itself."""
+"""What a subject of a measurement is: how it is named, how it is opened, and what it reports about itself."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from mirnet_deploy.settings import RuntimeSettings
 HOW = {
     "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
     "compiled": "a checkpoint through torch.compile, half precision, channels last",
-    "local128": "a checkpoint in PyTorch whose pools see the 128 pixels around each pixel, as TLC",
-    "local256": "a checkpoint in PyTorch whose pools see 256 pixels",
+    "local128": "a checkpoint in PyTorch whose pools see 128x128 pixels around each pixel, as in TLC",
+    "local256": "a checkpoint in PyTorch whose pools see 256x256 pixels around each pixel",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
-    "alone": "an artifact's engine alone, on what the runtime's pipeline has put on the device before",
+    "alone": "an artifact's engine alone, on data that the runtime's pipeline put on the device beforehand",
 }
-"""What may stand behind an @ in an engine's name."""
+"""Word that may stand behind an @ in an engine's name -> what it stands for."""
 CHECKPOINT_HOW = frozenset({"fp16", "compiled", "local128", "local256"})
+"""The words of `HOW` that are for checkpoints; the others are for artifacts."""
 
 
 @dataclass(frozen=True)
 class SubjectSpec:
-    """How to open an engine, in plain values that travel to another process."""
+    """How to open an engine, in plain values that can be sent to another process."""
 
     engine: str
-    """A bundled model's name, an .onnx or .plan file, or a checkpoint; with "@" and a word of `HOW` in other hands."""
+    """A bundled model's name, an .onnx or .plan file, or a checkpoint; "@" and a word of `HOW` may follow."""
     settings: RuntimeSettings = field(default_factory=RuntimeSettings)
 
     @property
     def how(self) -> str | None:
-        """The word behind the @."""
+        """The word of `HOW` behind the @; None where there is none."""
         _, at, how = self.engine.rpartition("@")
         return how if at and how in HOW else None
 
     @property
     def model(self) -> str:
-        """What stands before it."""
-        return self.engine.removesuffix(f"@{self.how}")
+        """The engine without the @ and that word."""
+        return self.engine.removesuffix(f"@{self.how}") if self.how else self.engine
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class SubjectReport:
     interface: str
     precision: str
     precision_proof: str
-    """From the sidecar, which holds what the export proved; of a checkpoint, its parameters' types."""
+    """From the sidecar, which holds what the export proved; for a checkpoint, the types of its parameters."""
     weights: str
     """"ema" or "plain"."""
     network: Mapping[str, int]
     backend: str
     device: str
     tile: str
-    """As asked for, and the size of the tiles of a picture that does not run whole."""
+    """The setting as asked for, and the size of the tiles of a picture that does not run whole."""
     graphs: str = "off"
     """Whether batches were replayed as CUDA graphs: "on", "off", or "refused: " and why."""
 
@@ -72,7 +73,7 @@ class SubjectReport:
     def of_artifact(
         cls, name: str, path: str, metadata: ArtifactMetadata, *, backend: str, device: str, tile: str
     ) -> SubjectReport:
-        """That of an artifact, whose metadata say the rest."""
+        """The report on an artifact; its metadata hold the rest."""
         return cls(
             name=name,
             path=path,
@@ -96,11 +97,11 @@ class Subject(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the report."""
+        """See `SubjectReport.name`."""
 
     @property
     def graphs(self) -> str:
-        """As in the report, now."""
+        """See `SubjectReport.graphs`; a picture may change it."""
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """uint8 [H,W,3] RGB in and out, of any size."""

@@ -1,4 +1,4 @@
-"""Checkpoints in PyTorch's hands, as something to measure."""
+"""Checkpoints run by PyTorch, as something to measure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mirnet_deploy.pixels import padded
 
 
 class CheckpointSubject:
-    """A checkpoint run by PyTorch, always the whole picture: in float32, the reference that artifacts are held against;
-    or, as `HOW` says, in half precision, compiled too, or with pools that see only what is near.
+    """A checkpoint run by PyTorch, always on the whole picture: in float32, the reference that artifacts are compared
+    with; or, as `HOW` says, in half precision, compiled as well, or with pools that see only what is near.
 
     Raises:
         CheckpointError: the file is not a MIRNet.
@@ -35,7 +35,7 @@ class CheckpointSubject:
 
         if spec.settings.threads is not None:
             torch.set_num_threads(spec.settings.threads)
-        torch.backends.cudnn.allow_tf32 = False  # rounds to 10 bits of mantissa, which is no float32
+        torch.backends.cudnn.allow_tf32 = False  # it rounds to 10 bits of mantissa, which is not float32
         loaded = load_checkpoint(Path(spec.model))
         device = spec.settings.device
         if device == "auto":

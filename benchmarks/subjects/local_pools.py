@@ -1,4 +1,4 @@
-"""Pools that see only what is near each pixel, as a rival of whole pictures."""
+"""Pools that see only what is near each pixel: a rival to means of whole pictures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class LocalPools:
-    """Every pixel gets the mean of the square around it, moved inside the picture, in place of the picture's mean.
+    """Gives every pixel the mean of a square around it, moved inside at borders, in place of the picture's mean.
 
     Test-time local conversion: Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation",
     arXiv 2112.04491.
 
     Args:
-        side: of the square, in pixels of the picture; a multiple of 4.
+        side: side of the square in pixels of the picture, a multiple of 4; along shorter sides it is cut to them.
     """
 
     def __init__(self, side: int) -> None:

@@ -1,4 +1,4 @@
-"""Opens what is to be measured, by its suffix and by the word behind an @."""
+"""Opens what is to be measured, as its suffix and the word behind an @ say."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def open_subject(spec: SubjectSpec) -> Subject:
     """Opens what `spec.engine` names.
 
     Raises:
-        EngineError: the device is not there; for a plan, the text names the command for its ONNX file.
+        EngineError: the device is not there; for a plan, the text has the command that measures its ONNX file instead.
         ArtifactError, CheckpointError, MissingDependencyError: the file or a library is missing or wrong.
-        UsageError: such a file cannot be used in the way that the word behind the @ asks for.
+        UsageError: the word behind the @ is unknown, or does not go with such a file.
     """
     path, how = Path(spec.model), spec.how
     checkpoint = is_checkpoint(path)
@@ -39,6 +39,7 @@ def open_subject(spec: SubjectSpec) -> Subject:
 
 
 def _refuse_without_gpu(plan: Path) -> None:
+    """Raises an error that names the ONNX file to measure instead; a plan that is damaged is refused before."""
     metadata = read_sidecar(plan)
     if not cuda_devices():
         onnx = onnx_beside(plan, metadata.onnx_sha256) or plan.with_suffix(".onnx")

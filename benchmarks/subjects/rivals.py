@@ -1,4 +1,4 @@
-"""Artifacts in other hands than the runtime's: what a user writes without it, and the engine without its pipeline."""
+"""Artifacts without the runtime: what a user would write in its place, and the engine without the pipeline."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mirnet_deploy.pixels import padded
 
 
 class SessionSubject:
-    """An ONNX file by `InferenceSession.run` with the library's own options: the whole picture at once, from and to
-    numpy.
+    """An ONNX file run by `InferenceSession.run` with the library's own options: the whole picture at once, from and to
+    numpy arrays.
 
     Raises:
         ArtifactError, MissingDependencyError: as `MIRNetRuntime` raises them.
         EngineError: the session does not run on the device asked for.
-        UsageError: the file is no ONNX file.
+        UsageError: the file is not an ONNX file.
     """
 
     graphs = "off"
@@ -42,7 +42,7 @@ class SessionSubject:
         data, self._metadata = read_onnx(path)
         ort, index = imported(), onnx_device(spec.settings.device)
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # it warns of every input that has a default
+        options.log_severity_level = 3  # errors only: it would warn of every input that has a default
         if spec.settings.threads is not None:
             options.intra_op_num_threads = spec.settings.threads
         provider: Any = CPU if index is None else (CUDA, {"device_id": index})
@@ -90,11 +90,11 @@ class SessionSubject:
 
 
 class AloneSubject(RuntimeSubject):
-    """The runs of the engine that the runtime makes for a picture, on the same slots, and nothing else: no copies, no
-    tiles cut or put back, no means looked at. What the runtime takes longer is its pipeline's share.
+    """Only the runs of the engine that the runtime makes for a picture, on the same slots: no copies, no tiles cut or
+    put back, no means looked at. The time that the runtime takes beyond this is that of its pipeline.
 
-    The first picture of a size is made by the runtime, and its runs are noted; from then on they are repeated on the
-    data that lies on the device. For one thread.
+    The runtime enhances the first picture of a size, and its runs are noted; from then on they are repeated on the data
+    that is still on the device. For one thread.
     """
 
     def __init__(self, spec: SubjectSpec) -> None:
@@ -104,9 +104,9 @@ class AloneSubject(RuntimeSubject):
         self._result: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The result of the first picture of that size."""
+        """Repeats the runs, and returns the result of the first picture of that size, whatever `image` holds."""
         if self._result.shape != image.shape:
-            for _ in range(2):  # in the second run no buffer grows any more
+            for _ in range(2):  # in the second run buffers no longer grow
                 self._notes.runs.clear()
                 self._result = self.runtime.enhance(image)
         with self.runtime.engine.driver.active():

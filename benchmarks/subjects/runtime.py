@@ -1,4 +1,4 @@
-"""An artifact through the runtime, as any user runs it."""
+"""An artifact run by the runtime, as users run it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirnet_deploy.runtime import MIRNetRuntime
 
 
 class RuntimeSubject:
-    """An artifact through `MIRNetRuntime`.
+    """An artifact run by `MIRNetRuntime`.
 
     Raises:
         ArtifactError, EngineError, MissingDependencyError, UsageError: as `MIRNetRuntime` raises them.

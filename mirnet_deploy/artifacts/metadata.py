@@ -1,4 +1,4 @@
-"""The schema of what an artifact says of itself: inside an ONNX file, and in the sidecar beside every artifact."""
+"""The schema of an artifact's metadata, which lies inside an ONNX file and in the sidecar beside every artifact."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mirnet_deploy.errors import ArtifactError
 
-if TYPE_CHECKING:  # what the command line's options need of this module loads no array library
+if TYPE_CHECKING:  # the command line's options need this module and must not load an array library
     import numpy as np
 
 FORMAT_VERSION = 1
 """Raised when a reader of the old format would misread the new one."""
 
 METADATA_KEY = "mirnet_deploy"
-"""The key in an ONNX file's `metadata_props` under which the same JSON lies, less the file's own hash."""
+"""The key in an ONNX file's `metadata_props` under which the same JSON lies, with null for the file's own hash."""
 
 Kind = Literal["onnx", "plan"]
 Interface = Literal["float", "image"]
@@ -30,7 +30,7 @@ TENSOR_NAMES: Mapping[Interface, tuple[str, str]] = {"float": ("input", "output"
 
 @dataclass(frozen=True)
 class Parity:
-    """Error against the FP32 PyTorch network on real crops; figures are None where no device could run it."""
+    """An artifact's error against the FP32 PyTorch network on real crops; None where no device could run it."""
 
     executed: str
     """What ran it, for example "onnxruntime 1.32.0 CPUExecutionProvider", or "not executed"."""
@@ -55,27 +55,29 @@ class ArtifactMetadata:
     name: str
     interface: Interface
     precision: Precision
-    """Precision asked for."""
+    """As asked for."""
     precision_proof: str
     """What was proven of it, in words, for example "211 of 211 convolutions compute in HALF (network after parse)"."""
     network: Mapping[str, int]
     """Hyper-parameters: n_feat, n_rrg, n_msrb."""
     weights: Literal["ema", "plain"]
     tile: int
-    """Side in pixels of the tile the artifact was made for; a multiple of `size_multiple`."""
+    """Side in pixels of the tile that the artifact was made for; a multiple of `size_multiple`."""
     halo: int
     """Pixels on each inner side of a tile that are computed and discarded."""
     reach: int | None = None
-    """Pixels over which anything can be carried from input to output, the pools' means fixed, for any weights
-    (structural reach). A halo is smaller where these weights look less far; None where nobody knows."""
+    """Pixels over which anything can be carried from input to output for any weights, the pools' means fixed
+    (structural reach). The halo is smaller where these weights look less far. None where unknown."""
     size_multiple: int = 4
+    """Height and width of what the network takes are multiples of it."""
     batch: int = 1
+    """The most tiles that a plan takes at once."""
     profile: Mapping[str, Mapping[str, list[int]]] | None = None
     """Plan only: input name -> {"min": shape, "opt": shape, "max": shape}."""
     channel_order: ChannelOrder = "rgb"
     """Of the pictures that go in and come out."""
     context: int = 0
-    """K, the values of the context (`CONTEXT_INPUTS`); 0 where the artifact takes the picture alone."""
+    """K, the length of the context (`CONTEXT_INPUTS`); 0 where the artifact takes the picture alone."""
     stages: int | None = None
     """The longest chain of global pools that depend on one another."""
     opset: int | None = None
@@ -87,7 +89,7 @@ class ArtifactMetadata:
     builder: Builder | None = None
     builder_version: str | None = None
     targets: list[str] | None = None
-    """Plan only: compute capabilities such as "sm89", or the name of the GPU it was built on."""
+    """Plan only: compute capabilities such as "sm89", or the name of the GPU that it was built on."""
     parity: Parity | None = None
     tool_version: str = ""
     format_version: int = FORMAT_VERSION
@@ -128,7 +130,7 @@ class ArtifactMetadata:
         return np.dtype(np.float32 if self.interface == "float" else np.uint8)
 
     def profile_shapes(self) -> tuple[list[int], list[int], list[int]]:
-        """Min, opt and max shape of a plan's image input, each of 4 numbers.
+        """Min, opt and max shape of a plan's picture input: each [N,3,H,W] or [N,H,W,3], by the interface.
 
         Raises:
             ArtifactError: the metadata holds no such profile.
@@ -154,7 +156,7 @@ class ArtifactMetadata:
         """Reads what `to_json` wrote; `source` names it in errors.
 
         Raises:
-            ArtifactError: not JSON, fields missing or unknown, or another format version.
+            ArtifactError: not JSON, a field is missing, unknown or of a wrong value, or another format version.
         """
         try:
             values = json.loads(text)

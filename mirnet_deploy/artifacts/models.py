@@ -1,4 +1,4 @@
-"""Models by name and by file: what a name stands for, and what lies beside a plan."""
+"""Models by name and by file: which file a name stands for, and which ONNX file lies beside a plan."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mirnet_deploy.files import file_sha256
 
 PACKAGE = Path(__file__).parent.parent
 MODELS = PACKAGE / "models"
-"""The folder of the models that ship in the package."""
+"""The folder of the models that ship with the package."""
 OWN_MODELS = user_data_path("mirnet-deploy", appauthor=False) / "models"
-"""The folder of the models that the user has exported from weights that are too large for the package."""
+"""The folder of models that users export themselves, from weights that are too large for the package."""
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
-"""In lower case."""
+"""Compared in lower case."""
 
 
 def bundled_models() -> list[str]:
@@ -29,11 +29,11 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The file that `model` means: a path, or a name (a text without suffix and folder) of a model in `MODELS` or
-    `OWN_MODELS`.
+    """The file that `model` means: a path is taken as it is; a text without suffix or folder is the name of a model in
+    `MODELS` or `OWN_MODELS`.
 
     Raises:
-        ArtifactError: there is no such model. Where its weights are at hand, the text holds the command that makes it.
+        ArtifactError: no model has that name. Where its weights are at hand, the text holds the command that makes it.
     """
     path = Path(model)
     if isinstance(model, Path) or path.suffix or path.name != model:
@@ -42,7 +42,7 @@ def resolve_model(model: str | Path) -> Path:
         if (folder / f"{model}.onnx").is_file():
             return folder / f"{model}.onnx"
     stored = Path("weights") / f"{model}.safetensors"
-    for weights in (stored, PACKAGE.parent / stored):  # of a clone: the working directory, or where the code lies
+    for weights in (stored, PACKAGE.parent / stored):  # of a clone: in the working directory, or beside the code
         if weights.is_file():
             raise ArtifactError(
                 f"model {model!r} is too large for the package; make it once from its weights: mirnet-deploy export "
@@ -56,8 +56,11 @@ def resolve_model(model: str | Path) -> Path:
 
 
 def onnx_beside(plan: Path, onnx_sha256: str | None) -> Path | None:
-    """The ONNX file beside `plan` that runs without a GPU: `NAME.onnx` for `NAME.plan` (FP32, the faster one on a CPU),
-    else the file with `onnx_sha256`, from which the plan was built; None where there is neither."""
+    """The ONNX file beside `plan` that runs without a GPU; None where there is none.
+
+    That is `NAME.onnx` for `NAME.plan` (FP32, the faster one on a CPU), else the file that the plan was built from: the
+    one with `onnx_sha256`.
+    """
     namesake = plan.with_suffix(".onnx")
     if namesake.is_file():
         return namesake

@@ -1,4 +1,4 @@
-"""Reads our metadata out of an ONNX file without loading the graph: no onnx, no engine, nothing deserialized.
+"""Reads our metadata out of an ONNX file: without onnx, without an engine, and without deserializing the graph.
 
 An ONNX file is a protobuf `ModelProto`; `metadata_props` is its repeated field 14 of `StringStringEntryProto`
 (key 1, value 2). Source: onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and
@@ -45,7 +45,11 @@ def onnx_metadata(data: bytes, source: str) -> ArtifactMetadata:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, bytes) of the fields of one message, in their order; numbers come as empty bytes."""
+    """(field number, bytes) of every field of one message, in order; the bytes of a varint are left out.
+
+    Raises:
+        ValueError: the message ends within a field, or has a wire type that is unknown.
+    """
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -68,7 +72,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """(value, position after it) of the base-128 number at `at`."""
+    """(value, position after it) of the base-128 varint at byte `at`.
+
+    >>> _varint(memoryview(bytes([0x96, 0x01])), 0)
+    (150, 2)
+    """
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):

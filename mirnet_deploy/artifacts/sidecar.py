@@ -1,7 +1,7 @@
-"""The sidecar beside every artifact, and the checks that come before an engine library sees a byte of it.
+"""The sidecar beside every artifact, and the checks that come before an engine library sees a byte of the artifact.
 
 `NAME.onnx.json` or `NAME.plan.json` holds one `ArtifactMetadata` as JSON. Its SHA-256 shows damage and mix-ups. It does
-not show who made the file: whoever can replace the one can replace the other.
+not show who made the file: whoever can replace the artifact can replace the sidecar.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_sidecar(artifact: Path, metadata: ArtifactMetadata) -> Path:
 
 
 def read_sidecar(artifact: Path) -> ArtifactMetadata:
-    """Reads and checks the sidecar of `artifact`: it is there, of this format, of this kind and has the file's hash.
+    """Reads the sidecar of `artifact` and checks that it has this format, the kind of the file and the file's hash.
 
     Raises:
         ArtifactError: the artifact or the sidecar is missing or unreadable, or the two do not belong together.
@@ -38,9 +38,9 @@ def read_sidecar(artifact: Path) -> ArtifactMetadata:
 
 
 def read_artifact(artifact: Path) -> tuple[bytes, ArtifactMetadata]:
-    """The bytes of `artifact` and its checked sidecar, as `read_sidecar`.
+    """The bytes of `artifact` and its sidecar, checked as in `read_sidecar`.
 
-    Whoever loads the artifact takes these bytes: a file that is read a second time may be another one by then.
+    An artifact must be loaded from these bytes: a file that is read a second time may be another one by then.
 
     Raises:
         ArtifactError: as `read_sidecar`.
@@ -69,10 +69,10 @@ def read_artifact(artifact: Path) -> tuple[bytes, ArtifactMetadata]:
 
 
 def read_onnx(path: Path) -> tuple[bytes, ArtifactMetadata]:
-    """The bytes of an ONNX artifact and its metadata, as `read_artifact`; the metadata inside the file agrees with it.
+    """The bytes and the sidecar of an ONNX artifact, checked as in `read_artifact` and against the metadata inside it.
 
     Raises:
-        ArtifactError: missing, damaged, foreign, or the sidecar is another file's.
+        ArtifactError: the file is missing, damaged or foreign, or the sidecar does not belong to it.
     """
     data, metadata = read_artifact(path)
     inside = onnx_metadata(data, str(path))

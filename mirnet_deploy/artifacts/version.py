@@ -1,4 +1,4 @@
-"""The version of mirnet-deploy, as artifacts, reports and records of work say it."""
+"""The version of mirnet-deploy, as artifacts, reports and records state it."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def main(debug: bool) -> None:
     """MIRNet low-light enhancement, from training to a production engine."""
     warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text; it goes out as it came in
+        if isinstance(stream, io.TextIOWrapper):  # file names need not be text; they go out as they came in
             stream.reconfigure(errors="surrogateescape")
     if debug:
-        # What is caught on the way, such as the failure of one picture of a batch.
+        # Also tracebacks of errors that are caught on the way, such as those of one picture among many.
         logging.basicConfig()
         logging.getLogger("mirnet_deploy").setLevel(logging.DEBUG)

@@ -25,7 +25,7 @@ SUBCOMMANDS = {
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = ("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet")
 _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
-"""Parameter -> its option, where the name does not say it."""
+"""Parameter -> its option, where that does not follow from the name."""
 
 
 @click.group(
@@ -87,7 +87,11 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
 
 
 def _refuse_given(names: tuple[str, ...], where: str) -> None:
-    """What was asked for and would not happen is an error."""
+    """Refuses those of the parameters `names` that the user gave and that would have no effect.
+
+    Raises:
+        UsageError: the user gave one; the text ends with `where`.
+    """
     source = click.get_current_context().get_parameter_source
     for name in names:
         if source(name) is ParameterSource.COMMANDLINE:
@@ -104,7 +108,7 @@ def _check_targets(force: bool, **paths: Path | None) -> None:
 
 
 def _write_json(text: str, json_path: str | None) -> None:
-    """To the file of --json, or to standard output."""
+    """Writes `text` to the file of --json, or to standard output where that is "-"."""
     from mirnet_deploy.files import write_atomically
 
     if json_path == "-":

@@ -24,10 +24,10 @@ class Finding:
 
     subject: str
     status: Status
-    """"none": not there, and nothing to install for it."""
+    """"none": it is not there, and there is nothing to install for it."""
     found: str
     remedy: str | None = None
-    """A command to run as it stands."""
+    """A command that can be run as it stands."""
 
 
 @click.command()
@@ -45,7 +45,7 @@ def command(as_json: bool) -> None:
 
 
 def findings(machine: Machine) -> list[Finding]:
-    """What there is to say about `machine`, in the order of the report."""
+    """The report on `machine`, line by line."""
     bf16 = {True: ", computes in bfloat16", False: ", no bfloat16", None: ""}[machine.bf16]
     memory = f"{machine.memory_bytes / 2**30:.1f} GiB" if machine.memory_bytes else "unknown"
     return [
@@ -84,7 +84,7 @@ def _onnxruntime(machine: Machine) -> Finding:
         return Finding(subject, "missing", "not installed", install)
     again = f"pip uninstall -y {' '.join(machine.onnxruntime)} && {install}"
     if len(machine.onnxruntime) > 1:
-        return Finding(subject, "broken", f"{found}: each overwrites files of the other", again)
+        return Finding(subject, "broken", f"{found}: they overwrite one another's files", again)
     if CPU not in machine.providers:
         return Finding(subject, "broken", f"{found}: does not import", again)
     found += f" ({', '.join(machine.providers)})"
@@ -94,7 +94,7 @@ def _onnxruntime(machine: Machine) -> Finding:
 
 
 def _tensorrt(machine: Machine) -> list[Finding]:
-    """A GPU wants TensorRT; without one only TensorRT-RTX can build plans."""
+    """TensorRT is wanted where there is a GPU; without one only TensorRT-RTX can build plans."""
     rtx = _library("TensorRT-RTX (builds plans, also without a GPU)", machine.tensorrt.get("tensorrt_rtx"), "rtx")
     plain = _library(
         "TensorRT (builds and runs plans)", machine.tensorrt.get("tensorrt"), "tensorrt", wanted=bool(machine.gpus)
@@ -122,5 +122,5 @@ def _print(found: list[Finding]) -> None:
     console().print(table)
     for each in found:
         if each.remedy:
-            # Not through rich, which would wrap a command in two and read its brackets as markup.
+            # Not through rich, which would wrap a long command and read its brackets as markup.
             click.echo(f"{each.subject}: {each.remedy}")

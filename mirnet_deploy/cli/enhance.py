@@ -1,4 +1,4 @@
-"""`mirnet-deploy enhance`: the options, the report and the exit code. The work is done in `jobs`."""
+"""`mirnet-deploy enhance`: options, report and exit code. The work is done in `jobs`."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def command(
 
 
 def _silence_libraries() -> None:
-    """Damaged files get one line, and it is ours; sizes are judged by --max-pixels alone, for every format."""
+    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", module="PIL")
@@ -108,7 +108,7 @@ def _silence_libraries() -> None:
 
 
 def _run(job: Job, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
-    """Runs the job; Ctrl-C and SIGTERM end the process at once, between two writes."""
+    """Runs the job; Ctrl-C and SIGTERM end the process at once, but not in the middle of a write."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with progress_bar("enhancing", len(entries)) as bar:
@@ -121,7 +121,7 @@ def _run(job: Job, entries: Sequence[Task | NoTask], as_json: bool) -> list[Resu
             click.echo("interrupted: run the same command again to go on", err=True)
             sys.stdout.flush()
             sys.stderr.flush()
-            # Not sys.exit: that waits for the threads, and a large picture is minutes in the engine.
+            # Not sys.exit, which waits for the threads: the engine may take minutes for a large picture.
             os._exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -102,7 +102,7 @@ def command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
     given = {name: options[name] for name in ExportSettings.__dataclass_fields__ if options[name] is not None}
-    settings = ExportSettings(**{"halo": 0} | given)  # a halo to be measured is not known before the weights are
+    settings = ExportSettings(**{"halo": 0} | given)  # a halo to be measured is 0 until the weights are loaded
     outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
     if not options["force"]:
         outputs.refuse_existing()
@@ -126,7 +126,7 @@ def command(
 
 
 def _find_builder(choice: Any, targets: Sequence[str]) -> tuple[BuilderLibrary | None, MissingDependencyError | None]:
-    """The builder, or the error that is due at the end, when the ONNX files are written."""
+    """The builder (None for "none"), and the error to raise at the end, when the ONNX files are written."""
     from mirnet_deploy.export.builder import find_builder
 
     try:

@@ -34,7 +34,7 @@ def command(file: str, as_json: bool) -> None:
 
 
 def describe(file: str) -> dict[str, Any]:
-    """Plain facts about what `file` names; the key "integrity" says how far they can be trusted.
+    """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted.
 
     Raises:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.
@@ -56,7 +56,7 @@ def describe(file: str) -> dict[str, Any]:
 
 
 def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
-    """An ONNX file carries its metadata inside, so it can be described without its sidecar."""
+    """The metadata of an ONNX file, and its integrity in words. It can do without a sidecar: it has metadata inside."""
     if sidecar_path(path).is_file():
         return read_onnx(path)[1], "the SHA-256 and the metadata inside are its sidecar's"
     try:
@@ -100,7 +100,7 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(name, text) of every fact that has a value; a dictionary's entries become rows of their own."""
+    """(name, text) of every fact that has a value; the entries of a dictionary become rows of their own."""
     rows: list[tuple[str, str]] = []
     for name, value in facts.items():
         title = f"{prefix}{name}".replace("_", " ")

@@ -1,4 +1,4 @@
-"""Groups of commands that are imported when they run, and the one place that turns errors into lines and exit codes."""
+"""Groups of commands that are imported on demand, and the one place that turns errors into lines and exit codes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only when it is asked for it.
+    """A group that knows its commands by name and imports a command only when it is asked for.
 
     Args:
-        commands: name -> the module that holds `command`, and the line for the list (so that the list needs no
-            imports).
+        lazy: name -> the module that holds `command`, and the command's line in the list, which thus needs no imports.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`mirnet-deploy bench night`: what an engine does to pictures without a ground truth that should not be done."""
+"""`mirnet-deploy bench night`: faults that an engine makes in pictures without a ground truth."""
 
 from __future__ import annotations
 

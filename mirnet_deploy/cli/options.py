@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 WIDTH = 120
-"""Columns of a table where there is no terminal; rich would take 80."""
+"""Columns of a table that does not go to a terminal; rich would take 80."""
 
 
 Command = Callable[..., None]
@@ -39,7 +39,7 @@ def _option(field: str, help: str, convert: Callable[[Any], Any] = lambda value:
 
 
 def _brightness(text: str) -> Any:
-    """A number, where the text is one; else the text, which `RuntimeSettings` judges."""
+    """A number where the text is one, else the text as it is; `RuntimeSettings` checks both."""
     try:
         return float(text)
     except ValueError:
@@ -47,7 +47,7 @@ def _brightness(text: str) -> Any:
 
 
 def _bytes(text: str) -> int:
-    """A number of bytes, with K, M or G if wanted."""
+    """A number of bytes, with one of `UNITS` behind it if wanted."""
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if unit not in UNITS or not (number.isascii() and number.isdigit() and int(number)):
         raise UsageError(f"max_memory is {text!r}; expected bytes, or for example 800M or 2G")
@@ -90,17 +90,17 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
         "graphs",
         is_flag=True,
         callback=lambda context, parameter, value: not value,
-        help="On a GPU: launch everything by itself, no CUDA graphs.",
+        help="On a GPU: launch every kernel by itself, without CUDA graphs.",
     ),
 }
-"""Field of `RuntimeSettings` -> its option. A field that is not here is the programmer's alone."""
+"""Field of `RuntimeSettings` -> its option. A field that is not here can only be set in Python."""
 
 
 def runtime_options(*names: str) -> Callable[[Command], Command]:
-    """Adds options of a runtime to a command, which gets them as `settings: RuntimeSettings`.
+    """Adds options of a runtime to a command, which gets their values as `settings: RuntimeSettings`.
 
     Args:
-        names: fields of `RuntimeSettings`; none for all that have an option.
+        names: fields of `RuntimeSettings`; without any, all that have an option.
     """
     chosen = names or tuple(RUNTIME_OPTIONS)
 
@@ -119,7 +119,7 @@ def runtime_options(*names: str) -> Callable[[Command], Command]:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where tables go."""
+    """The console that tables are printed on."""
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False)

@@ -17,7 +17,10 @@ from mirnet_deploy.settings import RuntimeSettings
 @click.option("--in-flight", type=click.IntRange(1), default=3, help="Frames under way at once.")
 @runtime_options("device", "tile")
 def command(engine: str, size: str, frames: int, in_flight: int, settings: RuntimeSettings) -> None:
-    """Time copies and runs of a video on a GPU, and print as JSON how long each was busy, and both at once."""
+    """Time copies and runs of a video on a GPU.
+
+    Prints as JSON how long each was busy, and the share of the copies' time in which the engine was busy too.
+    """
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.overlap import measure_overlap
 

@@ -11,14 +11,14 @@ from mirnet_deploy.jobs.progress import Show
 
 
 class Bar:
-    """A bar, and below it a line for each thing in work. Any thread may use it. This one draws nothing."""
+    """A bar, with a line below it for each picture under way. Any thread may use it. This class draws nothing."""
 
     def __call__(self, n: float = 1) -> None:
-        """Moves the bar on."""
+        """Moves the bar on by `n`."""
 
     @contextmanager
     def line(self) -> Iterator[Show]:
-        """A line of its own for the length of the block."""
+        """A line below the bar for the length of the block; yields the function that updates it."""
         yield lambda description, share: None
 
 
@@ -26,11 +26,11 @@ class Bar:
 def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
     """A bar on stderr for the length of the block.
 
-    Nothing is drawn, and rich is not even imported, where stderr is not a terminal. The bar goes away at the end, so
-    that what is left on the screen is the command's result.
+    Where stderr is not a terminal, nothing is drawn and rich is not imported. The bar goes away at the end, so that the
+    screen shows only the command's result.
 
     Args:
-        total: None where the length is not known.
+        total: what the steps add up to; None where unknown.
     """
     if not sys.stderr.isatty():
         yield Bar()
@@ -65,7 +65,7 @@ class _RichBar(Bar):
         task = self._progress.add_task("", total=1.0, visible=False)
 
         def show(description: str, share: float) -> None:
-            # Not quite 1, where rich would stop the line's clock: another pass may follow.
+            # Not quite 1: there rich would stop the line's clock, and another pass may follow.
             self._progress.update(task, description=description, completed=min(share, 0.9999), visible=True)
 
         try:

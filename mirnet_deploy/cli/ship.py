@@ -1,4 +1,4 @@
-"""`mirnet-deploy ship`: weights to ship, in a given time, and a twin of them that can be measured."""
+"""`mirnet-deploy ship`: trains weights to ship in a given time, and a twin of them that can be measured."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageErr
 @click.option("--crop", type=int, default=192, help="Of the annealed runs; twice this in their end.")
 @click.option("--batch", type=int, default=16, help="Of the annealed runs; a quarter in their end.")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: the recipe's]")
-@click.option("--weight-decay", type=float, help="As of `train`.  [default: the recipe's]")
-@click.option("--synthetic", type=float, help="As of `train`.  [default: the recipe's]")
-@click.option("--sharing", type=float, default=0.0, help="As of `train`, in the annealed runs.")
+@click.option("--weight-decay", type=float, help="As in `train`.  [default: the recipe's]")
+@click.option("--synthetic", type=float, help="As in `train`.  [default: the recipe's]")
+@click.option("--sharing", type=float, default=0.0, help="As in `train`, for the annealed runs.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the weights and of the samples.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", help="Of a step.")
 @RUNTIME_OPTIONS["device"]

@@ -1,4 +1,4 @@
-"""`mirnet-deploy train`: a MIRNet from pairs, or from well-lit photographs that are darkened on the fly."""
+"""`mirnet-deploy train`: trains a MIRNet on pairs, or on well-lit photographs that are darkened on the fly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of the run: last.pt, best.pt, log.csv, curve.png, tensorboard/.",
 )
-@click.option("--all-pairs", is_flag=True, help="Train on the held-out pairs too, by a recipe measured without them.")
+@click.option(
+    "--all-pairs", is_flag=True, help="Train on the held-out pairs too, once the recipe was measured without them."
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --output, with the settings it was started with.")
 @click.option("--init", type=click.Path(path_type=Path), help="Fine-tune: start from this checkpoint's weights.")
 @click.option("--preset", type=click.Choice(["paper", "base", "lite"]), help="Size of the network.  [default: lite]")
@@ -55,7 +57,9 @@ if TYPE_CHECKING:
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--decay", type=float, help="Share of the steps over which the rate falls to zero, at the end.")
-@click.option("--weight-decay", type=float, help="Decoupled weight decay of what Muon steps, times the rate.")
+@click.option(
+    "--weight-decay", type=float, help="Decoupled weight decay of what Muon steps as matrices, times the rate."
+)
 @click.option(
     "--loss",
     type=click.Choice(
@@ -128,7 +132,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
     if degrade is not None and options["all_pairs"]:
         raise UsageError("--all-pairs needs DATA; the photographs of --degrade are not pairs")
     if degrade is not None and options["synthetic"]:
-        raise UsageError("--synthetic needs DATA; of --degrade all dark crops are made from their targets, once")
+        raise UsageError("--synthetic needs DATA; with --degrade every dark crop is made from its target anyway")
     if degrade is not None:
         options["synthetic"] = 0.0
     if options["threads"]:
@@ -188,12 +192,15 @@ class _Reporter:
 
 
 def _silent(text: str) -> None:
-    """For the processes that say nothing."""
+    """Says nothing, in all processes but the main one."""
 
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a clean end; a second Ctrl-C interrupts at once."""
+    """Within the block Ctrl-C and SIGTERM ask for a clean end, and the next Ctrl-C interrupts at once.
+
+    Yields a function that says whether the end was asked for.
+    """
     asked = False
 
     def ask(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""`mirnet-deploy weights`: a checkpoint's weights alone, to keep or to pass on."""
+"""`mirnet-deploy weights`: writes the weights of a checkpoint alone, to keep or to pass on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(checkpoint: Path, target: Path, int8: bool, average: tuple[tuple[Pat
         raise MissingDependencyError(f'weights need {error.name}: pip install "mirnet-deploy[export]"') from error
     if target.suffix not in (".safetensors", ".pt") or (int8 and target.suffix == ".pt"):
         expected = ".safetensors file" if int8 else ".safetensors or .pt file"
-        raise UsageError(f"{target} is no {expected}")
+        raise UsageError(f"{target} is not a {expected}")
     check_target("TARGET", target, force)
     try:
         keep_weights(checkpoint, target, int8=int8, average=average)

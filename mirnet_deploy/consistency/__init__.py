@@ -1,1 +1,1 @@
-"""The means that a picture's tiles share, so that together they give what the network would give for it whole."""
+"""The means that a picture's tiles share, so that together they give what the network gives for the whole picture."""

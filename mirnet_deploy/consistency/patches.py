@@ -1,9 +1,9 @@
-"""Which few patches of a picture stand for all of it: a stratified sample, drawn by what can be seen without a network.
+"""Which few patches stand for a whole picture: a stratified sample, drawn by what picture and thumbnail show.
 
 The means of a network's pools vary over a picture with its light, its colours and its detail. Patches are therefore
-sorted into strata of their kind, and of each stratum the patch in the middle is measured and counts for all of it.
-Source: stratified sampling, Cochran, "Sampling Techniques", chapter 5; the strata are cut as a regression tree cuts,
-Breiman et al., "Classification and Regression Trees".
+sorted into strata of similar ones. In each stratum only the patch nearest to the middle is measured, and counts for the
+whole stratum. Source: stratified sampling, Cochran, "Sampling Techniques", chapter 5; the strata are cut as a
+regression tree cuts, Breiman et al., "Classification and Regression Trees".
 """
 
 from __future__ import annotations
@@ -21,29 +21,36 @@ from mirnet_deploy.pixels import SCALES, Source
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
 PATCHES = 80
-"""Patches in a sample. Their number and not their share of the picture decides how well they stand for it."""
+"""Patches in a sample. Their number, not their share of the picture, decides how well they stand for it."""
 SAMPLE_COST = 0.8
-"""The most that a sample may cost, as a share of a pass over all tiles, which would otherwise take its place."""
+"""The most that a sample may cost, as a share of a pass over all tiles. If it costs more, a pass takes its place."""
 PATCH = 256
-"""Side in pixels of what is measured of a patch, at most."""
+"""The largest side, in pixels of the picture, of a patch's core, over which its means are measured."""
 _Pair = tuple[int, int]
+"""Rows and columns."""
 _DARK = 0.01
-"""Added before logarithms, so that black is not infinitely far from almost black; [0, 1] units."""
+"""Added before logarithms, so that black is not infinitely far from almost black; in units of [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of a picture and of its thumbnail: the same places, in the same order. Each list is of one size."""
+    """The patches of a picture and of its thumbnail: the same places, in the same order, row by row.
+
+    The tiles of a list have one size. Their cores cover the picture, or thumbnail, exactly once.
+    """
 
     large: list[Tile]
+    """In the padded picture."""
     small: list[Tile]
+    """In the thumbnail."""
 
     @classmethod
     def of(cls, thumbnail: _Pair, grid: TileGrid, limits: Limits) -> Patches | None:
-        """Covers a picture and its thumbnail of a size (height, width) with patches to draw a sample from.
+        """Covers the picture of `grid` and its thumbnail, of size (height, width), with patches to draw a sample from.
 
-        Cores begin and end on multiples of 4 in both, so a place in the picture may be off by 2 pixels. None where the
-        engine takes no tiles so small, or where a sample would cost more than `SAMPLE_COST`.
+        Cores begin and end on multiples of 4 in both, so a place in the picture may be off by 2 pixels. None if
+        patches would be too small for the thumbnail or the engine, if there are no more than `PATCHES`, or if a sample
+        would cost more than `SAMPLE_COST`.
         """
         scales = grid.height / thumbnail[0], grid.width / thumbnail[1]
         room = min(PATCH, min(grid.tile_size) - 2 * grid.halo) - 4
@@ -61,10 +68,13 @@ class Patches:
 
 
 def describe(image: Source, patches: Patches, thumbnail: Thumbnail, guess: Guess) -> NDArray[np.float64]:
-    """Brightness and colour of every patch, before and after, its contrasts and its detail.
+    """Brightness and colour of every patch, before and after enhancement, its contrasts and its detail.
 
     Returns:
-        float64 [n,9], each column with mean 0 and standard deviation 1.
+        float64 [n,9]: in the thumbnail, the logarithm of the mean red, green and blue before; the mean red, green and
+        blue after; the standard deviation of grey before and after; and, in the picture, the logarithm of the mean
+        absolute difference of green between neighbours in a row. Each column has mean 0 and standard deviation 1, or
+        0 where all patches are alike.
     """
     white = SCALES[image.dtype]
     rows = []
@@ -81,13 +91,16 @@ def describe(image: Source, patches: Patches, thumbnail: Thumbnail, guess: Guess
 def representatives(
     features: NDArray[np.float64], areas: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Picks `count` of the rows of `features`, [n,f], to stand for all of them.
+    """Picks `count` rows of `features`, [n,f], or all if there are fewer, to stand for all rows. `areas` is [n].
 
-    The stratum that scatters most along one feature is cut in two where that takes most of the scatter away, until
-    there are `count`; the row nearest to a stratum's mean stands for it.
+    The stratum that scatters most along one feature is cut in two where that removes most of the scatter, until there
+    are `count` strata. The row nearest to a stratum's mean stands for it.
+
+    >>> representatives(np.array([[0.0], [0.1], [0.2], [5.0], [5.2]]), np.array([1.0, 1, 2, 1, 3]), 2)
+    (array([1, 4]), array([0.5, 0.5]))
 
     Returns:
-        Indices, ascending, and the share of the total area that each stands for; the shares sum to 1.
+        Indices of rows, ascending, [m], and the share of the total area that each stands for, [m]; the shares sum to 1.
     """
     strata = [np.arange(len(features))]
     scatter = [_scatter(features, areas)]
@@ -109,13 +122,20 @@ def representatives(
 def regression_estimate(
     seen: NDArray[np.float64], known: NDArray[np.float64], shares: NDArray[np.float64], of_all: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The mean over a picture of what was seen in a sample, [n,K] -> [K].
+    """Estimates the mean over a whole picture, [K], of what was seen in a sample.
+
+    The sample's mean of `known` differs from `of_all`. This difference times the slope of `seen` over `known` in the
+    sample is how far the sample's mean of `seen` is off (Cochran, "Sampling Techniques", chapter 7).
+
+    >>> seen, known, shares = np.array([[1.0], [3.0]]), np.array([[10.0], [20.0]]), np.array([0.5, 0.5])
+    >>> regression_estimate(seen, known, shares, of_all=np.array([18.0]))
+    array([2.6])
 
     Args:
-        known: [n,K], the like of it in the same places, which is known for all of the picture:
-        of_all: [K], its mean. How far the sample is from it, times the slope of `seen` over `known` in the sample, is
-            how far the sample's mean of `seen` is off (Cochran, "Sampling Techniques", chapter 7).
-        shares: [n], what each row stands for.
+        seen: [n,K], what was measured on each patch of the sample.
+        known: [n,K], a similar quantity in the same places, here what was measured on the thumbnail.
+        shares: [n], the share of the picture that each patch stands for; they sum to 1.
+        of_all: [K], the mean of `known` over everything.
     """
     seen_mean, known_mean = shares @ seen, shares @ known
     spread = shares @ (known - known_mean) ** 2
@@ -124,14 +144,15 @@ def regression_estimate(
 
 
 def _scaled(origin: _Pair, size: _Pair, scales: tuple[float, float]) -> tuple[_Pair, _Pair]:
-    """A part of a thumbnail as one of the picture: origin and size, multiples of 4."""
+    """Where a part of a thumbnail lies in the picture: origin and size, multiples of 4."""
     first = [round(start * scale / 4) * 4 for start, scale in zip(origin, scales, strict=True)]
     last = [round((a + b) * scale / 4) * 4 for a, b, scale in zip(origin, size, scales, strict=True)]
     return (first[0], first[1]), (last[0] - first[0], last[1] - first[1])
 
 
 def _with_halos(cores: Sequence[tuple[_Pair, _Pair]], halo: int, bounds: _Pair) -> list[Tile]:
-    """Tiles of one size around cores (origin and size), with at least `halo` on every side where there is picture."""
+    """Tiles of one size around cores (origin and size), with at least `halo` pixels on every side, except at the border
+    of the picture, whose height and width are `bounds`."""
     height, width = (min(max(size[axis] for _, size in cores) + 2 * halo, bounds[axis]) for axis in (0, 1))
     tiles = []
     for origin, core_size in cores:
@@ -142,7 +163,10 @@ def _with_halos(cores: Sequence[tuple[_Pair, _Pair]], halo: int, bounds: _Pair) 
 
 
 def _scatter(features: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[f], the sum of squares around the mean, by feature; -1 for a single row, which cannot be cut."""
+    """The sum of squares around the mean, weighted by `areas`, [n], for each feature of `features`, [n,f]: [f].
+
+    -1 for a single row, which cannot be cut.
+    """
     if len(features) == 1:
         return np.full(features.shape[1], -1.0)
     middle = np.average(features, axis=0, weights=areas)
@@ -152,7 +176,11 @@ def _scatter(features: NDArray[np.float64], areas: NDArray[np.float64]) -> NDArr
 def _cut(
     stratum: NDArray[np.intp], values: NDArray[np.float64], areas: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The two parts of a stratum, by one feature, whose means differ most for their sizes."""
+    """Cuts a stratum, indices [n], in two by one feature, `values` [n], where that removes most of the scatter.
+
+    Returns:
+        The indices of the two parts, those of the smaller values first.
+    """
     order = np.argsort(values, kind="stable")
     area, moment = np.cumsum(areas[order]), np.cumsum((areas * values)[order])
     between = moment[:-1] ** 2 / area[:-1] + (moment[-1] - moment[:-1]) ** 2 / (area[-1] - area[:-1])

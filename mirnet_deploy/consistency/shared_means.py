@@ -1,18 +1,18 @@
 """How the means that tiles share are found: guessed from a thumbnail, corrected by passes over the tiles.
 
-The global pools of MIRNet take means over whole feature maps. In tiles they are given these means, a vector c, and
-measure the means over the picture that follow from it: F(c). The whole picture's means are the one fixed point
+The global pools of MIRNet take means over whole feature maps. In tiles they are given means instead, a vector c, and
+measure what follows from it; the average over the picture is F(c). The whole picture's means are the one fixed point
 c = F(c). A pool depends only on the pools before it, so a pass over all tiles makes at least one more stage of pools
 exact, and after as many passes as there are stages F(c) = c for any first guess.
 
 Two things make that cheap.
 - A thumbnail is the coarse grid of a two-grid method (full approximation scheme: Brandt, "Multi-level adaptive
-  solutions to boundary-value problems", 1977). With T for what its pools measure, a pass shows the defect
-  d = F(c) - T(c), and the next guess is the fixed point of T(c') + d: one run of the network over the thumbnail, whose
-  pools use what they measure plus d. That keeps exact what is exact, and takes most of the error out of the rest.
+  solutions to boundary-value problems", 1977). If T(c) is what its pools measure, a pass shows the defect
+  d = F(c) - T(c), and the next guess is the fixed point of T(c') + d. That takes one run of the network over the
+  thumbnail, whose pools use what they measure plus d. What is exact stays exact, and the rest loses most of its error.
 - The defect for the first pass is measured on a sample of patches instead of everywhere (`patches`).
 
-When to stop is predicted (`prediction`).
+The passes stop when the predicted error is small enough (`prediction`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Outcome:
     """How the tiles of one picture came to agree."""
 
     passes: int
-    """Over the whole picture; the last one wrote it."""
+    """Passes over the whole picture; the result is that of the last one."""
     sampled: float
-    """Share of the picture's pixels that were measured before the first pass."""
+    """The share of the picture's pixels that were measured in a sample, before the first pass."""
     prediction: Prediction
     defect: NDArray[np.float64]
-    """[K]: the picture's means less the thumbnail's, with which the next frame of a video starts."""
+    """[K]: the picture's means minus the thumbnail's. The next frame of a video starts with it."""
 
 
 def enhance_consistently(
@@ -54,9 +54,9 @@ def enhance_consistently(
 
     Args:
         grid: the tiles of the padded picture.
-        tolerance: PSNR in dB that the prediction must reach; passes are made until it does.
-        passes: the most to make. Where it is 1, that one takes the thumbnail's guess; otherwise a sample of patches
-            comes before the first, if it costs less.
+        tolerance: in dB; passes are made until the prediction is within it (`Prediction.within`).
+        passes: the most passes to make. A single pass uses the thumbnail's guess. If there may be more, a sample of
+            patches improves the guess before the first, unless it costs too much.
         defect: [K], from the last frame of a video, for the first guess in place of a sample; None for a still picture.
 
     Raises:
@@ -78,8 +78,8 @@ def enhance_consistently(
 
 
 def _with_sample(work: Work, grid: TileGrid, thumbnail: Thumbnail, guess: Guess) -> tuple[Guess, float]:
-    """A better guess from a sample of patches, and the sample's share of the picture; the same guess where a sample is
-    not worth its cost."""
+    """A better guess from a sample of patches, and the sample's share of the picture; the same guess and 0 if a sample
+    is not worth its cost."""
     patches = Patches.of(thumbnail.size, grid, work.limits)
     if patches is None:
         return guess, 0.0

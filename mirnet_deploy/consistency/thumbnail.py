@@ -1,4 +1,4 @@
-"""A picture made small, on which the network runs whole: the coarse grid of `shared_means`."""
+"""A picture made so small that the network runs on it as a whole: the coarse grid of `shared_means`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mirnet_deploy.pipeline.work import Work
 from mirnet_deploy.pixels import SHRINK_BYTES, Source, unit
 
 BUDGET = 350_000 * 16
-"""Pixels times `n_feat` of a thumbnail, at most. A much smaller one serves as well as a coarse grid; a larger one gives
+"""The most pixels times `n_feat` of a thumbnail. As a coarse grid a much smaller one serves as well; a larger one gives
 a better first guess."""
 LEAST_SCALE = 4.0
-"""How many times smaller than the picture a thumbnail is on each side, at least."""
+"""The least factor by which a thumbnail is smaller than its picture on each side, tiny pictures excepted."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Guess:
     """The means that a thumbnail suggests for its picture."""
 
     context: NDArray[np.float64]
-    """[K], the guess."""
+    """[K], the guessed means."""
     measured: NDArray[np.float64]
-    """[K], what the thumbnail's pools measured with the guess in force; `context` less this is the defect."""
+    """[K], what the thumbnail's pools measured while using the guess; `context` minus this is the defect."""
     enhanced: NDArray[np.float32]
     """[h,w,3] in [0, 1]: the thumbnail, enhanced with the guess."""
 
 
 class Thumbnail:
-    """A picture, [H,W,3], made small by averaging areas."""
+    """A picture, [H,W,3], made small by averaging over areas."""
 
     def __init__(self, picture: Work, tile_size: tuple[int, int]) -> None:
-        """It is no larger than a tile of `tile_size`, so that it takes no more memory than one."""
+        """It has no more pixels than a tile of `tile_size` (height, width), so that a run takes no more memory."""
         metadata, limits = picture.engine.metadata, picture.limits
         self.work = picture.shrunk(size_for(picture.image, tile_size, metadata, limits))
         self.pixels = unit(self.work.image)
@@ -47,9 +47,9 @@ class Thumbnail:
 
     @staticmethod
     def nbytes(size: tuple[int, int], picture: tuple[int, ...], metadata: ArtifactMetadata, on_host: bool) -> int:
-        """Memory for a thumbnail of `size` (height, width) of a picture of shape [H,W,…], and for its result.
+        """Bytes for a thumbnail of `size` (height, width) of a picture of shape (H, W, …), and for its result.
 
-        On the host also for float copies of both, and for the band of the picture that is being averaged.
+        On the host they include float copies of both, and the band of the picture that is being averaged.
         """
         area = math.prod(size)
         pictures = 2 * 3 * metadata.batch_dtype.itemsize * area
@@ -59,11 +59,11 @@ class Thumbnail:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width: multiples of 4, so that padding adds nothing to the means."""
+        """Height and width: multiples of 4, so that no padding adds to the means."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def guess(self, defect: NDArray[np.float64] | None) -> Guess:
-        """The fixed point of what the thumbnail measures plus `defect`, [K]; None stands for zeros."""
+        """The fixed point of what the thumbnail measures plus `defect`, [K]; None means a defect of zeros."""
         added = self._zeros if defect is None else defect
         measured = self.work.whole(CORRECTED, added)
         return Guess(measured + added, measured, unit(self.work.out))
@@ -72,13 +72,21 @@ class Thumbnail:
 def size_for(
     image: Source | DevicePicture, tile_size: tuple[int, int], metadata: ArtifactMetadata, limits: Limits
 ) -> tuple[int, int]:
-    """Height and width of the thumbnail of a picture in tiles of `tile_size`."""
+    """Height and width of the thumbnail of a picture that is cut into tiles of `tile_size` (height, width)."""
     most = min(BUDGET // metadata.network["n_feat"], tile_size[0] * tile_size[1])
     return thumbnail_size(image.shape[0], image.shape[1], most, limits)
 
 
 def thumbnail_size(height: int, width: int, most: int, limits: Limits) -> tuple[int, int]:
-    """The largest sides, multiples of 4, that keep `most` pixels, `LEAST_SCALE` and the engine's shapes."""
+    """Height and width of a thumbnail: as large as `most` pixels and `LEAST_SCALE` allow, in multiples of 4.
+
+    The engine's limits, and a side of at least 4, come before both.
+
+    >>> thumbnail_size(3000, 4000, 350_000, Limits())
+    (512, 680)
+    >>> thumbnail_size(600, 800, 350_000, Limits())
+    (148, 200)
+    """
     scale = max(LEAST_SCALE, math.sqrt(height * width / most))
     sides = []
     for axis, side in ((1, height), (2, width)):

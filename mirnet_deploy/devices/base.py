@@ -16,7 +16,7 @@ FLOAT: np.dtype[Any] = np.dtype(np.float32)
 
 
 class Memory(Protocol):
-    """Bytes of a device."""
+    """A block of a device's memory."""
 
     @property
     def address(self) -> int: ...
@@ -25,36 +25,36 @@ class Memory(Protocol):
     def nbytes(self) -> int: ...
 
     def free(self) -> None:
-        """Gives the bytes back. May be called twice."""
+        """Gives the block back. May be called twice."""
 
 
 class Stream(Protocol):
-    """What is enqueued on one stream happens in order; what is enqueued on two happens in any order."""
+    """A queue of work. Work on one stream happens in order; work on two streams happens in any order."""
 
     @property
     def handle(self) -> int:
-        """The `CUstream`; never 0."""
+        """The `CUstream` as a number; never 0."""
 
     def synchronize(self) -> None:
-        """Waits until everything that was enqueued has happened."""
+        """Waits until all work on the stream is done."""
 
     def close(self) -> None:
-        """Gives the stream back. May be called twice; everything on it must have happened."""
+        """Gives the stream back. May be called twice; all work on it must be done."""
 
 
 class Graph(Protocol):
-    """What was enqueued on a stream, kept so that it can be enqueued again in one call."""
+    """Work captured from a stream, which can be enqueued again in one call."""
 
     def launch(self, stream: Stream) -> None:
-        """Enqueues all of it, with the addresses and values that it was captured with."""
+        """Enqueues all of the work, with the addresses and values that it was captured with."""
 
     def close(self) -> None:
-        """Gives the graph back. May be called twice; every launch of it must have happened."""
+        """Gives the graph back. May be called twice; all its launches must be done."""
 
 
 @dataclass(frozen=True)
 class DevicePicture:
-    """A picture [H,W,C] in a device's memory: pixels side by side, rows `pitch` bytes apart."""
+    """A picture [H,W,C] in a device's memory. Pixels lie side by side, rows `pitch` bytes apart."""
 
     address: int
     """Of the picture's first pixel, even if only some of its rows are in memory."""
@@ -85,11 +85,11 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
-        """Its size in bytes."""
+        """The size of the whole array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def part(self, first: int, count: int) -> Tensor:
-        """`count` entries of its first axis, from `first` on.
+        """`count` entries of the first axis, from index `first` on.
 
         >>> Tensor(4096, (8, 5)).part(2, 3)
         Tensor(address=4136, shape=(3, 5), dtype=dtype('float32'))
@@ -99,11 +99,11 @@ class Tensor:
 
 
 class Driver(Protocol):
-    """One device. Every method but `active` and `close` is called inside `active`, which is cheap and may be nested.
+    """One device. Call every method but `active` and `close` inside `active`, which is cheap and may be nested.
 
     Raises:
-        DeviceMemoryError: an allocation fails for want of memory.
-        EngineError: the device refuses anything else; after such an error every call of the process may fail.
+        DeviceMemoryError: the device is out of memory for an allocation.
+        EngineError: the device refuses anything else. After that, every further call in this process may fail too.
     """
 
     @property
@@ -115,46 +115,49 @@ class Driver(Protocol):
         """Whether the device computes in the host's own memory, so that pictures need not be copied to it."""
 
     def active(self) -> AbstractContextManager[None]:
-        """Makes the device current for this thread, and puts back the one that was."""
+        """Makes the device current for this thread, and afterwards restores the previous one."""
 
     def allocate(self, nbytes: int) -> Memory:
-        """Bytes on the device, not initialized, at an address that is a multiple of 256."""
+        """`nbytes` of uninitialized memory on the device, at an address that is a multiple of 256."""
 
     def free_memory(self) -> int:
-        """Bytes that may still be allocated."""
+        """Bytes that can still be allocated."""
 
     def staging(self, nbytes: int) -> NDArray[np.uint8]:
-        """Host memory for asynchronous copies (page-locked), uint8 [nbytes]."""
+        """Host memory for asynchronous copies (page-locked): uint8 [nbytes], uninitialized."""
 
     def stream(self) -> Stream:
         """A new stream; never the default one."""
 
     def follow(self, after: Stream | int, before: Stream | int) -> None:
-        """Lets what is enqueued on `after` from now on wait for what is on `before` now. An int is a foreign handle."""
+        """Makes work that is enqueued on `after` from now on wait for the work that `before` holds now.
+
+        An int is the handle of a stream that the driver has not made.
+        """
 
     def upload(self, host: NDArray[np.uint8], address: int, pitch: int, stream: Stream) -> None:
-        """Copies rows of bytes, uint8 [rows, bytes], C-contiguous, to rows `pitch` bytes apart on the device.
+        """Enqueues a copy of `host` to the device, where rows lie `pitch` bytes apart.
 
-        The array must stay as it is until the stream has done the copy.
+        `host` is uint8 [rows, bytes per row], C-contiguous. It must not change until the copy is done.
         """
 
     def download(self, address: int, pitch: int, host: NDArray[np.uint8], stream: Stream) -> None:
-        """Copies rows of bytes from the device into `host`, as `upload` does the other way."""
+        """Enqueues the reverse copy of `upload`: from rows `pitch` bytes apart on the device into `host`."""
 
     def copy(self, source: int, target: int, nbytes: int, stream: Stream) -> None:
-        """Copies bytes from one address of the device to another."""
+        """Enqueues a copy of bytes from one address of the device to another."""
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
-        """A graph of what `enqueue` puts on a stream; none of it happens now.
+        """A graph of the work that `enqueue` puts on `stream`; the work is not done now.
 
         The same work must have been enqueued just before, so that nothing is loaded or allocated during the capture.
         """
 
     def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: Any, stream: Stream) -> None:
-        """Runs a kernel of `kernels.cu` for `size` (columns, rows, tiles).
+        """Enqueues a kernel of `kernels.cu` over a grid of `size` (columns, rows, tiles) threads.
 
-        `arguments` is the kernel's tuple of `devices.kernels`, whose functions are the only callers.
+        `arguments` is the kernel's tuple from `devices.kernels`, whose functions are the only callers.
         """
 
     def close(self) -> None:
-        """Gives the device back. May be called twice. Everything that was allocated must be free."""
+        """Gives the device back. May be called twice. All its memory must have been freed."""

@@ -1,7 +1,7 @@
-"""A CUDA device through pycuda, with the primary context, which torch and ONNX Runtime use too.
+"""A CUDA device through pycuda, in its primary CUDA context, which torch and ONNX Runtime use too.
 
-pycuda has neither events on foreign streams, nor graphs, nor a compiler that runs without a CUDA toolkit: those are
-of NVIDIA's own bindings.
+pycuda has no events on foreign streams, no graphs, and no compiler that runs without a CUDA toolkit. These come from
+NVIDIA's own bindings.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ BLOCKS: dict[Kernel, tuple[int, int, int]] = {
     "correct": (128, 1, 1),
     "defect": (128, 1, 1),
 }
-"""Threads by kernel."""
+"""Threads of a block of each kernel: (columns, rows, tiles)."""
 NON_BLOCKING = 1
-"""A stream that does not wait for stream 0, which others may use."""
+"""The flag of a stream that does not wait for stream 0, which other libraries may use."""
 
 
 class CudaMemory:
@@ -61,7 +61,7 @@ class CudaStream:
 
     def close(self) -> None:
         """See `Stream.close`."""
-        self.stream = None  # pycuda destroys it with the last reference, and wants the context current
+        self.stream = None  # pycuda destroys it with the last reference, and needs the CUDA context current for that
 
 
 class CudaGraph:
@@ -82,11 +82,11 @@ class CudaGraph:
 
 
 class CudaDriver:
-    """See `Driver`. The context is current only inside `active`.
+    """See `Driver`. The CUDA context is current only inside `active`.
 
     Raises:
         MissingDependencyError: pycuda or cuda-bindings is not installed.
-        EngineError: there is no such device, or it refuses.
+        EngineError: there is no such device, or it cannot be used.
     """
 
     is_host = False
@@ -115,7 +115,7 @@ class CudaDriver:
 
     @contextmanager
     def errors(self, what: str = "CUDA failed") -> Iterator[None]:
-        """Turns pycuda's errors into ours. After one that stays with the process, everything is an error at once."""
+        """Turns pycuda's errors into ours. After an error that stays with the process, raises EngineError at once."""
         self.check()
         try:
             yield
@@ -152,7 +152,7 @@ class CudaDriver:
         event = self.checked(lambda cuda: cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         self.checked(lambda cuda: cuda.cuEventRecord(event, first))
         self.checked(lambda cuda: cuda.cuStreamWaitEvent(last, event, 0))
-        self.checked(lambda cuda: cuda.cuEventDestroy(event))  # takes effect when it has happened
+        self.checked(lambda cuda: cuda.cuEventDestroy(event))  # takes effect once the event has happened
 
     def upload(self, host: NDArray[np.uint8], address: int, pitch: int, stream: Any) -> None:
         """See `Driver.upload`."""
@@ -178,13 +178,13 @@ class CudaDriver:
             self._cuda.memcpy_dtod_async(target, source, nbytes, stream.stream)
 
     def capture(self, stream: Any, enqueue: Callable[[], None]) -> CudaGraph:
-        """See `Driver.capture`. What other threads do meanwhile does not matter."""
+        """See `Driver.capture`. Other threads may go on using the device meanwhile."""
         mode = self._bindings.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.checked(lambda cuda: cuda.cuStreamBeginCapture(stream.handle, mode))
         try:
             enqueue()
         except BaseException:
-            self._bindings.cuStreamEndCapture(stream.handle)  # which fails as well, and makes the stream usable again
+            self._bindings.cuStreamEndCapture(stream.handle)  # fails as well, but makes the stream usable again
             raise
         graph = self.checked(lambda cuda: cuda.cuStreamEndCapture(stream.handle))
         try:
@@ -208,13 +208,14 @@ class CudaDriver:
             self._primary = None
 
     def _copy(self, host: NDArray[np.uint8], pitch: int) -> Any:
+        """A copy of `host`, uint8 [rows, bytes per row], whose two ends and pitches are not set yet."""
         copy = self._cuda.Memcpy2D()
         copy.height, copy.width_in_bytes = host.shape
         assert pitch >= host.shape[1]
         return copy
 
     def _kernels(self) -> Any:
-        """The module of the kernels, compiled for this device at its first use."""
+        """pycuda's module of the kernels, compiled for this device when it is first needed."""
         with self._compiling:
             if self._module is None:
                 major, minor = self.device.compute_capability()
@@ -223,7 +224,11 @@ class CudaDriver:
             return self._module
 
     def checked(self, call: Callable[[Any], tuple[Any, ...]]) -> Any:
-        """What a call of NVIDIA's bindings returns besides its status."""
+        """Calls NVIDIA's bindings, which return a status and at most one value, and returns that value or None.
+
+        Raises:
+            EngineError: the status is not success, or an earlier error stays with the process.
+        """
         self.check()
         status, *values = call(self._bindings)
         if status != self._bindings.CUresult.CUDA_SUCCESS:
@@ -233,12 +238,13 @@ class CudaDriver:
         return values[0] if values else None
 
     def check(self) -> None:
-        """Raises EngineError after an error that stays with the process."""
+        """Raises EngineError if an earlier error stays with the process."""
         if self._broken:
             raise EngineError(f"CUDA failed before ({self._broken}); start the process anew")
 
     def _error(self, what: str, reason: str) -> EngineError:
-        """After some errors CUDA refuses everything until the process ends, even to tell its memory."""
+        """The error for a failed call. After some failures CUDA refuses everything until the process ends, even to
+        say how much memory is free, by which such failures are recognized."""
         if self._primary is None or self._bindings.cuMemGetInfo()[0] == self._bindings.CUresult.CUDA_SUCCESS:
             return EngineError(f"{what}: {reason}; see `mirnet-deploy doctor`")
         self._broken = reason
@@ -247,8 +253,8 @@ class CudaDriver:
 
 @cache
 def retained(cuda: Any, index: int) -> tuple[Any, Any]:
-    """A device and its primary context, held until the process ends: pycuda's `detach` of a primary context leaves it
-    current in the thread that has retained it, and does nothing in any other."""
+    """A device and its primary CUDA context, kept until the process ends: pycuda's `detach` of a primary context leaves
+    it current in the thread that has retained it, and does nothing in any other thread."""
     cuda.init()
     device = cuda.Device(index)
     return device, device.retain_primary_context()

@@ -9,10 +9,10 @@ from mirnet_deploy.errors import MissingDependencyError, first_line
 
 
 def imported(name: str) -> Any:
-    """The module `name`, imported when it is first needed.
+    """Imports the module `name` and returns it.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: it is not installed, or does not load.
     """
     try:
         return importlib.import_module(name)

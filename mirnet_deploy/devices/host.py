@@ -1,4 +1,4 @@
-"""The host as a device: memory is numpy's, kernels are numpy, and a stream's work is done as soon as it is enqueued."""
+"""The host as a device: memory and kernels are numpy's, and work is done as soon as it is enqueued on a stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HostStream:
     handle = 1
 
     def enqueue(self, work: Callable[[], None]) -> None:
-        """Does `work` at once; the driver of the tests puts it off."""
+        """Does `work` at once. The streams of the tests may put it off."""
         work()
 
     def synchronize(self) -> None:
@@ -100,6 +100,7 @@ class HostDriver:
 
 
 def _bytes(nbytes: int) -> NDArray[np.uint8]:
+    """uint8 [nbytes], uninitialized."""
     try:
         return np.empty(nbytes, np.uint8)
     except MemoryError as error:

@@ -1,4 +1,7 @@
-"""The kernels of `kernels.cu` in numpy, on the host's memory. Tests hold the two against each other."""
+"""The kernels of `kernels.cu` in numpy, on the host's memory. Tests compare the two.
+
+`kernels` says what each kernel does. Of the grid only the number of tiles is used: the arguments hold all sizes.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,22 @@ from mirnet_deploy.pixels import SCALES, mirrored, rounded, shrink
 
 DTYPES = {kind: dtype for dtype, kind in KINDS.items()}
 Grid = tuple[int, int, int]
-"""Columns, rows and tiles for which a kernel runs."""
+"""Columns, rows and tiles over which a kernel runs."""
 
 
 class _At:
+    """What `np.asarray` takes to make an array of memory that is already there."""
+
     def __init__(self, interface: dict[str, Any]) -> None:
         self.__array_interface__ = interface
 
 
 def at(address: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """Memory as an array, which does not keep the memory alive."""
+    """The memory at `address` as an array. The array does not keep the memory alive.
+
+    Args:
+        strides: in bytes; None for a C-contiguous array.
+    """
     dtype = np.dtype(dtype)
     described = {"data": (address, False), "shape": shape, "strides": strides, "typestr": dtype.str, "version": 3}
     return np.asarray(_At(described | ({"descr": dtype.descr} if dtype.names else {})))
@@ -51,11 +60,14 @@ def _cut(grid: Grid, a: CutArguments) -> None:
 
 
 def _window(picture: NDArray[Any], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[Any]:
-    """Some rows and columns of a picture; where they are all in order, without a copy."""
+    """The pixels of a picture, [H,W,3], at the indices `rows`, [h], and `cols`, [w]: [h,w,3].
+
+    A view where the indices only rise, else a copy: the mirrored padding comes backwards.
+    """
+    if all(index[-1] - index[0] == len(index) - 1 for index in (rows, cols)):
+        return picture[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     top, left = rows.min(), cols.min()
     crop = picture[top : rows.max() + 1, left : cols.max() + 1]
-    if crop.shape[:2] == (len(rows), len(cols)):
-        return crop
     return np.asarray(crop[rows - top][:, cols - left])
 
 
@@ -73,7 +85,10 @@ def _put(grid: Grid, a: PutArguments) -> None:
         kept = slice(to_row, to_row + height), slice(to_col, to_col + width)
         if a.planar:
             values = result[:, rows, cols]
-            at(a.flaws, (1,), np.int32)[0] += values.size - np.count_nonzero(np.isfinite(values))
+            flaws = values.size - np.count_nonzero(np.isfinite(values))
+            if flaws:
+                at(a.flaws, (1,), np.int32)[0] += flaws
+                values = np.nan_to_num(values, nan=0.0)
             picture[kept] = rounded(values, dtype).transpose(1, 2, 0)
         else:
             picture[kept] = result[rows, cols]
@@ -100,7 +115,7 @@ def _defect(_: Grid, a: DefectArguments) -> None:
 
 
 def _colours(a: CutArguments | PutArguments | ShrinkArguments) -> NDArray[Any]:
-    """The picture's first three channels in the order RGB, [H,W,3]."""
+    """A view of the picture's first three channels in the order RGB, [H,W,3]."""
     dtype, channels = DTYPES[a.kind], a.channels
     strides = a.pitch, channels * dtype.itemsize, dtype.itemsize
     pixels = at(a.picture, (a.height, a.width, channels), dtype, strides)
@@ -108,7 +123,7 @@ def _colours(a: CutArguments | PutArguments | ShrinkArguments) -> NDArray[Any]:
 
 
 def _alpha(a: PutArguments, address: int, pitch: int) -> NDArray[Any]:
-    """The fourth channel of a picture like the result, [H,W]."""
+    """A view of the fourth channel, [H,W], of a picture with the size and dtype of the result."""
     dtype = DTYPES[a.kind]
     return at(address, (a.height, a.width, 4), dtype, (pitch, 4 * dtype.itemsize, dtype.itemsize))[..., 3]
 

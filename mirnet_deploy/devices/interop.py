@@ -1,4 +1,4 @@
-"""Pictures of other libraries in a device's memory: CuPy, torch, Numba, JAX, or plain pointers."""
+"""Pictures in a device's memory that belong to other libraries (CuPy, torch, Numba, JAX) or are plain pointers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mirnet_deploy.devices.kernels import KINDS
 from mirnet_deploy.errors import ImageError
 
 NO_ORDER = -1
-"""Told to cuda-core in place of a stream where nothing needs to be waited for."""
+"""Passed to cuda-core in place of a stream where there is nothing to wait for."""
 DL_CPU = 1
 """DLPack's number for the CPU."""
 
@@ -22,11 +22,11 @@ DL_CPU = 1
 def device_pictures(
     source: Any, target: Any, device: str, stream: int, bgr: bool
 ) -> tuple[DevicePicture, DevicePicture]:
-    """A picture and the one that takes its result, as of `device_picture`.
+    """A picture and the one that takes its result; see `device_picture`.
 
     Raises:
-        ImageError: as there; or `target` is read-only, differs from `source` in shape, dtype or channels, or is the
-            same memory.
+        ImageError: as there; or `target` is read-only, differs from `source` in shape, dtype or order of channels, or
+            begins at the same address.
     """
     first = device_picture(source, device, stream, bgr)
     second = device_picture(target, device, stream, bgr, written=True)
@@ -38,20 +38,20 @@ def device_pictures(
 
 
 def device_picture(image: Any, device: str, stream: int, bgr: bool, *, written: bool = False) -> DevicePicture:
-    """Where `image` lies, without a copy.
+    """Finds out where and how `image` lies, without a copy.
 
     Args:
-        image: [H,W,3] or [H,W,4], uint8, uint16 or float32 in [0, 1], pixels side by side and rows at any distance: a
-            `DevicePicture`, or an object with `__dlpack__` or `__cuda_array_interface__`.
-        device: of the runtime, "cpu" or "cuda:N"; the picture must lie there.
-        stream: the handle of the caller's `CUstream`: what is enqueued there later comes after what the library that
-            owns the picture has still to do with it. A `DevicePicture` has no such library.
-        bgr: the order of its channels; a `DevicePicture` says its own.
-        written: whether it takes a result.
+        image: [H,W,3] or [H,W,4], uint8, uint16 or float32 in [0, 1], pixels side by side and rows at any distance: an
+            object with `__dlpack__` or `__cuda_array_interface__`; or a `DevicePicture`, which is returned unchecked.
+        device: the runtime's, "cpu" or "cuda:N"; the picture must lie there.
+        stream: the handle of the caller's `CUstream`. Work that is enqueued there later waits for the work that the
+            picture's library has enqueued on the picture. For a `DevicePicture` nothing is waited for.
+        bgr: whether the first three channels are blue, green, red. A `DevicePicture` says so itself.
+        written: whether the picture takes a result.
 
     Raises:
-        ImageError: it is something else, or elsewhere, or is to be written and read-only.
-        MissingDependencyError: cuda-core, which looks at pictures on a GPU, is not installed.
+        ImageError: it is something else, lies elsewhere, or is to be written and is read-only.
+        MissingDependencyError: cuda-core, which reads the layout of pictures on a GPU, is not installed.
     """
     if isinstance(image, DevicePicture):
         return image
@@ -75,7 +75,7 @@ def _on_host(image: Any) -> _Seen:
             raise _no_picture(image)
         try:
             image = np.from_dlpack(image)
-        except (TypeError, RuntimeError, BufferError) as error:  # on a device, or of a dtype that numpy lacks
+        except (TypeError, RuntimeError, BufferError) as error:  # on a GPU, or of a dtype that numpy lacks
             raise ImageError(f"the picture cannot be read on the CPU: {error}") from error
     return "cpu", image.ctypes.data, image.shape, image.strides, image.dtype, not image.flags.writeable
 
@@ -106,7 +106,7 @@ def _no_picture(image: Any) -> ImageError:
 
 
 def _contiguous(shape: Sequence[int]) -> list[int]:
-    """The strides of a C-contiguous array, in values."""
+    """The strides of a C-contiguous array, counted in values, not bytes."""
     strides = [1]
     for side in reversed(shape[1:]):
         strides.insert(0, strides[0] * side)

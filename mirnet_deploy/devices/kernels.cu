@@ -1,17 +1,18 @@
-// What the pipeline does to pixels and to means on a CUDA device. `host_kernels.py` holds the same in numpy, and
-// `kernels.py` the arguments and the structures for Python; tests compile this file for the CPU and compare.
+// What the pipeline does to pixels and to means on a CUDA device. `host_kernels.py` does the same in numpy, and
+// `kernels.py` describes the arguments and structures for Python; tests compile this file for the CPU and compare.
 //
-// A picture is [height, width, channels] of uint8, uint16 or float32 in [0, 1], its rows `pitch` bytes apart, with 3 or
-// 4 channels, RGB or BGR first; a fourth channel (alpha) is copied from the source to the result. A batch is what an
-// engine takes: float32 [N,3,H,W], or uint8 [N,H,W,3]. An index past a picture's edge mirrors it without repeating the
-// last pixel; where the picture is too short for that, the last pixel is repeated. That is the padding up to the
-// network's size multiple.
+// A picture is [height, width, channels] of uint8, uint16 or float32 in [0, 1] (`kind` 0, 1 or 2), its rows `pitch`
+// bytes apart. It has 3 or 4 channels, RGB or BGR first (`bgr`); a fourth channel (alpha) is copied from the source to
+// the result. A batch is what an engine takes, RGB: float32 [N,3,H,W] (`planar`), or uint8 [N,H,W,3]. An index past a
+// picture's edge mirrors the picture without repeating the last pixel; where the picture is too short for that, the
+// last pixel is repeated. That is the padding up to the network's size multiple.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
 
 struct Origin { int row, col; };  // where a tile begins in the padded picture
-struct Core { int row, col, to_row, to_col, height, width; };  // where a core begins in its tile and in the picture
+// Where a core begins in its tile (row, col) and in the picture (to_row, to_col), and its size.
+struct Core { int row, col, to_row, to_col, height, width; };
 
 static __device__ int mirrored(int index, int length, int padded)
 {
@@ -39,7 +40,7 @@ static __device__ float white_of(int kind)
     return kind == 0 ? 255.0f : kind == 1 ? 65535.0f : 1.0f;
 }
 
-// Cuts tiles out of a picture, as a batch. Grid: columns, rows, tiles.
+// Cuts tiles out of a picture into a batch. Grid: columns, rows and number of tiles.
 extern "C" __global__ void cut(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
                                int bgr, int padded_height, int padded_width, const Origin *origins, u8 *batch,
                                int planar, int tile_height, int tile_width)
@@ -58,8 +59,9 @@ extern "C" __global__ void cut(const u8 *picture, long long pitch, int height, i
     }
 }
 
-// Puts the cores of tiles into a picture. Grid: columns, rows, tiles, of the largest core. The part of a core that lies
-// in the padding is left out. Values that are NaN or infinite are counted in `flaws`.
+// Puts the cores of tiles into a picture. Grid: columns and rows of the largest core, number of tiles. The part of a
+// core that lies in the padding is left out. Floats are clipped to [0, 1], and rounded for a picture of integers. NaN
+// and infinite values are counted in `flaws`; a NaN is stored as 0.
 extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int tile_width, const Core *cores,
                                const u8 *source, long long source_pitch, u8 *picture, long long pitch, int height,
                                int width, int channels, int kind, int bgr, int *flaws)
@@ -87,8 +89,8 @@ extern "C" __global__ void put(const u8 *batch, int planar, int tile_height, int
         store(line, 4 * to_col + 3, kind, load(source + source_pitch * to_row, 4 * to_col + 3, kind));
 }
 
-// Averages a picture over small_height x small_width equal areas: a picture of 3 channels, RGB, of kind 0 or 2. Grid:
-// columns, rows.
+// Averages a picture over small_height x small_width equal areas. The result `small` is RGB, of 3 channels and of
+// kind 0 or 2. Grid: its columns and rows.
 extern "C" __global__ void shrink(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
                                   int bgr, u8 *small, long long small_pitch, int small_height, int small_width,
                                   int small_kind)
@@ -115,15 +117,15 @@ extern "C" __global__ void shrink(const u8 *picture, long long pitch, int height
     }
 }
 
-// The guess of a picture's means: what its thumbnail measured, [size], plus the defect.
+// The guess of a picture's means, [size]: what its thumbnail measured plus the defect.
 extern "C" __global__ void correct(const float *measured, const float *defect, float *context, int size)
 {
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k < size) context[k] = measured[k] + defect[k];
 }
 
-// What must be added to a thumbnail's means to get its picture's: the mean of what `tiles` tiles measured,
-// [tiles,size], weighted by the areas of their cores, less `measured`.
+// What must be added to a thumbnail's means, `measured` [size], to get its picture's: the mean of what `tiles` tiles
+// measured, `statistics` [tiles,size], weighted by the areas of their cores, minus `measured`.
 extern "C" __global__ void defect(const float *statistics, const Core *cores, int tiles, const float *measured,
                                   float *defect, int size)
 {

@@ -1,4 +1,4 @@
-"""`kernels.cu` as machine code, by NVIDIA's run-time compiler: it needs neither a CUDA toolkit nor a device."""
+"""`kernels.cu` as machine code, from NVIDIA's run-time compiler, which needs neither a CUDA toolkit nor a device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SOURCE = Path(__file__).parent / "kernels.cu"
 
 
 def compiled(architecture: str) -> bytes:
-    """The kernels for an architecture such as "sm_89", as machine code.
+    """The kernels as machine code for an architecture such as "sm_89".
 
-    Not as PTX: a driver refuses the PTX of a newer compiler.
+    Not as PTX: a driver refuses the PTX of a compiler newer than itself.
 
     Raises:
         EngineError: NVRTC refuses the source or the architecture.

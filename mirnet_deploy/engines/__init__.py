@@ -1,1 +1,1 @@
-"""What runs a network: one small interface over ONNX Runtime and TensorRT. `opening` picks by the artifact's kind."""
+"""What runs a network: one small interface over ONNX Runtime and TensorRT. `opening` chooses by the artifact's kind."""

@@ -16,33 +16,35 @@ from mirnet_deploy.devices.host import HostDriver, HostStream
 from mirnet_deploy.devices.host_kernels import at
 from mirnet_deploy.errors import EngineError
 
-BYTES_A_VALUE = 92
-"""Memory that ONNX Runtime takes for each pixel of a batch times `n_feat` (tests hold it to `lite`)."""
+BYTES_PER_VALUE = 92
+"""Bytes that ONNX Runtime takes per pixel of a batch and per feature of the network (`n_feat`; tested on `lite`)."""
 
 
 class Concurrency(NamedTuple):
-    """Runs of one engine that may be under way at once, each with memory of its own; further ones wait."""
+    """How many runs of one engine may be under way at once, each with its own memory; further ones wait."""
 
     total: int
     picture: int
-    """Of them, those that one picture makes use of."""
+    """How many of them one picture uses at most."""
 
 
 ON_HOST = Concurrency(64, 1)
-"""A run on the CPU takes all cores that it is given, so that one picture gains nothing from a second one."""
+"""A run on the CPU uses all the cores that it is given, so one picture gains nothing from a second run."""
 ON_DEVICE = Concurrency(4, 2)
-"""On a GPU the copies of one run overlap with the computing of another."""
+"""On a GPU the copies of one run overlap with the computation of another."""
 
 
 class Runner(Protocol):
-    """Runs an engine on one stream, one batch after the other."""
+    """Runs an engine on one stream, one batch after another."""
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
-        """Runs a batch. `tensors` are the artifact's inputs and outputs by name, on the engine's device. Those of the
-        context may be left out: then it is the plain network.
+        """Enqueues a run of one batch.
+
+        `tensors` are the artifact's inputs and outputs by name, on the engine's device. `CONTEXT_INPUTS` and
+        `STATISTICS` may be left out together: then the plain network runs.
 
         Raises:
-            EngineError: the library or the device refuses, for example for want of memory.
+            EngineError: the library or the device refuses, for example because it is out of memory.
         """
 
     def close(self) -> None:
@@ -54,11 +56,11 @@ class Engine(Protocol):
 
     @property
     def metadata(self) -> ArtifactMetadata:
-        """What the loaded artifact says of itself, checked."""
+        """The metadata of the loaded artifact, checked."""
 
     @property
     def driver(self) -> Driver:
-        """Of the device."""
+        """The driver of the device."""
 
     @property
     def device(self) -> str:
@@ -70,28 +72,34 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> Concurrency:
-        """How many runners are made of it at most."""
+        """How many runners the engine may have."""
 
     @property
     def graphs(self) -> str:
-        """Whether batches are replayed as CUDA graphs: "on", "off", or "refused: " and why."""
+        """Whether batches are replayed as CUDA graphs: "on", "off", or "refused: " and the reason."""
 
     def footprint(self, count: int, height: int, width: int) -> int:
-        """Bytes of the device, at most, that one runner takes besides its tensors, for batches of a shape."""
+        """Bytes of the device's memory that one runner takes besides its tensors, for batches of `count` tiles.
+
+        The most that a plan takes; an estimate for an ONNX file.
+        """
 
     def runner(self, stream: Stream) -> Runner:
-        """Something to run batches on `stream`, which is the driver's, on memory of the device.
+        """A new runner on `stream`, which must be a stream of `driver`.
 
         Raises:
             EngineError: the library or the device refuses, or the engine is closed.
         """
 
     def close(self) -> None:
-        """Frees the library's objects. May be called twice. No run may be under way, and no runner be open."""
+        """Frees the library's objects. May be called twice. All runs must be done and all runners closed."""
 
 
 class HostEngine(ABC):
-    """An engine on arrays of the host: what follows from `run` and `run_pooled`, which threads may call at once."""
+    """An engine that works on arrays in host memory.
+
+    Subclasses define `run`, `run_pooled` and `close`; threads may call the first two at the same time.
+    """
 
     metadata: ArtifactMetadata
     device: str
@@ -105,19 +113,20 @@ class HostEngine(ABC):
         """Runs one batch and returns a new array of the same shape and dtype.
 
         `batch` is C-contiguous: float32 [N,3,H,W] RGB in [0, 1] for the float interface (the result is not clamped),
-        uint8 [N,H,W,3] RGB for the image interface; BGR where the artifact is. H and W are multiples of the
-        artifact's `size_multiple`.
+        uint8 [N,H,W,3] RGB for the image interface. It is BGR where the artifact's `channel_order` says so. H and W
+        are multiples of the artifact's `size_multiple`.
 
         Raises:
-            EngineError: the library or the device refuses, for example for want of memory; or the engine is closed.
+            EngineError: the library or the device refuses, for example because it is out of memory; or the engine is
+                closed.
         """
 
     @abstractmethod
     def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Runs one batch as `run`, with `pools` to say which means the global pools use.
+        """Runs one batch like `run`; `pools` says which means the global pools use.
 
         Returns:
-            The result as of `run`, and the `STATISTICS`, float32 [N,K].
+            The result as from `run`, and the `STATISTICS`: float32 [N,K], the means that the pools measured.
 
         Raises:
             EngineError: as `run`; or the artifact has no context.
@@ -137,6 +146,8 @@ class HostEngine(ABC):
 
 
 class _HostRunner:
+    """See `Runner`: runs a `HostEngine` on the memory of the tensors, without a copy of the batch."""
+
     def __init__(self, engine: HostEngine, stream: HostStream) -> None:
         self._engine, self._stream = engine, stream
 
@@ -156,12 +167,12 @@ class _HostRunner:
 
 
 def network_footprint(metadata: ArtifactMetadata, count: int, height: int, width: int) -> int:
-    """Bytes that ONNX Runtime takes for a batch of tiles of one shape, beside its inputs and outputs."""
-    return BYTES_A_VALUE * metadata.network["n_feat"] * count * height * width
+    """Estimated bytes that ONNX Runtime takes for a batch of `count` tiles, besides its inputs and outputs."""
+    return BYTES_PER_VALUE * metadata.network["n_feat"] * count * height * width
 
 
 def no_context_error(metadata: ArtifactMetadata) -> EngineError:
-    """The error of a run with given means where the artifact has no context."""
+    """The error of a run with given means on an artifact without a context."""
     return EngineError(
         f"{metadata.name} was exported with --plain and cannot share means between tiles; export it again without, or "
         "use consistency='local'"
@@ -169,5 +180,5 @@ def no_context_error(metadata: ArtifactMetadata) -> EngineError:
 
 
 def closed_error(metadata: ArtifactMetadata) -> EngineError:
-    """The error of a run after close."""
+    """The error of a run on a closed engine."""
     return EngineError(f"the engine of {metadata.name} is closed; open a new one")

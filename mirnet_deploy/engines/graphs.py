@@ -1,9 +1,9 @@
 """Batches as CUDA graphs: one call in place of the hundreds of launches that a network takes.
 
-A batch of one shape at the same addresses runs twice as it is, is captured after the second run, and is replayed from
-then on. A runner for this graph alone makes the second run and the capture. TensorRT asks for that: when the shapes of
-an execution context change, its inner state changes too, and the graphs captured from it go on using that state
-(NVIDIA/TensorRT issue 3798).
+A batch of one shape at the same addresses runs normally twice, is captured after the second run, and is replayed from
+then on. The second run and the capture are made by a runner that serves this graph alone. TensorRT needs that: when the
+shapes of an execution context change, its inner state changes too, and the graphs captured from it go on using that
+state (NVIDIA/TensorRT issue 3798).
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from mirnet_deploy.engines.base import Runner
 from mirnet_deploy.errors import EngineError, warn
 
 MOST = 8
-"""Graphs that a slot keeps: for tiles, the last batch of a picture, thumbnails and patches, with the means of any
-slot."""
+"""Batches that a runner remembers, each with at most one graph: of tiles, the last of a picture, of thumbnails and of
+patches, each with the means in any slot's memory."""
 _Key = tuple[tuple[str, int, tuple[int, ...]], ...]
+"""Name, address and shape of every tensor of a batch."""
 
 
 class Capturable(Runner, Protocol):
     """A `Runner` whose runs can be captured."""
 
     def capturable(self) -> bool:
-        """Whether a batch of the shape that was enqueued last may be captured now."""
+        """Whether a batch of the shape that was enqueued last can be captured now."""
 
     def twin(self) -> Capturable:
-        """Another runner of the same stream and scratch memory, to be used in turn with this one, and closed before it.
+        """Another runner on the same stream and scratch memory. It takes turns with this one and is closed before it.
 
         Raises:
-            EngineError: the library has none.
+            EngineError: no further runner can be made.
         """
 
 
 class GraphPolicy:
-    """Whether the runners of one engine use graphs. The first refusal ends it for all of them, with a warning."""
+    """Whether the runners of one engine use graphs. The first refusal ends that for all of them, with a warning."""
 
     def __init__(self, wanted: bool) -> None:
         self.state = "on" if wanted else "off"
-        """"on", "off", or "refused: " and why."""
+        """"on", "off", or "refused: " and the reason."""
         self._lock = Lock()
 
     @property
@@ -52,17 +53,17 @@ class GraphPolicy:
         return self.state == "on"
 
     def refuse(self, reason: str) -> None:
-        """Ends the use of graphs and warns, the first time."""
+        """Ends the use of graphs and warns; does nothing when they are not in use."""
         with self._lock:
             if not self.on:
                 return
             self.state = f"refused: {reason}"
-        warn(f"no CUDA graphs, every launch by itself: {reason}")
+        warn(f"CUDA graphs are off, and every kernel is launched by itself: {reason}")
 
 
 @dataclass
 class _Repeated:
-    """A batch that came before: the runner that runs it from the second time on, and its graph."""
+    """A batch that has run before: the runner that runs it from the second time on, and its graph if there is one."""
 
     runner: Capturable | None = None
     graph: Graph | None = None
@@ -75,7 +76,7 @@ class _Repeated:
 
 
 class GraphRunner:
-    """A `Runner` that replays what another one has done before."""
+    """A `Runner` that passes batches on to `runner`, and replays those that come again."""
 
     def __init__(self, runner: Capturable, driver: Driver, stream: Stream, policy: GraphPolicy) -> None:
         self._runner, self._driver, self._stream, self._policy = runner, driver, stream, policy
@@ -108,7 +109,7 @@ class GraphRunner:
         self._runner.close()
 
     def _run_and_capture(self, batch: _Repeated, tensors: Mapping[str, Tensor]) -> None:
-        """Captures directly after a run: what an engine does first after a change of shapes cannot be captured."""
+        """Runs the batch and captures it right after. A first run after a change of shapes cannot be captured."""
         try:
             batch.runner = batch.runner or self._runner.twin()
         except EngineError as error:
@@ -125,7 +126,7 @@ class GraphRunner:
             self._policy.refuse(str(error))
 
     def _forget(self) -> None:
-        """Drops the batch that was not used for longest."""
+        """Drops the batch that has not been used for the longest time."""
         batch = self._repeated.popitem(last=False)[1]
         if batch.runner:
             self._stream.synchronize()

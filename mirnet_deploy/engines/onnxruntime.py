@@ -1,16 +1,14 @@
-"""ONNX Runtime on arrays of the host: the engine of `.onnx` files on the CPU."""
+"""ONNX Runtime on arrays in host memory: the engine of `.onnx` files on the CPU."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.context import STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
-from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.engines.base import HostEngine, closed_error, no_context_error
 from mirnet_deploy.engines.onnxruntime_session import imported, open_session
 from mirnet_deploy.errors import ArtifactError, engine_error
@@ -19,16 +17,16 @@ from mirnet_deploy.errors import ArtifactError, engine_error
 class OnnxRuntimeEngine(HostEngine):
     """An `Engine` over one `InferenceSession`, whose `run` is safe to call from several threads.
 
-    On a CUDA device ONNX Runtime copies the arrays itself: for where the pipeline's driver is not installed.
+    It can also run on a CUDA device without pycuda: then ONNX Runtime itself copies the arrays to the device and back.
 
     Args:
         data: the bytes of the ONNX file.
         index: of a CUDA device; None for the CPU.
-        threads: that one run may use on the CPU; None leaves it to the library.
+        threads: how many one run may use on the CPU; None leaves it to the library.
 
     Raises:
         ArtifactError: the graph does not fit its interface.
-        EngineError: the device was asked for and the session does not run on it.
+        EngineError: ONNX Runtime cannot load the graph, or would not run it on the device asked for.
         MissingDependencyError: onnxruntime is not installed.
     """
 
@@ -41,15 +39,6 @@ class OnnxRuntimeEngine(HostEngine):
         self.backend = f"onnxruntime {imported().__version__} {self._session.get_providers()[0]}"
         if index is not None:
             self.backend += ", host copies (pycuda is not installed)"
-
-    @classmethod
-    def load(cls, path: Path, index: int | None = None, threads: int | None = None) -> Self:
-        """The engine of an artifact on the disk.
-
-        Raises:
-            ArtifactError: the file does not fit its sidecar; and as above.
-        """
-        return cls(*read_onnx(path), index, threads)
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `HostEngine.run`."""
@@ -64,7 +53,7 @@ class OnnxRuntimeEngine(HostEngine):
         return result, statistics
 
     def _run(self, batch: NDArray[Any], pools: dict[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
-        """The result and, where `pools` are given, the statistics."""
+        """The result, like `batch` in shape and dtype, and where `pools` are given the statistics, float32 [N,K]."""
         session = self._session
         if session is None:
             raise closed_error(self.metadata)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider on memory and streams of the pipeline.
+"""ONNX Runtime's CUDA provider on the pipeline's memory and streams.
 
 Its runs are not captured as CUDA graphs. When a run ends, ONNX Runtime frees pinned memory that a captured copy reads
 again in every replay, by a host function that is captured too (`Concat` has such copies; onnxruntime pull requests
@@ -9,14 +9,12 @@ again in every replay, by a host function that is captured too (`Concat` has suc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mirnet_deploy.artifacts.context import STATISTICS
-from mirnet_deploy.artifacts.metadata import TENSOR_NAMES
-from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
 from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
 from mirnet_deploy.engines.onnxruntime_session import CUDA, imported, open_session
@@ -24,25 +22,26 @@ from mirnet_deploy.errors import engine_error
 
 
 class OnnxRuntimeCudaEngine:
-    """An `Engine` over one graph. A session has one stream, so every runner has a session.
+    """An `Engine` over one ONNX file. A session has one stream, so every runner has its own session.
+
+    Args:
+        data: the bytes of the ONNX file.
+        index: of the CUDA device that `driver` drives. The driver is the engine's from then on.
 
     Raises:
-        ArtifactError: the file does not fit its sidecar.
         MissingDependencyError: onnxruntime is not installed.
     """
 
     concurrency = ON_DEVICE
     graphs = "off"
 
-    def __init__(self, path: Path, index: int, driver: Driver) -> None:
-        self._index = index
-        self._data, self.metadata = read_onnx(path)
-        self.driver = driver
+    def __init__(self, data: bytes, metadata: ArtifactMetadata, index: int, driver: Driver) -> None:
+        self._data, self.metadata, self._index, self.driver = data, metadata, index, driver
         self.device = f"cuda:{index}"
         self.backend = f"onnxruntime {imported().__version__} {CUDA}"
 
     def footprint(self, count: int, height: int, width: int) -> int:
-        """See `Engine.footprint`. What ONNX Runtime takes on a CPU, and its copy of the weights."""
+        """See `Engine.footprint`: what ONNX Runtime takes on a CPU, and twice the file for its copy of the weights."""
         return network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
 
     def runner(self, stream: Stream) -> OnnxRuntimeRunner:
@@ -62,12 +61,12 @@ class OnnxRuntimeCudaEngine:
 
 
 class OnnxRuntimeRunner:
-    """See `Runner`: one session, bound to memory of a device.
+    """See `Runner`: one session, whose inputs and outputs are bound to memory of a device.
 
     Args:
         options: `RunOptions`, or None for the library's own.
         outputs: names of the artifact's outputs.
-        device: "cuda" or "cpu", and its number.
+        device: "cuda" or "cpu", and the device's number.
     """
 
     def __init__(self, session: Any, options: Any, outputs: set[str], device: tuple[str, int]) -> None:

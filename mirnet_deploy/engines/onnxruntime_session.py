@@ -1,4 +1,4 @@
-"""ONNX Runtime's sessions: how the library is imported, and how a session is opened and checked."""
+"""ONNX Runtime's sessions: the library is imported here, and sessions are opened and checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyEr
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
-"""Type of the picture's input and output by interface, in ONNX Runtime's words."""
+"""ONNX Runtime's name for the type of the picture's input and output, by interface."""
 
 
 def imported() -> Any:
-    """The library.
+    """The module `onnxruntime`.
 
     Raises:
-        MissingDependencyError: it is not installed, or broken.
+        MissingDependencyError: it is not installed, or is broken.
     """
     try:
         import onnxruntime
@@ -27,7 +27,7 @@ def imported() -> Any:
             f'ONNX files need ONNX Runtime ({first_line(error)}): pip install "mirnet-deploy[cpu]"'
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):
-        # What uninstalling one of the two leaves behind: a package without its library.
+        # Uninstalling one of the two leaves a package without its library behind.
         raise MissingDependencyError(
             "onnxruntime is broken, as when onnxruntime and onnxruntime-gpu were installed over one another: "
             "uninstall both, then install one"
@@ -42,11 +42,11 @@ def open_session(
     threads: int | None = None,
     stream: int | None = None,
 ) -> Any:
-    """An `InferenceSession` over the ONNX file whose bytes are `data`, with inputs and outputs of its interface.
+    """An `InferenceSession` over the ONNX file whose bytes are `data`. Its inputs and outputs fit the interface.
 
     Args:
         index: of a CUDA device; None for the CPU.
-        threads: on the CPU; None leaves it to the library.
+        threads: how many one run may use on the CPU; None leaves it to the library.
         stream: the handle of a CUDA stream to run on; None for one of the library's own.
 
     Raises:
@@ -59,7 +59,7 @@ def open_session(
     options.log_severity_level = 3
     # The same bits for the same picture, whatever else runs in the process.
     options.use_deterministic_compute = True
-    # From the second run of a shape on, a memory pattern takes one block beside what the arena holds already
+    # From the second run of a shape on, a memory pattern takes one block more, besides what the arena already holds
     # (seen at 384 pixels: 0.54 GiB with it, 0.35 without).
     options.enable_mem_pattern = False
     if threads is not None:
@@ -70,7 +70,7 @@ def open_session(
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise engine_error(f"ONNX Runtime cannot load {metadata.name}", error) from error
     if index is not None and session.get_providers()[0] != CUDA:
-        # ONNX Runtime drops a provider that does not start and goes on with the rest.
+        # ONNX Runtime drops a provider that does not start, and goes on with the others.
         raise EngineError(
             f"device is cuda:{index}, but ONNX Runtime runs on {session.get_providers()[0]}: CUDA, cuDNN or the driver "
             "is missing or does not fit; see `mirnet-deploy doctor`, or choose the device cpu"
@@ -85,13 +85,13 @@ def _cuda_provider(ort: Any, index: int, stream: int | None) -> tuple[str, dict[
             f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
             'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
         )
-    # cuDNN's search for a kernel logs every plan that does not fit as an error of the process's default logger, by
-    # the hundred; what cannot run at all is an exception all the same.
+    # While cuDNN searches for a kernel, it logs every execution plan that does not fit as an error of the process's
+    # default logger, by the hundred. What cannot run at all raises an exception in any case.
     ort.set_default_logger_severity(4)
     if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN from their pip packages, which no loader path names
-    # TF32 rounds to 10 bits of mantissa, which is not FP32. The default search tries every algorithm anew for every new
-    # shape, which costs seconds for each size of picture.
+        ort.preload_dlls()  # loads CUDA and cuDNN from their pip packages, which are on no loader path
+    # TF32 rounds to 10 bits of mantissa, which is not FP32. The default search tries every algorithm for every new
+    # shape, which costs seconds per picture size.
     options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
     if stream is not None:
         options["user_compute_stream"] = str(stream)
@@ -99,18 +99,22 @@ def _cuda_provider(ort: Any, index: int, stream: int | None) -> tuple[str, dict[
 
 
 def _check_graph(session: Any, metadata: ArtifactMetadata) -> None:
+    """Checks names, types and ranks. `get_inputs` does not list the inputs of the context, which have defaults."""
     source, result = TENSOR_NAMES[metadata.interface]
     kind = TENSOR_TYPES[metadata.interface]
     outputs = [(result, kind, 4)]
     if metadata.context:
         outputs.append((STATISTICS, "tensor(float)", 2))
-    for side, nodes, name, expected in (
-        ("inputs", session.get_inputs(), source, [(source, kind, 4)]),
-        ("outputs", session.get_outputs(), result, outputs),
+    for side, nodes, expected in (
+        ("inputs", session.get_inputs(), [(source, kind, 4)]),
+        ("outputs", session.get_outputs(), outputs),
     ):
         actual = [(node.name, node.type, len(node.shape)) for node in nodes]
         if actual != expected:
-            said = ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in actual) or "none"
+            found, wanted = (
+                ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in each) or "none"
+                for each in (actual, expected)
+            )
             raise ArtifactError(
-                f"{metadata.name} has {side} {said}; the interface {metadata.interface!r} has {name} {kind} of rank 4"
+                f"{metadata.name} has {side} {found}; the interface {metadata.interface!r} has {wanted}"
             )

@@ -1,10 +1,11 @@
-"""Opens the engine of an artifact, by its kind and by the device asked for."""
+"""Opens the engine of an artifact: which one depends on the artifact's kind and the device asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
+from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
@@ -17,11 +18,11 @@ from mirnet_deploy.settings import RuntimeSettings, device_index
 
 
 def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> Engine:
-    """Loads an artifact of `mirnet-deploy export` after every check that needs no engine library.
+    """Loads an artifact of `mirnet-deploy export`. No library reads the file before it has been checked.
 
     Args:
         model: a bundled model's name, an `.onnx` file (ONNX Runtime) or a `.plan` file (TensorRT).
-        settings: of which `device`, `threads` and `graphs` are the engine's; None for the defaults.
+        settings: of these the engine uses `device`, `threads` and `graphs`; None for the defaults.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
@@ -42,21 +43,22 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
 
 
 def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
-    """On a GPU an ONNX file is computed in the pipeline's memory where pycuda is installed to drive it; where it is
-    not, ONNX Runtime copies, and a warning and the engine's `backend` say so."""
+    """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
+    Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
+    data, metadata = read_onnx(path)
     index = onnx_device(settings.device)
     if index is None or CUDA not in imported().get_available_providers():
-        return OnnxRuntimeEngine.load(path, index, settings.threads)
+        return OnnxRuntimeEngine(data, metadata, index, settings.threads)
     try:
         driver = CudaDriver(index)
     except MissingDependencyError as error:
         warn(f"{error}; until then pictures go through host memory")
-        return OnnxRuntimeEngine.load(path, index, settings.threads)
-    return OnnxRuntimeCudaEngine(path, index, driver)
+        return OnnxRuntimeEngine(data, metadata, index, settings.threads)
+    return OnnxRuntimeCudaEngine(data, metadata, index, driver)
 
 
 def onnx_device(device: str) -> int | None:
-    """The number of the CUDA device that ONNX Runtime uses for a `device` of the settings; None for the CPU."""
+    """The number of the CUDA device that ONNX Runtime uses for the setting `device`; None for the CPU."""
     if device != "auto":
         return device_index(device)
     return 0 if CUDA in imported().get_available_providers() and cuda_devices() else None

@@ -1,8 +1,8 @@
 """TensorRT and TensorRT-RTX: the engine of `.plan` files. Not yet run on a GPU: tests use stand-ins for TensorRT and
 pycuda.
 
-The two libraries have one API; `_import_library` and `_check_target` hold what differs. A plan is executable code, so
-hash, builder, version and device are checked before a byte of it is deserialized.
+The two libraries have the same API; `_import_library` and `_check_target` hold the differences. A plan is executable
+code, so hash, builder, version and device are checked before a byte of it is deserialized.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from mirnet_deploy.settings import device_index
 
 
 class TensorRTEngine:
-    """An `Engine` over one plan. Every runner has an execution context, and another one for each of its graphs; these
-    share scratch memory.
+    """An `Engine` over one plan. Every runner has one execution context, and one more for each of its graphs; they all
+    share the runner's scratch memory.
 
     Raises:
         ArtifactError: the file does not fit its sidecar, or its tensors do not fit its interface.
-        EngineError: no GPU, another library version or another GPU than the plan was built for, or no memory.
+        EngineError: there is no GPU, the library's version or the GPU is not the one that the plan was built for, or
+            the GPU is out of memory.
         MissingDependencyError: TensorRT, pycuda or cuda-bindings is not installed.
     """
 
@@ -61,14 +62,15 @@ class TensorRTEngine:
             raise
 
     def footprint(self, count: int, height: int, width: int) -> int:
-        """See `Engine.footprint`: a context takes at once what the largest shape of its profile takes."""
+        """See `Engine.footprint`. It is the same for all shapes: an execution context takes at once the memory of the
+        largest shape of its profile."""
         most = self.metadata.profile_shapes()[2]
         constants = 4 * (self.metadata.context + 2 + most[0] * (max(most) + self.metadata.context))
         return self.scratch_bytes + (constants if self.metadata.context else 0)
 
     @property
     def scratch_bytes(self) -> int:
-        """The memory in which an execution context computes."""
+        """Bytes of memory in which an execution context computes."""
         if self._engine is None:
             raise closed_error(self.metadata)
         return max(1, int(self._engine.device_memory_size_v2))
@@ -85,8 +87,8 @@ class TensorRTEngine:
         return GraphRunner(TensorRTRunner(self, self._logger, stream), self.driver, stream, self._policy)
 
     def execution_context(self, scratch: Memory) -> Any:
-        """A new execution context. It computes in `scratch`, which it may share with others that never run at the same
-        time."""
+        """A new execution context that computes in `scratch`. Several may share that memory, as long as no two of them
+        run at the same time."""
         context = self._engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise engine_error(f"no execution context for {self.metadata.name}", self._logger.reason())
@@ -99,7 +101,7 @@ class TensorRTEngine:
 
     def _release(self) -> None:
         if self._engine is not None or self._runtime is not None:
-            with self.driver.active():  # TensorRT frees device memory in the context that is current
+            with self.driver.active():  # TensorRT frees device memory in the current CUDA context
                 self._engine = self._runtime = None
         self.driver.close()
 
@@ -121,7 +123,11 @@ class TensorRTEngine:
 
 
 class TensorRTRunner:
-    """See `Capturable`: one execution context on one stream."""
+    """See `Capturable`: one execution context on one stream.
+
+    Args:
+        elder: the runner whose scratch memory and constants this one, a twin, uses; None for a runner with its own.
+    """
 
     def __init__(
         self, engine: TensorRTEngine, logger: Any, stream: Stream, elder: TensorRTRunner | None = None
@@ -157,18 +163,19 @@ class TensorRTRunner:
             raise engine_error(f"TensorRT refused a batch of shape {list(batch.shape)}", self._logger.reason())
 
     def _plain_pools(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
-        """The inputs that make a plan the plain network, for a batch of `shape`: zeros, `MEASURED` and ones."""
+        """The tensors that make a plan the plain network, for a batch of `shape`: a context of zeros, the mode
+        `MEASURED`, rows and columns of ones, and memory for statistics that nobody reads."""
         if self._elder:
             return self._elder._plain_pools(shape)
         size, batch = self._metadata.context, shape[0]
         height, width = shape[2:] if self._metadata.interface == "float" else shape[1:3]
-        most = max(self._most)  # of one side; constants serve every shape of the profile
+        most = max(self._most)  # no side is longer: one length serves the whole profile
         if self._constants is None:
             values = np.concatenate([np.zeros(size), MEASURED, np.ones(self._most[0] * most)]).astype(np.float32)
             room = values.nbytes + self._most[0] * size * 4
             self._constants = self._driver.allocate(room)
             self._driver.upload(values[None].view(np.uint8), self._constants.address, values.nbytes, self._stream)
-            self._stream.synchronize()  # `values` is not page-locked, and ends here
+            self._stream.synchronize()  # `values` is not page-locked, and must live until the copy is done
         address = self._constants.address
         ones = address + (size + 2) * 4
         return {
@@ -180,7 +187,7 @@ class TensorRTRunner:
         }
 
     def capturable(self) -> bool:
-        """See `Capturable`. TensorRT-RTX first runs kernels that take any shape, and compiles those for this one."""
+        """See `Capturable`. TensorRT-RTX runs kernels for any shape until it has compiled those for this shape."""
         ask = getattr(self._execution_context, "is_stream_capturable", None)
         return ask is None or bool(ask(self._stream.handle))
 
@@ -210,7 +217,7 @@ def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> 
 
 
 def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
-    """The module of the plan's own builder, in the plan's own version."""
+    """The module of the library that built the plan, in the version that built it."""
     builder = metadata.builder
     if builder is None:
         raise ArtifactError(f"the sidecar of {path} names no builder; export it again")
@@ -224,7 +231,7 @@ def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
 
 
 def _check_target(path: Path, metadata: ArtifactMetadata, driver: CudaDriver) -> None:
-    """TensorRT-RTX builds for compute capabilities, TensorRT for the very GPU model."""
+    """Checks the GPU. TensorRT-RTX builds for compute capabilities, TensorRT for one model of GPU."""
     major, minor = driver.device.compute_capability()
     here = f"sm{major}{minor}" if metadata.builder == "tensorrt_rtx" else driver.device.name()
     if here not in (metadata.targets or []):

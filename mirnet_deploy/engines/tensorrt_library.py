@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX as libraries: how they are imported, and the one logger that each has in a process."""
+"""TensorRT and TensorRT-RTX as libraries: how they are imported, and the one logger that each has per process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _loggers_lock = threading.Lock()
 
 
 def import_library(name: Builder, what: str) -> Any:
-    """The library's module.
+    """The module of the library `name`.
 
     Args:
-        what: needs it, for the error.
+        what: the thing that needs the library, for the error's text.
 
     Raises:
-        MissingDependencyError: it is not installed, or a shared library of it does not load.
+        MissingDependencyError: it is not installed, or one of its shared libraries does not load.
     """
     problem = ""
     for module in TENSORRT_MODULES[name]:
@@ -40,7 +40,8 @@ def import_library(name: Builder, what: str) -> Any:
 
 
 def logger_of(trt: Any) -> Any:
-    """One logger a library and process, never freed: TensorRT keeps using it after the objects made with it."""
+    """The one logger per library and process. It is never freed: TensorRT uses it even after the objects made with it
+    are gone."""
     with _loggers_lock:
         if trt not in _loggers:
             _loggers[trt] = _make_logger(trt)
@@ -49,7 +50,7 @@ def logger_of(trt: Any) -> Any:
 
 def _make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Keeps the last warnings and errors. TensorRT calls `log` from any of its threads; a deque takes that."""
+        """Keeps the last warnings and errors. TensorRT calls `log` from any of its threads; a deque allows that."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # super().__init__ does not reach the binding
@@ -60,7 +61,7 @@ def _make_logger(trt: Any) -> Any:
                 self.messages.append((severity <= trt.ILogger.ERROR, message))
 
         def drain(self) -> tuple[list[str], list[str]]:
-            """Errors and warnings since the last call, oldest first."""
+            """The errors and the warnings since the last call, oldest first."""
             errors: list[str] = []
             warnings: list[str] = []
             while self.messages:
@@ -69,7 +70,7 @@ def _make_logger(trt: Any) -> Any:
             return errors, warnings
 
         def reason(self) -> str:
-            """The last error since the last call of `drain` or this, in one line."""
+            """The last error since `drain` or `reason` was called before, in one line."""
             errors = [text.strip() for text in self.drain()[0] if text.strip()]
             return errors[-1].splitlines()[0] if errors else "TensorRT gave no reason"
 

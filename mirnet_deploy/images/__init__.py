@@ -1,4 +1,4 @@
-"""Pictures: read with everything that must survive, written back with it."""
+"""Picture files: read with their alpha, metadata and depth, and written back with them."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ from mirnet_deploy.images.formats import SUFFIXES
 
 
 def pictures_in(folder: Path, *, recursive: bool, on_error: Callable[[OSError], object]) -> Iterator[Path]:
-    """Files with a picture's suffix in `folder`, with `recursive` also below it; by folder and name.
+    """Yields the files in `folder` that have a picture's suffix, in the order of folders and names.
 
     Hidden files and folders are left out. Links to folders are not followed: they may lead in circles.
 
     Args:
-        on_error: is called for each folder that cannot be read; it may raise.
+        recursive: whether to look into the folders below, too.
+        on_error: is called with the error for each folder that cannot be read; it may raise.
     """
     for root, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []

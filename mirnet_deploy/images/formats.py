@@ -1,4 +1,4 @@
-"""The picture formats: how a file's name and its first bytes say which one it is. No imaging library is needed here."""
+"""The picture formats, and how to tell them from a file's name or its first bytes. Needs no imaging library."""
 
 from __future__ import annotations
 
@@ -39,14 +39,16 @@ _FOREIGN = {
     b"%PDF": "is a PDF",
     b"\xff\x0a": "is a JPEG XL",
 }
+"""First bytes of a format that is not read -> what the error says."""
 _ISO_BRANDS = {b"avif": "an AVIF", b"avis": "an AVIF", b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIC"}
+"""Major brand of an ISO media file (bytes 8 to 11) -> what the error calls it."""
 
 
 def sniff(header: bytes) -> Format:
     """The format that the first `HEADER_LENGTH` bytes of a file announce, whatever its name says.
 
     Raises:
-        ImageError: empty, or none of the five formats; the text lacks the file's name.
+        ImageError: the file is empty or of none of the five formats; the message does not name the file.
     """
     if not header:
         raise ImageError(f"is empty (0 bytes); {_SUPPORTED}")
@@ -69,8 +71,11 @@ def sniff(header: bytes) -> Format:
 def format_of_name(path: Path) -> Format:
     """The format that the suffix of `path` stands for.
 
+    >>> format_of_name(Path("night.JPEG"))
+    'jpg'
+
     Raises:
-        ImageError: an unknown suffix.
+        ImageError: the suffix is unknown.
     """
     try:
         return SUFFIXES[path.suffix.lower()]

@@ -1,7 +1,7 @@
 """Directories of a classic TIFF structure: a TIFF file, or the EXIF block of any other format.
 
-Where it can be, a block is changed in place, so that nothing else moves (maker notes hold offsets from the start of the
-block). Where fields must move, to or from a TIFF file, they keep their types and bytes. Pillow does not do either: it
+Where possible, only the bytes of a value are replaced and nothing else moves: maker notes hold offsets from the start
+of the block. Where fields must move, to or from a TIFF file, they keep their types and bytes. Pillow does neither: it
 decodes strings as Latin-1 and writes them as ASCII, which turns a copyright in UTF-8 into question marks.
 Source: TIFF 6.0, section 2; CIPA DC-008 (EXIF), section 4.6.
 """
@@ -18,24 +18,26 @@ ORIENTATION = 274
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 
 Block = bytes | mmap.mmap
-"""A TIFF structure in memory, or a file that is read where it is looked into."""
+"""A TIFF structure: in memory, or a mapped file, of which only the parts that are looked at are read."""
 ByteOrder = Literal["<", ">"]
-"""As `struct` writes it."""
+"""Little-endian ("<", TIFF's II) or big-endian (">", TIFF's MM), as in the formats of `struct`."""
 
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
+"""TIFF type -> its code in `struct`: BYTE, SHORT, LONG."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""TIFF type -> bytes of one value."""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Where the values of one directory lie in `block`."""
+    """One directory of `block`. It holds the positions of the values, which are read when they are asked for."""
 
     block: Block
     order: ByteOrder
     fields: dict[int, tuple[int, int, int]]
-    """Tag -> (type, count, position of the values in the block)."""
+    """Tag -> (TIFF type, number of values, position of the values in the block)."""
     next_position: int
-    """Where the offset of the next directory stands."""
+    """Position of the four bytes that hold the offset of the next directory."""
 
     @property
     def next(self) -> int:
@@ -51,15 +53,15 @@ class Directory:
         return struct.unpack_from(f"{self.order}{count}{_INTEGERS[kind]}", self.block, position)
 
     def integer(self, tag: int, default: int) -> int:
-        """The first of `integers`."""
+        """The first of the values that `integers` gives; `default` where there is none."""
         return next(iter(self.integers(tag)), default)
 
 
 def read_directory(block: Block, start: int | None = None) -> Directory:
-    """Reads the directory at `start`, or the first (IFD0). Fields of unknown types are left out.
+    """Reads the directory at `start`; None for the first one (IFD0). Fields of unknown types are left out.
 
     Raises:
-        ValueError: not a TIFF structure, or one that ends before its directory does.
+        ValueError: `block` is not a classic TIFF structure, or it ends before the directory or one of its values does.
     """
     orders: dict[bytes, ByteOrder] = {b"II*\0": "<", b"MM\0*": ">"}
     order = orders.get(bytes(block[:4]))
@@ -88,7 +90,11 @@ def read_directory(block: Block, start: int | None = None) -> Directory:
 
 
 def reset_orientation(block: bytes) -> tuple[bytes, int]:
-    """The block with orientation 1, otherwise byte for byte the same, and the orientation that it had (1 for none)."""
+    """The block with orientation 1, otherwise byte for byte the same, and the orientation that it had (1 for none).
+
+    Raises:
+        ValueError: as `read_directory`.
+    """
     directory = read_directory(block)
     orientation = directory.integer(ORIENTATION, 1)
     if orientation == 1:
@@ -100,7 +106,13 @@ def reset_orientation(block: bytes) -> tuple[bytes, int]:
 
 
 def unlink_next(block: bytes) -> bytes:
-    """The block without a way to its second directory: in EXIF, the thumbnail of the picture as it was."""
+    """The block without the link to its second directory. In EXIF, that is a thumbnail of the picture as it was.
+
+    The thumbnail's bytes stay in the block, so that nothing moves.
+
+    Raises:
+        ValueError: as `read_directory`.
+    """
     directory = read_directory(block)
     if not directory.next:
         return block
@@ -111,16 +123,21 @@ def unlink_next(block: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Field:
-    """One field, free of its place."""
+    """One field of a directory with its values, independent of where they lie."""
 
     kind: int
+    """The TIFF type."""
     count: int
+    """Number of values."""
     content: bytes | Mapping[int, Field]
-    """The values as they lie in the file, or the fields of the directory that the value points to."""
+    """The values in the byte order of the block, or the fields (tag -> field) of the directory that the value points
+    to."""
 
 
 def movable_fields(block: Block) -> tuple[ByteOrder, dict[int, Field]]:
-    """The byte order and the fields of IFD0, with the EXIF, GPS and interoperability directories inside them.
+    """The byte order, and the fields of IFD0 with the EXIF, GPS and interoperability directories inside them.
+
+    An inner directory that cannot be read is left out.
 
     Raises:
         ValueError: as `read_directory`.
@@ -133,7 +150,12 @@ _Inner = Mapping[int, "_Inner"]
 
 
 def _movable(directory: Directory, inner: _Inner) -> dict[int, Field]:
-    """`inner`: the tags that point to directories here. Anywhere else they are left out: they could lead in circles."""
+    """The fields of `directory`, including those of the directories that it points to.
+
+    Args:
+        inner: a tag that points to a directory here -> the same mapping for that directory. Elsewhere the tags of
+            directories are left out: they could lead in circles.
+    """
     fields: dict[int, Field] = {}
     for tag, (kind, count, position) in directory.fields.items():
         if tag in inner:
@@ -148,12 +170,16 @@ def _movable(directory: Directory, inner: _Inner) -> dict[int, Field]:
 
 
 def pack_block(fields: Mapping[int, Field], order: ByteOrder) -> bytes:
-    """A TIFF header and one directory with all that its fields hold."""
+    """A TIFF structure of one directory: its header, the directory and all that its fields hold.
+
+    `order` must be the byte order that the contents of the fields have.
+    """
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
     return header + _pack_directory(fields, order, len(header))
 
 
 def _pack_directory(fields: Mapping[int, Field], order: ByteOrder, offset: int) -> bytes:
+    """A directory that is to lie at `offset`; behind it the inner directories, and values of more than 4 bytes."""
     entries, contents = b"", b""
     place = offset + 2 + 12 * len(fields) + 4
     for tag, field in sorted(fields.items()):

@@ -1,8 +1,8 @@
-"""Whether a file is whole, told from its structure alone, before any pixel is decoded.
+"""Checks that a file is whole, by its structure alone, before any pixel is decoded.
 
 The decoders are not enough (seen with OpenCV 5.0 and Pillow 13): cv2 fills the missing part of a JPEG with grey, Pillow
-takes a PNG without its end and a BMP without its last bytes. Every `check_*` raises `ImageError` whose text lacks the
-file's name.
+takes a PNG without its end and a BMP without its last bytes. `png_chunks`, `webp_header` and every `check_*` raise
+`ImageError` for a file that is not whole; its message does not name the file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import Directory
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_JPEG_EOI, _JPEG_SOS = 0xD9, 0xDA
+_JPEG_EOI = 0xD9
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+"""Codes of the markers that stand alone, without a segment."""
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
 _TILE_MARGIN = 4096
-"""Pixels by which a TIFF's tile may be larger than the picture on each side: it must not claim memory without bound."""
+"""Pixels by which a TIFF's tile may be wider or higher than the picture: a tile must not claim memory without bound."""
 _BMP_UNCOMPRESSED = frozenset({0, 3, 6})
+"""Values of the compression field: plain rows, and those with colour masks."""
 
 
 def truncated(detail: str) -> ImageError:
@@ -31,7 +33,7 @@ def truncated(detail: str) -> ImageError:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG up to and with IEND, as (type, body); critical ones have the checksum that they claim."""
+    """Yields the chunks of a PNG up to and including IEND, as (type, body); checks the checksums of critical ones."""
     position = 8
     while True:
         if position + 12 > len(data):
@@ -41,7 +43,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if end > len(data):
             raise truncated(f"the PNG ends inside its {kind.decode('latin-1')} chunk")
         body = data[position + 8 : end - 4]
-        # Upper case first letter: critical. A wrong sum in an ancillary chunk harms no pixel.
+        # An upper-case first letter marks a critical chunk; only these hold the colours of pixels.
         if kind[:1].isupper() and zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ImageError(f"is damaged: the PNG's {kind.decode('latin-1')} chunk does not match its checksum")
         yield kind, body
@@ -51,7 +53,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def check_jpeg(data: bytes) -> None:
-    """Follows the segments and scans to the end-of-image marker (ITU-T T.81, annex B)."""
+    """Checks that segments and scans lead to an end-of-image marker (ITU-T T.81, annex B)."""
     position = 2
     while marker := _JPEG_MARKER.search(data, position):
         code, position = marker[1][0], marker.end()
@@ -67,7 +69,7 @@ def check_jpeg(data: bytes) -> None:
 
 
 def webp_header(data: bytes) -> tuple[int, int, bool, bool]:
-    """Width, height, whether it is animated, and whether it is lossless (RFC 9649, sections 2.5 to 2.7)."""
+    """Width and height in pixels, whether it is animated, whether it is lossless (RFC 9649, sections 2.5 to 2.7)."""
     if 8 + int.from_bytes(data[4:8], "little") > len(data) or len(data) < 30:
         raise truncated("the WebP is shorter than its header says")
     kind, body = data[12:16], data[20:30]
@@ -83,6 +85,7 @@ def webp_header(data: bytes) -> tuple[int, int, bool, bool]:
 
 
 def _webp_chunks(data: bytes) -> set[bytes]:
+    """The types, of four bytes each, of the chunks that follow a WebP's header."""
     kinds, position = set(), 12
     while position + 8 <= len(data):
         kinds.add(data[position : position + 4])
@@ -92,7 +95,7 @@ def _webp_chunks(data: bytes) -> set[bytes]:
 
 
 def check_tiff(directory: Directory) -> None:
-    """All strips or tiles lie within the file, and no tile is much larger than the picture."""
+    """Checks that all strips or tiles lie within the file, and that no tile is much larger than the picture."""
     offsets = directory.integers(_STRIP_OFFSETS) or directory.integers(_TILE_OFFSETS)
     counts = directory.integers(_STRIP_COUNTS) or directory.integers(_TILE_COUNTS)
     if not offsets or len(offsets) != len(counts):
@@ -105,7 +108,7 @@ def check_tiff(directory: Directory) -> None:
 
 
 def check_bmp(data: bytes) -> None:
-    """The pixel rows of an uncompressed BMP are all there, with the padding of the last."""
+    """Checks that an uncompressed BMP holds all of its pixel rows, with the padding of the last one."""
     if len(data) < 34:
         raise truncated("the BMP ends inside its header")
     start, header = struct.unpack_from("<II", data, 10)

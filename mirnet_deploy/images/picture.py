@@ -1,4 +1,4 @@
-"""A picture in memory: pixels, and what travels with them."""
+"""A picture in memory: its pixels, alpha and metadata."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Samples = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Upright pixels with their alpha and metadata. Arrays are C-contiguous; alpha is never premultiplied.
+    """Upright pixels with their alpha and metadata. Arrays are C-contiguous; pixels are never premultiplied by alpha.
 
     Raises:
-        ValueError: arrays whose shapes or dtypes do not belong together.
+        ValueError: the shapes or dtypes of the arrays are not as below.
     """
 
     pixels: Samples
     """uint8 or uint16, HxWx3 RGB or HxW grey."""
     alpha: Samples | None = None
-    """HxW of the pixels' dtype; None for an opaque picture."""
+    """HxW of the pixels' dtype, 0 for transparent; None for a picture without alpha."""
     exif: bytes | None = None
     """An EXIF block from its TIFF header on (no "Exif\\0\\0"); its orientation is 1."""
     icc: bytes | None = None
@@ -34,7 +34,7 @@ class Picture:
     format: Format = "png"
     """The format it was read from."""
     lossless: bool = True
-    """Whether the file held the pixels exactly; decides how a WebP is written."""
+    """False for a picture that was read from JPEG or lossy WebP. Decides how a WebP is written back."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -57,18 +57,15 @@ class Picture:
 
     @property
     def bits(self) -> int:
-        """Bits a sample: 8 or 16."""
+        """Bits per sample: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
 
     def rgb(self) -> Samples:
-        """HxWx3; the one channel of a grey picture three times."""
+        """HxWx3: `pixels` themselves, or for a grey picture a copy that holds its one channel three times."""
         return np.repeat(self.pixels[..., None], 3, axis=2) if self.grey else self.pixels
 
     def with_rgb(self, rgb: Samples) -> Picture:
-        """This picture with other pixels (HxWx3, the same size and dtype).
-
-        A grey picture stays grey (`grey_of`).
-        """
+        """This picture with other pixels, HxWx3 of the same size and dtype. A grey picture stays grey (`grey_of`)."""
         return replace(self, pixels=grey_of(rgb) if self.grey else rgb)
 
     def to_8_bit(self) -> Picture:
@@ -78,7 +75,7 @@ class Picture:
         return replace(self, pixels=_to_8_bit(self.pixels), alpha=None if self.alpha is None else _to_8_bit(self.alpha))
 
     def upright(self, orientation: int) -> Picture:
-        """Turned as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); any other value means 1."""
+        """Turned and mirrored as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); other values mean 1."""
         return replace(
             self,
             pixels=_upright(self.pixels, orientation),
@@ -87,10 +84,10 @@ class Picture:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Checks what a header says before anything is decoded.
+    """Checks the width and height that a header gives, before anything is decoded.
 
     Raises:
-        ImageError: no pixels, or more than `max_pixels`; the text lacks the file's name.
+        ImageError: there are no pixels, or more than `max_pixels`; the message does not name the file.
     """
     if width < 1 or height < 1:
         raise ImageError(f"is damaged: its header says {width}x{height} pixels")
@@ -102,17 +99,25 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def grey_of(rgb: Samples) -> Samples:
-    """The rounded mean of the three channels, HxWx3 -> HxW: each is an estimate of the same grey, and luma weights
-    would favour one of them."""
+    """The rounded mean of the three channels, HxWx3 -> HxW of the same dtype.
+
+    Each channel is an estimate of the same grey, and luma weights would favour one of them.
+    """
     total: Samples = rgb.sum(axis=2, dtype=np.uint32)
     return ((total + 1) // 3).astype(rgb.dtype)
 
 
 def _to_8_bit(samples: Samples) -> Samples:
+    """uint16 -> uint8 of the same shape: v / 257, rounded, which takes 65535 to 255."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _upright(samples: Samples, orientation: int) -> Samples:
+    """[H,W] or [H,W,C], turned and mirrored as `orientation` asks for; C-contiguous.
+
+    >>> _upright(np.array([[1, 2], [3, 4]]), 6).tolist()
+    [[3, 1], [4, 2]]
+    """
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

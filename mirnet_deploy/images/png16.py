@@ -1,4 +1,4 @@
-"""PNG with 16 bits a sample. Pillow reads its colours as 8 bit without a word, and writes none; cv2 reads them all.
+"""PNG with 16 bits per sample. Pillow silently reads 16-bit RGB as 8-bit, and cannot write it; cv2 reads all kinds.
 
 Source: PNG (third edition), W3C.
 """
@@ -18,13 +18,25 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GREY, _RGB, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 4, 6
+"""Colour types, as IHDR holds them."""
 
 
 def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Samples | None]:
-    """Pixels (uint16, HxWx3 RGB or HxW) and alpha of a 16-bit PNG that was taken apart into `chunks`."""
+    """Pixels and alpha of a 16-bit PNG.
+
+    Args:
+        chunks: (type, body) of each chunk, as `integrity.png_chunks` yields them.
+
+    Returns:
+        Pixels, uint16 HxWx3 RGB or HxW grey, and alpha, uint16 HxW, or None where there is none; C-contiguous. A
+        transparent colour (tRNS) becomes an alpha of 0, and of 65535 everywhere else.
+
+    Raises:
+        ImageError: the data is damaged; the message does not name the file.
+    """
     import cv2
 
-    # Only what makes the pixels, so that cv2 can neither turn the picture nor apply a gamma.
+    # Only the chunks that make the pixels, so that cv2 can neither turn the picture nor apply a gamma.
     file = SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
     samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16:
@@ -44,7 +56,7 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
 
 
 def encode_png16(picture: Picture) -> bytes:
-    """A 16-bit picture as PNG, with its ICC profile and EXIF."""
+    """The bytes of a PNG file that holds a 16-bit picture with its ICC profile and EXIF."""
     if picture.alpha is None:
         samples, colour = picture.pixels, _GREY if picture.grey else _RGB
     else:
@@ -60,7 +72,10 @@ def encode_png16(picture: Picture) -> bytes:
 
 
 def _filtered(samples: Samples) -> bytes:
-    """Scan lines with filter 1 (each byte less the one a pixel to the left), which halves a photograph's size."""
+    """Scan lines of uint16 samples, [H,W] or [H,W,C], as they are compressed: each begins with its filter's number.
+
+    The filter is 1 (Sub: each byte less the one a pixel to the left), which halves a photograph's size.
+    """
     height, width = samples.shape[:2]
     pixel = samples.astype(">u2").view(np.uint8).reshape(height, width, -1)
     lines = np.ones((height, 1 + width * pixel.shape[2]), np.uint8)
@@ -71,4 +86,5 @@ def _filtered(samples: Samples) -> bytes:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk as it lies in the file: length, type, body, checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

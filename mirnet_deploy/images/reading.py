@@ -1,10 +1,12 @@
-"""Files to pictures. What a file is, its content says and not its name.
+"""Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP, 8 bit, and 16 bit for PNG and TIFF. Palettes become RGB (with alpha where they
-have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1; EXIF (byte for byte, but
-for that and the thumbnail, which shows the old picture) and the ICC profile are kept. XMP, text chunks and comments are
-not. Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
-(also where the decoders would not notice), pictures of more than `max_pixels` (told from the header), and all else.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of 16. Palettes become RGB (with alpha
+where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the link to
+the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF,
+field by field; so is the ICC profile. XMP, text chunks and comments are dropped.
+
+Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
+(even if the decoders would not notice), pictures of more than `max_pixels` (by the header), and all other formats.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientat
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 
 DEFAULT_MAX_PIXELS = 250_000_000
-"""Passes the 200-megapixel sensors of telephones and stops a file of a few bytes that claims gigabytes.
+"""Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
 
-Of WebP and 8-bit TIFF, Pillow itself refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million, unless the
-program sets that (`mirnet-deploy enhance` does).
+In WebP and 8-bit TIFF, Pillow itself refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million,
+unless the program changes that value (`mirnet-deploy enhance` does).
 """
 
 _CMYK = "is CMYK; convert it to RGB first"
@@ -37,7 +39,8 @@ def read_image(path: Path) -> Picture:
     """Reads a picture file, upright, with its alpha, EXIF and ICC profile.
 
     Raises:
-        ImageError: the file cannot be read, or is not a picture that this module takes; one line that names the file.
+        ImageError: the file cannot be read, or is not a picture that this module takes; the text is one line that
+            names the file.
     """
     return decode_image(read_file(path), str(path), max_pixels=DEFAULT_MAX_PIXELS)
 
@@ -46,7 +49,7 @@ def read_file(path: Path) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-        ImageError: missing, a folder, a device, or not readable.
+        ImageError: the file is missing, not readable, a folder or a device; the text names it.
     """
     try:
         if path.is_dir():
@@ -59,7 +62,7 @@ def read_file(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
-    """The picture in the bytes of a file; `name` names it in errors.
+    """The picture in the bytes of a file, as `read_image` gives it; `name` stands for the file in errors.
 
     Raises:
         ImageError: as `read_image`.
@@ -82,11 +85,11 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
         raise ImageError(_ANIMATED)
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
-    # Of a 16-bit file too: this checks that the stream has every row, and finds metadata behind the pixels.
+    # For 16-bit files too: this checks that the stream has every row, and finds metadata behind the pixels.
     image.load()
     depth = bodies[b"IHDR"][8]
     if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
-        # Pillow spreads grey of 2 and 4 bits over 0 to 255, but not the level that is transparent.
+        # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)
     if depth == 16:
         pixels, alpha = png16.decode_png16(chunks)
@@ -96,7 +99,7 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
-    # This class, not Image.open, which makes a multi-picture file of the JPEGs of many telephones.
+    # Not Image.open, which takes the JPEGs of many telephones for multi-picture files.
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
     integrity.check_jpeg(data)
@@ -107,14 +110,14 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
     width, height, animated, lossless = integrity.webp_header(data)
     if animated:
         raise ImageError(_ANIMATED)
-    # Before the decoder is made, because that allocates the whole canvas.
+    # Before the decoder is made, because making it allocates the whole canvas.
     check_size(width, height, max_pixels)
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     return _finished(*_samples(image), image, "webp", lossless=lossless)
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
-    # Reset before any decoding: cv2 and Pillow, each in its own cases, turn a TIFF by themselves.
+    # Before any decoding, because cv2 and Pillow, each in cases of its own, turn a TIFF by themselves.
     data, orientation = reset_orientation(data)
     directory = read_directory(data)
     check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
@@ -148,10 +151,21 @@ _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
     "tiff": _decode_tiff,
     "bmp": _decode_bmp,
 }
+"""Format -> its decoder, which takes the bytes of a file and the most pixels that are decoded.
+
+The messages of their errors do not name the file; `decode_image` adds its name.
+"""
 
 
 def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:
-    """8-bit pixels and alpha of a Pillow picture of any mode that has them."""
+    """Decodes a Pillow picture whose samples have at most 8 bits.
+
+    Returns:
+        Pixels, uint8 HxWx3 RGB or HxW grey, and alpha, uint8 HxW, or None where there is none; C-contiguous.
+
+    Raises:
+        ImageError: it is CMYK, or of a mode that is not grey, RGB or a palette; the message does not name the file.
+    """
     image.load()
     transparent = "transparency" in image.info
     if image.mode == "CMYK":
@@ -172,13 +186,17 @@ def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:
 def _finished(
     pixels: Samples, alpha: Samples | None, image: Image.Image, kind: Format, *, lossless: bool = True
 ) -> Picture:
+    """The upright picture of decoded samples; EXIF and ICC profile come from `image`, which Pillow has loaded."""
     exif, orientation = _exif(image)
     picture = Picture(pixels, alpha, exif, image.info.get("icc_profile") or None, kind, lossless)
     return picture.upright(orientation)
 
 
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:
-    """The EXIF block with orientation 1 and no thumbnail, and the orientation that it had."""
+    """The EXIF block with orientation 1 and no thumbnail, and the orientation that it had.
+
+    The block is None where there is none or it is damaged.
+    """
     block = image.info.get("exif")
     try:
         if block is None and "Raw profile type exif" in image.info:  # PNGs of ImageMagick: title, length, hexadecimal
@@ -187,12 +205,12 @@ def _exif(image: Image.Image) -> tuple[bytes | None, int]:
             return None, 1
         block, orientation = reset_orientation(block.removeprefix(b"Exif\0\0"))
         return unlink_next(block), orientation
-    except ValueError:  # damaged EXIF harms no pixel; it is dropped, less the way that viewers still turn the picture
+    except ValueError:  # harms no pixel: damaged EXIF is dropped, except the orientation that viewers still find in it
         return None, _orientation_by_pillow(image)
 
 
 def _orientation_by_pillow(image: Image.Image) -> int:
-    """The orientation in a damaged EXIF block, as far as Pillow, which is lenient, can tell; else 1."""
+    """The orientation in a damaged EXIF block where Pillow, which is lenient, can find it; else 1."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged bytes make Pillow raise nearly anything

@@ -1,8 +1,8 @@
-"""TIFF: 16-bit samples in, and every TIFF out.
+"""TIFF: decodes 16-bit samples, and encodes every TIFF.
 
-Pillow reads 16-bit RGB as 8 bit without a word and no 16-bit grey with alpha; cv2 returns uint8 for the latter and
-scrambles separate planes. So plain and Deflate data, which is also what is written here, is unpacked here; the
-other compressions (LZW, PackBits, …) are left to cv2, in the layouts that it reads rightly.
+Pillow silently reads 16-bit RGB as 8-bit and cannot read 16-bit grey with alpha; cv2 returns uint8 for the latter and
+scrambles separate planes. So uncompressed and Deflate data are unpacked here. Other compressions (LZW, PackBits, …) are
+left to cv2, in the layouts that it reads correctly. Only Deflate is written.
 Source: TIFF 6.0; Deflate is Adobe's TIFF technical note 3.
 """
 
@@ -31,6 +31,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _SEPARATE_PLANES, _DIFFERENCES = 2, 2
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _STRIP_BYTES = 1 << 20
+"""Bytes of samples per written strip, before compression, at most; but a strip has at least one row."""
 
 _STRUCTURE = frozenset(
     {254, 255, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, 263, 264, 265, 266, STRIP_OFFSETS, SAMPLES, STRIP_ROWS}
@@ -39,14 +40,19 @@ _STRUCTURE = frozenset(
     | {340, 341, 342, 343, 344, 345, 346, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532}
     | {700, 34377, ICC_PROFILE, 37724}
 )
-"""Tags that say how the pixels lie, and XMP and Photoshop blocks, which repeat the old picture's state."""
+"""Tags that are not carried over: those that say how the pixels are stored, the ICC profile, which is kept separately,
+and XMP and Photoshop blocks, which repeat the old picture's state."""
 
 
 def decode_tiff16(directory: Directory) -> tuple[Samples, Samples | None]:
-    """Pixels (uint16, HxWx3 RGB or HxW) and straight alpha of a 16-bit TIFF whose orientation is 1.
+    """Pixels and alpha of a 16-bit TIFF whose orientation is 1.
+
+    Returns:
+        Pixels, uint16 HxWx3 RGB or HxW grey, not premultiplied, and alpha, uint16 HxW, or None where there is none;
+        C-contiguous. Black is 0, also where white is 0 in the file.
 
     Raises:
-        ImageError: a layout or a colour space that cannot be read, or damaged data; the text lacks the file's name.
+        ImageError: a layout or a colour space that cannot be read, or damaged data; the message does not name the file.
     """
     photometric = directory.integer(PHOTOMETRIC, -1)
     colours = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3}.get(photometric)
@@ -70,7 +76,10 @@ def decode_tiff16(directory: Directory) -> tuple[Samples, Samples | None]:
 
 
 def _unpack(directory: Directory, count: int) -> Samples:
-    """HxWxC uint16 from plain or Deflate strips or tiles, interleaved or in separate planes."""
+    """uint16 [H,W,count] from uncompressed or Deflate strips or tiles, interleaved or in separate planes.
+
+    Samples are as stored: no photometric interpretation is applied.
+    """
     height, width = directory.integer(HEIGHT, 0), directory.integer(WIDTH, 0)
     predictor = directory.integer(PREDICTOR, 1)
     if predictor not in (1, _DIFFERENCES):
@@ -100,7 +109,7 @@ def _unpack(directory: Directory, count: int) -> Samples:
 
 
 def _blocks(directory: Directory, offsets: tuple[int, ...], limit: int) -> Iterator[bytes]:
-    """Each strip or tile, unpacked to at most `limit` bytes."""
+    """Yields each strip or tile in the file's order; Deflate data is unpacked to at most `limit` bytes."""
     counts = directory.integers(TILE_COUNTS if TILE_OFFSETS in directory.fields else STRIP_COUNTS)
     compressed = directory.integer(COMPRESSION, _PLAIN) != _PLAIN
     for offset, length in zip(offsets, counts, strict=True):
@@ -109,6 +118,7 @@ def _blocks(directory: Directory, offsets: tuple[int, ...], limit: int) -> Itera
 
 
 def _unpack_by_cv2(directory: Directory, count: int) -> Samples:
+    """uint16 [H,W,count] from compressions that cv2 knows; RGB or RGBA in this order."""
     import cv2
 
     if count == 2 or directory.integer(PLANAR, 1) == _SEPARATE_PLANES:
@@ -122,7 +132,11 @@ def _unpack_by_cv2(directory: Directory, count: int) -> Samples:
 
 
 def exif_of_tiff(data: Block) -> bytes | None:
-    """The file's descriptive tags, with its EXIF and GPS directories, as an EXIF block."""
+    """The file's descriptive tags, with its EXIF and GPS directories, as an EXIF block; None where it has none.
+
+    Raises:
+        ValueError: as `read_directory`.
+    """
     order, fields = movable_fields(data)
     kept = {tag: field for tag, field in fields.items() if tag not in _STRUCTURE}
     return pack_block(kept, order) if kept else None
@@ -135,7 +149,11 @@ def icc_of_tiff(directory: Directory) -> bytes | None:
 
 
 def encode_tiff(picture: Picture) -> bytes:
-    """A picture as TIFF: Deflate, horizontal differences, straight alpha, with its EXIF as tags and its ICC profile."""
+    """The bytes of a TIFF file: Deflate, horizontal differences, straight alpha, EXIF as tags, and the ICC profile.
+
+    Raises:
+        ImageError: the file would pass the 4 GB of a classic TIFF.
+    """
     samples = picture.pixels[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack([samples, picture.alpha])
@@ -145,9 +163,14 @@ def encode_tiff(picture: Picture) -> bytes:
 
 
 class TiffLayout:
-    """What surrounds the samples of a TIFF, [H,W,C] uint8 or uint16: its strips and its directory.
+    """How a TIFF that is written holds its samples: header and directory, then one compressed strip after another.
 
-    The byte order is that of the EXIF, whose fields are taken over as they are.
+    The byte order is that of the EXIF block, whose fields are taken over as they are; little-endian without one.
+
+    Args:
+        shape: [H,W,C] of the samples, which are interleaved; 1 or 3 colours, and one more channel with `alpha`.
+        dtype: uint8 or uint16.
+        alpha: whether the last channel is straight alpha.
     """
 
     def __init__(
@@ -170,7 +193,7 @@ class TiffLayout:
         self._rows = max(1, _STRIP_BYTES // (self._width * self._count * dtype.itemsize))
 
     def strips(self, band: Callable[[int, int], Samples]) -> Iterator[bytes]:
-        """The compressed strips; `band` gives the samples from one row to another."""
+        """Yields the compressed strips; `band(top, bottom)` gives these rows of the samples, [bottom - top,W,C]."""
         for top in range(0, self._height, self._rows):
             samples = band(top, min(top + self._rows, self._height))
             differences = samples.astype(samples.dtype.newbyteorder(self._order))
@@ -178,7 +201,11 @@ class TiffLayout:
             yield zlib.compress(differences.tobytes(), 6)
 
     def head(self, lengths: Sequence[int]) -> bytes:
-        """What comes before the strips, whose lengths are given."""
+        """The bytes before the strips: header and directory, for strips of these `lengths` in bytes.
+
+        Raises:
+            ImageError: the file would pass the 4 GB of a classic TIFF.
+        """
         order, count, depth = self._order, self._count, 8 * self._dtype.itemsize
         alpha = EXTRA_SAMPLES in self._fields
         fields = self._fields | {
@@ -189,13 +216,13 @@ class TiffLayout:
             PHOTOMETRIC: _integers(order, "H", _BLACK_IS_ZERO if count - alpha == 1 else _RGB),
             SAMPLES: _integers(order, "H", count),
             STRIP_ROWS: _integers(order, "I", self._rows),
-            STRIP_OFFSETS: _integers(order, "I", *lengths),  # as many as there will be
+            STRIP_OFFSETS: _integers(order, "I", *lengths),  # stand in for the offsets
             STRIP_COUNTS: _integers(order, "I", *lengths),
             PLANAR: _integers(order, "H", 1),
             PREDICTOR: _integers(order, "H", _DIFFERENCES),
             SAMPLE_FORMAT: _integers(order, "H", *[1] * count),
         }
-        # The directory's size depends on the number of the offsets and not on their values.
+        # The size of the directory depends on how many offsets there are, not on their values.
         offsets = list(accumulate([len(pack_block(fields, order)), *lengths[:-1]]))
         if offsets[-1] + lengths[-1] >= 1 << 32:
             raise ImageError("gives a result of more than 4 GB, which a TIFF cannot hold")

@@ -1,7 +1,7 @@
 """TIFF files that are read and written a band of rows at a time, for pictures that do not fit into memory.
 
-`BandedTiff` and `RawBands` stand in for arrays in the pipeline: the one gives windows, the other takes rows. A
-result lies uncompressed in a temporary file until the last pass has written it, since earlier passes are written over.
+`BandedTiff` and `RawBands` stand in for arrays in the pipeline: the one gives windows, the other takes rows. A result
+lies uncompressed in a temporary file until its last pass is over, since every pass overwrites the one before.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from mirnet_deploy.images.ifd import ORIENTATION, Directory, read_directory
 from mirnet_deploy.images.picture import check_size, grey_of
 
 Key = tuple[slice, slice] | slice
+"""Rows and columns, or rows alone."""
 
 
 @contextmanager
 def mapped_directory(path: Path) -> Iterator[Directory]:
-    """The first directory of a classic TIFF file, without reading the rest of it.
+    """The first directory of a classic TIFF file, without reading the rest of it. Valid inside the block only.
 
     Raises:
-        ValueError: no such file.
+        ValueError: the file is not a classic TIFF, or ends too early.
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as block:
@@ -36,10 +37,13 @@ def mapped_directory(path: Path) -> Iterator[Directory]:
 
 
 def bytes_in_memory(path: Path, *, toned: bool) -> int:
-    """What a TIFF file takes when it is enhanced in memory: itself, its pixels and the result; 0 for no TIFF.
+    """Bytes of memory to enhance a TIFF file without bands: the file, its samples, and as many for the result.
 
     Args:
-        toned: its brightness is set: what has 8 bits is then worked on in 16.
+        toned: whether its brightness is set; 8-bit pictures are then worked on in 16 bits.
+
+    Returns:
+        0 where the file is not a classic TIFF or cannot be read.
     """
     try:
         with mapped_directory(path) as found:
@@ -51,14 +55,16 @@ def bytes_in_memory(path: Path, *, toned: bool) -> int:
 
 
 class BandedTiff:
-    """A TIFF of strips or tiles, uncompressed or in any compression that tifffile knows, as [H,W,3] of its own dtype.
+    """A TIFF file as a source of windows, [h,w,3] RGB, uint8 or uint16; grey is repeated in all three channels.
 
-    What was decoded is kept as long as the rows that are asked for touch it.
+    The file has strips or tiles, uncompressed or in any compression that tifffile knows. Each is decoded as a whole and
+    kept as long as the windows that are asked for touch its rows.
 
     Raises:
-        ImageError: it has more than `max_pixels`, or is no single upright picture of interleaved 8- or 16-bit grey or
-            RGB, or is damaged.
+        ImageError: it has more than `max_pixels`, or is not a single upright picture of interleaved 8- or 16-bit grey
+            or RGB without alpha, or is damaged.
         MissingDependencyError: tifffile is not installed.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:
@@ -68,37 +74,43 @@ class BandedTiff:
             raise MissingDependencyError(
                 f'{path} does not fit into memory, and to read it in bands takes: pip install "mirnet-deploy[large]"'
             ) from error
-        with mapped_directory(path) as found:
-            self.exif, self.icc = tiff.exif_of_tiff(found.block), tiff.icc_of_tiff(found)
-            orientation, pages = found.integer(ORIENTATION, 1), 2 if found.next else 1
-            try:
-                check_size(found.integer(tiff.WIDTH, 0), found.integer(tiff.HEIGHT, 0), max_pixels)
-            except ImageError as error:
-                raise ImageError(f"{path} {error}") from error
         self._path = path
         try:
-            self._file = tifffile.TiffFile(path)
-            page: Any = self._file.pages[0]
-        except Exception as error:  # damaged bytes make the decoder raise nearly anything
+            with mapped_directory(path) as found:
+                self.exif, self.icc = tiff.exif_of_tiff(found.block), tiff.icc_of_tiff(found)
+                width, height = found.integer(tiff.WIDTH, 0), found.integer(tiff.HEIGHT, 0)
+                single_upright = found.integer(ORIENTATION, 1) == 1 and not found.next
+        except ValueError as error:
             raise self._damaged(error) from error
-        self._page = page
-        kind = int(self._page.photometric), self._page.samplesperpixel, int(self._page.planarconfig)
-        dtype = self._page.dtype
-        if kind not in ((1, 1, 1), (2, 3, 1)) or dtype not in (np.uint8, np.uint16) or orientation != 1 or pages != 1:
+        try:
+            check_size(width, height, max_pixels)
+        except ImageError as error:
+            raise ImageError(f"{path} {error}") from error
+        page = self._page = self._first_page(tifffile)
+        kind = int(page.photometric), page.samplesperpixel, int(page.planarconfig)
+        if kind not in ((1, 1, 1), (2, 3, 1)) or page.dtype not in (np.uint8, np.uint16) or not single_upright:
             self.close()
             raise ImageError(
                 f"{path} does not fit into memory, and only a single upright picture of interleaved 8- or 16-bit grey "
                 "or RGB without alpha is read in bands"
             )
         self.grey = kind[1] == 1
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.shape = (int(self._page.imagelength), int(self._page.imagewidth), 3)
-        self._segment = int(self._page.chunks[0]), int(self._page.chunks[1])
+        """Whether the file has one channel."""
+        self.dtype: np.dtype[Any] = np.dtype(page.dtype)
+        self.shape = (int(page.imagelength), int(page.imagewidth), 3)
+        """[H,W,3], also of a grey file."""
+        self._segment = int(page.chunks[0]), int(page.chunks[1])
+        """Height and width of a strip or tile."""
         self._across = -(-self.shape[1] // self._segment[1])
         self._kept: dict[int, NDArray[Any]] = {}
+        """Index of a strip or tile, row by row -> its samples (see `_decoded`)."""
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        """A window of rows and columns (slices of step 1), [h,w,3]."""
+        """A window of rows and columns (slices of step 1), [h,w,3], as a new array.
+
+        Raises:
+            ImageError: a strip or tile of it is damaged.
+        """
         rows, cols = key if isinstance(key, tuple) else (key, slice(None))
         top, bottom, _ = rows.indices(self.shape[0])
         left, right, _ = cols.indices(self.shape[1])
@@ -128,8 +140,22 @@ class BandedTiff:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _first_page(self, tifffile: Any) -> Any:
+        """Opens the file as `_file`, and gives its first page, whose attributes tifffile has read then."""
+        try:
+            self._file = tifffile.TiffFile(self._path)
+        except Exception as error:  # damaged bytes make the decoder raise nearly anything
+            raise self._damaged(error) from error
+        try:
+            page = self._file.pages[0]
+            _ = page.photometric, page.samplesperpixel, page.planarconfig, page.dtype, page.chunks
+        except Exception as error:
+            self.close()
+            raise self._damaged(error) from error
+        return page
+
     def _decoded(self, index: int) -> NDArray[Any]:
-        """A strip or tile, [h,w,1 or 3]."""
+        """The samples of a strip or tile, [h,w,1 or 3]; the last strip may have fewer rows than the others."""
         if index not in self._kept:
             try:
                 self._file.filehandle.seek(self._page.dataoffsets[index])
@@ -146,7 +172,10 @@ class BandedTiff:
 
 
 class RawBands:
-    """Takes rows of a result like that of `source`, [n,W,3], into `stream`, and gives them back."""
+    """A result of the shape and dtype of `source`, whose rows are written to `stream` uncompressed and read back.
+
+    A grey result is stored as one channel, the rounded mean of the three that are written (`grey_of`).
+    """
 
     def __init__(self, stream: BinaryIO, source: BandedTiff) -> None:
         self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
@@ -159,26 +188,29 @@ class RawBands:
         self._stream.write(np.ascontiguousarray(grey_of(pixels) if self.grey else pixels).data)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Rows as they were taken, [n,W,3]."""
+        """Rows as the pipeline wrote them, [n,W,3], read-only; of a grey result, the stored channel three times."""
         band = self.band(rows.start, rows.stop)
         return np.broadcast_to(band, (*band.shape[:2], 3))
 
     def band(self, top: int, bottom: int) -> NDArray[Any]:
-        """Rows as they go into a file, [n,W,1 or 3]."""
+        """Rows from `top` to `bottom` as they are stored, [n,W,1 or 3], read-only."""
         self._stream.seek(top * self._row)
         data = self._stream.read((bottom - top) * self._row)
         return np.frombuffer(data, self.dtype).reshape(bottom - top, self.shape[1], -1)
 
 
 def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
-    """Packs a result as `encode_tiff` does, with the source's EXIF and ICC profile: `strips` takes the strips.
+    """Packs a result as `encode_tiff` does, with the source's EXIF and ICC profile.
+
+    Args:
+        strips: an empty file that takes the compressed strips; it is rewound at the end.
 
     Returns:
-        What comes before them in the file.
+        The bytes that come before the strips: header and directory.
 
     Raises:
         ImageError: the file would pass the 4 GB of a classic TIFF.
-        OSError: the disk is full.
+        OSError: a temporary file cannot be read or written, as when the disk is full.
     """
     shape = *result.shape[:2], 1 if result.grey else 3
     layout = tiff.TiffLayout(shape, result.dtype, source.exif, source.icc)

@@ -1,12 +1,14 @@
-"""Pictures to files: the format's own way of holding grey, alpha, 16 bits, EXIF and the ICC profile.
+"""Encodes pictures, in each format's own way of holding grey, alpha, 16 bits, EXIF and the ICC profile.
 
-| format | bits  | grey | alpha | EXIF, ICC | pixels                                         |
-| ------ | ----- | ---- | ----- | --------- | ---------------------------------------------- |
-| PNG    | 8, 16 | yes  | yes   | yes       | exact                                          |
-| TIFF   | 8, 16 | yes  | yes   | yes       | exact (Deflate)                                |
-| BMP    | 8     | yes  | yes   | no        | exact                                          |
-| WebP   | 8     | no   | yes   | yes       | exact if the source was, being a lossless WebP |
-| JPEG   | 8     | yes  | no    | yes       | quality 95, 4:4:4                              |
+| format | bits  | grey          | alpha | EXIF, ICC | pixels                                             |
+| ------ | ----- | ------------- | ----- | --------- | -------------------------------------------------- |
+| PNG    | 8, 16 | yes           | yes   | yes       | exact                                              |
+| TIFF   | 8, 16 | yes           | yes   | yes       | exact (Deflate)                                    |
+| BMP    | 8     | without alpha | yes   | no        | exact                                              |
+| WebP   | 8     | no            | yes   | yes       | exact if read from a lossless WebP, else `quality` |
+| JPEG   | 8     | yes           | no    | yes       | `quality`, `subsampling`                           |
+
+Where a format cannot hold grey, it becomes RGB.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from mirnet_deploy.images.tiff import encode_tiff
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
-"""Pixels, as libjpeg and libwebp have them."""
+"""Format -> the largest width or height in pixels that libjpeg or libwebp writes."""
 LARGEST_EXIF = 65535 - 2 - 6
-"""Bytes in a JPEG's segment, less its length and its name."""
+"""Bytes: what a JPEG's segment holds, less its length (2) and the name of EXIF (6)."""
 
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 
@@ -45,12 +47,12 @@ def encode_image(
     """The bytes of a file of format `kind`.
 
     Args:
-        quality: 1 to 100, of JPEG and of WebP that is not lossless.
-        subsampling: of JPEG's colour.
-        allow_8_bit: whether a 16-bit picture may become 8 bit in a format that holds no more.
+        quality: 1 to 100, for JPEG and for WebP that is not lossless.
+        subsampling: of JPEG's colour channels.
+        allow_8_bit: whether a 16-bit picture may become an 8-bit one in a format that holds no more.
 
     Raises:
-        ImageError: the format cannot hold the picture; the text lacks the file's name.
+        ImageError: the format cannot hold the picture; the message does not name the file.
     """
     check_encodable(picture, kind, allow_8_bit=allow_8_bit)
     if kind not in SIXTEEN_BIT_FORMATS:
@@ -65,10 +67,10 @@ def encode_image(
 
 
 def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> None:
-    """Whether a format holds the picture's channels, depth, size and EXIF, told before there is work in it.
+    """Checks that a format can hold the picture's channels, depth, size and EXIF, before any work goes into it.
 
     Raises:
-        ImageError: it does not; the text lacks the file's name.
+        ImageError: it does not; the message does not name the file.
     """
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
@@ -84,11 +86,12 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
+    """An 8-bit picture as PNG, JPEG, WebP, or BMP without alpha."""
     options: dict[str, Any] = {}
     if kind == "jpg":
         options = {"quality": quality, "subsampling": subsampling}
     elif kind == "webp":
-        # `exact` keeps the colours below full transparency; alpha is exact at any quality.
+        # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
     pixels, icc = picture.pixels, picture.icc
     if kind == "webp" and picture.grey:
@@ -108,7 +111,7 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
 
 
 def _encode_bmp_with_alpha(picture: Picture) -> bytes:
-    # Pillow writes the fourth channel without the header that declares it, and so reads none back.
+    # Not by Pillow, which writes the fourth channel without the header that declares it, and so reads none back.
     import cv2
 
     _, data = cv2.imencode(".bmp", np.dstack([picture.rgb()[..., ::-1], picture.alpha]))  # type: ignore[list-item]

@@ -17,6 +17,7 @@ from mirnet_deploy.images.formats import HEADER_LENGTH, SUFFIXES, Format, format
 from mirnet_deploy.jobs.record import has_stamp
 
 IGNORES_CASE = sys.platform in ("win32", "darwin")
+"""Whether names that differ only in the case of letters are taken for one file."""
 _SUFFIX_OF: dict[Format, str] = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff", "bmp": ".bmp"}
 
 
@@ -32,34 +33,37 @@ class Task:
 
 @dataclass(frozen=True)
 class NoTask:
-    """An input that leads to no picture, and why."""
+    """An input that gives no picture to enhance, and why."""
 
     source: Path
     reason: str
     own: bool = False
-    """It is an output of mirnet-deploy: no failure, but never enhanced again."""
+    """Whether it is an output of mirnet-deploy: that is not a failure, but outputs are never enhanced again."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that is meant to be a picture, and its place in the tree below an output folder."""
+    """A file that should be a picture."""
 
     path: Path
     place: Path
+    """Relative path of its result below an output folder, still with the name of the file."""
 
 
 def find_tasks(
     arguments: Sequence[str], *, output: Path | None, target_format: Format | None, recursive: bool
 ) -> list[Task | NoTask]:
-    """One entry an input, in the order of the arguments, each file once.
+    """One entry per input, in the order of the arguments, each file once.
 
-    An argument is a file, a folder (its pictures by suffix, without hidden ones) or a glob. The result of `NAME.EXT` is
-    `NAME_enhanced.EXT` beside it; `NAME.EXT` at the same place of the tree below `output`; or `output` itself where it
-    has a picture's suffix, is not a folder, and there is one input. The suffix stays unless `target_format` is another
-    format, or the content is (a PNG named .jpg gives .png). Of two inputs with the same result the second has no task.
+    An argument is a file, a folder (its pictures by suffix, without hidden ones) or a glob. The result is `output`
+    itself where that has a picture's suffix, is not a folder, and there is one input. Otherwise the result of
+    `NAME.EXT` is `NAME.EXT` at the same place of the tree below `output`, or without an `output` `NAME_enhanced.EXT`
+    beside it; there EXT changes where it does not stand for `target_format` or, without one, for the format of the
+    content (a PNG named .jpg gives .png). An input has no task if its result would replace an input or would be that of
+    an earlier input.
 
     Raises:
-        UsageError: an `output` that does not fit the inputs.
+        UsageError: `output` does not fit the inputs.
     """
     found = list(_once(_expand(arguments, recursive)))
     inspected = [(entry, _inspect(entry) if isinstance(entry, InputFile) else entry) for entry in found]
@@ -77,7 +81,7 @@ def find_tasks(
 
 
 def _inspect(file: InputFile) -> Format | NoTask:
-    """The format of a file's content, or why it is no input."""
+    """The format of a file's content, or why the file is not enhanced."""
     path = file.path
     try:
         if not path.is_file():
@@ -93,6 +97,7 @@ def _inspect(file: InputFile) -> Format | NoTask:
 
 
 def _target(file: InputFile, content: Format, output: Path | None, target_format: Format | None) -> Path:
+    """Where the result of a file goes: beside it, or below the folder `output`. `content` is the format of the file."""
     path, wanted = file.path, target_format or content
     suffix = path.suffix if SUFFIXES.get(path.suffix.lower()) == wanted else _SUFFIX_OF[wanted]
     if output is None:
@@ -101,7 +106,12 @@ def _target(file: InputFile, content: Format, output: Path | None, target_format
 
 
 def _claim(path: Path, target: Path, claimed: dict[Path, Path], inputs: set[Path]) -> Task | NoTask:
-    """The task, unless its target is an input or, in `claimed` (target -> input), already another's."""
+    """The task, unless its target is one of `inputs` or another input's already. Adds it to `claimed`.
+
+    Args:
+        claimed: target, as `_real` gives it -> the input whose result it is.
+        inputs: the pictures among the inputs, as `_real` gives them.
+    """
     real = _real(target)
     if real in inputs:
         return NoTask(path, f"{path}: its result {target} would replace an input; choose another -o")
@@ -114,8 +124,15 @@ def _claim(path: Path, target: Path, claimed: dict[Path, Path], inputs: set[Path
 def _single_target(
     output: Path | None, target_format: Format | None, count: int, arguments: Sequence[str]
 ) -> Path | None:
-    """`output` where it names the one result itself."""
-    if output is None or os.path.isdir(output):  # noqa: PTH112 (Path.is_dir raises in a folder that is closed to us)
+    """`output` where it names the one result itself; None where it is None or a folder, existing or not.
+
+    Args:
+        count: how many files the arguments mean.
+
+    Raises:
+        UsageError: `output` cannot be the result, or names one picture for several inputs.
+    """
+    if output is None or os.path.isdir(output):  # noqa: PTH112 (Path.is_dir raises in a folder that may not be entered)
         return None
     if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {output} is a file that is not a picture; expected a folder or a picture's name")
@@ -131,12 +148,13 @@ def _single_target(
 
 
 def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | NoTask]:
+    """Yields the files that the arguments mean, in order, and a `NoTask` where they mean none. Files may repeat."""
     for argument in arguments:
         path = Path(argument)
-        if not argument:  # as of an unset shell variable; Path("") would be the whole folder that one is in
+        if not argument:  # an unset shell variable, for example; Path("") would be the whole current folder
             yield NoTask(path, "an empty name is not a picture, folder or glob; a dot is this folder")
             continue
-        # A file whose name holds a bracket is that file; only what does not exist can be a glob.
+        # A file whose name contains a bracket is that file; only what does not exist can be a glob.
         if os.path.lexists(path) or not glob.has_magic(argument):
             yield from _of_path(path, recursive)
             continue
@@ -148,8 +166,9 @@ def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | N
 
 
 def _of_path(path: Path, recursive: bool) -> Iterator[InputFile | NoTask]:
+    """Yields the file itself or the pictures of a folder, and a `NoTask` for what is missing or cannot be read."""
     try:
-        mode = path.stat().st_mode  # not exists(), which raises in a folder that is closed to us
+        mode = path.stat().st_mode  # not exists(), which raises in a folder that may not be entered
     except FileNotFoundError:
         yield NoTask(path, f"{path} does not exist")
         return
@@ -171,6 +190,7 @@ def _of_path(path: Path, recursive: bool) -> Iterator[InputFile | NoTask]:
 
 
 def _once(entries: Iterable[InputFile | NoTask]) -> Iterator[InputFile | NoTask]:
+    """Yields each file's first entry."""
     seen: set[Path] = set()
     for entry in entries:
         real = _real(entry.path if isinstance(entry, InputFile) else entry.source)
@@ -180,6 +200,6 @@ def _once(entries: Iterable[InputFile | NoTask]) -> Iterator[InputFile | NoTask]
 
 
 def _real(path: Path) -> Path:
-    """The same for all names of one file, which on some systems may differ in the case of letters."""
+    """A path that is the same for all names of one file: without links, and in one case where case is ignored."""
     real = os.path.realpath(path)
     return Path(real.casefold() if IGNORES_CASE else real)

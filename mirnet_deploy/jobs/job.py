@@ -1,6 +1,6 @@
-"""Many pictures through one model: what is done already is skipped, what fails does not stop the rest.
+"""Many pictures through one model: what is done already is skipped, and what fails does not stop the rest.
 
-A file that carries a record of mirnet-deploy's is never an input.
+A file that carries a record of mirnet-deploy is never an input.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ if TYPE_CHECKING:  # the runtime loads with the first picture
 _log = logging.getLogger(__name__)
 
 DONE_BEFORE = "done before with this model and these settings"
+"""The note of a result that was skipped because it is there already."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The end of one input."""
+    """What became of one input."""
 
     input: Path
     status: Literal["done", "skipped", "failed"]
     output: Path | None = None
     error: str | None = None
     note: str | None = None
-    """Why it was skipped, or what the user should know of a picture that was done."""
+    """Why it was skipped, or what the user should know about a picture that was done."""
     seconds: float | None = None
     width: int | None = None
     height: int | None = None
@@ -50,15 +51,15 @@ class Result:
 
 @dataclass
 class Job:
-    """Runs tasks. One use; `results` holds what is finished, also when the run is interrupted."""
+    """Runs tasks, once. `results` holds what is finished, even if the run is interrupted."""
 
     settings: JobSettings
     open_model: Callable[[], Enhancer]
-    """Called at most once, and only if a picture needs it."""
+    """Is called at most once, and only if a picture needs it."""
     at_once: int = 1
-    """Pictures at a time. Each needs the memory of its own inference."""
+    """Pictures to work on at the same time. Each takes memory of its own."""
     results: dict[int, Result] = field(default_factory=dict)
-    """Index of the input -> result."""
+    """Index of the entry -> its result."""
 
     def __post_init__(self) -> None:
         self._targets = Targets(self.settings)
@@ -68,7 +69,8 @@ class Job:
 
         Raises:
             MirnetDeployError: the model cannot be opened.
-            KeyboardInterrupt: as it comes; the caller then leaves by way of `no_more_writes`.
+            KeyboardInterrupt: is passed on while pictures may still be under way. The caller then ends the process
+                inside `no_more_writes`.
         """
         todo: dict[int, Task] = {}
         for index, entry in enumerate(entries):
@@ -87,7 +89,7 @@ class Job:
         return self._targets.no_more_writes()
 
     def _settled(self, task: Task) -> Result | None:
-        """The result of a task that needs no work, or whose target is the user's."""
+        """The result of a task that needs no work, or that cannot be done because of its files; None for all others."""
         try:
             if self._targets.is_done(task):
                 return Result(task.source, "skipped", task.target, note=DONE_BEFORE)
@@ -106,11 +108,11 @@ class Job:
                 self.results[indices[future]] = future.result()
                 progress(1)
         finally:
-            # Not waited for: after an interruption a tile may go on for seconds.
+            # Does not wait: after an interruption a tile may go on for seconds.
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _enhance(self, task: Task, model: Enhancer, progress: Progress) -> Result:
-        """One picture; a failure that is the picture's own becomes its result."""
+        """Enhances one picture. An error of this package, of a file or of memory becomes its result."""
         start = time.perf_counter()
         try:
             with progress.line() as show:
@@ -133,6 +135,7 @@ def _without_task(entry: NoTask) -> Result:
 
 
 def _reason(error: Exception, task: Task) -> str:
+    """One line for the user on why a task failed."""
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --tile or fewer --jobs"
     if isinstance(error, OSError):
@@ -143,7 +146,7 @@ def _reason(error: Exception, task: Task) -> str:
 
 
 def _shortfalls(made: Made, settings: RuntimeSettings) -> list[str]:
-    """What a result lacks of what was asked for."""
+    """One note per setting that the result does not meet."""
     info, notes = made.info, []
     if settings.consistency == "exact" and info.within_tolerance is False:
         notes.append(

@@ -1,4 +1,4 @@
-"""One picture, from file to file: in memory, or in bands where it does not fit."""
+"""One picture, from file to file: in memory, or in bands where it does not fit there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Enhancer(Protocol):
     """What a job needs of `MIRNetRuntime`."""
 
     def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
-        """[H,W,3] RGB uint8 or uint16 to the same shape and dtype; called by several threads at once."""
+        """Enhances `source`, [H,W,3] RGB uint8 or uint16, into `sink` of the same shape and dtype.
+
+        Several threads call it at once. `advance` is told how many pixels were written, in every pass.
+        """
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Made:
     height: int
     width: int
     notes: list[str] = field(default_factory=list)
-    """What the user should know of it."""
+    """What the user should know about it."""
 
 
 def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
@@ -60,10 +63,11 @@ def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Enh
 
 
 def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+    """A picture of any format to any format that can hold it; both are in memory as a whole."""
     data = read_file(task.source)
     picture = decode_image(data, str(task.source), max_pixels=settings.max_pixels)
     allow_8_bit = settings.target_format == task.format
-    # Before the inference, which may take minutes.
+    # Checked before the inference, which may take minutes.
     check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
     _check_writable(task.target.parent)
     dark = picture.rgb()
@@ -83,12 +87,12 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Enhan
 
 
 def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
-    """A TIFF to a TIFF, of any size: neither the picture nor its result is ever in memory."""
+    """A TIFF to a TIFF. Only the rows in work are in memory, and of the source the strips or tiles that hold them."""
     record, folder = settings.record(file_sha256(task.source), task), task.target.parent
     folder.mkdir(parents=True, exist_ok=True)
     with (
         BandedTiff(task.source, settings.max_pixels) as source,
-        TemporaryFile(dir=folder) as raw,  # beside the target: the system's folder may be in memory
+        TemporaryFile(dir=folder) as raw,  # beside the target: the system's temporary folder may lie in memory
         TemporaryFile(dir=folder) as strips,
     ):
         result = RawBands(raw, source)
@@ -105,22 +109,28 @@ def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Enhanc
 
 
 def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:
+    """The `advance` of `enhance_into` that shows the progress of a picture."""
     return Passes(task.source.name, source.shape[0] * source.shape[1], show).advance
 
 
 def _check_writable(folder: Path) -> None:
+    """Makes a folder if need be, and tries to write there.
+
+    Raises:
+        OSError: it cannot be made or written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     TemporaryFile(dir=folder).close()
 
 
 def _needs_bands(task: Task, *, toned: bool) -> bool:
-    """Whether the picture and its result would take more than half of the free memory, and both are TIFFs."""
+    """Whether a picture, from TIFF to TIFF, would take more than half of the free memory; False if that is unknown."""
     free = available_memory()
     return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
 
 
 def _notes(picture: Picture, target: Format) -> list[str]:
-    """What a file of format `target` cannot hold of a picture."""
+    """One note per property of the picture that is lost because a file of format `target` cannot hold it."""
     notes = []
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
         notes.append(f"16 bit became 8, since a {target} holds no more")

@@ -1,4 +1,4 @@
-"""How far a job is, down to the tiles of a picture that takes minutes."""
+"""The progress of a job, down to the tiles of a picture that takes minutes."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 Show = Callable[[str, float], None]
-"""Takes a description, and the share of it that is done, from 0 to 1."""
+"""Takes a description of the work and the share of it that is done, from 0 to 1."""
 
 
 class Progress(Protocol):
-    """What a job needs of a progress bar; any thread may call it."""
+    """What a job needs from a progress bar. Any thread may call it."""
 
     def __call__(self, n: float = 1, /) -> None:
-        """Says that `n` more pictures are finished."""
+        """Moves on by `n` finished pictures."""
 
     def line(self) -> AbstractContextManager[Show]:
         """A line for one picture while it is being made."""
 
 
 class Passes:
-    """Counts the pixels that are written, and shows how far the pass is: every pass writes all of them.
+    """Counts the pixels of a picture that are written, and shows how far its pass is. Every pass writes all pixels.
+
+    >>> passes = Passes("a.png", 100, lambda description, share: print(description, share))
+    a.png 0
+    >>> for pixels in (60, 40, 25):
+    ...     passes.advance(pixels)
+    a.png, pass 1 0.6
+    a.png, pass 1 1.0
+    a.png, pass 2 0.25
 
     Args:
+        name: of the picture, for the description.
         area: pixels of the picture.
     """
 
@@ -33,7 +42,7 @@ class Passes:
         show(name, 0)
 
     def advance(self, pixels: int) -> None:
-        """Says that `pixels` more are written."""
+        """Counts `pixels` more that were written, all in one pass."""
         passes, before = divmod(self._written, self._area)
         self._written += pixels
         self._show(f"{self._name}, pass {passes + 1}", (before + pixels) / self._area)

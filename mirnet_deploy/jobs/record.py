@@ -1,12 +1,12 @@
-"""How an output says that mirnet-deploy made it, from what and how: a record behind the picture's end.
+"""The record behind an output's pixels: it says that mirnet-deploy made the file, from what and how.
 
 An output file is the picture as any program writes it, then a line of JSON, its length and a magic word. Decoders of
-all five formats stop at the picture's end and never see it. Compared with the other places:
+all five formats stop at the picture's end and never see them. Other places would be worse:
 - a metadata field (EXIF Software, a PNG text) would change the user's own metadata, BMP has none, and editors keep such
   fields when they save, so a picture that was retouched by hand would still claim to be ours and be overwritten;
 - a state file litters the folder and loses its outputs when they are moved.
-The record holds the SHA-256 of the bytes before it. So "ours" means untouched since; after any edit it is the user's.
-Nothing secret is in it, and nothing is proven by it: whoever can write the file can write the record.
+The record holds the SHA-256 of the bytes before it. So a file is ours as long as it is untouched; after any edit it is
+the user's. The record holds nothing secret and proves nothing: whoever can write the file can write the record.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from typing import BinaryIO
 
 MAGIC = b"mirnet-deploy\x00\x01\n"
 _TAIL = struct.Struct(f">I{len(MAGIC)}s")
+"""What follows the JSON: its length in bytes, and `MAGIC`."""
 _LONGEST = 1 << 16
+"""Bytes of JSON, at most; a record that claims more counts as damaged."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What decides an output: equal records, equal pictures."""
+    """All that decides an output: where the records are equal, so are the pictures."""
 
     input: str
     """SHA-256 of the input file."""
@@ -39,21 +41,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Stamp:
-    """A record as it was found in a file."""
+    """What was found at the end of a file that carries a record."""
 
     record: Record | None
-    """None where another version wrote fields that this one does not know."""
+    """None where it cannot be read: it is damaged, or another version wrote other fields. Then `intact` is False."""
     intact: bool
     """Whether the bytes before the record are those that were written with it."""
 
 
 def stamped(data: bytes, record: Record) -> bytes:
-    """The file `data` with `record` behind it."""
+    """The bytes of a file, `data`, with `record` behind them."""
     return data + _tail(record, hashlib.sha256(data).hexdigest())
 
 
 def stamp_file(path: Path, record: Record) -> None:
-    """Writes `record` behind a file of any length.
+    """Appends `record` to a file, which may be larger than memory.
 
     Raises:
         OSError: the file cannot be read or written.
@@ -64,12 +66,13 @@ def stamp_file(path: Path, record: Record) -> None:
 
 
 def _tail(record: Record, sha256: str) -> bytes:
+    """The bytes that are appended to a file; `sha256` is that of the file without them, as hex digits."""
     text = json.dumps(asdict(record) | {"sha256": sha256}, sort_keys=True).encode()
     return text + _TAIL.pack(len(text), MAGIC)
 
 
 def has_stamp(path: Path) -> bool:
-    """Whether the file ends in a record, touched since or not. Reads a few bytes.
+    """Whether the file ends in a record, whether or not the file was changed since. Reads a few bytes.
 
     Raises:
         OSError: the file cannot be read.
@@ -80,7 +83,7 @@ def has_stamp(path: Path) -> bool:
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """The record of a file; None where it has none. Reads the whole file for its hash.
+    """What a file's record says; None where the file has none. Reads the whole file for its hash.
 
     Raises:
         OSError: the file cannot be read.
@@ -101,13 +104,16 @@ def read_stamp(path: Path) -> Stamp | None:
         try:
             values = json.loads(text)
             intact = values.pop("sha256") == _digest_of(stream, start)
-            return Stamp(Record(**values), intact)
         except (ValueError, TypeError, KeyError, AttributeError):
             return Stamp(None, intact=False)
+    try:
+        return Stamp(Record(**values), intact)
+    except TypeError:
+        return Stamp(None, intact)
 
 
 def _digest_of(stream: BinaryIO, length: int) -> str:
-    """SHA-256 of the first `length` bytes, a piece at a time: a file may be larger than memory."""
+    """SHA-256 of the first `length` bytes, as hex digits. Reads a piece at a time: a file may be larger than memory."""
     stream.seek(0)
     digest = hashlib.sha256()
     while length and (piece := stream.read(min(length, 1 << 20))):

@@ -1,4 +1,4 @@
-"""What decides the outputs of a job besides its inputs."""
+"""What decides the outputs of a job, apart from its inputs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ class JobSettings:
     quality: int
     """Of JPEG and lossy WebP, 1 to 100."""
     subsampling: Subsampling
-    """Of JPEG's colour."""
+    """Of JPEG's colour channels."""
     target_format: Format | None
-    """As the user asked for it; such a wish also lets 16 bit become 8. None for the input's."""
+    """The format that the user asked for, which also allows 16 bits to become 8; None for that of each input."""
     force: bool
     """Whether to do again what is done, and to replace files that are the user's."""
     max_pixels: int = DEFAULT_MAX_PIXELS
+    """Larger pictures are not decoded."""
 
     def record(self, input_sha256: str, task: Task) -> Record:
-        """What an output of these settings says of itself. A setting that a format does not use is left out."""
+        """The record of the task's output under these settings. What its format does not use is left out."""
         values = {**self.runtime.recorded(), "format": task.format}
         if task.format in ("jpg", "webp"):
             values["quality"] = self.quality

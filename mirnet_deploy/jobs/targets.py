@@ -1,9 +1,10 @@
-"""Where results go: what is done already, what may be replaced, and what is the user's.
+"""The files that results go to: what is done already, what may be replaced, and what is the user's.
 
 An output ends in a record of what it was made from and how (`jobs.record`). An existing target is
-- skipped, if it is untouched since and its record equals the one that the work would give it,
+- skipped, if it is untouched and its record equals the one that the work would give it,
 - made again, if it is untouched and the record differs (another input, model, setting or version of mirnet-deploy),
-- left alone, if it has no record or was changed since: then it is the user's. `force` alone replaces it.
+- left alone, if it has no record or was changed since: then it is the user's.
+`force` makes all of them again and replaces what is the user's.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from mirnet_deploy.jobs.settings import JobSettings
 
 
 class Targets:
-    """Guards the targets of one job. May be shared by threads: one writes at a time."""
+    """Guards the targets of one job. Threads may share it: one writes at a time."""
 
     def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
         self._writing = threading.Lock()
 
     def is_done(self, task: Task) -> bool:
-        """Whether the task's target is there as the work would make it.
+        """Whether the task's target is there already, as the work would make it; never with `force`.
 
         Raises:
-            ImageError: the target is the user's.
+            ImageError: the target is the user's, or not a regular file.
             OSError: the target or the input cannot be read.
         """
         if not task.target.exists():
@@ -44,14 +45,14 @@ class Targets:
 
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:
-        """A file to write, which becomes the target at the end of the block.
+        """A temporary file to write, which becomes the target at the end of the block.
 
         Raises:
-            ImageError: the target is the user's by now.
+            ImageError: the target is the user's by now, or not a regular file.
             OSError: it cannot be written.
         """
         with self._writing:
-            # Checked once more: the inference took its time, and the user may have saved something here.
+            # Checked again: the inference took its time, and the user may have saved something here meanwhile.
             if target.exists():
                 self._check_replaceable(target, _stamp_of(target))
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,11 +61,16 @@ class Targets:
 
     @contextmanager
     def no_more_writes(self) -> Iterator[None]:
-        """Waits for a write that is under way and lets no other begin: in this block the process may end at once."""
+        """Waits for a write that is under way and lets no other begin: inside the block the process may end at once."""
         with self._writing:
             yield
 
     def _check_replaceable(self, target: Path, stamp: Stamp | None) -> None:
+        """Checks that an existing target may be replaced; `stamp` is what `_stamp_of` found in it.
+
+        Raises:
+            ImageError: it may not.
+        """
         if not target.is_file():
             raise ImageError(f"{target} is in the way and is not a regular file; move it or choose another -o")
         if self._settings.force:
@@ -76,4 +82,5 @@ class Targets:
 
 
 def _stamp_of(target: Path) -> Stamp | None:
+    """What the record of a target says; None where it has none or is not a regular file."""
     return read_stamp(target) if target.is_file() else None

@@ -1,1 +1,1 @@
-"""A picture through an engine: cut into tiles, run in batches, put together again."""
+"""Takes a picture through an engine: cuts it into tiles, runs them in batches, and puts the results together."""

@@ -1,4 +1,4 @@
-"""Pictures where a device can reach them: arrays as they lie in the host's memory, or bands of rows that are copied."""
+"""Pictures where a device can reach them: arrays as they lie in host memory, or bands of rows that are copied."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from mirnet_deploy.pixels import Sink, Source
 
 
 class Band:
-    """Rows of a picture, [H,W,3], on a device, in buffers of a slot.
+    """Some rows of a picture, [H,W,3], on a device, in buffers of a slot.
 
-    An array whose channels run backwards (a view of BGR) is staged as it lies in memory, and the kernels turn it.
+    An array whose channels run backwards (a view of BGR) is staged as it lies in memory; the kernels reverse them.
 
     Args:
-        name: of the buffers.
+        name: the name of the buffers.
         rows: the first row, and the one after the last.
+        image: the whole picture or its result, which gives the size and the order of channels.
+        dtype: of the rows.
     """
 
     def __init__(
@@ -36,29 +38,29 @@ class Band:
 
     @staticmethod
     def nbytes(rows: int, width: int, dtype: np.dtype[Any]) -> int:
-        """Memory of the device for a band."""
+        """Bytes of the device's memory that a band takes."""
         return rows * width * 3 * dtype.itemsize
 
     def upload(self, image: Source) -> None:
-        """Brings the rows of `image` to the device."""
+        """Stages the rows of `image` and enqueues their copy to the device."""
         rows = image[self._first : self._last]
         self._rows[...] = rows[..., ::-1] if self._bgr else rows
         if self._copied:
             self._slot.upload(self._rows, self._address)
 
     def download(self) -> None:
-        """Brings the rows back to the host, as soon as the slot's stream has computed them."""
+        """Enqueues the copy of the rows back to the host, after the work that the slot's stream holds."""
         if self._copied:
             self._slot.download(self._address, self._rows)
 
     def store(self, out: Sink) -> None:
-        """Writes the rows, which must have arrived, into the result."""
+        """Writes the rows into the result. Their download must be done."""
         out[self._first : self._last] = self._rows[..., ::-1] if self._bgr else self._rows
 
 
 def shared_picture(array: Any) -> DevicePicture | None:
-    """An array, [H,W,3], as a picture in the host's own memory; None where it is not an array, or its pixels do not lie
-    side by side."""
+    """An array, [H,W,3], as a picture in the host's own memory. None if it is not an array or its pixels do not lie
+    side by side; its rows may be any distance apart."""
     if not isinstance(array, np.ndarray):
         return None
     (pitch, pixel, channel), size = array.strides, array.itemsize
@@ -69,6 +71,6 @@ def shared_picture(array: Any) -> DevicePicture | None:
 
 
 def shared_pictures(image: Any, out: Any) -> tuple[DevicePicture, DevicePicture] | None:
-    """A picture and its result, as of `shared_picture`; None where one of them is None."""
+    """A picture and its result, both as from `shared_picture`; None where one of them is None."""
     source, target = shared_picture(image), shared_picture(out)
     return None if source is None or target is None else (source, target)

@@ -1,4 +1,4 @@
-"""Tiles of a picture that lies on a device, through an engine: enqueued on the streams of slots, nothing waits."""
+"""Takes the tiles of a picture on a device through an engine. Work is enqueued on streams of slots, and not awaited."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.tiling import Tile
 
 FLAWS = "flaws"
-"""The buffer in which slots count values that are NaN or infinite: int32 [1]."""
+"""The name of the buffer in which a slot counts NaN and infinite values: int32 [1]."""
 FLAWS_BYTES = 4
 _BY_REFERENCE = ("context", "mode")
-"""What all batches share; of everything else each batch has its own part."""
+"""Tensors that all batches share. Of every other tensor each batch has its own part."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,23 @@ class Feeder:
     engine: Engine
     limits: Limits
     batch: int
-    """Tiles to run at once; the last batch is filled up to the least of the limits with its last tile."""
+    """Tiles to run at once. A last batch that is smaller than the engine takes is filled up with its last tile."""
 
     @property
     def filling(self) -> int:
-        """By how many tiles a table must be longer than its list of tiles."""
+        """How often a table must repeat its last tile, so that the last batch can be filled up."""
         return self.limits.least[0] - 1
 
     @staticmethod
     def nbytes(metadata: ArtifactMetadata, count: int, size: tuple[int, int], thumbnail: tuple[int, int] | None) -> int:
-        """Memory of the device that a slot takes for batches of `count` tiles of `size`.
+        """Bytes of the device's memory that a slot takes for batches of `count` tiles of `size` (height, width).
 
         Args:
-            thumbnail: height and width, no larger in area than a tile; None where no means are shared.
+            thumbnail: its height and width, no larger in area than a tile; None where no means are shared.
         """
         nbytes = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size) + FLAWS_BYTES
         if thumbnail:
-            # Rows and columns have a buffer each, which serves the longer of the two.
+            # Rows and columns have a buffer each, which serves tiles and thumbnail and is as long as the longer side.
             sides = (max(pair) for pair in zip(size, thumbnail, strict=True))
             nbytes += 4 * count * (sum(sides) + metadata.context)
         return nbytes
@@ -61,16 +61,16 @@ class Feeder:
         pools: Mapping[str, Tensor] | None = None,
         advance: Callable[[int], None] = lambda pixels: None,
     ) -> None:
-        """Runs the tiles of `table`; batches take turns on the slots.
+        """Enqueues runs of all tiles of `table`; the batches take turns on the slots.
 
-        The work begins after what the first slot's stream holds now; what is enqueued there later follows the work.
+        The work begins after what the first slot's stream holds now, and what is enqueued there later follows it.
 
         Args:
             target: takes the result; None where only the means are wanted.
             padded: height and width of the picture with its padding.
-            pools: what the engine takes and gives beside pictures, by name (`pool_tensors`). None for the plain
+            pools: what the engine takes and gives besides pictures, by name (`pool_tensors`). None for the plain
                 network.
-            advance: is told the pixels of every batch.
+            advance: is called with the number of the result's pixels in each batch, as soon as it is enqueued.
 
         Raises:
             EngineError: the engine or the device refuses.
@@ -97,8 +97,11 @@ class Feeder:
         padded: tuple[int, int],
         pools: Mapping[str, Tensor] | None,
     ) -> None:
-        """One batch. The engine's tensors lie at the same addresses every time, as graphs need it."""
-        if self.engine.metadata.channel_order == "bgr":  # kernels take batches for RGB
+        """Enqueues one batch, the tiles `some`, which begin at index `first` of the table.
+
+        The engine's tensors lie at the same addresses every time, because CUDA graphs need that.
+        """
+        if self.engine.metadata.channel_order == "bgr":  # kernels take every batch for RGB
             source, target = _turned(source), _turned(target) if target else None
         count = max(len(some), self.limits.least[0])
         tensors = self._pictures(slot, count, table.size)
@@ -123,7 +126,8 @@ class Feeder:
             put(slot.driver, slot.stream, result, table.cores(first), largest, source, target, flaws)
 
     def _pictures(self, slot: Slot, count: int, size: tuple[int, int]) -> dict[str, Tensor]:
-        """The tensors of the pictures that go in and come out, by name, in this order."""
+        """The tensors of the pictures that go in and come out, by name, in this order: float32 [count,3,H,W] or uint8
+        [count,H,W,3] for tiles of `size` (H, W)."""
         metadata = self.engine.metadata
         shape = (count, 3, *size) if metadata.interface == "float" else (count, *size, 3)
         nbytes = math.prod(shape) * metadata.batch_dtype.itemsize
@@ -132,24 +136,28 @@ class Feeder:
 
 
 def pool_tensors(slot: Slot, name: str, table: TileTable, context: Tensor, mode: Tensor) -> dict[str, Tensor]:
-    """What an engine takes and gives beside pictures, by name, for all tiles of `table`; the statistics are a buffer of
-    `slot` that is called after `name`."""
+    """What an engine takes and gives besides pictures, by name, for all n tiles of `table`.
+
+    `context` is float32 [1,K], `mode` float32 [2], `rows` and `cols` are the table's. The statistics are float32 [n,K],
+    in a buffer of `slot` named after `name`.
+    """
     shape = table.count, context.shape[1]
     statistics = Tensor(slot.buffer(f"{name} statistics", statistics_bytes(*shape)), shape)
     return {"context": context, "mode": mode, "rows": table.rows, "cols": table.cols, STATISTICS: statistics}
 
 
 def statistics_bytes(count: int, context: int) -> int:
-    """Memory for what the pools measure on `count` tiles."""
+    """Bytes of what the pools measure on `count` tiles: float32 [count,K], with K as `context`."""
     return 4 * count * context
 
 
 def _turned(picture: DevicePicture) -> DevicePicture:
+    """The same memory, read with its first three channels in reverse order."""
     return replace(picture, bgr=not picture.bgr)
 
 
 def _area_within(tile: Tile, picture: DevicePicture) -> int:
-    """Pixels of a core that are not padding."""
+    """Pixels of the tile's core that are not padding."""
     height, width = (
         min(origin + size, side) - origin
         for origin, size, side in zip(tile.core_origin, tile.core_size, (picture.height, picture.width), strict=True)

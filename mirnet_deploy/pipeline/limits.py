@@ -1,4 +1,4 @@
-"""The shapes that an engine takes, and the tile that suits it and this machine."""
+"""The shapes that an engine takes, and the tile that suits the engine and this machine."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import math
 from dataclasses import dataclass
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
-from mirnet_deploy.engines.base import BYTES_A_VALUE
+from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import available_memory
 from mirnet_deploy.settings import TileSetting
 from mirnet_deploy.tiling import check_tile
 
 WHOLE_BUDGET = 24 << 20
-"""Pixels times `n_feat` that an ONNX model takes whole under `tile="auto"` where memory allows: 1.57 megapixels of
-`lite`, 0.79 of `base`, 0.39 of `paper`. Whole is fastest: tiles need more than one pass to agree."""
+"""Pixels times `n_feat` up to which a picture runs whole on an ONNX model under `tile="auto"`, where memory allows:
+1.57 megapixels for `lite`, 0.79 for `base`, 0.39 for `paper`. Whole is fastest: tiles need more than one pass to
+agree."""
 TILE_BUDGET = 4 << 20
-"""Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 of `lite`. Smaller ones compute more halo, larger ones
-are slower for each pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
+"""Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
+are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Shapes that an engine takes: of ONNX files any, of plans those of the optimization profile."""
+    """The shapes that an engine takes: any for ONNX files, those of the optimization profile for plans."""
 
     least: tuple[int, int, int] = (1, 0, 0)
     """Batch, height and width."""
     most: tuple[int, int, int] | None = None
+    """Likewise; None where there is no limit."""
 
     @classmethod
     def of(cls, metadata: ArtifactMetadata) -> Limits:
@@ -39,19 +41,19 @@ class Limits:
 
 
 def whole_budget() -> int:
-    """Pixels times `n_feat` to take at once: `WHOLE_BUDGET`, or less where half of the free memory holds less."""
+    """Pixels times `n_feat` that may run at once: `WHOLE_BUDGET`, or less where half of the free memory holds less."""
     free = available_memory()
-    return WHOLE_BUDGET if free is None else min(WHOLE_BUDGET, free // 2 // BYTES_A_VALUE)
+    return WHOLE_BUDGET if free is None else min(WHOLE_BUDGET, free // 2 // BYTES_PER_VALUE)
 
 
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:
-    """Height and width of tiles, None for whole pictures.
+    """Height and width of the tiles; None where pictures run whole.
 
-    "auto" is the largest shape of a plan's profile, and of an ONNX model the largest square that keeps `budget` and
-    `TILE_BUDGET`.
+    "auto" means the largest shape of a plan's profile. For an ONNX model it means the largest square within `budget`
+    and `TILE_BUDGET` (pixels times `n_feat`), with a side of at least four halos.
 
     Raises:
-        UsageError: the side does not fit the network's size multiple, its halo or the plan's profile.
+        UsageError: the side asked for does not fit the network's size multiple, its halo or the plan's profile.
     """
     if tile == "none":
         return None
@@ -74,10 +76,10 @@ def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, b
 
 
 def choose_batch(batch: int, limits: Limits) -> int:
-    """The batch asked for, or the plan's least.
+    """The batch asked for, or the least that the plan takes.
 
     Raises:
-        UsageError: the plan takes no such batch.
+        UsageError: the plan does not take so large a batch.
     """
     if limits.most is not None and batch > limits.most[0]:
         raise UsageError(f"batch is {batch}; this plan takes up to {limits.most[0]}: export it with a larger --batch")

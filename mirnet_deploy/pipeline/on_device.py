@@ -1,6 +1,6 @@
-"""Pictures that lie on a device already: a fixed number of passes is enqueued, and nothing waits.
+"""Pictures that lie on a device already: a fixed number of passes is enqueued, and none of the results is waited for.
 
-The means are found as in `consistency`, by vectors that never leave the device. The rest of that method, a sample of
+The means are found as in `consistency`, with vectors that never leave the device. The rest of that method, a sample of
 patches and a prediction of the error, needs the host and is left out.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.artifacts.context import CORRECTED, GIVEN, STATISTICS
+from mirnet_deploy.devices import kernels
 from mirnet_deploy.devices.base import DevicePicture, Tensor
-from mirnet_deploy.devices.kernels import correct, defect, shrink
 from mirnet_deploy.pipeline.feeder import Feeder, pool_tensors
 from mirnet_deploy.pipeline.slots import Slot
 from mirnet_deploy.tiling import Tile, TileGrid
@@ -28,12 +28,12 @@ def enqueue_picture(
     thumbnail: tuple[int, int] | None,
     passes: int,
 ) -> None:
-    """Enhances `source` into `target`, after what the first slot's stream holds now.
+    """Enqueues the enhancement of `source` into `target`, after what the first slot's stream holds now.
 
     Args:
         grid: the tiles of the padded picture.
-        thumbnail: height and width, as of `thumbnail_size`; None for the plain network, every tile by itself.
-        passes: over the tiles; each takes the means that the one before it found.
+        thumbnail: height and width as from `thumbnail_size`; None where every tile uses the means of its own pixels.
+        passes: over the tiles; each one after the first uses the means that the one before has corrected.
 
     Raises:
         EngineError: the engine or the device refuses.
@@ -49,35 +49,37 @@ def enqueue_picture(
     one = slot.tile_table("device thumbnail", (whole,), feeder.filling)
     size = metadata.context
     zeros, corrected, given = _constants(slot, size)
-    context, lacking = (Tensor(slot.buffer(f"device {name}", size * 4), (1, size)) for name in ("context", "defect"))
-    guess = pool_tensors(slot, "device thumbnail", one, lacking, corrected)
+    context, defect = (Tensor(slot.buffer(f"device {name}", size * 4), (1, size)) for name in ("context", "defect"))
+    guess = pool_tensors(slot, "device thumbnail", one, defect, corrected)
     passed = pool_tensors(slot, "device tiles", table, context, given)
     measured = Tensor(guess[STATISTICS].address, (1, size))
-    correct(driver, stream, zeros, zeros, lacking)  # no defect is known yet
+    kernels.correct(driver, stream, zeros, zeros, defect)  # no defect is known yet
     for number in range(passes):
         feeder.enqueue(slots[:1], small, None, one, thumbnail, guess)
-        correct(driver, stream, measured, lacking, context)
+        kernels.correct(driver, stream, measured, defect, context)
         feeder.enqueue(slots, source, target, table, grid.size, passed)
         if number + 1 < passes:
-            defect(driver, stream, passed[STATISTICS], table.cores(), len(grid), measured, lacking)
+            kernels.defect(driver, stream, passed[STATISTICS], table.cores(), len(grid), measured, defect)
 
 
 def nbytes(context: int) -> int:
-    """Memory of the device for the vectors of means and modes."""
+    """Bytes of the device's memory for the vectors of means, three of [K] with K as `context`, and two modes."""
     return 4 * (3 * context + 4)
 
 
 def shrunk(slot: Slot, source: DevicePicture, size: tuple[int, int], name: str, dtype: np.dtype[Any]) -> DevicePicture:
-    """A picture made small on the device, RGB, in a buffer of `slot` of that name."""
+    """Enqueues shrinking a picture on the device to `size` (height, width): RGB of `dtype`, uint8 or float32, in the
+    buffer of `slot` called `name`."""
     height, width = size
     pitch = width * 3 * dtype.itemsize
     small = DevicePicture(slot.buffer(name, height * pitch), pitch, height, width, dtype)
-    shrink(slot.driver, slot.stream, source, small)
+    kernels.shrink(slot.driver, slot.stream, source, small)
     return small
 
 
 def _constants(slot: Slot, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Zeros, float32 [1,K], and the modes `CORRECTED` and `GIVEN`; uploaded to every slot once."""
+    """Zeros, float32 [1,K] with K as `size`, and the modes `CORRECTED` and `GIVEN`, float32 [2]. Uploaded once per
+    slot."""
     known = slot.knows("device constants")
     address = slot.buffer("device constants", (size + 4) * 4)
     if not known:

@@ -1,9 +1,10 @@
-"""The pipeline: pictures through one engine, on the host or on a GPU; only the driver differs.
+"""The pipeline takes pictures through one engine, on the host or on a GPU; only the driver differs.
 
-A picture that lies in the device's memory is cut there, and the result put together there. On the host that memory is
-the arrays' own, so a picture costs its bytes, its result's, and no copy. What is not an array, or does not fit, goes
-through in bands of rows, which take turns on the slots: while one is computed, the next goes up and the last comes
-down. The padding up to the network's size multiple is never stored: kernels read it out of the picture.
+A picture is cut in the device's memory, and its result is put together there. On the host that memory is the arrays'
+own, so a picture takes its bytes and its result's, and nothing is copied. A picture that is not an array, or does not
+fit on the device, goes through in bands of rows, which take turns on the slots: while one is computed, the next is
+uploaded and the previous one downloaded. The padding up to the network's size multiple is never stored: kernels read it
+from the picture.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from mirnet_deploy.tiling import TileGrid
 
 
 class Pipeline:
-    """Runs pictures through an engine. May be shared by threads. It owns the engine's slots, and not the engine.
+    """Runs pictures through an engine. May be shared by threads. It owns the engine's slots, but not the engine.
 
     Args:
-        limits: of the engine.
+        limits: the shapes that the engine takes.
         observer: is told of copies and runs.
 
     Raises:
@@ -45,13 +46,13 @@ class Pipeline:
 
         Args:
             image, out: [H,W,3] of one dtype, as `check_picture` asks; they share no memory.
-            advance: is called as pixels are written, in every pass.
+            advance: see `Advance`.
             most_slots: slots to use at most.
             batch: tiles to run at once.
-            banded: in bands, even if the picture would fit on the device.
+            banded: whether to go in bands even if the picture would fit on the device.
 
         Raises:
-            EngineError: the engine refuses, here or in the block, or gave values that are NaN or infinite.
+            EngineError: the engine refuses, here or in the block, or gave NaN or infinite values.
         """
         with self.slots.take(most_slots, wait=True) as slots:
             work = Work(self._feeder(batch), slots, image, out, advance, banded=banded)
@@ -70,8 +71,8 @@ class Pipeline:
         most_slots: int,
         batch: int,
     ) -> None:
-        """Enhances a picture that lies on the device as `enqueue_picture` says, between what is on a stream of the
-        caller's now and what will be enqueued there later."""
+        """See `enqueue_picture`. The work begins after what `stream`, the handle of the caller's stream, holds now, and
+        what is enqueued there later follows it."""
         driver = self.engine.driver
         with self.slots.take(most_slots, wait=False) as slots:
             driver.follow(slots[0].stream, stream)
@@ -79,7 +80,7 @@ class Pipeline:
             driver.follow(stream, slots[0].stream)
 
     def close(self) -> None:
-        """Waits for the works under way and frees their memory. The engine is not closed."""
+        """Waits for the pictures under way and frees the slots. The engine is not closed."""
         self.slots.close()
 
     def _feeder(self, batch: int) -> Feeder:

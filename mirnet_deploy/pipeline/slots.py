@@ -1,4 +1,4 @@
-"""Slots: what one run of an engine needs for itself, so that several may be under way."""
+"""Slots: what one run of an engine has to itself, so that several runs may be under way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mirnet_deploy.tiling import Tile
 
 
 class Observer:
-    """Is told of every copy and run as it is enqueued. This one only lets them happen; benchmarks derive theirs."""
+    """Is told of every copy and run when it is enqueued. This one only lets them happen; benchmarks derive others."""
 
     def copy(self, kind: Literal["upload", "download"], stream: Stream, enqueue: Callable[[], None]) -> None:
         """A copy between host and device: `enqueue()` puts it on `stream`."""
@@ -54,7 +54,10 @@ class Slot:
         return name in self._device
 
     def buffer(self, name: str, nbytes: int) -> int:
-        """The address of at least `nbytes` of the device, the same ones for the same name. May wait for the stream."""
+        """The address of at least `nbytes` of device memory, the same for the same name until that memory must grow.
+
+        Growing waits for the stream and loses the contents.
+        """
         held = self._device.get(name)
         if held is None or held.nbytes < nbytes:
             if held is not None:
@@ -65,7 +68,10 @@ class Slot:
         return held.address
 
     def staging(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Host memory for asynchronous copies, the same for the same name. May wait for the stream."""
+        """Host memory for asynchronous copies, C-contiguous, the same for the same name until it must grow.
+
+        May wait for the stream.
+        """
         dtype = np.dtype(dtype)
         nbytes = math.prod(shape) * dtype.itemsize
         held = self._host.get(name)
@@ -75,11 +81,12 @@ class Slot:
         return np.asarray(held[:nbytes].view(dtype).reshape(shape))
 
     def tile_table(self, name: str, tiles: Sequence[Tile], filling: int) -> TileTable:
-        """The table of `tiles` in a buffer of that name; it is uploaded only where it is not there already."""
+        """The table of `tiles` in the buffer called `name`. If it is not there already, this waits for the stream and
+        enqueues its upload."""
         held = self._tables.get(name)
         if held and held.filling == filling and held.tiles == tuple(tiles):
             return held
-        self.stream.synchronize()  # a copy out of the staging may still be under way
+        self.stream.synchronize()  # a copy from the staging memory may still be under way
         block = packed(tiles, filling)
         staged = self.staging(name, (1, len(block)), np.uint8)
         staged[0] = block
@@ -89,14 +96,14 @@ class Slot:
         return table
 
     def upload(self, host: NDArray[Any], address: int) -> None:
-        """Enqueues a copy of a C-contiguous array to the device. The array must stay as it is until it is done."""
+        """Enqueues a copy of a C-contiguous array to the device. The array must not change until the copy is done."""
         rows = _as_bytes(host)
         self._observer.copy(
             "upload", self.stream, lambda: self.driver.upload(rows, address, rows.shape[1], self.stream)
         )
 
     def download(self, address: int, host: NDArray[Any]) -> None:
-        """Enqueues a copy the other way."""
+        """Enqueues a copy from the device into a C-contiguous array."""
         rows = _as_bytes(host)
         self._observer.copy(
             "download", self.stream, lambda: self.driver.download(address, rows.shape[1], rows, self.stream)
@@ -107,12 +114,12 @@ class Slot:
         self.driver.copy(source, target, nbytes, self.stream)
 
     def run(self, tensors: Mapping[str, Tensor]) -> None:
-        """Enqueues a run of the engine, as `Runner.enqueue`."""
+        """Enqueues a run of the engine; see `Runner.enqueue`."""
         self._observer.run(self._runner, self.stream, tensors)
 
     def close(self) -> None:
         """Waits for the stream and frees everything."""
-        with suppress(EngineError):  # of a device that is past use, which was said when it failed
+        with suppress(EngineError):  # from a broken device, which has raised its error already
             self.stream.synchronize()
         with suppress(EngineError):
             self._runner.close()
@@ -125,8 +132,8 @@ class Slot:
 class Slots:
     """The slots of one engine, for the threads that share it.
 
-    Every user gets at least one slot, waiting for it if need be, and more where they are free. On a GPU the first one
-    is made at once, so that want of memory shows before the first picture.
+    Every user gets at least one slot, for which it may have to wait, and more if they are free. On a GPU the first one
+    is made at once, so that a lack of memory shows before the first picture.
 
     Raises:
         EngineError: the engine or the device refuses.
@@ -145,11 +152,13 @@ class Slots:
 
     @contextmanager
     def take(self, most: int, wait: bool) -> Iterator[list[Slot]]:
-        """Up to `most` slots for the length of the block, and no more than one picture makes use of, with the device
-        active.
+        """Up to `most` slots for the length of the block, but no more than one picture may use (`Concurrency`).
+
+        The device is active in the block.
 
         Args:
-            wait: for their streams, at the end. Without it the next user's work comes after what is enqueued.
+            wait: whether to wait for their streams at the end. If not, the next user's work follows what is
+                still on them.
         """
         if self._closed:
             raise closed_error(self._engine.metadata)
@@ -163,17 +172,17 @@ class Slots:
                 try:
                     if wait:
                         for slot in slots:
-                            slot.stream.synchronize()  # also after a failure: staging is reused when it is at rest
+                            slot.stream.synchronize()  # also after a failure: staging memory is used again
                 finally:
                     self._give_back(slots)
 
     @property
     def made(self) -> int:
-        """Slots that there are."""
+        """How many slots there are, free or taken."""
         return self._made
 
     def limit(self, most: int) -> None:
-        """Lets there be at most so many slots from now on. Idle ones are closed, so that their memory is free."""
+        """Keeps at most `most` slots from now on. Closes all idle ones, so that their memory is free."""
         with self._state:
             self._most, self._each = most, min(self._each, most)
         self._close_idle()
@@ -237,5 +246,5 @@ class Slots:
 
 
 def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """A C-contiguous array as rows of bytes."""
+    """A C-contiguous array [n,...] as rows of bytes, uint8 [n, bytes per entry], without a copy."""
     return array.reshape(len(array), -1).view(np.uint8)

@@ -1,4 +1,4 @@
-"""What kernels and engines must know of the tiles of a pass, as it lies in the device's memory: read by offset."""
+"""What kernels and engines must know about the tiles of a pass, as one block of the device's memory, read by offset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mirnet_deploy.tiling import Tile
 class TileTable:
     """Some tiles of one size. The last is repeated `filling` times, for engines that take no smaller batch.
 
-    It is one block of memory: weights of rows, weights of columns, origins, cores.
+    The block at `address` holds, one after another, `rows`, `cols`, an `ORIGIN` per tile and a `CORE` per tile.
     """
 
     tiles: tuple[Tile, ...]
@@ -27,7 +27,7 @@ class TileTable:
 
     @staticmethod
     def nbytes(count: int, size: tuple[int, int]) -> int:
-        """Memory for `count` tiles (with the filling) of `size` (height, width)."""
+        """Bytes of a table of `count` tiles (with the filling) of `size` (height, width)."""
         return count * (4 * sum(size) + ORIGIN.itemsize + CORE.itemsize)
 
     @property
@@ -37,17 +37,17 @@ class TileTable:
 
     @property
     def count(self) -> int:
-        """Tiles with the filling."""
+        """The number n of tiles, with the filling."""
         return len(self.tiles) + self.filling
 
     @property
     def rows(self) -> Tensor:
-        """float32 [n,height]: 1 in the core, else 0."""
+        """float32 [n,height]: 1 for the rows of the core, else 0."""
         return Tensor(self.address, (self.count, self.size[0]))
 
     @property
     def cols(self) -> Tensor:
-        """float32 [n,width]: as `rows`."""
+        """float32 [n,width]: 1 for the columns of the core, else 0."""
         return Tensor(self.address + self.rows.nbytes, (self.count, self.size[1]))
 
     def origins(self, first: int) -> int:
@@ -60,7 +60,7 @@ class TileTable:
 
 
 def packed(tiles: Sequence[Tile], filling: int) -> NDArray[np.uint8]:
-    """The bytes of a `TileTable`."""
+    """The block of a `TileTable`, uint8 [nbytes]."""
     height, width = tiles[0].size
     filled = [*tiles, *[tiles[-1]] * filling]
     rows, cols = np.zeros((len(filled), height), np.float32), np.zeros((len(filled), width), np.float32)
@@ -74,5 +74,6 @@ def packed(tiles: Sequence[Tile], filling: int) -> NDArray[np.uint8]:
 
 
 def _core(tile: Tile) -> tuple[int, ...]:
+    """The fields of the tile's `CORE`."""
     inner = tile.core_in_tile
     return inner[0].start, inner[1].start, *tile.core_origin, *tile.core_size

@@ -26,9 +26,9 @@ from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
 from mirnet_deploy.tiling import Tile, TileGrid, padded_side
 
 Advance = Callable[[int], None]
-"""Takes the number of pixels that were written."""
+"""Is called per batch, in every pass, with the number of the result's pixels that were enqueued."""
 Given = tuple[NDArray[np.float32], NDArray[np.float64]]
-"""`mode`, [2], and context, [K], of `Pools`."""
+"""`mode`, [2], and `context`, [K], of `Pools`."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Started:
 
     slots: list[Slot]
     statistics: NDArray[np.float32]
-    """[n,K]."""
+    """float32 [n,K], the means that the pools measured over each tile's core; [n,0] without pools."""
     flaws: list[NDArray[np.uint8]]
-    """An int32 for each slot."""
+    """Per slot uint8 [1,4], the bytes of an int32: its NaN and infinite values. Empty where no result is written."""
     band: Band | None = None
-    """Of the result, to be stored."""
+    """The band of the result that is still to be stored; None where there is none."""
 
 
 class Work:
@@ -49,13 +49,13 @@ class Work:
 
     Args:
         image, out: [H,W,3] of one dtype; they share no memory.
-        advance: is called as pixels are written, in every pass.
-        name: of the buffers of the slots.
-        banded: in bands, even if the picture would fit on the device.
-        there: the picture, where it is on the device already.
+        advance: see `Advance`.
+        name: begins the names of the picture's buffers in the slots.
+        banded: whether to go in bands even if the picture would fit on the device.
+        there: the picture, if it is on the device already.
 
     Raises:
-        EngineError: in every method: the engine refuses, or gave values that are NaN or infinite.
+        EngineError: from every method: the engine refuses, or gave NaN or infinite values.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Work:
     ) -> None:
         self.image, self.out = image, out
         self.size = padded_size(image, feeder.engine, feeder.limits)
-        """Height and width, padded."""
+        """Height and width of the padded picture."""
         self._feeder, self._slots, self._advance, self._name = feeder, slots, advance, name
         self._driver = feeder.engine.driver
         self._resident: Band | None = None
@@ -90,54 +90,54 @@ class Work:
 
     @property
     def engine(self) -> Engine:
-        """What runs the tiles."""
+        """The engine that runs the tiles."""
         return self._feeder.engine
 
     @property
     def limits(self) -> Limits:
-        """Of the engine."""
+        """The shapes that the engine takes."""
         return self._feeder.limits
 
     def plain(self, grid: TileGrid) -> None:
-        """Enhances the picture, every tile with the means of its own pixels: one tile is the plain network."""
+        """Enhances the picture, every tile with the means of its own pixels: with one tile, the plain network."""
         self._run(grid.tiles, None)
 
     def given(self, grid: TileGrid, context: NDArray[np.float64]) -> NDArray[np.float64]:
         """Enhances the picture, every tile with the means in `context`, [K].
 
         Returns:
-            The means that the pools measured over the whole picture, with those in force: [K].
+            The means that the pools measured over the whole picture while using `context`: [K].
         """
         areas = np.array([tile.core_area for tile in grid], np.float64)
         return areas @ self._run(grid.tiles, (GIVEN, context)) / grid.area
 
     def measure(self, tiles: Sequence[Tile], context: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The means that the pools measure over the core of each of `tiles`, with those in `context` in force, [n,K].
+        """The means that the pools measure over the core of each tile while using `context`, [K]: [n,K].
 
-        The tiles are of one size, anywhere in the padded picture, row by row.
+        The tiles are all of one size, lie anywhere in the padded picture, and are given row by row.
         """
         return self._run(tiles, (GIVEN, context), write=False)
 
     def whole(self, mode: NDArray[np.float32], context: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Enhances the picture at once, with `mode`, [2], and `context`, [K], as of `Pools`.
+        """Enhances the picture as one tile, with `mode`, [2], and `context`, [K], as in `Pools`.
 
         Returns:
-            The means that its pools measured, [K].
+            The means that the pools measured, [K].
         """
         (measured,) = self._run([Tile((0, 0), self.size, (0, 0), self.size)], (mode, context))
         self.finish()
         return np.asarray(measured)
 
     def finish(self) -> None:
-        """Brings the result from the device, if it is there."""
+        """Brings the result from the device, if it is there, and waits for it."""
         if self._resident:
             self._resident.download()
             self._slots[0].stream.synchronize()
             self._resident.store(self.out)
 
     def shrunk(self, size: tuple[int, int]) -> Work:
-        """Work on a smaller picture: the mean of every one of `size` (rows, columns) equal areas, float32 or uint8 as
-        the engine's interface takes it. It is made on the device if the picture lies there."""
+        """Work on a smaller picture: the means of `size` (rows, columns) equal areas, float32 or uint8 as the engine's
+        interface takes it. It is made on the device if the whole picture lies there."""
         slot, dtype = self._slots[0], self.engine.metadata.batch_dtype
         there = None
         if self._resident and self._pictures:
@@ -152,10 +152,10 @@ class Work:
         return Work(self._feeder, self._slots, small, out, lambda pixels: None, name="thumbnail", there=there)
 
     def _run(self, tiles: Sequence[Tile], given: Given | None, write: bool = True) -> NDArray[np.float64]:
-        """Runs tiles, with `write` puts their cores into the result, and waits.
+        """Runs tiles, puts their cores into the result if `write` is set, and waits.
 
         Returns:
-            The means that the pools measured over the cores, [n,K]; [n,0] where none were given.
+            The means that the pools measured over the cores, [n,K]; [n,0] where `given` is None.
         """
         if self._pictures:
             source, target = self._pictures
@@ -169,7 +169,7 @@ class Work:
         return np.concatenate(found + [self._ended(started) for started in under_way])
 
     def _start_band(self, slot: Slot, tiles: Sequence[Tile], given: Given | None, write: bool) -> Started:
-        """Tiles of one row: the rows of the picture that they read go up, and those that they write come down."""
+        """Enqueues tiles of one row, the upload of the rows that they read, and the download of those they write."""
         read = mirrored(self.image.shape[0], self.size[0])[tiles[0].window[0]]
         written = tiles[0].core[0]
         source = self._band(slot, "source", (int(read.min()), int(read.max()) + 1))
@@ -190,6 +190,7 @@ class Work:
         tiles: Sequence[Tile],
         given: Given | None,
     ) -> Started:
+        """Enqueues tiles, and the downloads of what they measured and of the counts of flaws."""
         slot = slots[0]
         table = slot.tile_table("tiles", tiles, self._feeder.filling)
         pools = None if given is None else self._pools(slot, table, given)
@@ -208,10 +209,10 @@ class Work:
         return Started(slots, statistics, flaws if target else [])
 
     def _ended(self, started: Started) -> NDArray[np.float64]:
-        """Waits; the means as of `_run`."""
+        """Waits for the tiles, checks them, stores their band, and returns the means as `_run` does."""
         for slot in started.slots:
             slot.stream.synchronize()
-        # 8-bit results of the interface `image` hide what their means still show.
+        # 8-bit results (interface `image`) hide NaN and infinite values, which the means still show.
         if any(seen.any() for seen in started.flaws) or not np.isfinite(started.statistics).all():
             metadata = self.engine.metadata
             raise EngineError(
@@ -227,7 +228,7 @@ class Work:
         return Band(slot, f"{self._name} {kind}", rows, picture, self.image.dtype)
 
     def _pools(self, slot: Slot, table: TileTable, given: Given) -> dict[str, Tensor]:
-        """What engines take and give beside pictures, for all tiles."""
+        """Uploads `given`, and returns what engines take and give besides pictures, for all tiles."""
         mode, context = given
         size = len(context)
         values = slot.staging("given", (1, size + len(mode)), np.float32)
@@ -238,12 +239,12 @@ class Work:
 
 
 def given_bytes(context: int) -> int:
-    """Memory of the device for given means and their mode."""
+    """Bytes of the device's memory for given means, [K] with K as `context`, and their mode."""
     return 4 * (context + len(GIVEN))
 
 
 def padded_size(image: Source | DevicePicture, engine: Engine, limits: Limits) -> tuple[int, int]:
-    """Height and width of a picture as the engine takes it whole."""
+    """Height and width of a picture with its padding, as the engine takes it whole."""
     multiple, least = engine.metadata.size_multiple, limits.least
     return padded_side(image.shape[0], multiple, least[1]), padded_side(image.shape[1], multiple, least[2])
 

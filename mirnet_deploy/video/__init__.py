@@ -1,1 +1,1 @@
-"""Videos: frames in order, and where one scene ends and the next begins."""
+"""Videos: their frames in order, and the cuts between scenes."""

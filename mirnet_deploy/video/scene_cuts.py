@@ -1,4 +1,4 @@
-"""Where a video cuts from one scene to another."""
+"""Finds the cuts between the scenes of a video."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CUT = 0.5
-"""The change between two frames, as a share of their mean brightness, from which on they count as two scenes."""
+"""The change between two frames, as a share of their mean brightness, above which they belong to two scenes."""
 _SIDE = 32
+"""Height and width in pixels of the thumbnails that are compared."""
 
 
 class SceneCuts:
@@ -17,10 +18,14 @@ class SceneCuts:
 
     def __init__(self) -> None:
         self._last: tuple[Any, NDArray[np.float32]] | None = None
+        """(shape, dtype) of the frame before and its thumbnail, [32,32,3] in the range of that dtype."""
 
     def before(self, frame: NDArray[Any]) -> bool:
-        """Whether there is a cut before `frame`, [H,W,3]: it is the first, or of another shape or dtype, or the mean
-        absolute difference of the two frames' thumbnails passes `CUT` of their mean."""
+        """Whether there is a cut before `frame`, [H,W,3] of uint8, uint16 or float32.
+
+        There is one where the frame is the first, or of another shape or dtype than the one before, or where the mean
+        absolute difference of the two thumbnails is more than `CUT` times their mean.
+        """
         import cv2
 
         kind = frame.shape, frame.dtype

@@ -1,4 +1,4 @@
-"""Baselines are what they are called."""
+"""Baselines do what their names say."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_gamma_and_autocontrast() -> None:
     assert (stretched[..., 1].min(), stretched[..., 1].max()) == (0, 255)
 
 
-def test_all_of_them_take_a_dark_picture_and_leave_it_as_it_was() -> None:
+def test_every_baseline_takes_a_dark_picture_and_leaves_it_unchanged() -> None:
     image = dark()
     before = image.copy()
     for each in baselines():
@@ -50,7 +50,7 @@ def test_clahe_works_locally_and_on_lightness() -> None:
     before, after = (cv2.cvtColor(each, cv2.COLOR_RGB2LAB).astype(int) for each in (image, clahe(image)))
     gain = [after[:, cols, 0].mean() / before[:, cols, 0].mean() for cols in (slice(0, 32), slice(96, 128))]
     assert gain[0] > 1.2 * gain[1], "the dark side is raised more"
-    assert abs(after[..., 1:] - before[..., 1:]).mean() < 2.5, "the colours are not its business"
+    assert abs(after[..., 1:] - before[..., 1:]).mean() < 2.5, "the colours stay as they were"
 
 
 def test_retinex_evens_out_the_light() -> None:

@@ -25,7 +25,7 @@ from mirnet_deploy.files import file_sha256
 
 
 class FakeSubject:
-    """An engine that brightens by a known factor and writes its calls down."""
+    """An engine that brightens by a known factor and records its calls."""
 
     log: list[tuple[str, int]]
     closed: list[str]
@@ -157,7 +157,7 @@ def test_an_engine_that_fails_at_one_size_goes_on_at_the_others_and_exits_1(engi
         assert rows[good]["p50_ms"] > 0
     assert len(report["failures"]) == 1
     if engine == "greedy":
-        assert ("greedy", 200) not in FakeSubject.log, "what dies in its own process is not let loose in ours"
+        assert ("greedy", 200) not in FakeSubject.log, "what dies in its own process must not run in ours"
 
 
 @pytest.mark.usefixtures("fakes")
@@ -184,12 +184,12 @@ def test_data_adds_quality_with_baselines_and_a_sheet(pairs_folder: Path, tmp_pa
     assert "GT-mean" in result.output
     assert "Gaussian window" in result.output
     with Image.open(sheet) as drawn:
-        assert drawn.width >= 8 * 120, "the input, five operations, the engine, the truth"
+        assert drawn.width >= 8 * 120, "the input, five operations, the engine, the ground truth"
         assert drawn.height >= 2 * 36
 
 
 @pytest.mark.usefixtures("fakes")
-def test_what_cannot_be_opened_ends_the_run_before_it_starts() -> None:
+def test_an_engine_that_cannot_be_opened_ends_the_run_before_it_starts() -> None:
     result = run("--engine", "a", "--engine", "absent")
     assert result.exit_code == 1
     assert result.stderr.strip() == "error: absent is not here; see `mirnet-deploy doctor`"
@@ -241,7 +241,7 @@ def test_an_earlier_report_is_kept_unless_forced(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_folder_without_pairs_is_said_before_anything_runs(tmp_path: Path) -> None:
+def test_a_folder_without_pairs_is_an_error_before_anything_runs(tmp_path: Path) -> None:
     result = run("--engine", "a", "--data", tmp_path)
     assert result.exit_code == 1
     assert str(tmp_path) in result.stderr
@@ -249,7 +249,7 @@ def test_a_folder_without_pairs_is_said_before_anything_runs(tmp_path: Path) -> 
 
 
 def test_real_onnx_files_from_end_to_end(tmp_path: Path, pairs_folder: Path) -> None:
-    """Nothing replaced: the runtime, the memory processes, the figures and the sheet."""
+    """With nothing replaced: the runtime, the memory processes, the figures and the sheet."""
     one, two = make_onnx(tmp_path / "one.onnx", "brighter"), make_onnx(tmp_path / "two.onnx", "identity")
     target, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     result = run(
@@ -270,7 +270,7 @@ def test_real_onnx_files_from_end_to_end(tmp_path: Path, pairs_folder: Path) -> 
         low, high = (np.asarray(Image.open(pairs_folder / side / f"{pair}.png"), float) for side in ("low", "high"))
         output = np.rint(np.clip(2 * low - 0.3 * 255, 0, 255))
         expected.append(10 * np.log10(255**2 / np.mean((output - high) ** 2)))
-    # Every value of 2x - 76.5 lies between two levels, so float32 decides on the last bit which one it becomes.
+    # Every value of 2x - 76.5 lies halfway between two levels, so the last bit of float32 decides which one it becomes.
     assert means[str(one)]["psnr"] == pytest.approx(np.mean(expected), abs=0.05)
     with Image.open(sheet) as drawn:
         assert drawn.format == "PNG"
@@ -285,7 +285,7 @@ def test_the_command_loads_no_library_before_it_runs() -> None:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_claimed_figure_is_found_out(pairs_folder: Path) -> None:
+def test_a_claimed_figure_that_is_wrong_is_exposed(pairs_folder: Path) -> None:
     measuring = ("--engine", "a", "--size", "16x16", "--runs", 1, "--data", pairs_folder)
     report = json.loads(run(*measuring, "--json", "-").stdout)
     plain = report["quality"]["means"][0]["psnr"]

@@ -1,4 +1,4 @@
-"""`mirnet-deploy bench --tiling`: figures against a whole that is known, and the drawing."""
+"""`mirnet-deploy bench --tiling`: its figures against a whole that is known, and its drawing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mirnet_deploy.settings import RuntimeSettings
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Subtracts the mean: tile 64, halo 16."""
+    """An artifact that subtracts the mean; tile 64, halo 16."""
     return make_onnx(tmp_path_factory.mktemp("model") / "mean.onnx", "mean")
 
 
@@ -62,7 +62,7 @@ def test_figures_and_drawing(model: Path, folder: Path) -> None:
     assert np.abs(drawing[:, 208:408].astype(int) - 128).max() > 100
 
 
-def test_the_middle_of_larger_pictures_and_some_modes(model: Path, folder: Path) -> None:
+def test_only_the_middle_of_larger_pictures_and_the_given_modes_are_measured(model: Path, folder: Path) -> None:
     done = bench(
         "--engine", model, "--tiling", folder, "--middle", "96x80", "--modes", "fast", "--tile", 64, "--json", "-"
     )
@@ -103,7 +103,7 @@ def test_pictures_below(folder: Path) -> None:
         ({"runtime": RuntimeSettings(tile="none")}, "--tile none"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, object], said: str) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         TilingSettings(Path(), **settings)  # type: ignore[arg-type]
 
@@ -121,6 +121,6 @@ def test_options_that_would_do_nothing_are_refused(model: Path, folder: Path, op
     assert said in bench("--engine", model, *filled, expect=2).output
 
 
-def test_one_engine_at_a_time(model: Path, folder: Path) -> None:
+def test_more_than_one_engine_is_refused(model: Path, folder: Path) -> None:
     done = bench("--engine", model, "--engine", model, "--tiling", folder, expect=2)
     assert "--tiling measures one engine" in done.output

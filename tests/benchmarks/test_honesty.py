@@ -1,4 +1,4 @@
-"""The two traps are found, and brightness is told from quality."""
+"""The two traps are found, and errors of brightness are told from all others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def target() -> np.ndarray:
     return np.random.default_rng(0).integers(20, 180, (32, 32, 3), dtype=np.uint8)
 
 
-def test_an_error_of_brightness_alone_is_told_as_such(target: np.ndarray) -> None:
+def test_an_error_of_brightness_alone_is_reported_as_one(target: np.ndarray) -> None:
     darker = np.rint(target * 0.8).astype(np.uint8)
     mean = mean_of(darker, target=target)
     assert mean.brightness_share == pytest.approx(1, abs=0.01)
@@ -31,7 +31,7 @@ def test_an_error_of_brightness_alone_is_told_as_such(target: np.ndarray) -> Non
     ]
 
 
-def test_an_error_of_right_brightness_is_none_of_brightness(target: np.ndarray) -> None:
+def test_noise_at_the_right_brightness_is_not_an_error_of_brightness(target: np.ndarray) -> None:
     noise = np.random.default_rng(1).normal(0, 12, target.shape)
     noisy = np.rint(target + noise - noise.mean()).clip(0, 255).astype(np.uint8)
     mean = mean_of(noisy, target=target)
@@ -40,7 +40,7 @@ def test_an_error_of_right_brightness_is_none_of_brightness(target: np.ndarray) 
 
 
 def test_the_share_is_of_all_pictures_together(target: np.ndarray) -> None:
-    """Half the squared error in one picture's brightness, as much again in another's noise: a half."""
+    """One picture is off in brightness, another has as much squared error in noise: the share is a half."""
     darker = np.rint(target * 0.9).astype(np.uint8)
     wrong = float(((darker.astype(float) - target) ** 2).mean())
     noise = np.random.default_rng(2).normal(0, wrong**0.5, target.shape)
@@ -48,7 +48,7 @@ def test_the_share_is_of_all_pictures_together(target: np.ndarray) -> None:
     assert mean_of(darker, noisy, target=target).brightness_share == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_data_range_of_255_on_values_in_0_to_1_is_found_out(target: np.ndarray) -> None:
+def test_a_data_range_of_255_on_values_in_0_to_1_is_detected(target: np.ndarray) -> None:
     darker = np.rint(target * 0.7).astype(np.uint8)
     mean = mean_of(darker, target=target)
     wrong = 10 * np.log10(255**2 / ((darker / 255 - target / 255) ** 2).mean())
@@ -69,14 +69,14 @@ def test_a_data_range_of_255_on_values_in_0_to_1_is_found_out(target: np.ndarray
         (24.1, "none of the figures"),
     ],
 )
-def test_what_a_claimed_figure_is(claimed: float, said: str) -> None:
+def test_a_claimed_figure_is_identified(claimed: float, said: str) -> None:
     mean = QualityMean("lite", 43, 43, 0, 21.79, 0.83, 26.53, 0.87, 22.9, 0.6)
     assert claim_line(claimed, mean).startswith(f"claimed {claimed:.2f} dB for lite: ")
     assert said in claim_line(claimed, mean)
 
 
 @pytest.mark.parametrize("gt_mean", [25.0, 25.1])
-def test_nobody_is_accused_where_both_figures_are_near(gt_mean: float) -> None:
+def test_a_claim_near_both_figures_counts_as_the_plain_psnr(gt_mean: float) -> None:
     mean = QualityMean("lite", 43, 43, 0, 25.0, 0.83, gt_mean, 0.87, None, 0.0)
     assert claim_line(25.08, mean) == "claimed 25.08 dB for lite: it is the plain PSNR"
 

@@ -16,7 +16,7 @@ from mirnet_deploy.errors import EngineError, UsageError
 
 
 class Recorder:
-    """An engine that writes its name down and takes a known time on a fake clock."""
+    """An engine that records its name and takes a known time on a fake clock."""
 
     def __init__(self, name: str, log: list[str], clock: Clock | None = None, ms: float = 0, fail_at: int = 0) -> None:
         self.name, self.log, self.clock, self.ms, self.fail_at = name, log, clock, ms, fail_at
@@ -33,7 +33,7 @@ class Recorder:
 
 
 class Clock:
-    """Nanoseconds that pass only when an engine lets them."""
+    """A clock in nanoseconds that stands still unless a test or an engine moves it."""
 
     now = 0
 
@@ -53,7 +53,7 @@ def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     assert not failures
 
 
-def test_only_the_engine_is_on_the_clock() -> None:
+def test_only_the_engine_is_timed() -> None:
     clock, log = Clock(), []
     engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 25)]
     times, _ = time_interleaved(
@@ -108,13 +108,13 @@ def test_sizes_are_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["600", "600x", "x400", "600x400x3", "-6x4", "6.5x4", "0x4", "", "1e3x4"])
-def test_other_texts_are_no_size(text: str) -> None:
+def test_other_texts_are_not_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         Size.parse(text)
 
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(100, 300), Size(256, 256), Size(1300, 20)])
-def test_the_sample_picture_is_a_photograph_of_the_size(size: Size) -> None:
+def test_the_sample_picture_is_a_photograph_of_the_given_size(size: Size) -> None:
     picture = sample_picture(size)
     assert picture.shape == (size.height, size.width, 3)
     assert picture.dtype == np.uint8
@@ -126,7 +126,7 @@ def test_the_sample_picture_is_a_photograph_of_the_size(size: Size) -> None:
         assert np.array_equal(picture[:, 256:512], picture[:, :256][:, ::-1]), "mirrored, so that there is no seam"
 
 
-def test_errors_of_others_carry_their_type_and_ours_do_not() -> None:
+def test_foreign_errors_carry_their_type_and_ours_do_not() -> None:
     assert one_line(ValueError("a\nb")) == "ValueError: a"
     assert one_line(EngineError("no such device")) == "no such device"
     assert len(one_line(ValueError("long " * 1000))) <= 300

@@ -1,4 +1,4 @@
-"""Peak memory: a process of its own tells what it took, and one that dies is a line."""
+"""Peak memory: a separate process reports what it took, and one that dies becomes one line."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ print(before, held, peak_rss_mib())
 """
 
 
-def test_the_peak_is_of_the_process_and_does_not_fall() -> None:
-    ballast = np.ones(300 << 20, np.uint8)  # a parent's memory must not count
+def test_the_peak_is_that_of_one_process_and_does_not_fall() -> None:
+    ballast = np.ones(300 << 20, np.uint8)  # memory of the parent, which must not count
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
     del ballast
     before, held, after = map(float, done.stdout.split())
     assert before < 250
     assert 195 < held - before < 230
-    assert after >= held - 1  # Linux counts resident pages in batches per core: right to a few hundred KiB
+    assert after >= held - 1  # Linux counts resident pages in batches per core: exact to a few hundred KiB
 
 
-def test_an_engine_that_cannot_be_opened_is_a_line() -> None:
+def test_an_engine_that_cannot_be_opened_is_one_line() -> None:
     peak = memory.probe(SubjectSpec("no-such-model.onnx"), SIZE)
     assert peak.peak_rss_mib is None
     assert peak.failure is not None
@@ -48,7 +48,7 @@ def test_an_engine_that_cannot_be_opened_is_a_line() -> None:
 
 
 class Opened:
-    """A subject on a device, whose one trait here is that the GPU fills while it works."""
+    """A subject on a device that fills the GPU's memory while it works."""
 
     def __init__(self, device: str, gpu: Gpu) -> None:
         self.report, self.gpu = SimpleNamespace(device=device), gpu
@@ -67,7 +67,7 @@ class Opened:
 
 
 class Gpu:
-    """NVML's part."""
+    """Stands in for NVML."""
 
     bytes = 300 << 20
 
@@ -110,6 +110,6 @@ def finished(returncode: int, stdout: str = "", stderr: str = "") -> Any:
         (finished(0, stdout="noise of a library\n"), "ended with 0: no output"),
     ],
 )
-def test_a_process_that_dies_is_a_line(monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: str) -> None:
+def test_a_process_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: str) -> None:
     monkeypatch.setattr(memory.subprocess, "run", outcome)
     assert expected in (memory.probe(SubjectSpec("lite"), SIZE).failure or "")

@@ -1,4 +1,4 @@
-"""Faults that are put into a picture are found, with their size."""
+"""Faults that are put into a picture are found and measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of copies and runs, and that a video of frames in flight has copies beside runs."""
+"""Spans of time, and the copies and runs of a video that are noted."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def test_spans() -> None:
 
 
 def test_every_copy_and_run_of_a_video_is_noted(tmp_path: Path) -> None:
-    """The clock here counts marks in the order in which the streams come to them."""
+    """The clock here counts marks in the order in which the streams reach them."""
     engine = Engine(make_onnx(tmp_path / "a.onnx", "mean"), Driver(), graphs=False)
     ticks: list[int] = []
 
     def mark(stream: Any) -> Callable[[], float]:
         at: list[int] = []
 
-        def come() -> None:
+        def reach() -> None:
             ticks.append(len(ticks))
             at.append(ticks[-1])
 
-        stream.enqueue(come)
+        stream.enqueue(reach)
         return lambda: float(at[0])
 
     watch = Watch(mark)

@@ -1,4 +1,4 @@
-"""Quality: the figures are scikit-image's, the means leave nothing out unsaid, a bad picture costs one row."""
+"""Quality: the figures equal scikit-image's, the means say what they leave out, a bad picture costs one row."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_output_equal_to_its_target_has_no_finite_psnr_and_is_counted() -> No
     assert mean.ssim == pytest.approx(0.75)
 
 
-def test_a_failed_picture_is_missing_from_the_mean_and_said_to_be() -> None:
+def test_a_failed_picture_is_left_out_of_the_mean_and_counted() -> None:
     (mean,) = mean_rows([QualityRow("e", "a", 20.0, 0.5, 22.0, 0.6), QualityRow("e", "b", failure="no room")])
     assert (mean.psnr, mean.pictures, mean.of) == (20.0, 1, 2)
     (empty,) = mean_rows([QualityRow("e", "b", failure="no room")])
@@ -102,7 +102,7 @@ def test_one_bad_engine_and_one_bad_file_cost_their_rows_only(pairs_folder: Path
     assert len(advanced) == 6
 
 
-def test_a_pair_of_two_sizes_is_named(pairs_folder: Path) -> None:
+def test_a_pair_of_two_sizes_fails_and_both_are_named(pairs_folder: Path) -> None:
     Image.new("RGB", (50, 40)).save(pairs_folder / "high" / "p0.png")
     first = next(iter(measure_pairs(find_pairs(pairs_folder), baselines(), lambda: None)))
     assert "48x40" in (first.rows[0].failure or "")

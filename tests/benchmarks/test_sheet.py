@@ -1,4 +1,4 @@
-"""The contact sheet: its panels are the pictures, its size has a limit, its labels are there."""
+"""The contact sheet: its panels are the pictures, its size has a limit, its labels are legible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find(sheet: NDArray[np.uint8], panel: NDArray[np.uint8]) -> tuple[int, int] 
 
 def test_panels_are_the_pictures_side_by_side_and_in_rows(tmp_path: Path) -> None:
     pairs = [measured("first", noise(60, 90), noise(60, 90)), measured("second", noise(60, 90), noise(60, 90))]
-    sheet = Sheet(["input", "one.onnx", "two.onnx", "truth"])
+    sheet = Sheet(["input", "one.onnx", "two.onnx", "ground truth"])
     for pair in pairs:
         sheet.add(pair)
     sheet.save(tmp_path / "sheet.png")
@@ -58,7 +58,7 @@ def test_panels_are_the_pictures_side_by_side_and_in_rows(tmp_path: Path) -> Non
 
 def test_large_pictures_are_reduced_and_keep_their_shape() -> None:
     large = noise(800, 1600)
-    sheet = Sheet(["input", "out", "truth"])
+    sheet = Sheet(["input", "out", "ground truth"])
     sheet.add(measured("large", large, size=(800, 1600)))
     panel = sheet.rows[0][1][1]
     assert panel is not None
@@ -69,7 +69,7 @@ def test_large_pictures_are_reduced_and_keep_their_shape() -> None:
 
 
 def test_every_column_has_a_legible_label() -> None:
-    sheet = Sheet(["input", "a/very/long/folder/name/that/does/not/fit/mirnet.onnx", "truth"])
+    sheet = Sheet(["input", "a/very/long/folder/name/that/does/not/fit/mirnet.onnx", "ground truth"])
     sheet.add(measured("pair", noise(60, 200)))
     pixels = np.asarray(sheet.draw().convert("L"))
     band = pixels[module.MARGIN : module.MARGIN + module.LINE]
@@ -83,15 +83,15 @@ def test_every_column_has_a_legible_label() -> None:
 
 
 def test_a_failed_engine_leaves_its_place_empty() -> None:
-    sheet = Sheet(["input", "broken", "works", "truth"])
+    sheet = Sheet(["input", "broken", "works", "ground truth"])
     pair = measured("pair", None, noise(60, 90))
     sheet.add(pair)
     assert pair.outputs[1] is not None
     assert find(np.asarray(sheet.draw()), pair.outputs[1]) is not None
 
 
-def test_a_sheet_has_a_last_row() -> None:
-    sheet = Sheet(["input", "out", "truth"])
+def test_a_sheet_has_a_limited_number_of_rows() -> None:
+    sheet = Sheet(["input", "out", "ground truth"])
     for index in range(module.MAX_ROWS + 5):
         sheet.add(measured(str(index), noise(20, 20), size=(20, 20)))
     assert len(sheet.rows) == module.MAX_ROWS
@@ -102,7 +102,7 @@ def test_a_sheet_has_a_last_row() -> None:
 @pytest.mark.parametrize("skip", [0, 1])
 def test_the_first_engines_can_be_left_out(skip: int) -> None:
     outputs = [noise(20, 20), noise(20, 20)]
-    sheet = Sheet(["input", *["out"] * (2 - skip), "truth"])
+    sheet = Sheet(["input", *["out"] * (2 - skip), "ground truth"])
     sheet.add(measured("pair", *outputs, size=(20, 20)), skip=skip)
     pixels = np.asarray(sheet.draw())
     assert (find(pixels, outputs[0]) is None) == bool(skip)

@@ -23,7 +23,7 @@ def test_ways_are_compared_with_the_first(tmp_path: Path) -> None:
     assert "1.00 times" in result.output
 
 
-def test_a_device_that_is_not_there_is_one_line() -> None:
+def test_a_device_that_is_not_there_is_one_line_of_error() -> None:
     result = CliRunner().invoke(main, ["bench", "training-step", "--device", "cuda:9"])
     assert result.exit_code == 1
     assert result.output.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Exports of one tiny network, each (interface, precision) traced once a session: a trace takes 10 to 20 s."""
+"""Exports of one tiny network, each (interface, precision) traced once per session: a trace takes 10 to 20 s."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "published_layout" / "m
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_traces() -> Iterator[None]:
-    """Every export of the session still runs from end to end; only equal traces are made once."""
+    """Every export of the session still runs from end to end, but equal traces are made only once."""
     traces: dict[tuple[object, ...], onnx.ModelProto] = {}
     trace = onnx_file.trace
 

@@ -26,7 +26,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def small_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corner of a packaged crop: the command runs many times here."""
+    """A corner of a packaged crop; small, since the command runs many times here."""
     folder = tmp_path_factory.mktemp("samples")
     Image.open(PACKAGED / "crop_a.png").crop((0, 0, 64, 64)).save(folder / "corner.png")
     return folder
@@ -75,7 +75,7 @@ def test_without_fp16_the_plan_is_fp32(export: Invoke, tmp_path: Path) -> None:
     assert onnx_row["parity"]["max_abs"] <= 1e-4
 
 
-def test_averaged_weights_are_exported_and_it_is_said(
+def test_averaged_weights_are_exported_and_named_in_the_output(
     export: Invoke, checkpoint: LoadedCheckpoint, tmp_path: Path
 ) -> None:
     path = tmp_path / "ema.pt"
@@ -93,13 +93,13 @@ def test_averaged_weights_are_exported_and_it_is_said(
     assert (onnx.numpy_helper.to_array(weight) == state["conv_in.weight"].numpy()).all()
 
 
-def test_nothing_is_replaced_unasked_and_nothing_is_worked_on_before(
+def test_an_existing_file_is_refused_before_any_work(
     export: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / "mirnet.plan.json"
     mine.write_text("mine")
-    monkeypatch.setattr(onnx_file, "trace", None)  # calling it would fail otherwise
+    monkeypatch.setattr(onnx_file, "trace", None)  # so that calling it would fail
     result = export("--fp16", checkpoint=tmp_path / "no checkpoint here")
     assert result.exit_code == 1
     assert result.output == f"error: {mine} exists already; choose another --output-dir or --name, or --force\n"
@@ -126,7 +126,7 @@ def test_without_a_builder_the_onnx_files_are_written(
     assert len(result.stderr.splitlines()) == code
 
 
-def test_the_order_of_channels_is_that_asked_for(export: Invoke, tmp_path: Path) -> None:
+def test_the_channel_order_is_the_one_asked_for(export: Invoke, tmp_path: Path) -> None:
     assert export("--channel-order", "bgr", "--interface", "float", "--builder", "none").exit_code == 0
     assert read_sidecar(tmp_path / "out" / "mirnet.onnx").channel_order == "bgr"
 
@@ -155,7 +155,7 @@ def test_an_operator_that_the_builder_does_not_know_fails_the_export(
     assert names(tmp_path / "out") == ["mirnet.onnx", "mirnet.onnx.json"]
 
 
-def test_the_users_own_pictures_prove_it(export: Invoke, tmp_path: Path) -> None:
+def test_parity_can_be_measured_on_the_users_own_pictures(export: Invoke, tmp_path: Path) -> None:
     samples = tmp_path / "samples"
     samples.mkdir()
     Image.effect_noise((61, 47), 40).convert("RGB").save(samples / "a.jpg")
@@ -179,7 +179,7 @@ def test_the_users_own_pictures_prove_it(export: Invoke, tmp_path: Path) -> None
         (["--samples", "no such folder"], 1, "no such folder is not a folder"),
     ],
 )
-def test_wrong_settings_are_one_line(
+def test_wrong_settings_are_one_line_of_error(
     export: Invoke, tmp_path: Path, arguments: list[str], code: int, text: str
 ) -> None:
     result = export(*arguments)
@@ -190,7 +190,7 @@ def test_wrong_settings_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_no_checkpoint_is_one_line(export: Invoke, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_one_line_of_error(export: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "holiday.pt"
     path.write_bytes(b"no checkpoint")
     result = export(checkpoint=path)

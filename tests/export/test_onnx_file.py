@@ -1,4 +1,4 @@
-"""ONNX artifacts: what they promise, what they say of themselves, and that what misses its bound is not saved."""
+"""ONNX artifacts: their results, their metadata, and that nothing is saved that misses its bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mirnet_deploy.training.reach import structural_reach
 
 ALL: list[tuple[Interface, Precision]] = [(i, p) for i in ("float", "image") for p in ("fp32", "fp16")]
 SIZES = [(1, 4, 4), (1, 8, 4), (3, 12, 20), (2, 64, 36), (1, 100, 76)]
-"""Batch, height, width: none was seen by the export."""
+"""Batch, height and width; the export saw none of them."""
 
 
 def run(path: Path, batch: NDArray[Any]) -> NDArray[Any]:
@@ -52,7 +52,7 @@ def floats(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("interface", "precision"), ALL)
-def test_names_types_and_axes_are_ours(exported: Export, interface: Interface, precision: Precision) -> None:
+def test_tensors_have_our_names_types_and_axes(exported: Export, interface: Interface, precision: Precision) -> None:
     model = onnx.load(exported(interface, precision).path)
     onnx.checker.check_model(model, full_check=True)
     (source, *given), (target, measured) = model.graph.input, model.graph.output
@@ -109,7 +109,7 @@ def test_fp16_float_agrees_on_real_crops(exported: Export, checkpoint: LoadedChe
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_figures_in_the_sidecar_are_skimages(
+def test_the_figures_in_the_sidecar_equal_skimages(
     exported: Export, checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]], precision: Precision
 ) -> None:
     artifact = exported("float", precision)
@@ -154,7 +154,7 @@ def test_nodes_are_named_by_their_module_and_nothing_local_leaks(exported: Expor
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
-def test_the_half_graph_is_half_the_file(exported: Export) -> None:
+def test_fp16_weights_take_about_half_the_bytes(exported: Export) -> None:
     weights = {}
     for precision in ("fp32", "fp16"):
         model = onnx.load(exported("float", precision).path)
@@ -195,7 +195,7 @@ def test_a_graph_that_ignores_given_means_is_caught(
         parity.check_given(deaf.run_pooled, *settings)
 
 
-def test_it_is_proven_in_the_session_that_ships(
+def test_parity_is_measured_in_the_session_that_ships(
     checkpoint: LoadedCheckpoint, crops: list[NDArray[np.uint8]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The options of the proof's session are those of the runtime's."""
@@ -238,7 +238,7 @@ def test_an_output_of_another_shape_or_with_nan_is_an_error() -> None:
 def test_given_means_are_taken_and_measured_ones_reported(
     exported: Export, checkpoint: LoadedCheckpoint, interface: Interface, precision: Precision
 ) -> None:
-    """Two tiles of unlike sizes of core, at a size that the export has not seen, against the FP32 network."""
+    """Two tiles with cores of different sizes, at a size that the export has not seen, against the FP32 network."""
     image = np.stack([crop[40:104, 60:160] for crop in read_crops(None)])
     rows, cols = np.zeros((2, 64), np.float32), np.zeros((2, 100), np.float32)
     rows[0, 8:40], rows[1, :], cols[0, 12:100], cols[1, 4:64] = 1, 1, 1, 1
@@ -288,7 +288,7 @@ def test_a_bgr_artifact_gives_the_same_picture(
     rgb, crop = exported("float", "fp32").path, crops[0]
     np.testing.assert_allclose(run(path, floats(crop)[:, ::-1].copy())[:, ::-1], run(rgb, floats(crop)), atol=1e-5)
     with MIRNetRuntime(path, device="cpu", tile=64) as turned, MIRNetRuntime(rgb, device="cpu", tile=64) as plain:
-        picture = crop.astype(np.float32) / 255  # in tiles, with a thumbnail; a runtime's pictures are RGB all the same
+        picture = crop.astype(np.float32) / 255  # in tiles, with a thumbnail; RGB for both runtimes
         np.testing.assert_allclose(turned.enhance(picture), plain.enhance(picture), atol=1e-4)
     monkeypatch.setattr(onnx_file, "in_channel_order", lambda network, order: network)
     with pytest.raises(ExportError, match="does not agree with the PyTorch network"):

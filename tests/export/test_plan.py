@@ -1,4 +1,4 @@
-"""Plans: built for real by TensorRT-RTX, which needs no GPU; and what is said where no builder is installed."""
+"""Plans, built by the real TensorRT-RTX, which needs no GPU; and the errors where no builder is installed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_an_operator_that_the_builder_does_not_know_is_named(
 def test_a_context_that_the_parser_dropped_is_refused(
     exported: Export, checkpoint: LoadedCheckpoint, library: BuilderLibrary
 ) -> None:
-    """The ONNX file as it is has defaults for it, and the parser says nothing."""
+    """The ONNX file as exported has defaults for the context, so that the parser drops it silently."""
     model = exported("image", "fp16").path.read_bytes()
     islands = find_islands(onnx.load_from_string(model), checkpoint.network)
     with pytest.raises(ExportError, match=r"has tensors \[\[\('image'.*'context'"):
@@ -109,7 +109,7 @@ def test_a_plan_of_the_other_interface_is_refused(
         build_plan(model.SerializeToString(), islands, ExportSettings(interface="float"), "fp16", library, print)
 
 
-def test_bytes_that_are_no_onnx_are_one_line(
+def test_bytes_that_are_not_onnx_are_one_line_of_error(
     exported: Export, checkpoint: LoadedCheckpoint, library: BuilderLibrary
 ) -> None:
     islands = find_islands(onnx.load(exported("image", "fp16").path), checkpoint.network)
@@ -119,7 +119,7 @@ def test_bytes_that_are_no_onnx_are_one_line(
 
 
 class TestParityOnADevice:
-    """The plan's own figures, with an engine put in the place of the GPU that this machine may not have."""
+    """The plan's own figures, with another engine in place of a GPU, which this machine may not have."""
 
     @pytest.fixture(autouse=True)
     def a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ class TestParityOnADevice:
         with pytest.raises(ExportError, match="the plan does not agree with the PyTorch network"):
             pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
 
-    def test_a_device_that_cannot_run_it_is_said(
+    def test_a_device_that_cannot_run_the_plan_is_recorded_as_not_executed(
         self,
         metadata: ArtifactMetadata,
         checkpoint: LoadedCheckpoint,
@@ -191,7 +191,7 @@ class TestParityOnADevice:
 
 
 class TestFindBuilder:
-    def test_none_is_none(self) -> None:
+    def test_none_finds_no_builder(self) -> None:
         assert find_builder("none", []) is None
         with pytest.raises(UsageError, match="no plan"):
             find_builder("none", ["sm89"])
@@ -234,7 +234,7 @@ class TestFindBuilder:
             assert hasattr(library.trt.ComputeCapability, target.upper())
 
 
-def test_the_source_of_a_plan_must_be_the_file_that_was_proven(
+def test_a_plan_is_built_only_from_the_file_that_was_proven(
     exported: Export, checkpoint: LoadedCheckpoint, library: BuilderLibrary, tmp_path: Path
 ) -> None:
     artifact = exported("image", "fp16")

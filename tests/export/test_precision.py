@@ -18,7 +18,9 @@ from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 
-def test_islands_are_the_squeeze_convolutions_and_nothing_else(exported: Export, checkpoint: LoadedCheckpoint) -> None:
+def test_islands_are_the_squeeze_and_excite_convolutions_and_nothing_else(
+    exported: Export, checkpoint: LoadedCheckpoint
+) -> None:
     islands = find_islands(onnx.load(exported("float", "fp16").path), checkpoint.network)
     assert {name.rsplit("/")[0].rstrip("0123456789.").rsplit(".")[-1] for name in islands.inside} == {
         "squeeze",
@@ -30,7 +32,7 @@ def test_islands_are_the_squeeze_convolutions_and_nothing_else(exported: Export,
 
 
 @pytest.mark.parametrize("interface", ["float", "image"])
-def test_half_graph_is_half_outside_its_islands(
+def test_the_fp16_graph_computes_in_half_outside_its_islands(
     exported: Export, checkpoint: LoadedCheckpoint, interface: Interface
 ) -> None:
     model = onnx.load(exported(interface, "fp16").path)
@@ -56,7 +58,7 @@ def test_one_convolution_left_in_fp32_is_named(exported: Export, checkpoint: Loa
     leave_one_in_fp32(model)
     with pytest.raises(ExportError, match=f"node {FP32_NODE} computes in FLOAT; expected FLOAT16"):
         prove_onnx(model, checkpoint.network, "fp16")
-    # The builder's own network is proven by itself: it would build this one without a word.
+    # The builder's own network is proven separately: the builder would build this one without an error.
     islands = find_islands(model, checkpoint.network)
     library = find_builder("tensorrt_rtx", [])
     assert library is not None

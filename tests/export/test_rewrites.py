@@ -37,7 +37,7 @@ def widened_maximum(dtype: int) -> onnx.ModelProto:
 
 
 def without_mean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Nothing but the maximum uses the widened tensor."""
+    """Changes the model so that only the maximum uses the widened tensor."""
     del model.graph.node[3], model.graph.output[1]
     return model
 
@@ -66,7 +66,7 @@ def test_maximum_in_half_is_exact(model: onnx.ModelProto, after: list[str]) -> N
         np.testing.assert_array_equal(now, then)
 
 
-def test_maximum_of_a_float_tensor_is_left_alone() -> None:
+def test_the_maximum_of_a_tensor_that_is_not_half_is_left_alone() -> None:
     model = widened_maximum(TensorProto.DOUBLE)
     assert maximum_in_half(model) == 0
     assert len(model.graph.node) == 4

@@ -1,4 +1,4 @@
-"""What the tests of the pipeline share."""
+"""Fixtures that the tests of the runtime share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Open]:
-    """Opens two runtimes over one artifact: on the host, on a deferred device, and gives that too. Closes them."""
+    """Opens two runtimes over one artifact, on the host and on a deferred device, and gives the device's driver too."""
     opened: list[MIRNetRuntime] = []
 
     def open_both(
@@ -46,12 +46,12 @@ def pair(tmp_path: Path) -> Iterator[Open]:
 # On a GPU
 
 ARTIFACTS = {"fp16": "mirnet.fp16.onnx", "plan": "mirnet.plan"}
-"""What `mirnet-deploy export --fp16` writes, by the name that tests have for it."""
+"""The files that `mirnet-deploy export --fp16` writes, by the names that tests have for them."""
 
 
 @pytest.fixture
 def current() -> Iterator[Any]:
-    """pycuda, with the context current: what the program around a runtime has."""
+    """pycuda.driver, with a CUDA context current, as in a program around a runtime."""
     import pycuda.driver as cuda
 
     from mirnet_deploy.devices.cuda import retained
@@ -63,7 +63,7 @@ def current() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Artifacts by precision; "plan" only where the builder and the GPU are there for one."""
+    """Artifacts by precision; "plan" only where there are a builder and a GPU for one."""
     made_before = os.environ.get("MIRNET_GPU_ARTIFACTS")
     folder, said = Path(made_before or tmp_path_factory.mktemp("gpu")), "nothing was exported"
     if not made_before:

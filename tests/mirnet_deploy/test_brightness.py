@@ -1,4 +1,4 @@
-"""Brightness and strength: what a user asks for is what comes out, and nothing clips."""
+"""Brightness and strength: the result is what was asked for, and nothing clips."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def identity(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("brightness", [0.05, 0.3, 0.8])
-def test_the_mean_is_what_was_asked_for(dtype, brightness, identity):
+def test_the_result_has_the_mean_that_was_asked_for(dtype, brightness, identity):
     with MIRNetRuntime(identity, brightness=brightness) as runtime:
         result = runtime.enhance_with_info(dusk(dtype))
     assert result.pixels.dtype == dtype
@@ -55,7 +55,7 @@ def test_the_curve_keeps_the_order_of_brightness():
 
 
 def test_eight_bits_are_toned_before_they_are_rounded(identity):
-    """Brightened after rounding, a dark ramp would have as many levels as before."""
+    """If it were brightened after rounding, a dark ramp would keep its number of levels."""
     ramp = np.rint(np.linspace(4, 24, 400)).astype(np.uint8)[None, :, None].repeat(40, axis=0).repeat(3, axis=2)
     blurred = make_onnx(identity.parent / "blur.onnx", "blur")
     with MIRNetRuntime(blurred) as plain, MIRNetRuntime(blurred, brightness=0.4) as bright:
@@ -73,7 +73,7 @@ def test_strength_blends_with_the_input(identity):
         np.testing.assert_array_equal(none.enhance(picture), picture)
 
 
-def test_both_in_place_in_bgr_and_in_videos(identity):
+def test_brightness_and_strength_work_in_place_in_bgr_and_in_videos(identity):
     settings = {"brightness": 0.5, "strength": 0.5}
     picture = dusk()
     with MIRNetRuntime(identity, **settings) as rgb, MIRNetRuntime(identity, channel_order="bgr", **settings) as bgr:
@@ -110,12 +110,12 @@ def test_the_histogram_is_fine_enough():
         {"strength": float("nan")},
     ],
 )
-def test_what_is_out_of_range_is_refused_before_a_model_is_opened(settings):
+def test_values_out_of_range_are_refused_before_a_model_is_opened(settings):
     with pytest.raises(UsageError, match=f"{next(iter(settings))}.*expected"):
         MIRNetRuntime("missing.onnx", **settings)
 
 
-def test_pictures_on_a_device_and_sinks_that_forget_are_refused(identity):
+def test_pictures_on_a_device_and_sinks_that_cannot_be_read_are_refused(identity):
     class Forgetful:
         shape = (90, 120, 3)
 

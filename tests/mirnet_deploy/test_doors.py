@@ -1,4 +1,4 @@
-"""What an embedding program relies on: any buffer goes in, no needless copy is made, other threads go on."""
+"""What an embedding program relies on: any buffer is taken, no needless copy is made, other threads go on."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mirnet_deploy.errors import EngineError, ImageError, UsageError
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_buffers_that_are_no_arrays(pair: Open, on_device: bool) -> None:
+def test_buffers_that_are_not_arrays_are_taken(pair: Open, on_device: bool) -> None:
     runtime = pair()[on_device]
     image, out = picture(), bytearray(picture().nbytes)
-    room = memoryview(out).cast("B", picture().shape)
-    result = runtime.enhance(memoryview(image), out=room)
+    view = memoryview(out).cast("B", picture().shape)
+    result = runtime.enhance(memoryview(image), out=view)
     np.testing.assert_array_equal(result, runtime.enhance(image))
     np.testing.assert_array_equal(np.frombuffer(out, np.uint8).reshape(image.shape), result)
 
 
 @pytest.mark.parametrize("wrong", [None, [[[1, 2, 3]]], "picture.png", 3])
-def test_what_is_no_buffer(pair: Open, wrong: Any) -> None:
+def test_objects_that_are_not_buffers_are_refused(pair: Open, wrong: Any) -> None:
     with pytest.raises(ImageError, match="is not a picture; expected a buffer"):
         pair()[0].enhance(wrong)
 
@@ -51,7 +51,7 @@ def test_bgr_pictures(pair: Open, interface: str, on_device: bool) -> None:
     np.testing.assert_array_equal(frame.pixels, out)
 
 
-def test_an_order_that_is_none(pair: Open) -> None:
+def test_an_unknown_channel_order_is_refused(pair: Open) -> None:
     with pytest.raises(UsageError, match="channel_order is 'grb'; expected one of rgb, bgr"):
         pair(channel_order="grb")
 
@@ -59,8 +59,8 @@ def test_an_order_that_is_none(pair: Open) -> None:
 @pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize("rows", [slice(None), slice(None, None, 2)], ids=["contiguous", "strided"])
-def test_no_copy_of_a_frame_is_made_on_the_host(pair: Open, on_device: bool, order: str, rows: slice) -> None:
-    """Staging is made in the first run; numpy tells tracemalloc of every array."""
+def test_no_copy_of_a_picture_is_made_on_the_host(pair: Open, on_device: bool, order: str, rows: slice) -> None:
+    """Staging memory is allocated in the first runs; numpy reports every array to tracemalloc."""
     runtime = pair("identity", consistency="local", tile=128, channel_order=order)[on_device]
     image = picture(1200, 900)[rows]
     out = np.zeros((1200, 900, 3), np.uint8)[rows]
@@ -76,7 +76,7 @@ def test_no_copy_of_a_frame_is_made_on_the_host(pair: Open, on_device: bool, ord
     assert peak < image.nbytes / 4
 
 
-def test_other_threads_go_on() -> None:
+def test_other_threads_go_on_during_a_picture() -> None:
     ticks = []
     stop = threading.Event()
 
@@ -98,8 +98,8 @@ def test_other_threads_go_on() -> None:
     assert np.diff(within).max() < (end - start) / 2
 
 
-def test_nobody_waits_for_a_whole_device_or_takes_its_default_stream() -> None:
-    """A runtime shares the device with the program around it: it waits for its own streams alone."""
+def test_no_module_waits_for_a_whole_device_or_uses_its_default_stream() -> None:
+    """A runtime shares the device with the program around it, so it waits only for its own streams."""
     forbidden = re.compile(r"(Ctx|Device|Context\.|device_)[sS]ynchronize|cuda\.synchronize|autoinit|Stream\(\)")
     files = sorted(Path(mirnet_deploy.__file__).parent.rglob("*.py"))
     assert len(files) > 50
@@ -111,7 +111,7 @@ def test_nobody_waits_for_a_whole_device_or_takes_its_default_stream() -> None:
             assert host or not forbidden.search(line), f"{path}: {line}"
 
 
-def test_a_real_photograph_in_the_order_of_opencv(pair: Open) -> None:
+def test_a_real_photograph_in_opencvs_channel_order(pair: Open) -> None:
     path = Path(__file__).parents[2] / "examples" / "pairs" / "low" / "1.jpg"
     bgr = cv2.imread(str(path))
     expected = pair("blur", tile=128)[0].enhance(np.ascontiguousarray(bgr[..., ::-1]))
@@ -136,12 +136,12 @@ def test_a_sink_that_cannot_take_the_result_is_not_written(pair: Open, on_device
     assert not sealed.any()
 
 
-def test_pictures_of_a_gpu_are_refused_where_runs_go_by_way_of_host_memory(
+def test_pictures_of_a_gpu_are_refused_where_runs_go_through_host_memory(
     pair: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX Runtime on a GPU without pycuda: the host's kernels would read the GPU's pointers."""
     runtime = pair()[0]
     monkeypatch.setattr(runtime.engine, "device", "cuda:0")
-    frame = DevicePicture(64, 72, 16, 24, np.dtype(np.uint8), 3, False)
+    on_gpu = DevicePicture(64, 72, 16, 24, np.dtype(np.uint8), 3, False)
     with pytest.raises(EngineError, match="by way of host memory"):
-        runtime.enhance_device(frame, frame, stream=1)
+        runtime.enhance_device(on_gpu, on_gpu, stream=1)

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mirnet_deploy.files import atomic_path, write_atomically
 
 
-def test_writes_and_replaces(tmp_path):
+def test_a_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "result.bin"
     write_atomically(path, b"old")
     write_atomically(path, b"new")
@@ -47,7 +47,7 @@ def test_long_names_fit(tmp_path, letter):
     assert path.read_bytes() == b"x"
 
 
-def test_the_umask_of_other_threads_is_left_alone(tmp_path, monkeypatch):
+def test_the_umask_of_the_process_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail(f"the umask of the whole process becomes {mask:o}"))
     write_atomically(tmp_path / "result", b"x")
 

@@ -1,7 +1,7 @@
-"""On a GPU: the pipeline, its doors and its memory, with every engine that runs there, against the CPU provider.
+"""On a GPU: the pipeline and its entry points, with every engine that runs there, against the CPU provider.
 
-Run by `pytest -m gpu`; `benchmarks/gpu_suite.sh` sets a machine without network up for it. What has run is in
-benchmarks/GPU.md.
+Run by `pytest -m gpu`; `benchmarks/gpu_suite.sh` prepares a machine without network for it. benchmarks/GPU.md says what
+has been run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NIGHT = np.ascontiguousarray(cv2.imread(str(ROOT / "examples" / "pairs" / "low" 
 
 @pytest.fixture(scope="session")
 def expected() -> Callable[..., NDArray[Any]]:
-    """What the CPU provider gives in FP32, by picture and settings; made once."""
+    """The CPU provider's results in FP32, by picture and settings; each is made once."""
     held: dict[Any, NDArray[Any]] = {}
 
     def result(image: NDArray[Any], **settings: Any) -> NDArray[Any]:
@@ -44,7 +44,7 @@ def expected() -> Callable[..., NDArray[Any]]:
 
 
 def agrees(result: NDArray[Any], reference: NDArray[Any], runtime: MIRNetRuntime) -> None:
-    """FP32 to 1e-4, or a level where it was rounded; FP16 to 45 dB."""
+    """Compares FP32 to 1e-4, plus a level where results are rounded; FP16 to 45 dB."""
     white = 1.0 if reference.dtype == np.float32 else float(np.iinfo(reference.dtype).max)
     error = np.abs(result.astype(np.float64) - reference) / white
     if runtime.info.metadata.precision == "fp32":
@@ -59,17 +59,17 @@ def agrees(result: NDArray[Any], reference: NDArray[Any], runtime: MIRNetRuntime
 @pytest.mark.parametrize("graphs", [True, False])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("consistency", ["local", "fast", "exact"])
-def test_a_picture_of_the_host(on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, graphs: bool) -> None:
+def test_a_picture_in_host_memory(on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, graphs: bool) -> None:
     runtime = on_gpu(consistency=consistency, graphs=graphs)
     image = NIGHT if dtype == np.uint8 else (NIGHT / 255 * (1 if dtype == np.float32 else 65535)).astype(dtype)
     if runtime.info.metadata.interface == "image" and dtype != np.uint8:
         pytest.skip("the interface takes uint8")
-    for _ in range(3):  # as it is, captured, replayed
+    for _ in range(3):  # run, captured, replayed
         agrees(runtime.enhance(image), expected(image, consistency=consistency), runtime)
     assert runtime.graphs == ("on" if graphs and "tensorrt" in runtime.info.backend else "off")
 
 
-def test_a_picture_at_once_and_every_small_size(on_gpu: OpenGpu, expected: Any) -> None:
+def test_whole_pictures_of_small_sizes(on_gpu: OpenGpu, expected: Any) -> None:
     runtime = on_gpu()
     for size in ((1, 1), (7, 3), (61, 200), (128, 128)):
         agrees(runtime.enhance(picture(*size)), expected(picture(*size)), runtime)
@@ -97,8 +97,8 @@ def test_a_video_gives_the_same_results_again(on_gpu: OpenGpu) -> None:
 def test_bands_give_what_a_resident_picture_gives(on_gpu: OpenGpu) -> None:
     runtime = on_gpu(consistency="local")
     image = np.tile(NIGHT, (3, 3, 1))
-    plan = runtime.memory_plan(*image.shape[:2])
-    banded = on_gpu(consistency="local", max_memory=plan.total - plan.pictures // 2)
+    planned = runtime.memory_plan(*image.shape[:2])
+    banded = on_gpu(consistency="local", max_memory=planned.total - planned.pictures // 2)
     assert banded.memory_plan(*image.shape[:2]).banded
     np.testing.assert_array_equal(banded.enhance(image), runtime.enhance(image))
 
@@ -116,7 +116,7 @@ def test_threads_share_a_runtime(on_gpu: OpenGpu) -> None:
 
 
 class OnGpu:
-    """A picture in the GPU's memory, rows at a pitch, its surroundings poisoned."""
+    """A picture in the GPU's memory, its rows `pitch` bytes apart; the bytes between them are poisoned."""
 
     def __init__(self, cuda: Any, image: NDArray[Any], pitch: int, poison: int, bgr: bool = False) -> None:
         height, width, channels = image.shape
@@ -130,7 +130,7 @@ class OnGpu:
         self.picture = DevicePicture(int(self.memory), pitch, height, width, image.dtype, channels, bgr)
 
     def back(self) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """The picture, and what lies between its rows."""
+        """The picture [H,W,C], and the bytes between its rows, uint8 [H,n]."""
         rows = np.empty_like(self.rows)
         self._cuda.memcpy_dtoh(rows, self.memory)
         pixels = np.ascontiguousarray(rows[:, : self.used]).view(self.dtype).reshape(self.shape)
@@ -178,20 +178,20 @@ def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
         np.testing.assert_array_equal(cupy.asnumpy(target), reference)
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
-        there, room = torch.from_numpy(NIGHT).cuda(), torch.zeros(NIGHT.shape, dtype=torch.uint8, device="cuda")
-        runtime.enhance_device(there, room, stream=torch.cuda.current_stream().cuda_stream)
-        np.testing.assert_array_equal(room.cpu().numpy(), reference)
+        night, result = torch.from_numpy(NIGHT).cuda(), torch.zeros(NIGHT.shape, dtype=torch.uint8, device="cuda")
+        runtime.enhance_device(night, result, stream=torch.cuda.current_stream().cuda_stream)
+        np.testing.assert_array_equal(result.cpu().numpy(), reference)
 
 
 class DlpackAlone:
-    """An array of CuPy's that shows nothing but DLPack."""
+    """A CuPy array that offers nothing but DLPack."""
 
     def __init__(self, array: Any) -> None:
         self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
 
 
 def described(array: Any, **values: Any) -> Any:
-    """An array of CuPy's with other values in its `__cuda_array_interface__`."""
+    """A CuPy array with other values in its `__cuda_array_interface__`."""
     return SimpleNamespace(__cuda_array_interface__={**array.__cuda_array_interface__, **values}, kept=array)
 
 
@@ -207,8 +207,8 @@ def test_a_read_only_picture_is_read_and_never_written(on_gpu: OpenGpu) -> None:
             runtime.enhance_device(target, kept, stream=stream.ptr)
 
 
-def test_the_work_comes_after_that_of_the_producers_stream(on_gpu: OpenGpu) -> None:
-    """The picture is copied into place behind a second of multiplications, on a stream that nobody else waits for."""
+def test_the_work_waits_for_the_producers_stream(on_gpu: OpenGpu) -> None:
+    """The picture is copied into place after a second of multiplications, on a stream that nothing else waits for."""
     runtime, cupy = on_gpu(consistency="local"), pytest.importorskip("cupy")
     reference = runtime.enhance(NIGHT)
     producer, consumer = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
@@ -217,7 +217,7 @@ def test_the_work_comes_after_that_of_the_producers_stream(on_gpu: OpenGpu) -> N
         cupy.zeros(NIGHT.shape, cupy.uint8),
         cupy.asarray(NIGHT),
     )
-    runtime.enhance_device(source, target, stream=consumer.ptr)  # what the first picture of a shape waits for
+    runtime.enhance_device(source, target, stream=consumer.ptr)  # the first picture of a shape may wait
     square = cupy.zeros((8192, 8192), cupy.float32)
     cupy.cuda.Device().synchronize()
     with producer:

@@ -1,4 +1,4 @@
-"""On a GPU: memory, contexts and refusals. Run as `test_gpu` says."""
+"""On a GPU: memory, CUDA contexts and refusals. Run as `test_gpu` is."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mirnet_deploy.errors import DeviceMemoryError, EngineError
 pytestmark = pytest.mark.gpu
 
 SLACK = 32 << 20
-"""Bytes that a driver may keep for itself, of what was freed."""
+"""Bytes of freed memory that a driver may keep."""
 
 
 @contextmanager
 def watched() -> Iterator[Callable[[], int]]:
-    """The highest rise of the GPU's used memory in the block, in bytes."""
+    """Gives a function for the highest rise of the GPU's used memory in the block so far, in bytes."""
     from mirnet_deploy.benchmarks.memory import GpuMemory
 
     gpu, stop, peaks = GpuMemory(), threading.Event(), [0]
@@ -52,10 +52,10 @@ def test_the_memory_plan_is_what_is_taken(on_gpu: OpenGpu, current: Any) -> None
     with watched() as peak:
         runtime = on_gpu(tile=512, graphs=False)
         image = picture(1200, 1800)
-        plan = runtime.memory_plan(*image.shape[:2])
+        planned = runtime.memory_plan(*image.shape[:2])
         runtime.enhance(image)
         taken = peak()
-    assert taken <= plan.total <= 1.3 * taken + SLACK
+    assert taken <= planned.total <= 1.3 * taken + SLACK
 
 
 def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on_gpu: OpenGpu, current: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on
     assert before - current.mem_get_info()[0] <= SLACK
 
 
-def test_out_of_memory_is_a_retreat_and_a_warning_or_an_error_that_names_the_remedy(
+def test_out_of_memory_leads_to_a_retreat_with_a_warning_or_an_error_with_a_remedy(
     on_gpu: OpenGpu, current: Any
 ) -> None:
     runtime = on_gpu(tile=512, batch=1)
@@ -98,7 +98,7 @@ def test_out_of_memory_is_a_retreat_and_a_warning_or_an_error_that_names_the_rem
     assert np.abs(runtime.enhance(image).astype(int) - again).max() <= 2  # other tiles
 
 
-def test_no_context_is_left_current_and_none_is_taken(on_gpu: OpenGpu) -> None:
+def test_no_cuda_context_is_left_current(on_gpu: OpenGpu) -> None:
     cuda = ctypes.CDLL("libcuda.so.1")
     there = ctypes.c_void_p()
     runtime = on_gpu()
@@ -118,14 +118,14 @@ def test_a_plan_of_another_gpu_is_refused(tmp_path: Path) -> None:
         MIRNetRuntime(path, device="cuda:0")
 
 
-def test_values_that_are_nan_or_infinite_are_an_error(tmp_path: Path) -> None:
+def test_nan_and_infinite_values_are_an_error(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "nan.onnx", "nan")
     with MIRNetRuntime(path, device="cuda:0", tile=64) as runtime, pytest.raises(EngineError, match="NaN or infinite"):
         runtime.enhance(picture())
 
 
-def test_an_error_that_stays_ends_the_runtime() -> None:
-    """In a process of its own, which such an error ends for CUDA."""
+def test_a_permanent_error_ends_the_runtime() -> None:
+    """In a separate process, which cannot use CUDA after such an error."""
     code = """
 import numpy as np
 from mirnet_deploy import MIRNetRuntime

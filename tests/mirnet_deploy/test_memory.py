@@ -1,4 +1,4 @@
-"""Memory: the plan against what was allocated, limits that are kept, and the retreat where it runs out."""
+"""Memory: the memory plan against what is allocated, limits that are kept, and the retreat where memory runs out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FULL = DeviceMemoryError("the device is full")
 
 
 def quiet(each: MIRNetRuntime, image: NDArray[Any]) -> NDArray[Any]:
-    """The result, where no warning is due."""
+    """The result of a call that must not warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return each.enhance(image)
@@ -43,19 +43,19 @@ def quiet(each: MIRNetRuntime, image: NDArray[Any]) -> NDArray[Any]:
         ((90, 90), {"tile": "none"}),
     ],
 )
-def test_the_plan_is_what_is_allocated(pair: Open, size: tuple[int, int], settings: Any, dtype: Any) -> None:
+def test_the_memory_plan_is_what_is_allocated(pair: Open, size: tuple[int, int], settings: Any, dtype: Any) -> None:
     _, device, driver = pair(**settings)
     planned = device.memory_plan(*size, dtype).total
     device.enhance(picture(*size, dtype))
     assert driver.peak <= planned <= 1.3 * driver.peak
 
 
-def test_the_plan_of_bands(pair: Open) -> None:
+def test_the_memory_plan_of_bands_is_what_is_allocated(pair: Open) -> None:
     _, device, driver = pair(most=3_000_000)
-    plan = device.memory_plan(600, 700)
-    assert plan.banded
+    planned = device.memory_plan(600, 700)
+    assert planned.banded
     device.enhance(picture(600, 700))
-    assert driver.peak <= plan.total <= 1.3 * driver.peak
+    assert driver.peak <= planned.total <= 1.3 * driver.peak
 
 
 CHILD = """
@@ -77,14 +77,14 @@ with MIRNetRuntime("lite", device="cpu", tile=tile) as runtime:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("asked", [(500, 400, "none"), (560, 700, 256)])
-def test_the_plan_of_the_bundled_model_is_what_the_process_takes(asked: tuple[Any, ...]) -> None:
+def test_the_memory_plan_of_the_bundled_model_is_what_the_process_takes(asked: tuple[Any, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(asked)], capture_output=True, text=True, check=True)
     taken, planned = json.loads(done.stdout)
     assert taken <= planned <= 1.3 * taken
 
 
-def test_the_plan_counts_what_a_brightness_takes(tmp_path: Path) -> None:
-    """In 16 bits: a copy of the picture and the result before it is 8 bits again."""
+def test_the_memory_plan_counts_what_brightness_takes(tmp_path: Path) -> None:
+    """In 16 bits: a copy of the picture, and the result before it becomes 8 bits again."""
     path = make_onnx(tmp_path / "a.onnx", "mean")
     peaks, plans = [], []
     image = picture(1200, 900)
@@ -107,43 +107,43 @@ def test_max_memory_is_kept(pair: Open) -> None:
     quiet(free[0], image)
     assert free[1].peak > most
     host, device, driver = pair(tile=256, batch=4, max_memory=most)
-    plan = device.memory_plan(600, 403)
-    assert plan.total <= most
+    planned = device.memory_plan(600, 403)
+    assert planned.total <= most
     result = device.enhance_with_info(image)
     assert driver.peak <= most
-    assert result.info.tile_size == plan.tile_size
+    assert result.info.tile_size == planned.tile_size
     assert result.info.within_tolerance
     np.testing.assert_array_equal(quiet(device, picture(30, 30)), host.enhance(picture(30, 30)))
 
 
-def test_max_memory_that_nothing_keeps(pair: Open) -> None:
+def test_a_max_memory_that_cannot_be_kept_is_an_error(pair: Open) -> None:
     _, device, _ = pair(max_memory=100_000)
     with pytest.raises(DeviceMemoryError, match=r"203x150 takes at least \d+ MiB, and max_memory is 0 MiB; .*n_feat"):
         device.enhance(picture())
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
-def test_max_memory_that_is_none(pair: Open, wrong: int) -> None:
+def test_an_invalid_max_memory_is_refused(pair: Open, wrong: int) -> None:
     with pytest.raises(UsageError, match="max_memory is"):
         pair(max_memory=wrong)
 
 
-def test_out_of_memory_tiles_get_smaller_and_it_is_said_once(pair: Open) -> None:
+def test_tiles_get_smaller_with_one_warning_where_memory_runs_out(pair: Open) -> None:
     image = picture(600, 403)
     smaller = pair(tile=128)[0].enhance(image)
     _, device, driver = pair(tile=256, batch=2, most=2_300_000)
     with pytest.warns(MirnetDeployWarning, match="out of memory; from now on at most 1 at once") as said:
         result = device.enhance_with_info(image)
-    assert [each.filename for each in said] == [__file__], "it points at the caller's line"
+    assert [each.filename for each in said] == [__file__], "the warning points at the caller's line"
     assert max(result.info.tile_size) < 256
     assert np.abs(result.pixels.astype(int) - smaller).max() <= 1
-    again = quiet(device, image)  # the next picture begins where this one ended
+    again = quiet(device, image)  # later pictures start with the smaller tiles
     np.testing.assert_array_equal(again, result.pixels)
     device.close()
     assert driver.held == {}
 
 
-def test_out_of_memory_once_costs_no_tile(pair: Open) -> None:
+def test_one_failed_allocation_keeps_the_tile_size(pair: Open) -> None:
     host, device, driver = pair(batch=2)
     driver.refused = [FULL]
     with pytest.warns(MirnetDeployWarning, match="at most 1 at once, batches of 2, tiles of 64x64"):
@@ -151,7 +151,7 @@ def test_out_of_memory_once_costs_no_tile(pair: Open) -> None:
     np.testing.assert_array_equal(result, host.enhance(picture()))
 
 
-def test_a_runtime_that_never_tiles_says_what_to_do(pair: Open) -> None:
+def test_out_of_memory_without_tiles_names_the_remedy(pair: Open) -> None:
     _, device, _ = pair("identity", tile="none", most=600_000)
     with pytest.raises(DeviceMemoryError, match=r"300x400 does not fit into .*; use tile='auto'"):
         device.enhance(picture(400, 300))
@@ -171,7 +171,7 @@ def test_pictures_on_the_device_retreat_too(pair: Open) -> None:
     target.memory.free()
 
 
-def test_threads_that_run_out_of_memory_together(pair: Open) -> None:
+def test_threads_that_run_out_of_memory_together_give_the_right_results(pair: Open) -> None:
     host, device, _ = pair("blur", consistency="local", most=1_400_000)
     images = [np.roll(picture(), step, axis=0) for step in range(12)]
     with warnings.catch_warnings(record=True), ThreadPoolExecutor(6) as threads:
@@ -179,7 +179,7 @@ def test_threads_that_run_out_of_memory_together(pair: Open) -> None:
             np.testing.assert_array_equal(result, host.enhance(image))
 
 
-def test_slots_taken_before_a_limit_are_closed_when_they_come_back(pair: Open) -> None:
+def test_slots_taken_before_a_limit_are_closed_when_they_are_given_back(pair: Open) -> None:
     _, device, driver = pair()
     slots = Slots(device.engine, Observer())
     with slots.take(2, wait=True), slots.take(2, wait=True):
@@ -194,7 +194,7 @@ def test_slots_taken_before_a_limit_are_closed_when_they_come_back(pair: Open) -
     assert driver.held
 
 
-def test_an_error_that_stays_ends_the_runtime(pair: Open) -> None:
+def test_a_permanent_error_ends_the_runtime(pair: Open) -> None:
     _, device, driver = pair()
     device.enhance(picture())
     driver.broken = "CUDA failed before (an illegal memory access); start the process anew"

@@ -1,4 +1,4 @@
-"""PSNR, SSIM and GT-mean against computations that share nothing with scikit-image."""
+"""PSNR, SSIM and GT-mean against computations without scikit-image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noisy_pair(
 
 
 def ssim_by_torch(output: NDArray[np.uint8], target: NDArray[np.uint8], data_range: float) -> float:
-    """Wang et al. as a valid 11x11 convolution in float64."""
+    """SSIM of Wang et al., as a valid 11x11 convolution in float64."""
     import torch
 
     offsets = torch.arange(11, dtype=torch.float64) - 5
@@ -44,7 +44,7 @@ def ssim_by_torch(output: NDArray[np.uint8], target: NDArray[np.uint8], data_ran
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("data_range", [255, 1.0])
-def test_psnr_is_the_formula(seed: int, data_range: float) -> None:
+def test_psnr_follows_its_formula(seed: int, data_range: float) -> None:
     output, target = noisy_pair(seed)
     mse = sum((int(a) - int(b)) ** 2 for a, b in zip(output.flat, target.flat, strict=True)) / output.size
     assert psnr(output, target, data_range=data_range) == pytest.approx(10 * math.log10(data_range**2 / mse), abs=1e-6)
@@ -62,7 +62,7 @@ def test_psnr_does_not_wrap_around_in_8_bits() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("noise", [2, 40])
-def test_ssim_is_wang_with_a_true_11x11_window(seed: int, noise: float) -> None:
+def test_ssim_is_that_of_wang_et_al_with_an_11x11_window(seed: int, noise: float) -> None:
     output, target = noisy_pair(seed, noise=noise)
     assert ssim(output, target, data_range=255) == pytest.approx(ssim_by_torch(output, target, 255), abs=1e-9)
 
@@ -130,7 +130,7 @@ def test_pictures_of_another_kind_are_refused_with_their_shape(name: str) -> Non
         ssim(output, target, data_range=255)
 
 
-def test_a_picture_below_the_window_has_psnr_but_no_ssim() -> None:
+def test_a_picture_smaller_than_the_window_has_psnr_but_no_ssim() -> None:
     output, target = noisy_pair(0, height=10, width=30)
     assert math.isfinite(psnr(output, target, data_range=255))
     with pytest.raises(ImageError, match=r"30x10 has no SSIM: its window is 11x11"):

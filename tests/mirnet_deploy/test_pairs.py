@@ -21,7 +21,7 @@ def test_pairs_match_by_stem_whatever_the_extension(lol_folder: Path) -> None:
     assert {pair.high.suffix for pair in pairs} == {".png"}
 
 
-def test_partners_missing_are_named(lol_folder: Path, tmp_path: Path) -> None:
+def test_missing_partners_are_named(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
     (tmp_path / "pairs" / "high" / "3.png").unlink()
     with pytest.raises(DataError, match=r"1 pictures have no partner .*\(3\)"):
@@ -44,7 +44,7 @@ def test_sizes_of_a_pair_must_agree(lol_folder: Path, tmp_path: Path) -> None:
         check_sizes(find_pairs(tmp_path / "pairs"))
 
 
-def test_a_pair_that_a_camera_turned_is_of_one_size(lol_folder: Path, tmp_path: Path) -> None:
+def test_a_pair_with_a_turned_picture_is_of_one_size(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -57,7 +57,7 @@ def test_a_pair_that_a_camera_turned_is_of_one_size(lol_folder: Path, tmp_path: 
     np.testing.assert_array_equal(high, upright)
 
 
-def test_pictures_of_16_bits_and_grey_ones_become_8_bit_rgb(tmp_path: Path) -> None:
+def test_a_16_bit_grey_picture_becomes_8_bit_rgb(tmp_path: Path) -> None:
     grey = np.array([[0, 128, 129, 65535], [257, 514, 600, 30000]], np.uint16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     pixels = read_rgb8(tmp_path / "grey.png")

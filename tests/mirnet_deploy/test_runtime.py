@@ -1,4 +1,4 @@
-"""The runtime: any size, three dtypes, tiles that fit together, threads, and errors that say what to do."""
+"""The runtime: any size, three dtypes, tiles that fit together, threads, and errors with their remedies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def models(tmp_path_factory):
 
 
 class Recorder(HostEngine):
-    """An engine that keeps the shapes it is given; the picture comes back untouched."""
+    """An engine that keeps the shapes it is given and returns the batch unchanged."""
 
     device = backend = "test"
 
@@ -60,7 +60,7 @@ class Recorder(HostEngine):
 
 
 def recorder(described, **settings):
-    """A runtime over a `Recorder` with the metadata given, and that."""
+    """A runtime over a `Recorder` with the given metadata, and the recorder."""
     engine = Recorder(described)
     return MIRNetRuntime(engine, consistency="local", **settings), engine
 
@@ -83,7 +83,7 @@ def test_an_identity_engine_gives_the_picture_back_bit_for_bit(models, dtype, si
     assert not np.shares_memory(result, image)
 
 
-def test_every_level_survives_the_float_road(models):
+def test_every_level_survives_the_float_interface(models):
     with MIRNetRuntime(models["identity"]) as each:
         for dtype, side in ((np.uint8, 16), (np.uint16, 256)):
             levels = np.arange(side * side, dtype=dtype).reshape(side, side, 1).repeat(3, axis=2)
@@ -116,7 +116,7 @@ def test_results_are_clipped_and_rounded_half_to_even(models, dtype):
 
 @pytest.mark.parametrize("size", [(3, 5), (61, 90), (150, 203)])
 def test_a_picture_is_padded_by_reflection_to_the_multiple_and_cropped(models, size):
-    """OpenCV filters the padded picture; the engine's convolution has zeros beyond the padded border, as here."""
+    """OpenCV filters the padded picture with zeros beyond its border, as the engine's convolution does."""
     image = picture(*size, np.float32)
     pads = [-side % 4 for side in size]
     kinds = [
@@ -213,7 +213,7 @@ def test_out_may_be_the_picture_or_overlap_it(models):
         ([], "a list is not a picture"),
     ],
 )
-def test_an_out_that_cannot_take_the_result(models, out, said):
+def test_an_out_that_cannot_take_the_result_is_refused(models, out, said):
     with MIRNetRuntime(models["identity"]) as each, pytest.raises(ImageError, match=said):
         each.enhance(picture(8, 8), out=out)
 
@@ -238,7 +238,7 @@ def test_an_out_that_cannot_take_the_result(models, out, said):
         (np.full((4, 4, 3), 255, np.float32), r"255; expected \[0, 1\]"),
     ],
 )
-def test_pictures_that_are_none(models, image, said):
+def test_objects_that_are_not_pictures_are_refused(models, image, said):
     with MIRNetRuntime(models["identity"]) as each, pytest.raises(ImageError, match=said):
         each.enhance(image)
 
@@ -251,29 +251,29 @@ def test_one_nan_is_found(models):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_the_image_interface_says_which_one_takes_more_bits(models, dtype):
+def test_the_image_interface_refuses_more_bits_and_names_the_float_interface(models, dtype):
     with MIRNetRuntime(models["identity-image"]) as each, pytest.raises(ImageError, match="--interface float"):
         each.enhance(picture(8, 8, dtype))
 
 
-def test_an_engine_that_overflows_is_an_error(models):
+def test_nan_values_of_an_engine_are_an_error(models):
     with MIRNetRuntime(models["nan"]) as each, pytest.raises(EngineError, match="NaN or infinite"):
         each.enhance(picture(8, 8))
 
 
 @pytest.mark.parametrize("tile", [66, 32, 0, -64, 64.0, "whole", True, None])
-def test_tiles_that_cannot_be(models, tile):
+def test_impossible_tiles_are_refused(models, tile):
     with pytest.raises(UsageError, match=f"tile is {tile!r}"):
         MIRNetRuntime(models["identity"], tile=tile)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.0, True])
-def test_batches_that_cannot_be(models, batch):
+def test_impossible_batches_are_refused(models, batch):
     with pytest.raises(UsageError, match="batch is"):
         MIRNetRuntime(models["identity"], batch=batch)
 
 
-def test_use_after_close(models):
+def test_a_closed_runtime_cannot_be_used(models):
     each = MIRNetRuntime(models["identity"])
     each.close()
     each.close()
@@ -285,7 +285,7 @@ def test_use_after_close(models):
 # Shapes
 
 
-def test_auto_runs_whole_up_to_the_budget_and_in_tiles_beyond(monkeypatch):
+def test_auto_runs_pictures_whole_up_to_the_budget_and_in_tiles_beyond(monkeypatch):
     monkeypatch.setattr(limits, "WHOLE_BUDGET", 8 * 128 * 128)
     each, engine = recorder(metadata(halo=16))
     each.enhance(picture(64, 256))
@@ -315,7 +315,7 @@ def test_batches_hold_tiles_of_one_shape_and_the_last_is_the_rest():
     assert [shape[0] for shape in engine.shapes] == [4, 4, 1]
 
 
-def test_a_plan_gets_shapes_of_its_profile():
+def test_a_plan_is_given_only_shapes_of_its_profile():
     shapes = {"min": [2, 16, 24, 3], "opt": [2, 64, 64, 3], "max": [3, 64, 64, 3]}
     each, engine = recorder(metadata(kind="plan", interface="image", profile={"image": shapes}, halo=8))
     for size in ((1, 1), (16, 25), (64, 64), (65, 10), (200, 301), (17, 200)):
@@ -328,13 +328,13 @@ def test_a_plan_gets_shapes_of_its_profile():
 @pytest.mark.parametrize(
     ("settings", "said"), [({"tile": 12}, "from 16 to 64"), ({"tile": 68}, "from 16 to 64"), ({"batch": 2}, "up to 1")]
 )
-def test_settings_that_do_not_fit_a_plan(tmp_path, settings, said):
+def test_settings_that_do_not_fit_a_plan_are_refused(tmp_path, settings, said):
     described = read_sidecar(make_plan(tmp_path / "a.plan", halo=0))
     with pytest.raises(UsageError, match=said):
         recorder(described, **settings)
 
 
-def test_a_picture_that_does_not_fit_whole_in_a_plan(tmp_path):
+def test_a_picture_that_does_not_fit_whole_in_a_plan_is_refused(tmp_path):
     each, _ = recorder(read_sidecar(make_plan(tmp_path / "a.plan")), tile="none")
     each.enhance(picture(64, 64))
     with pytest.raises(UsageError, match="65x64 does not fit whole in this plan, which takes up to 64x64"):
@@ -355,12 +355,12 @@ def test_eight_threads_give_the_bits_of_serial_calls(models, kind, tile):
                     assert np.array_equal(expected, result)
 
 
-def test_a_setting_that_there_is_not(models):
+def test_an_unknown_setting_is_refused(models):
     with pytest.raises(TypeError, match="no setting 'tiles'; expected device, tile"):
         MIRNetRuntime(models["identity"], tiles=64)
 
 
-def test_an_engine_that_is_given_is_closed_with_the_runtime_and_where_it_does_not_fit():
+def test_a_given_engine_is_closed_with_the_runtime_and_where_settings_do_not_fit():
     each, engine = recorder(metadata())
     assert each.info.path == "tiny"
     each.close()
@@ -372,7 +372,7 @@ def test_an_engine_that_is_given_is_closed_with_the_runtime_and_where_it_does_no
     assert engine.closed == 1
 
 
-def test_info(models):
+def test_the_info_of_a_runtime(models):
     with MIRNetRuntime(models["identity"], tile=64, batch=2, device="cpu") as each:
         info = each.info
     assert info.metadata == read_sidecar(models["identity"])

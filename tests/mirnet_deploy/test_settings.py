@@ -1,4 +1,4 @@
-"""`RuntimeSettings`: what it refuses, how it is changed, and what of it stands in a record of work."""
+"""`RuntimeSettings`: which values it refuses, how it is changed, and which settings a result records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mirnet_deploy.settings import Consistency, parse_tile
         ("max_memory", [0, -1, 1e9, True]),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_where_it_is_given(field: str, values: list[Any]) -> None:
+def test_a_wrong_value_is_refused_when_the_settings_are_made(field: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(UsageError) as caught:
             RuntimeSettings(**{field: value})
@@ -38,7 +38,7 @@ def test_a_value_that_cannot_be_is_refused_where_it_is_given(field: str, values:
 
 
 def test_every_field_that_can_be_wrong_is_tested_above() -> None:
-    parameters = test_a_value_that_cannot_be_is_refused_where_it_is_given.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    parameters = test_a_wrong_value_is_refused_when_the_settings_are_made.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {field for field, _ in parameters} | {"graphs"} == {
         field.name for field in dataclasses.fields(RuntimeSettings)
     }
@@ -58,7 +58,7 @@ def test_every_field_that_can_be_wrong_is_tested_above() -> None:
         *({"consistency": mode} for mode in get_args(Consistency)),
     ],
 )
-def test_the_edges_of_what_can_be(good: dict[str, Any]) -> None:
+def test_values_at_the_edges_of_their_ranges_are_accepted(good: dict[str, Any]) -> None:
     (name, value), settings = next(iter(good.items())), RuntimeSettings(**good)
     assert getattr(settings, name) == value
     assert json.loads(json.dumps(settings.to_dict()))[name] == value
@@ -78,7 +78,7 @@ def test_changes_are_checked_and_leave_the_settings_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "-4", "1.5", "x", "Auto", "²"])
-def test_tiles_that_are_none(text: str) -> None:
+def test_texts_that_are_not_tiles_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected auto, none or a side in pixels"):
         parse_tile(text)
 
@@ -96,18 +96,18 @@ EXACT = {"tile": "auto", "consistency": "exact", "tolerance": 60.0}
         ({"strength": 0.5}, EXACT | {"brightness": "auto", "strength": 0.5}),
     ],
 )
-def test_a_record_holds_what_decides_a_result_as_the_first_version_wrote_it(
+def test_a_record_holds_the_settings_that_decide_a_result_as_the_first_version_wrote_them(
     settings: dict[str, Any], recorded: dict[str, Any]
 ) -> None:
     assert RuntimeSettings(**settings).recorded() == recorded
 
 
-def test_what_does_not_decide_a_result_is_in_no_record() -> None:
+def test_settings_that_do_not_decide_a_result_are_not_recorded() -> None:
     changed = RuntimeSettings(device="cpu", threads=1, batch=4, max_memory=1 << 30, graphs=False, channel_order="bgr")
     assert changed.recorded() == RuntimeSettings().recorded()
 
 
-def test_a_new_setting_is_recorded_once_it_is_not_its_default() -> None:
+def test_a_new_setting_is_recorded_only_where_it_differs_from_its_default() -> None:
     @dataclasses.dataclass(frozen=True)
     class Later(RuntimeSettings):
         sharpness: float = dataclasses.field(default=0.0, metadata={"recorded": True})

@@ -1,4 +1,4 @@
-"""The grid: every pixel once, everything aligned, halos where they are due."""
+"""The grid: every pixel in one core, everything aligned, halos on all sides but the picture's borders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sizes():
 @pytest.mark.parametrize(
     ("tile", "halo"), [((64, 64), 16), ((64, 64), 0), ((68, 96), 32), ((20, 12), 4), ((8, 200), 0)]
 )
-def test_grid_properties(tile, halo):
+def test_cores_cover_the_picture_once_aligned_and_with_halos(tile, halo):
     for height, width in sizes():
         grid = make_grid(height, width, tile=tile, halo=halo)
         written = np.zeros((height, width), np.uint8)
@@ -44,7 +44,7 @@ def test_grid_properties(tile, halo):
 def test_no_more_tiles_than_needed():
     for length in range(68, 1000, 4):
         count = len(make_grid(4, length, tile=(64, 64), halo=16))
-        # k tiles with halos reach over k * (64 - 32) + 32 pixels.
+        # k tiles with halos cover k * (64 - 32) + 32 pixels.
         assert (count - 1) * 32 + 32 < length <= count * 32 + 32
 
 
@@ -53,12 +53,12 @@ def test_a_picture_that_fits_is_one_tile_without_halo():
     assert tile.window == tile.core == tile.core_in_tile == (slice(0, 64), slice(0, 32))
 
 
-def test_weights_of_the_cores_sum_to_one():
+def test_areas_of_the_cores_sum_to_the_picture():
     grid = make_grid(300, 500, tile=(128, 128), halo=32)
     assert sum(tile.core_size[0] * tile.core_size[1] for tile in grid) == 300 * 500
 
 
-def test_core_in_tile_and_core_name_the_same_pixels():
+def test_core_in_tile_and_core_are_the_same_pixels():
     picture = np.arange(200 * 304).reshape(200, 304)
     for tile in make_grid(200, 304, tile=(96, 96), halo=16):
         assert np.array_equal(picture[tile.window][tile.core_in_tile], picture[tile.core])
@@ -73,7 +73,7 @@ def test_padded_side(side, multiple, minimum, expected):
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(66, 0), (64, 32), (0, 0), (-4, 0)])
-def test_a_tile_that_cannot_be_is_refused(tile, halo):
+def test_an_impossible_tile_is_refused(tile, halo):
     with pytest.raises(UsageError, match=f"tile is {tile}"):
         check_tile(tile, halo, 4)
     with pytest.raises(UsageError, match=f"tile is {tile}"):

@@ -1,6 +1,6 @@
-"""Tiny artifacts for tests: real ONNX files with real sidecars, and plans whose sidecar is right and bytes are not.
+"""Tiny artifacts for tests: real ONNX files with real sidecars, and plans with a correct sidecar and meaningless bytes.
 
-The graphs are written with `onnx.helper`, so they are independent of the exporter.
+The graphs are written with `onnx.helper`, so they do not depend on the exporter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata
 from mirnet_deploy.artifacts.sidecar import write_sidecar
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-"""Files made elsewhere (shared/fixtures)."""
+"""Files that were made elsewhere."""
 BLUR = np.outer([1, 2, 4, 2, 1], [1, 2, 4, 2, 1]).astype(np.float32) / 100
+"""The kernel of the graph "blur", float32 [5,5]."""
 
 
 def metadata(**values: Any) -> ArtifactMetadata:
@@ -44,12 +45,12 @@ def make_onnx(path: Path, kind: str = "identity", **values: Any) -> Path:
     """Writes an ONNX artifact and its sidecar. `kind`:
 
     - "identity": the picture itself;
-    - "brighter": twice the picture less a bit, passing both ends of [0, 1] (float interface);
-    - "mean": the picture less its mean over height and width: what a global pool does to tiles;
+    - "brighter": twice the picture less 0.301, which leaves [0, 1] at both ends (float interface);
+    - "mean": the picture less its mean over height and width, which differs from tile to tile;
     - "blur": a 5x5 convolution, reach 2 pixels, with zeros beyond the border;
     - "nan": 0 / 0 everywhere.
 
-    All have a context of 3 values, the means of the picture, as artifacts of the exporter have theirs; none if
+    All take a context of 3 values, the means of the picture's channels, as artifacts of the exporter do; none where
     `context` is 0.
     """
     described = metadata(**{"name": path.stem, "context": 3, "stages": 1, **values})
@@ -58,7 +59,7 @@ def make_onnx(path: Path, kind: str = "identity", **values: Any) -> Path:
 
 
 def save(model: onnx.ModelProto, path: Path, described: ArtifactMetadata) -> Path:
-    """Writes `model` with `described` inside and beside it."""
+    """Writes `model` with `described` as its metadata and as its sidecar."""
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, replace(described, sha256=None).to_json()
     data = model.SerializeToString()
@@ -138,7 +139,7 @@ def model_of(kind: str, interface: str, *, pool: bool = False) -> onnx.ModelProt
 
 
 def pool_nodes(x: str, pooled: str) -> list[onnx.NodeProto]:
-    """A global pool of three channels that can be given its means, and tells what it measures."""
+    """A global pool over `x`, float32 [N,3,H,W], that can be given its means and reports those that it measures."""
     node = helper.make_node
     axes = numpy_helper.from_array(np.array([1, 3]), "axes13"), numpy_helper.from_array(np.array([1, 2]), "axes12")
     spatial = numpy_helper.from_array(np.array([2, 3]), "axes23")

@@ -1,4 +1,4 @@
-"""Batches from host arrays through an engine of any device: what tests ask an engine without the pipeline."""
+"""Runs batches of host arrays on an engine of any device, without the pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mirnet_deploy.pipeline.slots import Observer, Slots
 
 
 class Batches:
-    """An engine and its slots; the engine's own attributes are had from here too."""
+    """An engine and its slots. It has the engine's attributes too."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -37,7 +37,7 @@ class Batches:
         return self._run(batch, None)[0]
 
     def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """The result, and what the pools measured."""
+        """The result, and the means that the pools measured, float32 [N,K]."""
         return self._run(batch, pools)
 
     def _run(self, batch: NDArray[Any], pools: Pools | None) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -60,7 +60,7 @@ class Batches:
         return outputs[result], statistics
 
     def close(self) -> None:
-        """As the runtime does."""
+        """Closes the slots, then the engine, as the runtime does."""
         self._slots.close()
         self.engine.close()
 

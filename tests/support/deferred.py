@@ -1,8 +1,8 @@
-"""A device on the host whose streams are as late or as early as they may be: what was not told to wait happens wrongly.
+"""A device on the host whose streams run as late or as early as they may, so that a missing order gives a wrong result.
 
-A late stream does nothing until somebody waits for it, an eager one works as soon as something is enqueued; both do of
-other streams only what they were told to follow. Work that lacks such an order reads memory that nobody has written.
-Memory is poisoned, counted, and refused past a limit.
+A late stream does nothing until something waits for it; an eager one works as soon as something is enqueued. Of other
+streams, both do only the work that they were told to follow. Work without such an order reads memory that nothing has
+written yet. Memory is filled with a pattern (poisoned) and counted, and allocations past a limit are refused.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
 
 Open = Callable[..., tuple[MIRNetRuntime, MIRNetRuntime, "Driver"]]
-"""Opens two runtimes over one artifact, as the fixture `pair` says."""
+"""Opens two runtimes over one artifact; see the fixture `pair`."""
 
 
 OpenGpu = Callable[..., MIRNetRuntime]
-"""Opens a runtime on the GPU, as the fixture `on_gpu` says."""
+"""Opens a runtime on the GPU; see the fixture `on_gpu`."""
 
 
 class Stream:
-    """See `Stream`; a caller's own, too, which is late."""
+    """See `devices.base.Stream`. Stands for a caller's own stream too, which is always late."""
 
     def __init__(self, driver: Driver, handle: int, eager: bool = False) -> None:
         self.handle, self.eager, self._driver = handle, eager, driver
@@ -69,7 +69,7 @@ class Stream:
 
 
 class Memory(HostMemory):
-    """Poisoned, and known to its driver until it is freed."""
+    """Poisoned memory, which its driver counts until it is freed."""
 
     def __init__(self, driver: Driver, nbytes: int) -> None:
         super().__init__(nbytes)
@@ -83,7 +83,7 @@ class Memory(HostMemory):
 
 
 class Graph:
-    """Works that were captured, to be enqueued again."""
+    """Captured work, to be enqueued again."""
 
     def __init__(self, driver: Driver, works: list[Callable[[], None]]) -> None:
         self._driver, self._works = driver, works
@@ -98,17 +98,23 @@ class Graph:
 
 
 class Driver(HostDriver):
-    """See `Driver`. `most`: bytes that may be held at once. `eager`: the streams that are, by what is left of their
-    number divided by 2. `refused`: what the next allocations say, one each. `broken`: what everything says."""
+    """See `devices.base.Driver`.
+
+    Args:
+        most: bytes that may be held at once.
+        eager: which streams are eager, by their numbers from 0 on, modulo 2.
+    """
 
     is_host = False
     broken: str | None = None
+    """The message with which allocations and waits fail from now on."""
 
     def __init__(self, most: int = sys.maxsize, eager: tuple[int, ...] = ()) -> None:
         self.most, self.eager, self.closed = most, eager, 0
         self.held: dict[int, int] = {}
         self.peak = 0
         self.refused: list[Exception] = []
+        """What the next allocations raise, one each, the last one first."""
         self.captures = self.launches = 0
         self.capturable = True
         self.streams: dict[int, Stream] = {}
@@ -192,7 +198,7 @@ class Engine:
 
 
 class Runner:
-    """A run waits on its stream for what came before it."""
+    """Enqueues its runs on a stream of the `Driver`, behind what came before."""
 
     def __init__(self, inner: OnnxRuntimeRunner, stream: Any) -> None:
         self._inner, self._stream = inner, stream
@@ -218,7 +224,7 @@ def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels
 
 
 class OnDevice:
-    """A picture [H,W,C] in the driver's memory, rows 64 bytes longer than they need be; poisoned around."""
+    """A picture [H,W,C] in the driver's memory. Each row is followed by 64 poisoned bytes."""
 
     def __init__(self, driver: Driver, image: NDArray[Any], bgr: bool = False) -> None:
         height, width, channels = image.shape
@@ -230,6 +236,6 @@ class OnDevice:
         self.picture = DevicePicture(self.memory.address, self.pitch, height, width, image.dtype, channels, bgr)
 
     def margins(self) -> NDArray[np.uint8]:
-        """What lies between the rows."""
+        """The bytes behind the pixels of each row, uint8 [H,64]."""
         rows = at(self.memory.address, (self.picture.height, self.pitch), np.uint8)
         return rows[:, self.pitch - 64 :]

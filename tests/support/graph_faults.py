@@ -1,4 +1,4 @@
-"""Faults that a graph can have, as rewrites: each returns its model with one node gone wrong."""
+"""Faults of a graph, written as rewrites: each changes the model in place and returns 1, as one rewrite made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNKNOWN_NODE = "interface/SequenceConstruct"
 
 
 def leave_one_in_fp32(model: onnx.ModelProto) -> int:
-    """`FP32_NODE` computes in float32 between two casts: what an exporter does that forgot one layer."""
+    """Makes `FP32_NODE` compute in float32 between two casts, as an exporter that forgot one layer would."""
     graph = model.graph
     index, node = next((i, node) for i, node in enumerate(graph.node) if node.name == FP32_NODE)
     weight = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
@@ -24,7 +24,7 @@ def leave_one_in_fp32(model: onnx.ModelProto) -> int:
 
 
 def add_unknown_operator(model: onnx.ModelProto) -> int:
-    """The picture goes into a sequence of one and out of it again: valid ONNX that no TensorRT parser takes."""
+    """Puts the picture into a sequence of one and takes it out again: valid ONNX that no TensorRT parser takes."""
     graph = model.graph
     graph.initializer.append(numpy_helper.from_array(np.array(0), "first"))
     index, node = next((i, node) for i, node in enumerate(graph.node) if node.op_type == "Round")
@@ -35,7 +35,7 @@ def add_unknown_operator(model: onnx.ModelProto) -> int:
 
 
 def ignore_given_means(model: onnx.ModelProto) -> int:
-    """The pools use what they measure, whatever the mode says: such a graph agrees with the plain network."""
+    """Makes the pools use what they measure, whatever the mode says. The graph still agrees with the plain network."""
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 0], np.float32), "always"))
     for node in model.graph.node:
         node.input[:] = ["always" if name == "mode" else name for name in node.input]

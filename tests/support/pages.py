@@ -1,5 +1,7 @@
-"""The commands on our pages, run as they stand, in the background while other tests run: together they take as long as
-all of these."""
+"""Runs the commands on our pages as they stand, in the background of the other tests.
+
+Together they take as long as all other tests.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,15 @@ LONG = [block for block in BLOCKS if block.language == "bash long"]
 
 
 def names(blocks: list[Block]) -> list[str]:
-    """Of tests: the page, and the place on it."""
+    """Ids of tests: the page, and the index of the block among those of the same page."""
     return [f"{block.page}-{sum(one.page == block.page for one in blocks[:at])}" for at, block in enumerate(blocks)]
 
 
 class Clone:
-    """A copy of the tracked files, with `LOL` (tiny pairs) and `FOLDER` (a dark photograph) where pages name these, and
-    beside it an empty virtual environment for the set-up block."""
+    """A copy of the tracked files, with two folders that pages name: `LOL` (tiny pairs) and `FOLDER` (a dark picture).
+
+    Beside it lies an empty virtual environment for the set-up block.
+    """
 
     def __init__(self, folder: Path, pairs: Path) -> None:
         self._folder = folder / "mirnet-deploy"
@@ -69,10 +73,10 @@ class Clone:
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
 
     def fault(self, block: Block, *, set_up: bool = False) -> str | None:
-        """Runs a block; what it printed if it failed.
+        """Runs a block. Returns the block and its output if it failed, else None.
 
         Args:
-            set_up: in the empty environment; other blocks find there what they need.
+            set_up: run it in the empty environment. Other blocks run in that of the tests, which has all they need.
         """
         if self._stopped:
             return "stopped"
@@ -94,14 +98,14 @@ class Clone:
         return None if self._process.returncode == 0 else f"{block.code}\n{said}"
 
     def stop(self) -> None:
-        """Ends what still runs, and lets nothing begin."""
+        """Kills what still runs, and lets no other block start."""
         self._stopped = True
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class Pages:
-    """Runs the blocks `RUN` one after the other in one clone."""
+    """Runs the blocks `RUN` one after the other, in one clone and one thread."""
 
     def __init__(self, folder: Path, pairs: Path, cores: set[int] | None) -> None:
         self._arguments, self._cores = (folder, pairs), cores
@@ -112,19 +116,19 @@ class Pages:
         self._thread.start()
 
     def fault(self, index: int) -> str | None:
-        """Waits for a block; what it printed if it failed."""
+        """Waits for a block. Returns the block and its output if it failed, else None."""
         assert self._ended[index].wait(900), f"block {index} did not end"
         return self._faults[index]
 
     def stop(self) -> None:
-        """Ends what still runs."""
+        """Kills what still runs, and waits for the thread."""
         if self._clone:
             self._clone.stop()
         self._thread.join()
 
     def _run(self) -> None:
         if self._cores:
-            # Of this thread and of what it starts: libraries take as many threads as they have cores.
+            # Also for the processes that this thread starts: libraries start as many threads as they have cores.
             os.sched_setaffinity(0, {max(self._cores)})
         problem = None
         try:

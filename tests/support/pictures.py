@@ -1,4 +1,4 @@
-"""Pictures to files, as a job writes them but for its record."""
+"""Writes pictures to files as a job does, without the record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.writing import encode_image
 
 USUAL: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4", "allow_8_bit": False}
-"""What `encode_image` takes where a test does not care."""
+"""Options of `encode_image` for tests that do not depend on them."""
 
 
 def write_image(picture: Picture, path: Path, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The published layout of a state dict, written from ours: the inverse of what `training.published` reads."""
+"""Turns our state dict into the published layout: the inverse of `training.published`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirnet_deploy.training.published import blur_names, published_names
 
 
 def to_published(state: Mapping[str, Tensor], config: MIRNetConfig) -> dict[str, Tensor]:
-    """A published state dict from ours, every tied tensor once per use, blur kernels included."""
+    """A published state dict from ours: every tied tensor once per use, blur kernels included."""
     published = {name: state[ours].clone() for ours, copies in published_names(config).items() for name in copies}
     row = torch.tensor([1.0, 2.0, 1.0]) / 4
     for name in blur_names(config):

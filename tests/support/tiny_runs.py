@@ -1,7 +1,7 @@
 """Tiny training runs in child processes, some of which kill themselves at a chosen point.
 
 The children come from a fork server that has torch loaded but has never used it: a fork costs milliseconds, and no
-child inherits a pool of threads.
+child inherits threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from click.testing import CliRunner
 
 _context = multiprocessing.get_context("forkserver")
-# What a run imports on its way, and what would otherwise be most of a child's time.
+# What a run imports later on; importing it would take most of a child's time.
 SLOW_IMPORTS = ["torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "skimage.metrics"]
 _context.set_forkserver_preload([*SLOW_IMPORTS, "mirnet_deploy.cli.train", "mirnet_deploy.training.trainer"])
 

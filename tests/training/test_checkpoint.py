@@ -1,4 +1,4 @@
-"""Checkpoints of every layout load to the same network; everything else is one clear line, and runs no code."""
+"""Checkpoints of every layout load the same network; any other file is one line of error, and none of its code runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(model: MIRNet) -> Tensor:
         return model(torch.linspace(0, 1, 3 * 16 * 12).reshape(1, 3, 16, 12))
 
 
-def test_reproduces_the_reference_networks_output() -> None:
+def test_a_published_checkpoint_reproduces_the_reference_networks_output() -> None:
     loaded = load_checkpoint(PUBLISHED / "model.pth")
     assert (loaded.config, loaded.layout) == (TINY, "published")
     with torch.no_grad():
@@ -61,7 +61,7 @@ WRAPPERS: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_published_layouts_in_every_wrapper(tmp_path: Path, wrapper: str) -> None:
+def test_the_published_layout_loads_from_every_wrapper(tmp_path: Path, wrapper: str) -> None:
     ours = network(MIRNetConfig(16, 2, 2))
     torch.save(WRAPPERS[wrapper](to_published(ours.state_dict(), ours.config)), tmp_path / "theirs.pth")
     loaded = load_checkpoint(tmp_path / "theirs.pth")
@@ -71,7 +71,7 @@ def test_published_layouts_in_every_wrapper(tmp_path: Path, wrapper: str) -> Non
 
 
 @pytest.mark.parametrize("config", [MIRNetConfig(8, 1, 3), MIRNetConfig(24, 2, 1)])
-def test_safetensors_in_both_namings(tmp_path: Path, config: MIRNetConfig) -> None:
+def test_safetensors_load_in_both_namings(tmp_path: Path, config: MIRNetConfig) -> None:
     ours = network(config)
     save_file(ours.state_dict(), tmp_path / "ours.safetensors")
     save_file(to_published(ours.state_dict(), config), tmp_path / "theirs.safetensors")
@@ -136,7 +136,7 @@ def test_damaged_state_dicts_are_named(tmp_path: Path, damage: str) -> None:
         load_checkpoint(tmp_path / "damaged.pth")
 
 
-def test_something_else_names_a_few_keys(tmp_path: Path) -> None:
+def test_the_error_for_another_network_names_only_a_few_keys(tmp_path: Path) -> None:
     torch.save({"state_dict": {f"layer{i}.weight": torch.zeros(2) for i in range(60)}}, tmp_path / "resnet.pth")
     with pytest.raises(
         CheckpointError, match=r"not a MIRNet checkpoint: missing conv_in\.weight; unexpected layer"
@@ -198,11 +198,11 @@ def test_a_pickle_bomb_does_not_go_off(tmp_path: Path, form: str) -> None:
     assert not target.exists()
     assert "\n" not in str(error.value)
     target.unlink(missing_ok=True)
-    pickle.loads(pickle.dumps(Bomb(target)))  # the bomb is live: unpickled plainly, it goes off
+    pickle.loads(pickle.dumps(Bomb(target)))  # the bomb is live: plain unpickling sets it off
     assert target.exists()
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(CheckpointError, match="is not a file"):
             load_checkpoint(path)

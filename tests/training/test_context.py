@@ -1,4 +1,4 @@
-"""Means that are given, measured or ignored; tiles that share them are the whole picture."""
+"""Means that are given, measured or ignored; tiles that share them give the whole picture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network() -> MIRNet:
 
 @pytest.fixture(scope="module")
 def picture() -> Tensor:
-    """Unlike parts: a tile's own means are far from the whole picture's."""
+    """float32 [1,3,184,240]. Its parts differ, so that a tile's own means are far from the whole picture's."""
     torch.manual_seed(1)
     height, width = 184, 240
     light = torch.linspace(0.02, 0.6, width) * torch.linspace(1, 0.3, height)[:, None]
@@ -46,7 +46,7 @@ def measure(network: MIRNet, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pooled(network: MIRNet, x: Tensor) -> list[Tensor]:
-    """What every pool gives in a plain pass, [N,C] each, in the order in which they run."""
+    """The output of every pool in a plain run, [N,C] each, in the order in which the pools run."""
     seen: list[Tensor] = []
     hooks = [
         module.register_forward_hook(lambda _, inputs, output: seen.append(output.flatten(1)))
@@ -70,7 +70,7 @@ def core_weights(tile: Tile) -> tuple[Tensor, Tensor]:
 
 
 def run_tiles(network: MIRNet, x: Tensor, grid: TileGrid, context: Tensor) -> tuple[Tensor, Tensor]:
-    """One pass: the picture put together from cores, and the means that it measured."""
+    """One pass: the picture put together from cores, [1,3,H,W], and the means that the pass measured, [1,K]."""
     output, means = torch.empty_like(x), torch.zeros_like(context)
     for tile in grid:
         pools = PoolContext(context, torch.tensor(GIVEN), *core_weights(tile))
@@ -87,7 +87,7 @@ def test_a_context_has_as_many_values_as_the_pools_have_channels(config: MIRNetC
     assert sum(mean.shape[1] for mean in means) == config.context_size
 
 
-def test_reporting_changes_no_bit(network: MIRNet, picture: Tensor) -> None:
+def test_reporting_the_means_changes_no_bit_of_the_output(network: MIRNet, picture: Tensor) -> None:
     with torch.no_grad():
         plain = network(picture)
     output, statistics = measure(network, picture)
@@ -95,27 +95,27 @@ def test_reporting_changes_no_bit(network: MIRNet, picture: Tensor) -> None:
     assert statistics.shape == (1, TINY.context_size)
 
 
-def test_statistics_are_what_the_pools_gave(network: MIRNet, picture: Tensor) -> None:
+def test_statistics_equal_the_outputs_of_the_pools(network: MIRNet, picture: Tensor) -> None:
     plain = torch.cat(pooled(network, picture), dim=1)
     assert torch.equal(measure(network, picture)[1], plain)
 
 
-def test_a_picture_given_its_own_means_is_itself(network: MIRNet, picture: Tensor) -> None:
+def test_giving_a_picture_its_own_means_changes_nothing(network: MIRNet, picture: Tensor) -> None:
     output, own = measure(network, picture)
     with torch.no_grad():
         again = network(picture, PoolContext(own, torch.tensor(GIVEN), ONE, ONE))
     assert torch.equal(again, output)
 
 
-def test_given_means_matter(network: MIRNet, picture: Tensor) -> None:
+def test_other_means_change_the_output(network: MIRNet, picture: Tensor) -> None:
     output, own = measure(network, picture)
     with torch.no_grad():
         other = network(picture, PoolContext(2 * own, torch.tensor(GIVEN), ONE, ONE))
     assert (other - output).abs().max() > 0.01
 
 
-def test_what_has_no_weight_does_not_count(picture: Tensor) -> None:
-    """The mean of a pool over the core is the mean of the core cut out, at every level."""
+def test_pixels_without_weight_do_not_count(picture: Tensor) -> None:
+    """A pool's mean with weights for the core alone is the mean of the core cut out, at every level."""
     pool_rows, pool_cols = torch.zeros(1, 64), torch.zeros(1, 96)
     pool_rows[:, 8:40], pool_cols[:, 16:84] = 1, 1
     for level in range(3):
@@ -126,7 +126,7 @@ def test_what_has_no_weight_does_not_count(picture: Tensor) -> None:
         torch.testing.assert_close(pools.mean(x, level), core.mean(dim=(2, 3), keepdim=True))
 
 
-def test_tiles_with_the_true_means_are_the_whole_picture(network: MIRNet, picture: Tensor) -> None:
+def test_tiles_with_the_true_means_give_the_whole_picture(network: MIRNet, picture: Tensor) -> None:
     whole, true = measure(network, picture)
     grid = make_grid(184, 240, tile=(160, 160), halo=REACH)
     assert len(grid) >= 6
@@ -138,7 +138,7 @@ def test_tiles_with_the_true_means_are_the_whole_picture(network: MIRNet, pictur
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("guess", [0.0, 1.0])
 def test_each_pass_makes_one_more_stage_exact(picture: Tensor, seed: int, guess: float) -> None:
-    """From any guess, for any weights: after as many passes as stages the means are those of the whole picture."""
+    """From any guess and for any weights, after as many passes as stages the means are those of the whole picture."""
     network = make_network(seed)
     grid = make_grid(184, 240, tile=(160, 160), halo=REACH)
     whole, true = measure(network, picture)
@@ -151,7 +151,7 @@ def test_each_pass_makes_one_more_stage_exact(picture: Tensor, seed: int, guess:
 
 
 def depends(network: MIRNet, x: Tensor) -> list[set[int]]:
-    """For every pool, the earlier pools that its measured means change with (one given mean at a time is moved)."""
+    """For every pool, the pools whose given means change what it measures. One pool's means are moved at a time."""
     _, own = measure(network, x)
     ends = list(accumulate(channels.shape[1] for channels in pooled(network, x)))
     spans = list(pairwise([0, *ends]))
@@ -164,7 +164,7 @@ def depends(network: MIRNet, x: Tensor) -> list[set[int]]:
 
     before, found = given(own), [set[int]() for _ in spans]
     for cause, (first, last) in enumerate(spans):
-        for change in (-10, 10):  # behind a ReLU, one direction may change nothing
+        for change in (-10, 10):  # behind a ReLU, a move in one direction may change nothing
             moved = own.clone()
             moved[:, first:last] += change
             changed = (given(moved) != before)[0]
@@ -174,7 +174,7 @@ def depends(network: MIRNet, x: Tensor) -> list[set[int]]:
     return found
 
 
-def test_the_longest_chain_of_pools_is_the_stages(picture: Tensor) -> None:
+def test_the_longest_chain_of_pools_has_as_many_links_as_stages(picture: Tensor) -> None:
     config = MIRNetConfig(8, 1, 2)
     depth: list[int] = []
     for pool, causes in enumerate(depends(make_network(4, config), picture[:, :, :32, :32])):

@@ -25,13 +25,13 @@ from mirnet_deploy.training.validation import LARGEST, validation_pair
 PLAIN = Recipe(synthetic=0.0, lamps=0.0, mixup=0.0, crop=16, batch=2)
 
 
-def test_every_picture_once_an_epoch() -> None:
+def test_every_picture_is_seen_once_per_epoch() -> None:
     orders = [[sample_index(epoch * 7 + i, 7, seed=3) for i in range(7)] for epoch in range(3)]
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_samples_are_a_function_of_seed_and_number(lol_folder: Path) -> None:
+def test_samples_depend_on_seed_and_number_alone(lol_folder: Path) -> None:
     pairs = find_pairs(lol_folder / "our485")
     recipe = Recipe(synthetic=0.5, lamps=0.5, mixup=0.5, crop=16)
     first = [make_sample(PairSource(pairs), number, 16, recipe, 1) for number in range(6)]
@@ -41,7 +41,7 @@ def test_samples_are_a_function_of_seed_and_number(lol_folder: Path) -> None:
 
 
 def test_both_crops_show_the_same_place(tmp_path: Path) -> None:
-    """With low a known function of high, every augmented sample must keep the relation, pixel by pixel."""
+    """Where low is a known function of high, every augmented sample must keep that relation, pixel by pixel."""
     rng = np.random.default_rng(0)
     for side in ("low", "high"):
         (tmp_path / side).mkdir()
@@ -66,7 +66,7 @@ def test_all_eight_symmetries_occur(tmp_path: Path) -> None:
 
 
 def test_synthetic_crops_are_their_targets_darkened(lol_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dark crop is made from the well-lit one, and owes nothing to the real dark picture."""
+    """The dark crop is made from the well-lit one; the real dark picture, here NaN, is not used."""
     monkeypatch.setattr(degrade, "GOOD", 0.0)
 
     class NoLow(PairSource):
@@ -96,19 +96,21 @@ def test_mixup_mixes_both_sides_alike(lol_folder: Path) -> None:
 
 
 def test_pictures_smaller_than_the_crop_are_reflected(lol_folder: Path) -> None:
-    """Of 44 rows and 56 columns: one axis goes on with its row 43, the other with 55, in one of the symmetries."""
+    """44 rows and 56 columns become 64 of each, continued at one end by reflection, in one of the eight symmetries."""
     sample = make_sample(PairSource(find_pairs(lol_folder / "our485")), 0, 64, PLAIN, 0)
     assert sample.shape == (2, 3, 64, 64)
 
     def mirrors(picture: Any, rows: int) -> bool:
-        """Whether the rows of [2,3,64,64] behind the first `rows` are those before them, backwards."""
+        """Whether the rows of [2,3,64,64] after the first `rows` repeat those before them, in reverse order."""
         return bool(np.array_equal(picture[:, :, rows:], picture[:, :, 2 * rows - 64 : rows][:, :, ::-1]))
 
-    def either_end(picture: Any, rows: int) -> bool:
+    def mirrors_at_either_end(picture: Any, rows: int) -> bool:
         return mirrors(picture, rows) or mirrors(picture[:, :, ::-1], rows)
 
     turned = sample.transpose(0, 1, 3, 2)
-    assert (either_end(sample, 44) and either_end(turned, 56)) or (either_end(turned, 44) and either_end(sample, 56))
+    assert (mirrors_at_either_end(sample, 44) and mirrors_at_either_end(turned, 56)) or (
+        mirrors_at_either_end(turned, 44) and mirrors_at_either_end(sample, 56)
+    )
 
 
 def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Path) -> None:
@@ -120,7 +122,7 @@ def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Pa
         torch.testing.assert_close(torch.cat([left, right], dim=1), both, atol=0, rtol=0)
 
 
-def test_a_feed_that_starts_later_goes_on_where_the_first_was(lol_folder: Path) -> None:
+def test_a_feed_that_starts_later_gives_the_rest_of_the_same_samples(lol_folder: Path) -> None:
     source = PairSource(find_pairs(lol_folder / "our485"))
     whole = list(Feed(source, PLAIN, 0, 8).batches(0, 0))
     late = list(Feed(source, PLAIN, 0, 8).batches(5, whole[4][1]))
@@ -136,7 +138,7 @@ def test_photographs_are_found_in_every_folder(lol_folder: Path) -> None:
     assert low.mean() < 0.95 * high.mean()
 
 
-def test_of_camera_sized_pictures_the_middle_is_validated(tmp_path: Path) -> None:
+def test_validation_takes_the_middle_of_camera_sized_pictures(tmp_path: Path) -> None:
     picture = np.zeros((40, LARGEST + 100, 3), dtype=np.uint8)
     picture[:, 50:-50] = 255
     Image.fromarray(picture).save(tmp_path / "wide.png")

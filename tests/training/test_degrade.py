@@ -1,4 +1,4 @@
-"""Darkened photographs: the stated steps in the stated order."""
+"""Darkened photographs: each step by itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mirnet_deploy.training import degrade as module
 from mirnet_deploy.training.degrade import degrade, linear_to_srgb, srgb_to_linear
 
 
-def test_srgb_curve_is_the_standards() -> None:
-    """Anchors of IEC 61966-2-1, and the way back."""
+def test_the_srgb_curve_is_that_of_the_standard() -> None:
+    """Values from IEC 61966-2-1, and the way back."""
     values = np.array([0.0, 0.04045, 0.5, 1.0], dtype=np.float32)
     np.testing.assert_allclose(srgb_to_linear(values), [0, 0.0031308, 0.21404114, 1], atol=1e-6)
     ramp = np.linspace(0, 1, 1001, dtype=np.float32)
@@ -19,7 +19,7 @@ def test_srgb_curve_is_the_standards() -> None:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Four stops of underexposure and nothing else; a test turns on what it is about."""
+    """Four stops of underexposure and nothing else; each test turns on the step that it checks."""
     values = {
         "STOPS": (4.0, 4.0),
         "BRIGHTER": (0.0, 0.0),
@@ -46,7 +46,7 @@ def test_the_result_lies_on_the_8_bit_grid_and_is_dark(monkeypatch: pytest.Monke
         assert target.max() <= 1
 
 
-def test_same_generator_same_pictures() -> None:
+def test_equal_generators_give_equal_pictures() -> None:
     image = np.full((8, 8, 3), 0.5, dtype=np.float32)
     for seed in range(10):
         first, second = (degrade(image, np.random.default_rng(seed)) for _ in range(2))
@@ -58,7 +58,7 @@ def test_without_headroom_the_target_is_the_picture(plain: pytest.MonkeyPatch) -
     np.testing.assert_allclose(degrade(image, np.random.default_rng(0))[1], image, atol=1e-5)
 
 
-def test_a_target_is_brightened_as_far_as_nothing_clips(plain: pytest.MonkeyPatch) -> None:
+def test_a_target_is_brightened_until_it_would_clip(plain: pytest.MonkeyPatch) -> None:
     plain.setattr(module, "BRIGHTER", (1.0, 1.0))
     dull, bright = np.full((16, 16, 3), 0.4, dtype=np.float32), np.full((16, 16, 3), 0.9, dtype=np.float32)
     expected = linear_to_srgb(2 * srgb_to_linear(dull))
@@ -66,7 +66,7 @@ def test_a_target_is_brightened_as_far_as_nothing_clips(plain: pytest.MonkeyPatc
     np.testing.assert_allclose(degrade(bright, np.random.default_rng(0))[1], 1.0, atol=1e-5)
 
 
-def test_a_good_picture_is_bright_and_stays_as_it_is(plain: pytest.MonkeyPatch) -> None:
+def test_a_good_picture_is_bright_and_its_own_target(plain: pytest.MonkeyPatch) -> None:
     plain.setattr(module, "GOOD", 1.0)
     image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32) * 0.6
     low, target = degrade(image, np.random.default_rng(0))
@@ -74,8 +74,8 @@ def test_a_good_picture_is_bright_and_stays_as_it_is(plain: pytest.MonkeyPatch) 
     assert target.max() == pytest.approx(1.0)
 
 
-def test_noise_follows_light(plain: pytest.MonkeyPatch) -> None:
-    """Shot noise: in linear light its variance grows with the signal."""
+def test_shot_noise_grows_with_light(plain: pytest.MonkeyPatch) -> None:
+    """In linear light, the variance of shot noise grows with the signal."""
     plain.setattr(module, "STOPS", (2.0, 2.0))
     plain.setattr(module, "SHOT_NOISE", (1e-3, 1e-3))
     variances = []
@@ -97,4 +97,4 @@ def test_uneven_light_shows_both_ends_in_every_picture(plain: pytest.MonkeyPatch
         assert low.max() == pytest.approx(0.7, abs=0.02)
         assert low.min() == pytest.approx(dark, abs=0.02)
         steps = np.abs(np.diff(low.mean(axis=2), axis=1))
-        assert steps.max() < 0.2, "the light must fall off smoothly"
+        assert steps.max() < 0.2, "the light falls off smoothly"

@@ -1,4 +1,4 @@
-"""Two processes under torchrun end where one process with twice the batch ends."""
+"""Two processes under torchrun give the result of one process with twice the batch."""
 
 from __future__ import annotations
 

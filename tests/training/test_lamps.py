@@ -23,7 +23,7 @@ def test_nothing_is_white_in_the_target_that_was_not_white_before(seed: int) -> 
     assert target.max() <= 1
 
 
-def test_light_only_adds() -> None:
+def test_lamps_only_add_light() -> None:
     dark, bright = scene(0.1), scene(0.6)
     for seed in range(10):
         low, target = paint_lamps(dark, bright, np.random.default_rng(seed))
@@ -32,13 +32,13 @@ def test_light_only_adds() -> None:
         assert low.max() > dark.max()
 
 
-def test_the_dark_picture_is_in_8_bit_levels() -> None:
+def test_the_dark_picture_has_8_bit_levels() -> None:
     low, _ = paint_lamps(scene(0.1), scene(0.6), np.random.default_rng(0))
     np.testing.assert_allclose(low * 255, np.rint(low * 255), atol=1e-3)
 
 
 def test_a_lamp_has_a_third_of_its_light_at_its_radius(monkeypatch: pytest.MonkeyPatch) -> None:
-    """(1 + 1) ** -1.5 of the centre's; measured along the row through the brightest pixel."""
+    """(1 + 1) ** -1.5 of the centre's light, measured along the row through the brightest pixel."""
     for name, value in {"LIGHT": (2.0, 2.0), "RADIUS": (0.1, 0.1), "SHAPE": (2.0, 2.0), "MOST": 1}.items():
         monkeypatch.setattr(module, name, value)
     for seed in range(10):
@@ -48,6 +48,6 @@ def test_a_lamp_has_a_third_of_its_light_at_its_radius(monkeypatch: pytest.Monke
         assert light[top, left + step] / light[top, left] == pytest.approx(2**-1.5, rel=0.03)
 
 
-def test_same_generator_same_lamps() -> None:
+def test_equal_generators_give_equal_lamps() -> None:
     first, second = (lamp_light(32, 48, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -1,4 +1,4 @@
-"""Losses against skimage, plain numpy and what they promise."""
+"""Losses against skimage, numpy and their own properties."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def test_ssim_agrees_with_skimage() -> None:
             use_sample_covariance=False,
             full=True,
         )
-        expected.append(maps[:, 5:-5, 5:-5].mean())  # ours looks at whole windows only
+        expected.append(maps[:, 5:-5, 5:-5].mean())  # ours takes whole windows only
     assert ssim(output.double(), target.double()).item() == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_aligned_output_has_the_targets_mean() -> None:
+def test_an_aligned_output_has_the_targets_mean() -> None:
     output, target = pair()
     bright = align_brightness(output * 0.3, target)
     torch.testing.assert_close(bright.mean((1, 2, 3)), target.mean((1, 2, 3)))
     torch.testing.assert_close(bright, align_brightness(output, target))
 
 
-def test_black_output_stays_finite() -> None:
+def test_gradients_of_a_black_output_are_finite() -> None:
     _, target = pair()
     black = torch.zeros_like(target, requires_grad=True)
     for loss in LOSSES.values():
@@ -62,7 +62,7 @@ def test_black_output_stays_finite() -> None:
 
 @pytest.mark.parametrize("name", ["aligned", "aligned+ssim"])
 def test_brightness_counts_half(name: str) -> None:
-    """A picture that is right but for its brightness costs half of what the plain loss says."""
+    """A picture that is wrong in its brightness alone costs half of the plain loss."""
     _, target = pair()
     dim = 0.5 * target
     floor = charbonnier(target, target)
@@ -72,7 +72,7 @@ def test_brightness_counts_half(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_truth_is_the_minimum(name: str) -> None:
+def test_the_target_itself_has_the_least_loss(name: str) -> None:
     output, target = pair()
     assert (
         LOSSES[name](target, target) < LOSSES[name](0.5 * output + 0.5 * target, target) < LOSSES[name](output, target)
@@ -80,8 +80,8 @@ def test_the_truth_is_the_minimum(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss_of_a_batch_is_the_mean_of_its_pictures(name: str) -> None:
-    """What makes two processes equal to one with twice the batch."""
+def test_the_loss_of_a_batch_is_the_mean_over_its_pictures(name: str) -> None:
+    """This makes two processes equal to one with twice the batch."""
     output, target = pair()
     single = [LOSSES[name](output[i : i + 1], target[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(LOSSES[name](output, target), torch.stack(single).mean())
@@ -93,8 +93,8 @@ def network() -> MIRNet:
     return MIRNet(MIRNetConfig(8, 1, 1))
 
 
-def test_the_thumbnail_difference_is_what_a_first_guess_of_the_means_changes(network: MIRNet) -> None:
-    """By hand, as tiles do it; from 40x52 pixels the network's sizes leave 8x12 of the thumbnail."""
+def test_the_thumbnail_difference_is_the_change_by_a_first_guess_of_the_means(network: MIRNet) -> None:
+    """By hand, as tiles do it. 40x52 pixels shrink to 10x13, of which the network takes 8x12."""
     low = torch.rand(2, 3, 40, 52)
     output = network(low)
     one = torch.ones(1, 1)
@@ -109,7 +109,7 @@ def test_the_thumbnail_difference_is_what_a_first_guess_of_the_means_changes(net
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_stepped_down_it_brings_the_guess_nearer(network: MIRNet) -> None:
+def test_minimizing_the_thumbnail_difference_brings_the_guess_nearer(network: MIRNet) -> None:
     low = torch.rand(2, 3, 32, 32) * torch.linspace(0, 1, 32)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     differences = []

@@ -1,4 +1,4 @@
-"""Muon: steps of convolutions are orthogonal, those of everything else are Adam's."""
+"""Muon: steps of convolutions are orthogonal, those of all other weights are Adam's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mirnet_deploy.training.muon import RELATIVE_RATE, Muon, orthogonal
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 144), (64, 32)])
 def test_a_matrix_becomes_nearly_orthogonal(shape: tuple[int, int]) -> None:
-    """Its singular vectors stay, its singular values come near 1, though one is a hundredth of another."""
+    """Its singular vectors stay, and its singular values come near 1, though one is a hundredth of another."""
     torch.manual_seed(0)
     u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     matrix = u @ torch.diag(torch.logspace(0, -2, min(shape))) @ v
@@ -35,7 +35,7 @@ def test_a_step_of_a_convolution_has_the_stated_size_whatever_the_gradient() -> 
         assert float((step * weight.grad.reshape(16, -1)).sum()) < 0
 
 
-def test_what_is_no_matrix_is_stepped_by_adam() -> None:
+def test_weights_that_are_not_matrices_are_stepped_by_adam() -> None:
     torch.manual_seed(0)
     values = [torch.randn(1), torch.randn(1, 2, 5, 5), torch.randn(8, 4, 1, 1)]
     ours, theirs = ([nn.Parameter(value.clone()) for value in values] for _ in range(2))
@@ -50,7 +50,7 @@ def test_what_is_no_matrix_is_stepped_by_adam() -> None:
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-7)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_a_loaded_state_continues_the_same_run() -> None:
     def stepped(weight: nn.Parameter, optimizer: Muon, first: int, last: int) -> None:
         for number in range(first, last):
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(number))
@@ -73,7 +73,7 @@ def test_a_weight_without_a_gradient_stays() -> None:
     assert torch.equal(weight, torch.ones_like(weight))
 
 
-def test_matrices_of_one_size_are_stepped_together_as_each_alone() -> None:
+def test_matrices_of_one_size_take_the_same_steps_together_as_alone() -> None:
     torch.manual_seed(0)
     values = [torch.randn(16, 8, 3, 3) for _ in range(3)]
     together, alone = ([nn.Parameter(value.clone()) for value in values] for _ in range(2))
@@ -104,7 +104,7 @@ def test_weight_decay_holds_the_norm_of_a_matrix_whose_gradient_never_turns() ->
     assert norms[1.0] < 1.3 * size
 
 
-def test_weight_decay_leaves_what_is_no_matrix() -> None:
+def test_weight_decay_leaves_weights_that_are_not_matrices() -> None:
     slope = nn.Parameter(torch.ones(1))
     slope.grad = torch.zeros(1)
     Muon([slope], lr=0.1, weight_decay=1.0).step()

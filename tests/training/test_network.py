@@ -19,7 +19,7 @@ def test_parameter_counts(preset: str, count: int) -> None:
         assert MIRNet(PRESETS[preset]).parameter_count() == count
 
 
-def test_defaults_are_the_papers() -> None:
+def test_the_default_configuration_is_the_papers() -> None:
     assert MIRNetConfig() == PRESETS["paper"] == MIRNetConfig(64, 3, 2)
 
 
@@ -29,13 +29,13 @@ def test_impossible_configurations_are_refused(values: tuple[int, int, int]) -> 
         MIRNetConfig(*values)
 
 
-def test_unknown_preset_names_the_known_ones() -> None:
+def test_the_error_for_an_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="paper, base, lite"):
         MIRNetConfig.preset("large")
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (4, 36), (20, 12), (64, 48)])
-def test_every_multiple_of_four_is_a_size(height: int, width: int) -> None:
+def test_sides_may_be_any_multiples_of_four(height: int, width: int) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         output = MIRNet(TINY)(torch.rand(2, 3, height, width))
@@ -44,8 +44,8 @@ def test_every_multiple_of_four_is_a_size(height: int, width: int) -> None:
     assert output.isfinite().all()
 
 
-def test_pools_per_pass() -> None:
-    """60 global pools in one pass of `paper`: 36 in DAUs, 24 in SKFFs. Counted by running, since modules run twice."""
+def test_the_number_of_pools_in_one_run() -> None:
+    """60 global pools in one run of `paper`: 36 in DAUs, 24 in SKFFs. Counted by hooks, since modules run twice."""
     network, calls = MIRNet(MIRNetConfig(8, 3, 2)), {"dau": 0, "skff": 0}
     for module in network.modules():
         if isinstance(module, ChannelAttention | SKFF):
@@ -56,8 +56,8 @@ def test_pools_per_pass() -> None:
     assert calls == {"dau": 36, "skff": 24}
 
 
-def test_one_slope_for_every_dau() -> None:
-    """Every use of a DAU is given the one parameter, and no DAU has a slope of its own."""
+def test_every_dau_uses_the_one_slope() -> None:
+    """Every use of a DAU takes the one parameter, and no DAU has a slope of its own."""
     network, given = MIRNet(TINY), []
     for module in network.modules():
         if isinstance(module, DAU):
@@ -70,14 +70,14 @@ def test_one_slope_for_every_dau() -> None:
     assert [name for name, _ in MIRNet(TINY).named_parameters() if name == "dau_slope"] == ["dau_slope"]
 
 
-def test_state_dict_holds_every_parameter_once() -> None:
+def test_the_state_dict_holds_every_parameter_once() -> None:
     network = MIRNet(TINY)
     state = network.state_dict()
     assert sum(tensor.numel() for tensor in state.values()) == network.parameter_count()
     assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
 
 
-def test_blur_is_the_binomial_filter() -> None:
+def test_the_blur_is_the_binomial_filter() -> None:
     image = torch.rand(1, 8, 10, 12)
     row = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = torch.outer(row, row)[None, None]
@@ -86,7 +86,7 @@ def test_blur_is_the_binomial_filter() -> None:
     torch.testing.assert_close(Blur(8)(image), expected)
 
 
-def test_up_convolves_before_it_interpolates_and_means_the_same() -> None:
+def test_up_convolves_before_it_interpolates_with_the_same_result() -> None:
     torch.manual_seed(1)
     up, image = Up(8), torch.rand(1, 8, 6, 10)
     top = up.conv3(up.act2(up.conv2(up.act1(up.conv1(image)))))
@@ -97,7 +97,7 @@ def test_up_convolves_before_it_interpolates_and_means_the_same() -> None:
 def test_transposed_convolutions_start_without_a_checkerboard() -> None:
     torch.manual_seed(2)
     flat = Up(8)
-    MIRNet(TINY)  # the start is set by the network
+    MIRNet(TINY)  # the network sets its initial weights
     network = MIRNet(TINY)
     flat = network.groups[0].blocks[0].up10
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_transposed_convolutions_start_without_a_checkerboard() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dark_picture_keeps_its_scale_through_an_untrained_network(seed: int) -> None:
-    """torch's own start fails this, and trains slowly at first."""
+    """torch's own initial weights fail this, and train slowly at first."""
     torch.manual_seed(seed)
     network, dark = MIRNet(PRESETS["lite"]), torch.rand(1, 3, 64, 64) * 0.1
     with torch.no_grad():

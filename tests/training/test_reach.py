@@ -1,4 +1,4 @@
-"""How far pixels reach: by the graph, and by given weights."""
+"""How far pixels reach: by the structure of the network, and with given weights."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def crops() -> list[NDArray[np.uint8]]:
 
 @pytest.mark.parametrize(("preset", "reach"), [("lite", 116), ("base", 228), ("paper", 340)])
 def test_structural_reach(preset: str, reach: int) -> None:
-    """Three pixels more than design.md says, which counted from one place on the coarsest grid."""
+    """Three pixels more than in design.md, which counts from one place on the coarsest grid."""
     assert structural_reach(PRESETS[preset]) == reach
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_passes_the_structural_reach_and_something_comes_close(seed: int) -> None:
-    """A large change in a network of random weights, in float64, where nothing drowns in rounding."""
+    """A large change in a network of random weights, in float64, where rounding hides nothing."""
     torch.manual_seed(seed)
     config = MIRNetConfig(8, 1, 1)
     network, reach = MIRNet(config).double().eval(), structural_reach(config)
@@ -51,7 +51,7 @@ def test_nothing_passes_the_structural_reach_and_something_comes_close(seed: int
 
 
 def residual(network: MIRNet, x: torch.Tensor) -> torch.Tensor:
-    """What the network adds to `x`, in float64: its last sum is float32."""
+    """What the network adds to `x`, float64 [1,3,H,W]; the network itself would sum in float32."""
     pools = FixedMeans(torch.full((1, network.config.context_size), 0.1, dtype=torch.float64))
     y = network.conv_in(x)
     for group in network.groups:
@@ -66,8 +66,8 @@ def enhanced(network: MIRNet, crop: NDArray[np.uint8], pools: Pools) -> NDArray[
         return network(x, pools)[0].permute(1, 2, 0).clamp(0, 1).numpy()
 
 
-def test_the_halo_is_the_least_at_which_no_border_of_the_crops_shows(crops: list[NDArray[np.uint8]]) -> None:
-    """Less than what the prediction of a picture's error allows for borders; 4 pixels less would be more."""
+def test_the_halo_is_the_least_that_keeps_the_allowed_error_of_borders(crops: list[NDArray[np.uint8]]) -> None:
+    """At it, the error is at most what the prediction allows for borders; 4 pixels less would be more."""
     network = load_checkpoint(LITE).network.eval()
     halo = derived_halo(network, crops)
     assert 4 < halo < 48
@@ -76,7 +76,7 @@ def test_the_halo_is_the_least_at_which_no_border_of_the_crops_shows(crops: list
 
 
 def test_the_error_of_a_border_is_that_of_a_tile(crops: list[NDArray[np.uint8]]) -> None:
-    """One tile with its border in the middle of the crop, held against the whole by hand; from either side."""
+    """One tile with its border in the middle of the crop, compared with the whole by hand, along both axes."""
     network, crop = load_checkpoint(LITE).network.eval(), crops[0]
     error = border_error(network, crop)
     assert len(error) == 48  # three eighths of 128
@@ -90,8 +90,8 @@ def test_the_error_of_a_border_is_that_of_a_tile(crops: list[NDArray[np.uint8]])
     assert error[0] > 10 * error[40]
 
 
-def test_borders_are_looked_at_from_both_sides_along_both_axes() -> None:
-    """A network that sees 5 pixels to one side alone: the farthest is found, whichever side that is."""
+def test_borders_are_measured_from_both_sides_along_both_axes() -> None:
+    """For a network that sees 5 pixels to one side alone, the farthest is found on whichever side it is."""
     crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     for axis in (2, 3):
         for shift in (-5, 5):
@@ -100,7 +100,7 @@ def test_borders_are_looked_at_from_both_sides_along_both_axes() -> None:
 
 
 class Shifted:
-    """Gives every pixel what lies `shift` pixels before it along `axis`, and black beyond the border."""
+    """Gives every pixel the value `shift` pixels before it along `axis`, and black beyond the border."""
 
     config = MIRNetConfig(8, 1, 1)
 
@@ -116,6 +116,6 @@ class Shifted:
 
 
 @pytest.mark.parametrize("side", [4, 8, 16])
-def test_a_crop_too_small_to_tell_gives_the_structural_reach(side: int) -> None:
+def test_a_crop_too_small_to_measure_gives_the_structural_reach(side: int) -> None:
     network = load_checkpoint(LITE).network
     assert derived_halo(network, [read_crops(None)[0][:side, :side].copy()]) == structural_reach(network.config)

@@ -1,4 +1,4 @@
-"""Recipes are validated where they are made, and their schedules have the stated shape."""
+"""Recipes are validated when they are made, and their schedules have the stated shape."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_bad_values_are_named(change: dict[str, Any]) -> None:
         Recipe(**change)
 
 
-def test_trapezoid_warms_up_holds_and_falls_to_zero() -> None:
+def test_the_trapezoid_warms_up_holds_and_falls_to_zero() -> None:
     recipe = Recipe(lr=1e-3, warmup=10, decay=0.5)
     rates = [recipe.learning_rate(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(1e-4)
@@ -55,14 +55,14 @@ def test_crops_grow_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("crop", [16, 20, 36, 128])
-def test_small_crops_are_crops(crop: int) -> None:
-    """Of a size that the network takes, and that SSIM's window fits into."""
+def test_small_crops_have_valid_sides(crop: int) -> None:
+    """Their size is one that the network takes, and SSIM's window fits into it."""
     _, side = Recipe(crop=crop, small_until=1.0, large_from=1.0).crops(0, 10)
     assert side % 4 == 0
     assert 16 <= side <= max(16, crop // 2)
 
 
-def test_plateau_is_the_common_recipe() -> None:
+def test_plateau_is_the_usual_recipe() -> None:
     plateau = RECIPES["plateau"]
     assert (plateau.loss, plateau.optimizer, plateau.lr, plateau.batch) == ("charbonnier", "adam", 1e-3, 8)
     assert (plateau.schedule, plateau.small_until, plateau.large_from) == ("plateau", 0, 1)
@@ -70,7 +70,7 @@ def test_plateau_is_the_common_recipe() -> None:
 
 
 def test_the_command_line_knows_the_losses_and_the_parts_of_a_recipe() -> None:
-    """It names them itself, since it loads no torch to show its help."""
+    """It has its own lists, since it does not load torch to show its help."""
     from mirnet_deploy.cli.train import command
     from mirnet_deploy.training.losses import LOSSES
 

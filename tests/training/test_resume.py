@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and resumed ends, bit for bit, where an unbroken run ends."""
+"""A run that is killed at any moment and resumed gives the result of an unbroken run, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIXED = ["--mixup", "0.5", "--synthetic", "0.5", "--lamps", "0.5"]
 
 
 def tensors_of(value: Any, name: str = "") -> dict[str, Any]:
-    """Every tensor and number of a checkpoint by its path, less the clock's."""
+    """Every tensor and number of a checkpoint by its path, without the times."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list | tuple):
@@ -44,20 +44,20 @@ def unbroken(request: pytest.FixtureRequest, lol_folder: Path, tmp_path_factory:
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_resumes_bit_for_bit(unbroken: Path, lol_folder: Path, tmp_path: Path, kill: str) -> None:
+def test_a_killed_run_resumes_bit_for_bit(unbroken: Path, lol_folder: Path, tmp_path: Path, kill: str) -> None:
     recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
     start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]
     assert train(*start, kill=kill)[0] == -9
     if (tmp_path / "last.pt").exists():
         code, output = train(str(lol_folder), "-o", str(tmp_path), "--resume", "--threads", "1")
     else:
-        code, output = train(*start)  # killed before there was anything to resume
+        code, output = train(*start)  # it was killed before there was anything to resume
     assert code == 0, output
     assert_same_run(unbroken, tmp_path)
     assert not list(tmp_path.glob(".*.partial")), "the half-written file of the killed run is still there"
 
 
-def test_a_run_continued_twice_ends_where_an_unbroken_one_ends(
+def test_a_run_resumed_twice_gives_the_result_of_an_unbroken_one(
     unbroken: Path, lol_folder: Path, tmp_path: Path
 ) -> None:
     recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
@@ -70,7 +70,7 @@ def test_a_run_continued_twice_ends_where_an_unbroken_one_ends(
     assert_same_run(unbroken, tmp_path)
 
 
-def test_max_minutes_ends_cleanly_and_goes_on(unbroken: Path, lol_folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_max_minutes_ended_can_be_resumed(unbroken: Path, lol_folder: Path, tmp_path: Path) -> None:
     recipe = ["--recipe", "plateau" if "plateau" in unbroken.name else "aligned"]
     start = [str(lol_folder), "-o", str(tmp_path), *recipe, *TINY, *PACE, *MIXED]
     code, output = train(*start, "--max-minutes", "0.0001")

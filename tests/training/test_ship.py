@@ -1,4 +1,4 @@
-"""Weights to ship: a trunk that never saw the held-out pairs, and two ends of it that differ in the pairs alone."""
+"""Weights to ship: a trunk that never saw the held-out pairs, and two ends of it that differ only in their pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a tiny network, to start from."""
     torch.manual_seed(0)
     network = MIRNet(MIRNetConfig(8, 1, 1))
-    torch.nn.init.zeros_(network.conv_out.weight)  # gives the pictures as they are
+    torch.nn.init.zeros_(network.conv_out.weight)  # gives the pictures back unchanged
     path: Path = tmp_path_factory.mktemp("start") / "tiny.pt"
     save_checkpoint(path, {"config": network.config.to_dict(), "network": network.state_dict()})
     return path
@@ -58,7 +58,7 @@ def test_both_ends_start_from_the_trunk_and_differ_in_their_pairs(shipped: tuple
     assert "trunk: GT-mean PSNR" in output
 
 
-def test_what_comes_out_is_stored_as_any_checkpoint(shipped: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_result_can_be_stored_as_any_checkpoint(shipped: tuple[Path, str], tmp_path: Path) -> None:
     target = tmp_path / "tiny.safetensors"
     result = CliRunner().invoke(main, ["weights", str(shipped[0] / "all" / "last.pt"), str(target), "--int8"])
     assert result.exit_code == 0, result.output
@@ -78,11 +78,11 @@ def test_nothing_is_overwritten(shipped: tuple[Path, str], lol_folder: Path, sta
     assert "holds a run already" in result.output
 
 
-def test_a_size_or_a_start(lol_folder: Path, start: Path, tmp_path: Path) -> None:
+def test_a_size_and_a_start_exclude_each_other(lol_folder: Path, start: Path, tmp_path: Path) -> None:
     assert run(lol_folder, tmp_path, start, "--preset", "lite").exit_code == 2
 
 
-def test_too_few_minutes_are_one_line(lol_folder: Path, start: Path, tmp_path: Path) -> None:
+def test_too_few_minutes_are_one_line_of_error(lol_folder: Path, start: Path, tmp_path: Path) -> None:
     result = run(lol_folder, tmp_path, start, "--minutes", "0.0001")
     assert result.exit_code == 1
     assert "no time for two steps; expected more than 0.0001 minutes" in result.output

@@ -22,24 +22,24 @@ def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> 
     assert (len(split.train), len(split.validation)) == (5, 2)
 
 
-def test_a_training_with_a_pair_of_two_sizes_does_not_start(lol_folder: Path, tmp_path: Path) -> None:
+def test_a_pair_of_two_sizes_is_refused(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
     Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
     with pytest.raises(DataError, match="1 pairs are not of one size"):
         open_pairs(tmp_path / "pairs")
 
 
-def test_a_folder_without_pairs_says_what_it_wants(tmp_path: Path) -> None:
+def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no pairs"):
         open_pairs(tmp_path)
 
 
-def test_photographs_and_pairs_of_the_same_names_are_other_data(lol_folder: Path) -> None:
+def test_photographs_and_pairs_of_the_same_names_have_different_fingerprints(lol_folder: Path) -> None:
     pairs, photographs = open_pairs(lol_folder / "our485"), open_photographs(lol_folder / "our485" / "low")
     assert pairs.fingerprint != photographs.fingerprint
 
 
-def test_without_a_split_every_tenth_pair_is_held_out_and_it_is_said(lol_folder: Path) -> None:
+def test_without_a_split_a_tenth_of_the_pairs_is_held_out_and_described(lol_folder: Path) -> None:
     split = open_pairs(lol_folder / "our485")
     assert (len(split.train), len(split.validation)) == (4, 1)
     assert "held out" in split.description
@@ -51,7 +51,7 @@ def names(found: list[list[Pair]]) -> list[list[str]]:
 
 @pytest.fixture
 def thirty(tmp_path: Path) -> Path:
-    """Thirty pairs a-00 … of ten targets, three pictures of each, far apart by name."""
+    """Thirty pairs, a-00 to a-29, of ten targets: three pictures of each, whose names are far apart."""
     for side in ("low", "high"):
         (tmp_path / side).mkdir()
     for number in range(30):
@@ -66,7 +66,7 @@ def test_pictures_that_share_a_target_are_one_scene(thirty: Path) -> None:
     assert found == [[f"a-{first:02}", f"a-{first + 10}", f"a-{first + 20}"] for first in range(10)]
 
 
-def test_groups_join_scenes_over_targets(thirty: Path) -> None:
+def test_groups_join_scenes_of_different_targets(thirty: Path) -> None:
     (thirty / "groups.json").write_text(json.dumps({"groups": [["a-00", "a-11"], ["a-22", "a-11"], ["a-05"], ["x"]]}))
     found = names(scenes(find_pairs(thirty), thirty))
     assert sorted(found[0]) == sorted(f"a-{10 * tens + ones:02}" for tens in range(3) for ones in range(3))
@@ -89,29 +89,27 @@ def test_one_scene_alone_cannot_be_split(thirty: Path) -> None:
         open_pairs(thirty)
 
 
-def test_damaged_groups_are_one_line(thirty: Path) -> None:
+def test_damaged_groups_are_an_error(thirty: Path) -> None:
     (thirty / "groups.json").write_text('["a-00"]')
     with pytest.raises(DataError, match="list of scenes"):
         open_pairs(thirty)
 
 
-def test_a_given_split_with_a_scene_on_both_sides_says_so(lol_folder: Path, tmp_path: Path) -> None:
+def test_a_scene_on_both_sides_of_a_given_split_is_described(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder, tmp_path / "lol")
     assert "too" not in open_pairs(tmp_path / "lol").description
     shutil.copy(tmp_path / "lol/our485/high/0.png", tmp_path / "lol/eval15/high/5.png")
     assert "1 of these show scenes that are trained on too" in open_pairs(tmp_path / "lol").description
 
 
-def test_all_pairs_are_trained_on_and_it_is_said(lol_folder: Path) -> None:
+def test_training_on_all_pairs_is_described(lol_folder: Path) -> None:
     usual, every = open_pairs(lol_folder), open_pairs(lol_folder, all_pairs=True)
     assert (len(every.train), len(every.validation)) == (7, 2)
     assert "validation says little" in every.description
     assert every.fingerprint != usual.fingerprint
 
 
-def test_groups_lie_beside_the_folders_where_there_is_only_one(
-    thirty: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_groups_are_found_beside_a_single_folder(thirty: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("data")
     shutil.copytree(thirty, root / "train")
     (root / "groups.json").write_text(json.dumps({"groups": [["a-00", "a-11"]]}))
@@ -120,7 +118,7 @@ def test_groups_lie_beside_the_folders_where_there_is_only_one(
     assert ("a-00" in held) == ("a-11" in held)
 
 
-def test_no_scene_of_more_than_a_tenth_is_held_out_where_others_are() -> None:
+def test_a_scene_of_more_than_a_tenth_is_not_held_out_where_smaller_ones_exist() -> None:
     kept, held = _hold_out([list(range(40)), *([number] for number in range(40, 60))], Path("x"))
     assert len(held) <= 6
     assert len(kept) + len(held) == 60
@@ -128,6 +126,6 @@ def test_no_scene_of_more_than_a_tenth_is_held_out_where_others_are() -> None:
     assert _hold_out([[1, 2, 3], [4, 5]], Path("x")) == ([1, 2, 3], [4, 5])
 
 
-def test_no_pictures_cannot_be_split() -> None:
+def test_an_empty_list_cannot_be_split() -> None:
     with pytest.raises(DataError, match="x holds no pictures; expected two scenes"):
         _hold_out([], Path("x"))

@@ -1,4 +1,4 @@
-"""A step is the textbook's, and on a GPU the captured one is the launched one."""
+"""A step is the textbook's, and on a GPU captured and launched steps agree."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * SHARING_EVERY * 
     state = new_state(settings(recipe), gpu)
     step = Step(state, recipe, "fp32", Processes(0, 1, gpu), compiled=False, captured=captured)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a refused capture is one
+        warnings.simplefilter("error")  # a refused capture warns
         for number, (small, large) in enumerate(zip(batches(steps), batches(steps, 24), strict=True)):
             for group in state.optimizer.param_groups:
                 group["lr"].fill_(recipe.learning_rate(number, 100))
@@ -78,7 +78,7 @@ def stepped(recipe: Recipe, *, captured: bool, steps: int = 2 * SHARING_EVERY * 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_captured_steps_are_launched_steps(optimizer: str) -> None:
+def test_captured_and_launched_steps_agree(optimizer: str) -> None:
     decay = 0.1 * (optimizer == "muon")
     recipe = Recipe(batch=2, crop=16, lr=1e-3, sharing=0.5, optimizer=optimizer, weight_decay=decay)  # type: ignore[arg-type]
     launched, captured = stepped(recipe, captured=False), stepped(recipe, captured=True)
@@ -88,7 +88,7 @@ def test_captured_steps_are_launched_steps(optimizer: str) -> None:
 
 
 @pytest.mark.gpu
-def test_a_run_on_a_gpu_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_run_on_a_gpu_continues_from_its_checkpoint(tmp_path: Path) -> None:
     state = stepped(RECIPE, captured=True)
     save_state(tmp_path, settings(), state)
     found, content = read_settings(tmp_path)

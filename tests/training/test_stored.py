@@ -9,7 +9,7 @@ from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.stored import expanded, quantized
 
 
-def test_eight_bits_take_a_little_over_a_byte_a_weight() -> None:
+def test_eight_bit_weights_take_little_more_than_a_byte_each() -> None:
     state = MIRNet(MIRNetConfig(32, 1, 1)).state_dict()
     stored = quantized(state)
     before, after = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, stored))
@@ -17,8 +17,8 @@ def test_eight_bits_take_a_little_over_a_byte_a_weight() -> None:
     assert {tensor.dtype for tensor in stored.values()} == {torch.int8, torch.float32}
 
 
-def test_only_scales_of_8_bit_weights_go() -> None:
-    """A stray name must reach the check of names, not vanish."""
+def test_only_the_scales_of_8_bit_weights_are_dropped() -> None:
+    """A stray name must not vanish before the check of names."""
     state = {"a.weight": torch.ones(2), "x.scale": torch.ones(2)}
     assert expanded(state).keys() == state.keys()
 

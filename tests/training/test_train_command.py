@@ -1,4 +1,4 @@
-"""`mirnet-deploy train` as a user meets it: what it leaves, what it says, what it refuses."""
+"""`mirnet-deploy train` as a user sees it: what it writes, prints and refuses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_tensorboard_holds_the_same_figures(run_folder: Path) -> None:
     assert found == pytest.approx({int(row["step"]): float(row["psnr"]) for row in rows}, rel=1e-5)
 
 
-def test_the_validation_figures_are_those_of_skimage(run_folder: Path, lol_folder: Path) -> None:
+def test_the_validation_figures_equal_skimages(run_folder: Path, lol_folder: Path) -> None:
     """The last row, computed again from the checkpoint with skimage alone."""
     import numpy as np
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -92,15 +92,15 @@ def test_fine_tuning_starts_from_the_given_weights(run_folder: Path, lol_folder:
         torch.testing.assert_close(value, start.state_dict()[name], atol=1e-7, rtol=0)
 
 
-def test_training_without_pairs(lol_folder: Path, tmp_path: Path) -> None:
+def test_photographs_alone_can_be_trained_on(lol_folder: Path, tmp_path: Path) -> None:
     code, output = train("--degrade", str(lol_folder / "our485" / "high"), "-o", str(tmp_path / "run"), *TINY, *PACE)
     assert code == 0, output
     assert "photographs" in output
-    assert "synthetic 0.0" in output  # they would be darkened twice
+    assert "synthetic 0.0" in output  # otherwise they would be darkened twice
     assert load_checkpoint(tmp_path / "run" / "best.pt").config.n_feat == 8
 
 
-def test_precision_is_measured_and_said(lol_folder: Path, tmp_path: Path) -> None:
+def test_the_precision_is_chosen_by_a_measurement_and_printed(lol_folder: Path, tmp_path: Path) -> None:
     size = "--n-feat 8 --n-rrg 1 --n-msrb 1 --crop 16 --batch 1 --threads 1 --steps 1 --validate-limit 1".split()
     code, output = train(str(lol_folder), "-o", str(tmp_path / "run"), *size)
     assert code == 0, output
@@ -134,7 +134,7 @@ def test_a_run_is_not_overwritten(run_folder: Path, lol_folder: Path) -> None:
         (["{lol}", "--device", "tpu"], 1, "expected auto, cpu"),
     ],
 )
-def test_mistakes_are_one_clear_line(
+def test_mistakes_are_an_error_before_anything_is_written(
     lol_folder: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     filled = [argument.format(lol=lol_folder) for argument in arguments]
@@ -163,15 +163,15 @@ def test_resuming_with_another_preset_is_refused(run_folder: Path, lol_folder: P
     assert "another size than --preset lite" in output
 
 
-def test_resuming_a_finished_run_with_its_own_command_is_no_mistake(run_folder: Path, lol_folder: Path) -> None:
+def test_resuming_a_finished_run_with_its_own_command_is_allowed(run_folder: Path, lol_folder: Path) -> None:
     code, output = train(str(lol_folder), "-o", str(run_folder), *TINY, *PACE, "--resume")
     assert code == 0, output
     assert "done:" in output
 
 
 @pytest.mark.parametrize("save_every", ["2", "100"])
-def test_a_diverged_run_ends_and_saves_nothing_broken(lol_folder: Path, tmp_path: Path, save_every: str) -> None:
-    """Also where the first to look is the validation, after which the sum of the losses starts anew."""
+def test_a_diverged_run_ends_and_saves_no_broken_weights(lol_folder: Path, tmp_path: Path, save_every: str) -> None:
+    """Also where the validation checks first, after which the sum of the losses starts from zero."""
     arguments = [*TINY, "--lr", "1e30", "--steps", "10", "--validate-every", "4", "--save-every", save_every]
     code, output = train(str(lol_folder), "-o", str(tmp_path), *arguments)
     assert code == 1, output
@@ -180,7 +180,7 @@ def test_a_diverged_run_ends_and_saves_nothing_broken(lol_folder: Path, tmp_path
         load_checkpoint(path)  # refuses weights that are not finite
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_line(lol_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(lol_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "log.csv").mkdir()
     code, output = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE)
     assert code == 1
@@ -189,8 +189,8 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(lol_folder: Path, tmp
 
 
 @pytest.mark.parametrize("split", ["our485", "eval15"])
-def test_an_unreadable_picture_is_one_clear_line(lol_folder: Path, tmp_path: Path, split: str) -> None:
-    """In a loading thread, and in the validation."""
+def test_an_unreadable_picture_is_named(lol_folder: Path, tmp_path: Path, split: str) -> None:
+    """In a loading thread, and in validation."""
     shutil.copytree(lol_folder, tmp_path / "lol")
     victim = next((tmp_path / "lol" / split / "low").iterdir())
     victim.write_bytes(victim.read_bytes()[:100])

@@ -1,4 +1,4 @@
-"""`mirnet-deploy weights`: what is written is read again, in 8 bits to half a step, and averages are what they say."""
+"""`mirnet-deploy weights`: what is written can be read back, in 8 bits to half a step, and averages are correct."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(*arguments: object) -> str:
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_what_is_stored_is_what_is_read(checkpoint: Path, tmp_path: Path, int8: bool) -> None:
+def test_stored_weights_are_read_back(checkpoint: Path, tmp_path: Path, int8: bool) -> None:
     target = tmp_path / "tiny.safetensors"
     assert run(checkpoint, target, *(["--int8"] if int8 else [])).startswith("0 ")
     before, after = load_checkpoint(checkpoint), load_checkpoint(target)
@@ -64,7 +64,7 @@ def shortened(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("damage", [without, shortened])
-def test_scales_that_do_not_belong_are_one_line(checkpoint: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+def test_scales_that_do_not_fit_are_an_error(checkpoint: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     target = tmp_path / "tiny.safetensors"
     run(checkpoint, target, "--int8")
     save_file(damage(load_file(target)), target)
@@ -91,8 +91,8 @@ def other(path: Path, config: MIRNetConfig = CONFIG) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_weights_between_two_networks(checkpoint: Path, tmp_path: Path, suffix: str) -> None:
-    """In the shares that were asked for; figures of the first are not true of them, and the rest is said."""
+def test_the_average_of_two_networks(checkpoint: Path, tmp_path: Path, suffix: str) -> None:
+    """In the given shares. Validation figures of the first network do not hold for the average, and are left out."""
     second, target = other(tmp_path / "other.pt"), tmp_path / f"between{suffix}"
     assert run(checkpoint, target, "--average", second, 0.25).startswith("0 ")
     one, two, between = map(load_checkpoint, (checkpoint, second, target))
@@ -120,8 +120,8 @@ def test_networks_of_two_sizes_are_not_averaged(checkpoint: Path, tmp_path: Path
     assert "cannot be averaged" in said
 
 
-def test_a_checkpoint_without_its_trainer(checkpoint: Path, tmp_path: Path) -> None:
-    """As .pt: the weights to the bit, which kind they are, and nothing of what a run needs to go on."""
+def test_a_checkpoint_can_be_stored_without_its_trainer(checkpoint: Path, tmp_path: Path) -> None:
+    """A .pt file has the weights, bit for bit, and their kind, and nothing that only a resumed run needs."""
     target = tmp_path / "kept.pt"
     assert run(checkpoint, target).startswith("0 ")
     before, after = load_checkpoint(checkpoint), load_checkpoint(target)

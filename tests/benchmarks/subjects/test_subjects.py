@@ -1,4 +1,4 @@
-"""What can be measured: checkpoints, ONNX files, and plans that say what to do on a machine without a GPU."""
+"""What can be measured: checkpoints, ONNX files, and plans, whose errors say what to do without a GPU."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_checkpoint_says_what_it_is(checkpoint: Path) -> None:
     assert report.network == {"n_feat": 8, "n_rrg": 1, "n_msrb": 1}
 
 
-def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"bad\.pt"):
         open_subject(SubjectSpec(str(tmp_path / "bad.pt")))
@@ -113,7 +113,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mirnet.plan"
 
 
-def test_a_plan_without_a_gpu_is_one_line_with_the_command_for_its_onnx(plan: Path) -> None:
+def test_a_plan_without_a_gpu_is_one_line_with_the_command_for_its_onnx_file(plan: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "--engine", str(plan)])
     assert result.exit_code == 1
     (line,) = result.stderr.strip().splitlines()
@@ -121,14 +121,14 @@ def test_a_plan_without_a_gpu_is_one_line_with_the_command_for_its_onnx(plan: Pa
     assert f"mirnet-deploy bench --engine {plan.with_name('mirnet.onnx')}" in line
 
 
-def test_the_onnx_of_a_plan_is_its_namesake_else_what_it_was_built_from_else_a_guess(plan: Path) -> None:
+def test_the_onnx_file_of_a_plan_is_its_namesake_else_its_source_else_a_guess(plan: Path) -> None:
     for name in ("mirnet.onnx", "mirnet.fp16.onnx", "mirnet.onnx"):
         with pytest.raises(EngineError, match=rf"--engine \S+/{re.escape(name)}$"):
             open_subject(SubjectSpec(str(plan)))
         plan.with_name(name).unlink(missing_ok=True)
 
 
-def test_a_damaged_plan_is_said_to_be_damaged_first(plan: Path) -> None:
+def test_damage_to_a_plan_is_reported_before_the_missing_gpu(plan: Path) -> None:
     plan.write_bytes(b"another")
     with pytest.raises(ArtifactError, match="does not match its sidecar"):
         open_subject(SubjectSpec(str(plan)))
@@ -153,7 +153,7 @@ def test_a_model_that_is_not_there_is_named() -> None:
         open_subject(SubjectSpec("no-such-model"))
 
 
-# The same files in other hands
+# The same files, run in other ways
 
 
 def test_half_precision_is_near_the_network(network: MIRNet, checkpoint: Path) -> None:
@@ -167,8 +167,8 @@ def test_half_precision_is_near_the_network(network: MIRNet, checkpoint: Path) -
     assert 0 < np.abs(error).max() <= 3
 
 
-def test_pools_that_see_what_is_near(checkpoint: Path) -> None:
-    """Of a picture no larger than what they see, they make the same; of a larger one something else, in float32."""
+def test_local_pools_change_only_pictures_larger_than_their_square(checkpoint: Path) -> None:
+    """Those of 128 pixels change next to nothing in a picture of that size and much in a larger one, in float32."""
     with (
         open_subject(SubjectSpec(str(checkpoint))) as whole,
         open_subject(SubjectSpec(f"{checkpoint}@local128")) as near,
@@ -177,7 +177,7 @@ def test_pools_that_see_what_is_near(checkpoint: Path) -> None:
         assert "TLC" in near.report.backend
         changed = []
         for image in (picture(128, 120), picture(128, 400)):
-            image[:, 200:] //= 8  # unlike parts: what is near has other means than the whole
+            image[:, 200:] //= 8  # unlike parts: means of a neighbourhood differ from the whole's
             changed.append(np.mean(near.enhance(image) != whole.enhance(image)))
         assert changed[0] < 0.01
         assert changed[1] > 0.1
@@ -220,6 +220,6 @@ def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path) -> None:
         ("lite@fast", "behind an @ may stand @fp16"),
     ],
 )
-def test_hands_that_do_not_fit(engine: str, said: str) -> None:
+def test_ways_that_do_not_fit_the_file_are_refused(engine: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         open_subject(SubjectSpec(engine))

@@ -1,4 +1,4 @@
-"""Metadata: what is written is read, and what is foreign, damaged or mixed up is refused with the reason."""
+"""Metadata: what is written can be read, and what is foreign, damaged or mixed up is refused with the reason."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_json_round_trip():
         {"network": {"n_feat": "8", "n_rrg": 1, "n_msrb": 1}},
     ],
 )
-def test_values_that_cannot_be(values):
+def test_impossible_values_are_refused(values):
     with pytest.raises(ArtifactError, match=next(iter(values)).split("_")[0]):
         metadata(**values)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"format_version": 1}', '{"format_version": 9}', b"\xff\xfe"])
-def test_text_that_is_no_metadata(text):
+def test_text_that_is_not_metadata_is_refused(text):
     with pytest.raises(ArtifactError, match="sidecar X is not metadata of mirnet-deploy"):
         ArtifactMetadata.from_json(text, "sidecar X")
 
@@ -50,7 +50,7 @@ def test_text_that_is_no_metadata(text):
     ("key", "value", "said"),
     [("surprise", 1, "surprise"), ("parity", {"x": 1}, "x"), ("network", [], "n_feat"), ("format_version", 2, "2")],
 )
-def test_json_with_wrong_fields(key, value, said):
+def test_json_with_wrong_fields_is_refused(key, value, said):
     values = json.loads(metadata().to_json())
     values[key] = value
     with pytest.raises(ArtifactError, match=said):
@@ -73,6 +73,6 @@ def test_profile_shapes(tmp_path):
         {"image": {"min": [1, 4], "opt": [1, 8], "max": [1, 8]}},
     ],
 )
-def test_a_profile_that_is_none(profile):
+def test_an_invalid_profile_is_refused(profile):
     with pytest.raises(ArtifactError, match="profile"):
         metadata(kind="plan", interface="image", profile=profile).profile_shapes()

@@ -1,4 +1,4 @@
-"""Models by name and by file: what a name stands for, what is a checkpoint, which ONNX file lies beside a plan."""
+"""Models by name and by file: what names stand for, which files are checkpoints, which ONNX file belongs to a plan."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mirnet_deploy.errors import ArtifactError
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.ckpt", "a.safetensors", "a.b.PTH"])
-def test_checkpoints(name: str) -> None:
+def test_suffixes_of_checkpoints(name: str) -> None:
     assert is_checkpoint(Path(name))
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.plan", "a", "pt", "a.pt.json"])
-def test_other_files(name: str) -> None:
+def test_suffixes_of_other_files(name: str) -> None:
     assert not is_checkpoint(Path(name))
 
 
-def test_the_namesake_of_a_plan_comes_before_the_file_that_it_was_built_from(tmp_path: Path) -> None:
+def test_the_namesake_of_a_plan_comes_before_its_source(tmp_path: Path) -> None:
     plan, digest = tmp_path / "mirnet.plan", hashlib.sha256(b"fp16").hexdigest()
     assert onnx_beside(plan, digest) is None
     (tmp_path / "other.onnx").write_bytes(b"other")
@@ -36,7 +36,7 @@ def test_the_namesake_of_a_plan_comes_before_the_file_that_it_was_built_from(tmp
     assert onnx_beside(plan, None) == tmp_path / "mirnet.onnx"
 
 
-def test_names_of_bundled_models(tmp_path, monkeypatch):
+def test_bundled_models_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "MODELS", tmp_path)
     for name in ("small", "large"):
         make_onnx(tmp_path / f"{name}.onnx")
@@ -47,7 +47,7 @@ def test_names_of_bundled_models(tmp_path, monkeypatch):
         open_engine("tiny")
 
 
-def test_models_that_the_user_exported_and_how_to_get_them(tmp_path, monkeypatch):
+def test_the_error_for_a_large_model_has_the_command_that_exports_it(tmp_path, monkeypatch):
     own, clone = tmp_path / "own", tmp_path / "clone"
     own.mkdir()
     (clone / "weights").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The sidecar beside an artifact, and what it shows."""
+"""The sidecar of an artifact, and the changes that it reveals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_sidecar_round_trip(tmp_path):
     assert file_sha256(path) == described.sha256
 
 
-def test_missing_artifact_and_missing_sidecar(tmp_path):
+def test_a_missing_artifact_and_a_missing_sidecar_are_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"none\.onnx is not a file"):
         read_sidecar(tmp_path / "none.onnx")
     path = make_onnx(tmp_path / "tiny.onnx")
@@ -30,7 +30,7 @@ def test_missing_artifact_and_missing_sidecar(tmp_path):
         read_sidecar(path)
 
 
-def test_one_flipped_bit_is_seen(tmp_path):
+def test_one_flipped_bit_is_detected(tmp_path):
     path = make_onnx(tmp_path / "tiny.onnx")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -39,7 +39,7 @@ def test_one_flipped_bit_is_seen(tmp_path):
         read_sidecar(path)
 
 
-def test_the_sidecar_of_another_kind(tmp_path):
+def test_a_sidecar_of_another_kind_is_refused(tmp_path):
     plan = make_plan(tmp_path / "a.plan")
     moved = plan.rename(tmp_path / "a.onnx")
     sidecar_path(plan).rename(sidecar_path(moved))

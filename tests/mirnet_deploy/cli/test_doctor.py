@@ -1,4 +1,4 @@
-"""`mirnet-deploy doctor`: true facts about this machine, and the command for each thing that is missing."""
+"""`mirnet-deploy doctor`: the facts about this machine, and a command for everything that is missing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def finding(described, start):
     return next(each for each in findings(described) if each.subject.startswith(start))
 
 
-def test_facts_are_those_of_other_libraries():
+def test_facts_agree_with_other_libraries():
     here = describe_machine()
     assert here.python == platform.python_version()
     assert here.memory_bytes == psutil.virtual_memory().total
@@ -57,7 +57,7 @@ def test_facts_are_those_of_other_libraries():
     assert here.tensorrt["tensorrt_rtx"] == tensorrt_rtx.__version__
 
 
-def test_nothing_heavy_is_imported_to_find_out():
+def test_describing_the_machine_imports_nothing_heavy():
     script = (
         "import sys; from mirnet_deploy.machine import describe_machine; describe_machine();"
         "print([name for name in ('torch', 'onnx', 'cv2', 'tensorrt_rtx', 'pycuda') if name in sys.modules])"
@@ -65,7 +65,7 @@ def test_nothing_heavy_is_imported_to_find_out():
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_json():
+def test_the_json_report_exits_0():
     result = CliRunner().invoke(main, ["doctor", "--json"])
     assert result.exit_code == 0
     report = json.loads(result.output)
@@ -88,7 +88,7 @@ def test_a_bare_machine_is_told_what_to_install(subject, extra):
     assert found.remedy == f'pip install "mirnet-deploy[{extra}]"'
 
 
-def test_every_extra_that_is_named_exists():
+def test_every_extra_in_a_remedy_exists():
     extras = importlib.metadata.metadata("mirnet-deploy").get_all("Provides-Extra")
     for described in (BARE, replace(BARE, gpus=(GPU,)), replace(BARE, gpus=(GPU,), **CPU_ORT)):
         for each in findings(described):
@@ -102,7 +102,7 @@ def test_without_a_gpu_nothing_is_asked_for_that_needs_one():
         assert finding(BARE, subject).remedy is None
 
 
-def test_a_gpu_wants_cuda_and_tensorrt():
+def test_a_machine_with_a_gpu_is_told_to_install_cuda_and_tensorrt():
     described = replace(BARE, gpus=(GPU,), **CPU_ORT)
     assert "NVIDIA L4, 23034 MiB" in finding(described, "GPU 0").found
     assert finding(described, "ONNX Runtime").remedy == (
@@ -112,7 +112,7 @@ def test_a_gpu_wants_cuda_and_tensorrt():
     assert finding(described, "pycuda").remedy == 'pip install "mirnet-deploy[pycuda]"'
 
 
-def test_two_onnxruntimes_over_one_another_are_broken():
+def test_two_onnxruntimes_in_one_environment_are_broken():
     both = {"onnxruntime": "1.2.3", "onnxruntime-gpu": "1.2.3"}
     found = finding(replace(BARE, onnxruntime=both, providers=("CPUExecutionProvider",)), "ONNX Runtime")
     assert found.status == "broken"
@@ -139,7 +139,7 @@ def test_gpus_are_what_nvml_says(monkeypatch):
     assert machine.describe_machine().gpus == (GPU,)
 
 
-def test_a_driver_that_does_not_answer_is_no_gpu(monkeypatch):
+def test_a_driver_that_does_not_answer_counts_as_no_gpu(monkeypatch):
     def refuse():
         raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 

@@ -28,7 +28,7 @@ from mirnet_deploy.settings import RuntimeSettings
 
 
 class Brightener:
-    """Doubles, as the runtime would: same shape, same dtype."""
+    """Stands in for the runtime: doubles every value, at most to white."""
 
     opened = 0
     info = PictureInfo(tiles=1, tile_size=(20, 30), settings=RuntimeSettings(), seconds=0.1)
@@ -52,7 +52,7 @@ class Brightener:
 
 @pytest.fixture
 def model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model file; whoever opens it gets a `Brightener`."""
+    """A model file; the runtime that opens it is a `Brightener`."""
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     path.write_bytes(b"the fake's weights")
     monkeypatch.setattr("mirnet_deploy.runtime.MIRNetRuntime", Brightener)
@@ -94,7 +94,7 @@ def test_pictures_become_brighter_beside_the_input(folder: Path, model: Path) ->
     assert names(folder) == ["a.png", "a_enhanced.png", "b.jpg", "b_enhanced.jpg", "sub"]
 
 
-def test_one_model_is_opened_and_only_for_work(folder: Path, model: Path) -> None:
+def test_the_model_is_opened_once_and_only_where_there_is_work(folder: Path, model: Path) -> None:
     enhance(folder, "--recursive", "--model", model)
     assert Brightener.opened == 1
     assert statuses(folder, "--recursive", "--model", model) == {
@@ -109,7 +109,7 @@ def test_one_model_is_opened_and_only_for_work(folder: Path, model: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
-def test_a_second_run_skips_and_a_difference_redoes(tmp_path: Path, model: Path, suffix: str) -> None:
+def test_a_second_run_skips_what_is_done_and_remakes_what_differs(tmp_path: Path, model: Path, suffix: str) -> None:
     source = tmp_path / f"a{suffix}"
     Image.new("RGB", (12, 9), (30, 40, 50)).save(source)
     common = (source, "-o", tmp_path / "out", "--model", model)
@@ -128,18 +128,18 @@ def test_a_second_run_skips_and_a_difference_redoes(tmp_path: Path, model: Path,
     Image.new("RGB", (12, 9), (60, 40, 50)).save(source)
     assert statuses(*common) == {source.name: "done"}
     assert statuses(*common) == {source.name: "skipped"}
-    # Threads, device and jobs change the time and not the picture.
+    # Threads, device and jobs do not change the picture.
     assert statuses(*common, "--threads", 1, "--jobs", 2, "--device", "cpu") == {source.name: "skipped"}
 
 
-def test_outputs_are_known_after_they_were_moved_and_renamed(folder: Path, model: Path) -> None:
+def test_renamed_outputs_are_recognised(folder: Path, model: Path) -> None:
     enhance(folder / "a.png", "--model", model)
     (folder / "a_enhanced.png").rename(folder / "holiday.png")
     assert statuses(folder / "holiday.png", "--model", model) == {"holiday.png": "skipped"}
     assert not (folder / "holiday_enhanced.png").exists()
 
 
-def test_what_the_user_made_or_changed_is_not_replaced(folder: Path, model: Path) -> None:
+def test_files_that_the_user_made_or_changed_are_not_replaced(folder: Path, model: Path) -> None:
     target = folder / "out/a.png"
     target.parent.mkdir()
     target.write_bytes(b"the user's")
@@ -171,7 +171,7 @@ def test_bad_inputs_do_not_stop_the_rest_and_are_listed_at_the_end(folder: Path,
     assert not (folder / "cut_enhanced.png").exists()
 
 
-def test_a_file_that_vanishes_is_one_line(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_is_an_error(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Vanishing(Brightener):
         def __init__(self, *_: object, **__: object) -> None:
             (folder / "b.jpg").unlink()
@@ -196,7 +196,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     assert (folder / "a_enhanced.png").read_bytes() == b"the user's"
 
 
-def test_a_folder_in_the_way_is_one_line(folder: Path, model: Path) -> None:
+def test_a_folder_in_place_of_the_result_is_an_error(folder: Path, model: Path) -> None:
     (folder / "a_enhanced.png").mkdir()
     result = enhance(folder / "a.png", "--model", model, "--force", expect=1)
     assert "is in the way" in result.stderr
@@ -205,7 +205,7 @@ def test_a_folder_in_the_way_is_one_line(folder: Path, model: Path) -> None:
     assert "cannot be written: " in result.stderr
 
 
-def test_json_even_where_there_is_nothing(tmp_path: Path, model: Path) -> None:
+def test_json_is_printed_even_without_pictures(tmp_path: Path, model: Path) -> None:
     report = json.loads(enhance(tmp_path / "gone.png", "--model", model, "--json", expect=1).stdout)
     assert "does not exist" in report["pictures"][0]["error"]
 
@@ -226,7 +226,7 @@ def test_debug_shows_where_a_picture_failed(folder: Path) -> None:
     assert "error: " in done.stderr
 
 
-def test_json_says_it_all(folder: Path, model: Path) -> None:
+def test_the_json_report_of_a_done_and_a_failed_picture(folder: Path, model: Path) -> None:
     report = json.loads(enhance(folder / "a.png", folder / "gone.png", "--model", model, "--json", expect=1).stdout)
     done, failed = report["pictures"]
     assert done.pop("seconds") >= 0
@@ -246,9 +246,7 @@ def test_json_says_it_all(folder: Path, model: Path) -> None:
     assert (report["done"], report["skipped"], report["failed"]) == (1, 0, 1)
 
 
-def test_tiles_that_do_not_agree_well_enough_are_said(
-    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_that_miss_the_tolerance_are_reported(folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = replace(Brightener.info, tiles=9, passes=13, predicted_psnr=48.31, within_tolerance=False)
     monkeypatch.setattr(Brightener, "info", info)
     done = enhance(folder / "a.png", "--model", model)
@@ -261,7 +259,7 @@ def test_tiles_that_do_not_agree_well_enough_are_said(
     assert "1 enhanced" in fast.stdout
 
 
-def test_16_bit_grey_and_alpha_go_through_whole(tmp_path: Path, model: Path) -> None:
+def test_16_bit_grey_and_alpha_are_kept(tmp_path: Path, model: Path) -> None:
     rng = np.random.default_rng(5)
     grey = rng.integers(0, 30000, (8, 9), dtype=np.uint16)
     alpha = rng.integers(0, 65536, (8, 9), dtype=np.uint16)
@@ -273,7 +271,7 @@ def test_16_bit_grey_and_alpha_go_through_whole(tmp_path: Path, model: Path) -> 
         np.testing.assert_array_equal(made.alpha, alpha)
 
 
-def test_8_bit_from_16_is_only_on_request_and_said(tmp_path: Path, model: Path) -> None:
+def test_16_bit_becomes_8_only_on_request_and_with_a_note(tmp_path: Path, model: Path) -> None:
     write_image(Picture(np.full((5, 6, 3), 20000, np.uint16)), tmp_path / "a.png")
     common = (tmp_path / "a.png", "--model", model)
     result = enhance(*common, "-o", tmp_path / "x.jpg", expect=1)
@@ -284,19 +282,19 @@ def test_8_bit_from_16_is_only_on_request_and_said(tmp_path: Path, model: Path) 
     assert Image.open(tmp_path / "a_enhanced.jpg").mode == "RGB"
 
 
-def test_alpha_in_a_jpeg_is_one_line(tmp_path: Path, model: Path) -> None:
+def test_alpha_in_a_jpeg_is_an_error(tmp_path: Path, model: Path) -> None:
     Image.new("RGBA", (5, 6)).save(tmp_path / "a.png")
     result = enhance(tmp_path / "a.png", "--format", "jpg", "--model", model, expect=1)
     assert f"error: {tmp_path / 'a.png'}: has transparency, which a JPEG cannot hold" in result.stderr
 
 
-def test_max_pixels(folder: Path, model: Path) -> None:
+def test_max_pixels_is_a_limit(folder: Path, model: Path) -> None:
     result = enhance(folder / "a.png", "--max-pixels", 599, "--model", model, expect=1)
     assert "30x20" in result.stderr
     enhance(folder / "a.png", "--max-pixels", 600, "--model", model)
 
 
-def test_several_jobs_give_what_one_gives(folder: Path, model: Path) -> None:
+def test_several_jobs_give_the_results_of_one(folder: Path, model: Path) -> None:
     for number in range(12):
         Image.new("RGB", (10 + number, 7), (number, 2, 3)).save(folder / f"n{number}.png")
     enhance(folder, "-o", folder / "one", "--model", model)
@@ -330,7 +328,7 @@ def test_a_model_that_is_not_there_is_one_line(folder: Path) -> None:
     assert "no model 'nonsense'" in enhance(folder, "--model", "nonsense", expect=1).stderr
 
 
-def test_through_a_real_engine(folder: Path) -> None:
+def test_enhancing_with_a_real_engine(folder: Path) -> None:
     onnx = make_onnx(folder / "identity.onnx")
     enhance(folder, "-o", folder / "out", "--recursive", "--model", onnx, "--device", "cpu", "--threads", 1)
     for name in ("a.png", "sub/c.tiff"):
@@ -346,7 +344,7 @@ def test_through_a_real_engine(folder: Path) -> None:
     np.testing.assert_array_equal(read_image(folder / "deep_enhanced.png").pixels, deep.pixels)
 
 
-def test_an_image_interface_says_that_it_takes_no_16_bit(folder: Path) -> None:
+def test_16_bit_through_an_image_interface_is_one_line_of_error(folder: Path) -> None:
     onnx = make_onnx(folder / "image.onnx", interface="image")
     write_image(Picture(np.zeros((9, 7, 3), np.uint16)), folder / "deep.png")
     result = enhance(folder / "deep.png", folder / "a.png", "--model", onnx, "--device", "cpu", expect=1)
@@ -400,11 +398,11 @@ def started(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["working", "writing"])
-def test_an_interruption_leaves_whole_files_only(
+def test_an_interruption_leaves_only_whole_files(
     folder: Path, started: list[subprocess.Popen[str]], number: signal.Signals, moment: str
 ) -> None:
     (folder / "model.onnx").write_bytes(b"weights")
-    width = 30 if moment == "working" else 20  # the narrow ones are fast to enhance, and slow to write
+    width = 30 if moment == "working" else 20  # narrow ones are fast to enhance and slow to write
     for name in ("a.png", "b.jpg"):
         Image.new("RGB", (width, 20), (9, 9, 9)).save(folder / name)
     before = names(folder)
@@ -437,7 +435,7 @@ def test_an_interruption_leaves_whole_files_only(
     assert made == ([] if moment == "working" else ["a_enhanced.png"])
 
 
-def test_a_device_that_cannot_be_is_said_also_where_all_is_done(folder: Path, model: Path) -> None:
+def test_an_unknown_device_is_an_error_even_where_all_is_done(folder: Path, model: Path) -> None:
     enhance(folder / "a.png", "--model", model)
     result = enhance(folder / "a.png", "--model", model, "--device", "gpu", expect=2)
     assert result.output == "error: --device is 'gpu'; expected auto, cpu, cuda or cuda:N\n"

@@ -1,4 +1,4 @@
-"""`mirnet-deploy enhance --brightness --strength`: the file is as asked for, and made anew for another wish."""
+"""`mirnet-deploy enhance --brightness --strength`: the result is as asked for, and made again for other values."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def mean(path: Path) -> float:
         return float(np.asarray(opened).mean() / 255)
 
 
-def test_the_file_is_as_bright_as_asked_for_and_made_anew_for_another_wish(model: Path, picture: Path) -> None:
+def test_the_result_is_as_bright_as_asked_for_and_made_again_for_other_values(model: Path, picture: Path) -> None:
     out = picture.with_name("out.png")
-    for wish in (("--brightness", 0.6), ("--brightness", 0.35), ("--strength", 0)):
-        done = enhance(picture, "-o", out, "--model", model, *wish)
+    for options in (("--brightness", 0.6), ("--brightness", 0.35), ("--strength", 0)):
+        done = enhance(picture, "-o", out, "--model", model, *options)
         assert "1 enhanced" in done.output
-        wanted = wish[1] if wish[0] == "--brightness" else mean(picture)
+        wanted = options[1] if options[0] == "--brightness" else mean(picture)
         assert mean(out) == pytest.approx(wanted, abs=0.003)
     assert "1 skipped" in enhance(picture, "-o", out, "--model", model, "--strength", 0).output
 
 
-@pytest.mark.parametrize("wish", [("--brightness", "1.5"), ("--brightness", "nan"), ("--brightness", "dark")])
-def test_a_brightness_that_is_none_is_one_line(model: Path, picture: Path, wish: tuple[str, str]) -> None:
-    done = enhance(picture, "--model", model, *wish)
+@pytest.mark.parametrize("options", [("--brightness", "1.5"), ("--brightness", "nan"), ("--brightness", "dark")])
+def test_an_invalid_brightness_is_one_line_of_error(model: Path, picture: Path, options: tuple[str, str]) -> None:
+    done = enhance(picture, "--model", model, *options)
     assert done.exit_code == 2
     assert done.output.startswith("error: --brightness is ")
     assert len(done.output.splitlines()) == 1
@@ -54,7 +54,7 @@ def test_a_brightness_that_is_none_is_one_line(model: Path, picture: Path, wish:
 
 
 @pytest.mark.parametrize(("shade", "value"), [("black", 0), ("white", 255)])
-def test_a_brightness_that_cannot_be_reached_is_said(tmp_path: Path, shade: str, value: int) -> None:
+def test_a_brightness_that_cannot_be_reached_is_reported(tmp_path: Path, shade: str, value: int) -> None:
     Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(tmp_path / "flat.png")
     identity = make_onnx(tmp_path / "identity.onnx", "identity")
     done = enhance(tmp_path / "flat.png", "--model", identity, "--brightness", 0.5)

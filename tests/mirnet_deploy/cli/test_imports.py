@@ -1,4 +1,4 @@
-"""What the command line imports: nothing heavy until a command runs."""
+"""The command line imports nothing heavy until a command runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert result.stdout.splitlines()[-1].split() == ["LOADED"]
 
 
-def test_this_way_of_looking_sees_an_import() -> None:
+def test_the_check_detects_an_import() -> None:
     program = "import numpy\n" + PROGRAM.format(arguments=["--version"], heavy=HEAVY)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "numpy" in result.stdout.splitlines()[-1]

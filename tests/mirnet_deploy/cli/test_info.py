@@ -19,7 +19,7 @@ def info(*arguments):
     return CliRunner().invoke(main, ["info", *map(str, arguments)])
 
 
-def test_onnx_as_a_table(tmp_path):
+def test_an_onnx_file_as_a_table(tmp_path):
     parity = Parity("onnxruntime 1.0 CPUExecutionProvider", 2, 1e-6, 118.25)
     result = info(make_onnx(tmp_path / "tiny.onnx", parity=parity))
     assert result.exit_code == 0
@@ -27,7 +27,7 @@ def test_onnx_as_a_table(tmp_path):
         assert text in result.output
 
 
-def test_plan_as_json(tmp_path):
+def test_a_plan_as_json(tmp_path):
     plan = make_plan(tmp_path / "a.plan")
     facts = json.loads(info(plan, "--json").output)
     assert facts["kind"] == "plan"
@@ -44,14 +44,14 @@ def test_an_onnx_file_without_its_sidecar_says_so(tmp_path):
     assert "no sidecar: not checked" in result.output
 
 
-def test_names_of_bundled_models(tmp_path, monkeypatch):
+def test_bundled_models_are_found_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "MODELS", tmp_path)
     make_onnx(tmp_path / "small.onnx")
     assert json.loads(info("small", "--json").output)["name"] == "small"
     assert "bundled model: small" in info("tiny").output
 
 
-def test_a_checkpoint(tmp_path):
+def test_a_checkpoint_as_json(tmp_path):
     import torch
 
     from mirnet_deploy.training.config import MIRNetConfig
@@ -72,7 +72,7 @@ def test_a_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     "name", ["foreign.onnx", "text.onnx", "bare.plan", "photo.jpg", "net.pt", "none.onnx", "damaged.onnx"]
 )
-def test_what_is_not_ours_is_one_line_and_exit_1(tmp_path, name):
+def test_foreign_damaged_and_missing_files_are_one_line_and_exit_1(tmp_path, name):
     onnx.save(model_of("identity", "float"), tmp_path / "foreign.onnx")
     damaged = make_onnx(tmp_path / "damaged.onnx")
     damaged.write_bytes(damaged.read_bytes()[:-1])

@@ -16,7 +16,7 @@ from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, console, runtime_o
 
 
 def parsed(*words: str, names: tuple[str, ...] = ()) -> Any:
-    """What a command with the options `names` gets, or its error in one line."""
+    """The settings that a command with the options `names` gets, or the error that it prints."""
     got: list[RuntimeSettings] = []
 
     @click.command()
@@ -58,7 +58,7 @@ def test_without_options_the_settings_are_the_defaults() -> None:
         ("--no-graph", {"graphs": False}),
     ],
 )
-def test_an_option_is_its_field(words: str, changes: dict[str, Any]) -> None:
+def test_an_option_sets_its_field(words: str, changes: dict[str, Any]) -> None:
     assert parsed(*words.split()) == RuntimeSettings(**changes)
 
 
@@ -82,18 +82,18 @@ def test_an_error_names_the_option_as_it_was_written(words: str, said: str) -> N
     assert parsed(*words.split()).strip() == said
 
 
-def test_a_command_may_take_some_of_them() -> None:
+def test_a_command_may_take_some_of_the_options() -> None:
     assert parsed("--tile", "64", names=("device", "tile")) == RuntimeSettings(tile=64)
     assert "No such option" in parsed("--batch", "2", names=("device", "tile"))
 
 
-def test_every_option_is_a_field() -> None:
+def test_every_option_is_a_field_of_the_settings() -> None:
     fields = {field.name for field in dataclasses.fields(RuntimeSettings)}
     assert set(RUNTIME_OPTIONS) <= fields
     assert fields - set(RUNTIME_OPTIONS) == {"channel_order"}, "a picture's file says the order of its channels"
 
 
-def test_enhance_offers_all_of_them() -> None:
+def test_enhance_offers_all_options() -> None:
     said = CliRunner().invoke(main, ["enhance", "--help"]).stdout
     for name in set(RUNTIME_OPTIONS) - {"graphs"}:
         assert f"--{name.replace('_', '-')}" in said

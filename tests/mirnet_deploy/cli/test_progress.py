@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal's stderr, nowhere else."""
+"""The progress bar is drawn on a terminal's stderr and nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ assert ("rich" in sys.modules) == (sys.argv[1] == "terminal")
 """
 
 
-def test_silent_where_stderr_is_no_terminal() -> None:
+def test_nothing_is_drawn_where_stderr_is_not_a_terminal() -> None:
     result = subprocess.run([sys.executable, "-c", PROGRAM, "pipe"], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("result\n", "")
 
@@ -44,7 +44,7 @@ def test_a_terminal_sees_the_bar_and_stdout_stays_clean() -> None:
     try:
         while part := os.read(ours, 65536):
             seen += part
-    except OSError:  # Linux ends a closed terminal so
+    except OSError:  # how Linux reports that the terminal was closed
         pass
     os.close(ours)
     assert result.stdout == b"result\n"
@@ -54,7 +54,7 @@ def test_a_terminal_sees_the_bar_and_stdout_stays_clean() -> None:
     assert b"62%" in seen
 
 
-def test_every_pass_is_shown_by_its_share() -> None:
+def test_every_pass_is_shown_with_its_share() -> None:
     seen: list[tuple[str, float]] = []
     passes = Passes("night.jpg", 24, lambda description, share: seen.append((description, share)))
     for pixels in (18, 6, 18, 6):

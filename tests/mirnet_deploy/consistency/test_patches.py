@@ -1,4 +1,4 @@
-"""Samples that stand for a picture, and the patches they are drawn from."""
+"""Samples that represent a picture, and the patches that they are drawn from."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def work_on(engine: Engine, image: NDArray[np.uint8]) -> AbstractContextManager[
     return pipeline.open(image, np.empty_like(image), lambda pixels: None, most_slots=1, batch=1, banded=False)
 
 
-def test_shares_are_those_of_the_kinds() -> None:
-    """Three kinds of patches, one of each is picked, and counts for its kind."""
+def test_the_share_of_a_pick_is_that_of_its_kind() -> None:
+    """There are three kinds of patches; one of each is picked and counts for its kind."""
     rng = np.random.default_rng(0)
     kinds = rng.permutation([0] * 50 + [1] * 30 + [2] * 20)
     features = np.array([[0.0, 0], [5, 0], [0, 9]])[kinds] + rng.normal(0, 0.1, (100, 2))
@@ -41,7 +41,7 @@ def test_shares_are_those_of_the_kinds() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 60])
-def test_every_count_can_be_asked_for(count: int) -> None:
+def test_any_number_of_patches_can_be_picked(count: int) -> None:
     features, areas = np.random.default_rng(count).normal(size=(40, 5)), np.linspace(1, 2, 40)
     picks, shares = representatives(features, areas, count)
     assert len(set(picks)) == len(picks) == min(count, 40)
@@ -65,7 +65,7 @@ def test_a_stratified_sample_is_closer_than_as_many_at_random() -> None:
     assert abs(shares @ values[picks] - values.mean()) < np.mean(random) / 2
 
 
-def test_regression_is_exact_where_what_is_known_tells_all() -> None:
+def test_regression_is_exact_where_the_values_depend_on_the_known_ones_alone() -> None:
     rng = np.random.default_rng(0)
     known = rng.normal(size=(50, 2))
     seen = known * [3.0, -1] + [1.0, 7]
@@ -74,15 +74,15 @@ def test_regression_is_exact_where_what_is_known_tells_all() -> None:
     np.testing.assert_allclose(estimate, seen.mean(0))
 
 
-def test_regression_over_what_does_not_vary_is_the_mean() -> None:
+def test_regression_over_constant_values_gives_the_mean() -> None:
     estimate = regression_estimate(np.array([[1.0], [3.0]]), np.ones((2, 1)), np.array([0.5, 0.5]), np.ones(1))
     np.testing.assert_allclose(estimate, [2])
 
 
 @pytest.mark.parametrize("size", [(801, 1203), (515, 515)])
 @pytest.mark.parametrize("tile", [256, 512])
-def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, monkeypatch, size, tile) -> None:
-    monkeypatch.setattr(patches_module, "PATCHES", 0)  # of small pictures too, where a sample is not worth its cost
+def test_patches_lie_at_the_same_places_in_picture_and_thumbnail(tmp_path, monkeypatch, size, tile) -> None:
+    monkeypatch.setattr(patches_module, "PATCHES", 0)  # also for small pictures, where a sample is not worth its cost
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
@@ -112,11 +112,11 @@ def test_patches_lie_on_the_same_places_of_picture_and_thumbnail(tmp_path, monke
     middle = patches.small[len(patches.small) // 2].core
     order = np.argsort(features[:, 0])
     red = [thumbnail.pixels[patch.core][..., 0].mean() for patch in patches.small]
-    assert np.all(np.diff(np.array(red)[order]) >= -1e-7), "the first column goes with how red a patch is"
+    assert np.all(np.diff(np.array(red)[order]) >= -1e-7), "the first column grows with the red of a patch"
     assert np.isfinite(guess.enhanced[middle]).all()
 
 
-def test_where_patches_do_not_fit_there_are_none(tmp_path) -> None:
+def test_there_are_no_patches_where_they_do_not_fit(tmp_path) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.zeros((600, 600, 3), np.uint8)
     with work_on(engine, image) as work:

@@ -11,7 +11,7 @@ from mirnet_deploy.consistency.prediction import MAX_ABS_FACTOR, PSNR_MARGIN, Pr
 from mirnet_deploy.tiling import BORDER_ERROR
 
 
-def test_the_limit_of_a_pixel_goes_with_the_tolerance_and_ends_at_what_passes_can_reach() -> None:
+def test_the_limit_of_one_pixel_follows_the_tolerance_down_to_what_passes_can_reach() -> None:
     off = [BORDER_ERROR, 1.9 * BORDER_ERROR, 0.9 / 255, 9 / 255]
     kept = {t: [Prediction(150, each).within(t) for each in off] for t in (40, 60, 80, 120)}
     assert kept[40] == [True, True, True, True]
@@ -20,7 +20,7 @@ def test_the_limit_of_a_pixel_goes_with_the_tolerance_and_ends_at_what_passes_ca
     assert not Prediction(59.9, 0).within(60)
 
 
-def test_predictions() -> None:
+def test_a_prediction_follows_its_formula() -> None:
     used = np.full((4, 4, 3), 0.5, np.float32)
     assert predict(used, used).psnr == pytest.approx(150 - PSNR_MARGIN)
     seen = predict(used, used + np.float32(0.001))

@@ -31,7 +31,7 @@ TINY = MIRNetConfig(8, 1, 1)
 
 
 class NetworkEngine(HostEngine):
-    """A random network as an engine, and the shapes that it was given."""
+    """A random network as an engine that keeps the shapes it is given."""
 
     device = backend = "torch"
 
@@ -60,7 +60,7 @@ class NetworkEngine(HostEngine):
 
 @pytest.fixture
 def network() -> Any:
-    """Opens a runtime over a `NetworkEngine`: network(seed, metadata={...}, **settings)."""
+    """Opens a runtime over a `NetworkEngine`; `described` replaces values of its metadata."""
 
     def open_runtime(seed: int = 0, described: dict[str, Any] | None = None, **settings: Any) -> MIRNetRuntime:
         return MIRNetRuntime(NetworkEngine(seed, **(described or {})), **settings)
@@ -69,7 +69,7 @@ def network() -> Any:
 
 
 def picture(height: int = 165, width: int = 203) -> NDArray[np.float32]:
-    """Unlike parts: a tile's own means are far from the whole picture's."""
+    """Its parts differ, so that a tile's own means are far from the whole picture's."""
     light = np.linspace(0.02, 0.6, width) * np.linspace(1, 0.3, height)[:, None]
     noise = np.random.default_rng(1).random((height, width, 3))
     return (light[..., None] + 0.1 * noise).clip(0, 1).astype(np.float32)
@@ -77,7 +77,7 @@ def picture(height: int = 165, width: int = 203) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_as_many_passes_as_stages_give_the_whole_picture(network: Any, seed: int) -> None:
-    """A tolerance that no prediction reaches: the passes end all the same, and the result is exact to rounding."""
+    """No prediction reaches the tolerance; the passes end all the same, and the result is exact to rounding."""
     expected = network(seed, tile="none").enhance(picture())
     result = network(seed, tile=160, tolerance=1000.0).enhance_with_info(picture())
     assert result.info.tiles == 6
@@ -97,7 +97,7 @@ def test_passes_end_as_soon_as_the_tolerance_is_kept(network: Any, seed: int) ->
     assert np.abs(strict.pixels - whole).max() < 1 / 255
 
 
-def test_an_engine_of_few_shapes_is_never_given_another(network: Any) -> None:
+def test_an_engine_is_given_only_shapes_of_its_profile(network: Any) -> None:
     """A plan's profile holds for tiles, thumbnails and patches alike."""
     shapes = {"min": [1, 3, 40, 56], "opt": [1, 3, 160, 160], "max": [2, 3, 160, 160]}
     described = {"kind": "plan", "profile": {"input": shapes}}
@@ -113,8 +113,8 @@ def test_an_engine_of_few_shapes_is_never_given_another(network: Any) -> None:
     )
 
 
-def test_modes(tmp_path: Path) -> None:
-    """Of a network that subtracts the mean, over a ramp: local is off by the ramp, fast by the thumbnail's mean."""
+def test_the_three_modes(tmp_path: Path) -> None:
+    """A network that subtracts the mean, on a ramp: local is off by the tiles' own means, fast by the thumbnail's."""
     path = make_onnx(tmp_path / "mean.onnx", "mean")
     ramp = np.linspace(0.2, 1, 300, dtype=np.float32)[None, :, None].repeat(90, 0).repeat(3, 2)
     expected = (ramp - 0.6).clip(0, 1)
@@ -140,7 +140,7 @@ def test_a_whole_picture_needs_no_prediction(tmp_path: Path) -> None:
     assert (info.tiles, info.passes, info.predicted_psnr, info.within_tolerance) == (1, 1, None, None)
 
 
-def test_an_artifact_without_a_context_is_not_tiled_in_silence(tmp_path: Path) -> None:
+def test_an_artifact_without_a_context_is_tiled_only_in_local_mode(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "plain.onnx", context=0, stages=None)
     with MIRNetRuntime(path, tile=64) as each:
         np.testing.assert_array_equal(each.enhance(picture(64, 64)), picture(64, 64))
@@ -153,7 +153,7 @@ def test_an_artifact_without_a_context_is_not_tiled_in_silence(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("settings", "said"), [({"consistency": "best"}, "consistency is 'best'"), ({"tolerance": 0}, "tolerance is 0")]
 )
-def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), **settings)
 
@@ -163,7 +163,7 @@ def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, Any], said:
 
 @pytest.fixture(scope="module")
 def night() -> NDArray[np.uint8]:
-    """Four photographs in one: dark, light, plain and full of detail."""
+    """Four photographs in one, uint8 [512,512,3]: dark, light, plain and full of detail."""
     photos = [np.asarray(Image.open(path))[:256, 128:384] for path in sorted(PAIRS.glob("*.jpg"))]
     return np.vstack([np.hstack(photos[:2]), np.hstack(photos[2:])])
 
@@ -191,7 +191,7 @@ def test_tiles_of_a_photograph_agree_with_the_whole_and_the_error_is_foreseen(
 def test_a_sample_of_patches_comes_close_in_one_pass(
     night: NDArray[np.uint8], whole: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fewer and smaller patches: a picture that holds enough of the right size takes too long here."""
+    """With fewer and smaller patches, since a picture with enough of the usual size takes too long here."""
     for module in (patches, shared_means):
         monkeypatch.setattr(module, "PATCHES", 24)
     monkeypatch.setattr(patches, "SAMPLE_COST", 2.0)
@@ -206,7 +206,7 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
     assert psnr(result, whole) > psnr(guessed, whole) + 6
 
 
-def test_a_film_takes_one_pass_a_frame_and_notices_cuts(night: NDArray[np.uint8]) -> None:
+def test_a_video_takes_one_pass_per_frame_and_notices_cuts(night: NDArray[np.uint8]) -> None:
     still = night[100:400, 100:400]
     shots = [still, np.roll(still, 3, 1), np.roll(still, 6, 1), (255 - still), (255 - still)]
     with MIRNetRuntime("lite", tile=192) as each:
@@ -218,7 +218,7 @@ def test_a_film_takes_one_pass_a_frame_and_notices_cuts(night: NDArray[np.uint8]
     assert frames[4].info.predicted_psnr > 60
 
 
-def test_frames_of_another_size_begin_anew(tmp_path: Path) -> None:
+def test_a_frame_of_another_size_starts_a_scene(tmp_path: Path) -> None:
     with MIRNetRuntime(make_onnx(tmp_path / "mean.onnx", "mean"), tile=64, tolerance=100.0) as each:
         frames = [picture(90, 120), picture(90, 120), picture(120, 90)]
         assert [frame.info.passes for frame in each.frames(frames)] == [2, 1, 2]
@@ -233,7 +233,7 @@ def test_the_image_interface_counts_in_levels(tmp_path: Path) -> None:
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """dB, of values in [0, 1]."""
+    """In dB, of values in [0, 1]."""
     return float(-10 * np.log10(max(np.mean((a.astype(np.float64) - b) ** 2), 1e-20)))
 
 
@@ -253,7 +253,7 @@ print(peak - image.nbytes - result.nbytes)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_memory_is_the_picture_the_result_and_a_constant(tmp_path: Path) -> None:
-    """Of 4 and of 64 megapixels, thumbnails and samples included."""
+    """For 4 and for 64 megapixels, thumbnails and samples included."""
     model = make_onnx(tmp_path / "mean.onnx", "mean")
     command = [sys.executable, "-c", PEAK, str(model)]
     small, large = (int(subprocess.check_output([*command, side])) for side in ("2000", "8000"))

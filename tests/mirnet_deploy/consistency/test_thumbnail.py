@@ -1,4 +1,4 @@
-"""Thumbnails: means of areas, of a size that suits the engine."""
+"""Thumbnails: their pixels are means of areas, and their size suits the engine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_sizes_keep_the_budget_and_the_shape(size, most) -> None:
 
 
 @pytest.mark.parametrize("size", [(3000, 4000), (10, 100_000), (900, 900), (20, 20)])
-def test_sizes_fit_a_plan(size) -> None:
+def test_sizes_fit_the_limits_of_a_plan(size) -> None:
     rows, cols = thumbnail_size(*size, 350_000, Limits((1, 16, 24), (1, 256, 384)))
     assert 16 <= rows <= 256
     assert 24 <= cols <= 384

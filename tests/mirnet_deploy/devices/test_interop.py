@@ -1,7 +1,7 @@
-"""Pictures of other libraries: what is taken, what is refused, and whose stream is waited for.
+"""Pictures of other libraries: which are taken, which are refused, and whose stream is waited for.
 
-cuda-core's view of a picture on a GPU wants CUDA's driver; on a CPU a stand-in takes its place, which keeps the rules
-that its documentation gives. `test_gpu` uses the real one.
+cuda-core's view of a picture on a GPU needs CUDA's driver. Here a stand-in takes its place, which follows the rules of
+its documentation; `test_gpu` uses the real one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class View:
     """`cuda.core.utils.StridedMemoryView`, as far as it is used."""
 
     waited: list[tuple[object, int]]
-    """(producer's stream, consumer's stream) of every order that was established."""
+    """(producer's stream, consumer's stream) of every wait that was enqueued."""
 
     @classmethod
     def from_any_interface(cls, image: Any, stream_ptr: int | None = None) -> Any:
@@ -71,7 +71,7 @@ def interface(device_id: int = 0, **values: Any) -> Any:
     return SimpleNamespace(__cuda_array_interface__={**described, **values}, device_id=device_id)
 
 
-def test_cuda_array_interface() -> None:
+def test_the_cuda_array_interface_is_read() -> None:
     assert device_picture(interface(), "cuda:0", STREAM, False) == DevicePicture(4096, 21, 5, 7, np.dtype(np.uint8))
     wide = interface(shape=(5, 7, 4), typestr="<f4", strides=(512, 16, 4))
     expected = DevicePicture(4096, 512, 5, 7, np.dtype(np.float32), 4, True)
@@ -104,8 +104,8 @@ def test_a_read_only_picture_is_read_and_never_written(device: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_dlpack(dtype: torch.dtype, channels: int) -> None:
-    """A slice of a larger picture: its own address, and the larger one's pitch."""
+def test_dlpack_is_read(dtype: torch.dtype, channels: int) -> None:
+    """A slice of a larger picture has its own address and the larger one's pitch."""
     whole = torch.zeros((9, 20, channels), dtype=dtype)
     part = whole[2:8, 3:10]
     size = part.element_size()
@@ -139,7 +139,7 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
         (torch.utils.dlpack.to_dlpack(torch.zeros(4, 4, 3)), "cpu", "a PyCapsule is not a picture on a device"),
     ],
 )
-def test_what_is_refused(image: Any, device: str, said: str) -> None:
+def test_other_objects_and_layouts_are_refused(image: Any, device: str, said: str) -> None:
     with pytest.raises(ImageError, match=said):
         device_picture(image, device, STREAM, False)
 
@@ -150,7 +150,7 @@ def test_without_cuda_core_the_error_names_the_extra(monkeypatch: pytest.MonkeyP
         device_picture(interface(), "cuda:0", STREAM, False)
 
 
-def test_the_stand_in_is_like_the_real_one_where_that_runs_on_a_cpu() -> None:
+def test_the_stand_in_agrees_with_the_real_view_on_a_cpu() -> None:
     real = pytest.importorskip("cuda.core._memoryview").StridedMemoryView
     array = np.zeros((4, 5, 3), np.float32)[:, ::2]
     for image in (array, torch.from_numpy(array)):
@@ -159,7 +159,7 @@ def test_the_stand_in_is_like_the_real_one_where_that_runs_on_a_cpu() -> None:
             assert getattr(ours, name) == getattr(theirs, name), name
 
 
-def test_a_picture_is_not_its_own_result() -> None:
+def test_a_picture_cannot_be_its_own_result() -> None:
     picture = DevicePicture(64, 72, 3, 4, np.dtype(np.uint8), 3, False)
     assert device_pictures(picture, replace(picture, address=4096), "cpu", STREAM, False)[1].address == 4096
     with pytest.raises(ImageError, match="src and dst are one picture"):

@@ -1,4 +1,4 @@
-"""The CUDA kernels, compiled for the CPU, against their namesakes in numpy: the same bytes, by the same functions."""
+"""The CUDA kernels, compiled for the CPU, against their namesakes in numpy: equal results of equal calls."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cuda(tmp_path_factory: pytest.TempPathFactory) -> CompiledDriver:
         pytest.skip("needs g++")
     folder = tmp_path_factory.mktemp("kernels")
     (folder / "shim.cpp").write_text(SHIM + SOURCE.read_text())
-    # As on a device: no multiplication and addition is fused, no sum is reordered.
+    # As on a device: no multiplication is fused with an addition, and no sum is reordered.
     command = ["g++", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "shim.cpp", "-o", "kernels.so"]
     subprocess.run(command, cwd=folder, check=True)
     return CompiledDriver(folder / "kernels.so")
@@ -71,7 +71,7 @@ def values(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> NDArray[Any]:
 
 
 def picture_of(array: NDArray[Any], bgr: bool = False) -> DevicePicture:
-    """An array [H,W,C], of any row stride, as a picture."""
+    """A `DevicePicture` over an array [H,W,C] of any row stride."""
     height, width, channels = array.shape
     return DevicePicture(array.ctypes.data, array.strides[0], height, width, array.dtype, channels, bgr)
 
@@ -81,7 +81,7 @@ def tensor_of(array: NDArray[Any]) -> Tensor:
 
 
 def both(cuda: CompiledDriver, result: NDArray[Any], launch: Callable[[NDArray[Any]], Launch]) -> None:
-    """Launches on both drivers, with `launch(result)`, and compares what they make of `result`."""
+    """Launches on both drivers, `launch(out)` with a copy `out` of `result` each, and compares what they write."""
     made = []
     for driver in (HostDriver(), cuda):
         out = result.copy()
@@ -93,7 +93,7 @@ def both(cuda: CompiledDriver, result: NDArray[Any], launch: Callable[[NDArray[A
 
 @pytest.mark.parametrize("kernel", ARGUMENTS)
 def test_python_knows_the_arguments_of_every_kernel(kernel: Kernel) -> None:
-    """Names, order and types: a slip would corrupt memory in silence."""
+    """Names, order and types, since a slip would corrupt memory silently."""
     found = re.search(rf'extern "C" __global__ void {kernel}\(([^)]*)\)', SOURCE.read_text())
     assert found
     declared = []
@@ -109,7 +109,7 @@ def test_every_kernel_has_its_arguments() -> None:
 
 
 @pytest.mark.parametrize(("name", "layout"), [("Origin", ORIGIN), ("Core", CORE)])
-def test_python_knows_the_structures(name: str, layout: np.dtype[Any]) -> None:
+def test_python_knows_the_layout_of_every_structure(name: str, layout: np.dtype[Any]) -> None:
     found = re.search(rf"struct {name} {{ int ([^;]*); }};", SOURCE.read_text())
     assert found
     assert tuple(found[1].split(", ")) == layout.names
@@ -119,7 +119,9 @@ def test_python_knows_the_structures(name: str, layout: np.dtype[Any]) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
 @pytest.mark.parametrize("upside_down", [False, True])
-def test_cut(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool, upside_down: bool) -> None:
+def test_cut_gives_the_same_bytes(
+    cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool, upside_down: bool
+) -> None:
     wide = values((13, 20, channels), dtype)[:, :18]  # rows of 18 pixels, 20 apart
     picture = picture_of(wide[::-1] if upside_down else wide, bgr)
     origins = np.array([(0, 0), (8, 12), (4, 8)], ORIGIN)
@@ -144,7 +146,7 @@ def test_cut_repeats_where_there_is_nothing_to_mirror(cuda: CompiledDriver, shap
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
-def test_put(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None:
+def test_put_gives_the_same_bytes(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None:
     source = values((13, 18, channels), dtype, 1)
     cores = np.array([(0, 0, 0, 0, 8, 4), (4, 0, 8, 4, 8, 8), (0, 4, 8, 16, 8, 4)], CORE)  # two stick out
     flaws = np.zeros(1, np.int32)
@@ -159,7 +161,7 @@ def test_put(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None
     assert flaws[0] == 0
 
 
-def test_put_counts_what_is_nan_or_infinite(cuda: CompiledDriver) -> None:
+def test_put_counts_nan_and_infinite_values(cuda: CompiledDriver) -> None:
     batch = np.zeros((1, 3, 4, 4), np.float32)
     batch[0, 1, 2, 3], batch[0, 0, 0, 0] = np.nan, np.inf
     pixels, cores = np.zeros((4, 4, 3), np.float32), np.array([(0, 0, 0, 0, 4, 4)], CORE)
@@ -172,7 +174,7 @@ def test_put_counts_what_is_nan_or_infinite(cuda: CompiledDriver) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (4, True)])
-def test_shrink(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None:
+def test_shrink_gives_the_means_of_areas(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None:
     pixels = values((67, 91, channels), dtype)
     for kind, most in ((np.float32, 1e-6), (np.uint8, 1)):
         results = []
@@ -180,17 +182,17 @@ def test_shrink(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> N
             small = np.zeros((8, 12, 3), kind)
             kernels.shrink(driver, driver.stream(), picture_of(pixels, bgr), picture_of(small))
             results.append(small.astype(np.float64))
-        # Sums in another order: the last bits of a float, and at most one level where a mean lies between two.
+        # Sums are in another order: the last bits of a float may differ, and one level where a mean lies between two.
         np.testing.assert_allclose(*results, rtol=0, atol=most)
         if kind == np.uint8:
             assert (results[0] != results[1]).mean() < 0.01
         colours = pixels[..., 2::-1] if bgr else pixels[..., :3]
         white = (255 if kind == np.uint8 else 1) / (1 if dtype == np.float32 else np.iinfo(dtype).max)
-        # The mean of the whole picture is that of its areas.
+        # The mean of the picture is the mean of its areas.
         np.testing.assert_allclose(results[0].mean((0, 1)), white * colours.mean((0, 1)), rtol=0.02)
 
 
-def test_correct_and_defect(cuda: CompiledDriver) -> None:
+def test_correct_and_defect_give_the_same_bytes(cuda: CompiledDriver) -> None:
     measured, lacking = values((1, 5), np.float32, 1), values((1, 5), np.float32, 2)
     zeros = np.zeros((1, 5), np.float32)
     given = tensor_of(measured), tensor_of(lacking)

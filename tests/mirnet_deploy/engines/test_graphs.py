@@ -1,4 +1,4 @@
-"""CUDA graphs on the deferred device: what is replayed is what would have been enqueued."""
+"""CUDA graphs on the deferred device: a replay does what enqueueing would have done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from mirnet_deploy import MIRNetRuntime
 
 @pytest.mark.parametrize("eager", [(), (0,), (0, 1)], ids=["late", "even", "all"])
 @pytest.mark.parametrize("settings", [{}, {"batch": 3}, {"consistency": "local"}, {"tile": "none"}])
-def test_replays_give_what_runs_give(pair: Open, settings: dict[str, Any], eager: tuple[int, ...]) -> None:
+def test_replayed_graphs_give_the_results_of_the_host(
+    pair: Open, settings: dict[str, Any], eager: tuple[int, ...]
+) -> None:
     host, device, driver = pair(eager=eager, **settings)
     for step in range(4):
         image = np.roll(picture(), 30 * step, axis=1)
@@ -25,7 +27,7 @@ def test_replays_give_what_runs_give(pair: Open, settings: dict[str, Any], eager
     assert driver.launches > driver.captures > 0
 
 
-def test_shapes_that_change_do_not_replay_each_other(pair: Open) -> None:
+def test_changing_shapes_do_not_replay_each_others_graphs(pair: Open) -> None:
     host, device, driver = pair()
     for step in range(3):
         for size in ((150, 203), (70, 30), (64, 300), (150, 203), (300, 200)):
@@ -34,7 +36,7 @@ def test_shapes_that_change_do_not_replay_each_other(pair: Open) -> None:
     assert driver.launches
 
 
-def test_a_device_that_captures_nothing_says_so_once_and_goes_on(pair: Open) -> None:
+def test_a_device_that_cannot_capture_warns_once_and_goes_on(pair: Open) -> None:
     host, device, driver = pair()
     driver.capturable = False
     with warnings.catch_warnings(record=True) as said:
@@ -47,7 +49,7 @@ def test_a_device_that_captures_nothing_says_so_once_and_goes_on(pair: Open) -> 
     assert device.graphs == "refused: the test's device captures nothing"
 
 
-def test_graphs_that_are_not_wanted(tmp_path: Path) -> None:
+def test_graphs_can_be_turned_off(tmp_path: Path) -> None:
     driver = Driver()
     with MIRNetRuntime(Engine(make_onnx(tmp_path / "a.onnx"), driver, graphs=False), tile=64) as each:
         for _ in range(3):
@@ -56,5 +58,5 @@ def test_graphs_that_are_not_wanted(tmp_path: Path) -> None:
         assert not driver.captures
 
 
-def test_a_cpu_has_none(pair: Open) -> None:
+def test_a_cpu_has_no_graphs(pair: Open) -> None:
     assert pair()[0].graphs == "off"

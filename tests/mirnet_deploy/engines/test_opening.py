@@ -1,4 +1,4 @@
-"""Engines: checks before loading, no device but the one asked for, the library's own values."""
+"""Opening engines: checks before loading, no device but the one asked for, and the library's own values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mirnet_deploy.files import file_sha256
 from mirnet_deploy.settings import device_index
 
 
-def test_onnx_engine_gives_what_onnx_runtime_gives(tmp_path):
+def test_an_onnx_engine_gives_the_values_of_onnx_runtime(tmp_path):
     path = make_onnx(tmp_path / "blur.onnx", "blur")
     batch = np.random.default_rng(0).random((2, 3, 20, 28), dtype=np.float32)
     expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": batch})[0]
@@ -31,7 +31,7 @@ def test_onnx_engine_gives_what_onnx_runtime_gives(tmp_path):
     assert engine.metadata.name == "blur"
 
 
-def test_closing_twice_and_running_after(tmp_path):
+def test_an_engine_can_be_closed_twice_and_does_not_run_afterwards(tmp_path):
     engine = open_engine(make_onnx(tmp_path / "a.onnx"))
     engine.close()
     engine.close()
@@ -39,19 +39,19 @@ def test_closing_twice_and_running_after(tmp_path):
         engine.run(np.zeros((1, 3, 4, 4), np.float32))
 
 
-def test_a_batch_that_the_graph_refuses(tmp_path):
+def test_a_batch_that_the_graph_refuses_is_an_error(tmp_path):
     engine = open_engine(make_onnx(tmp_path / "a.onnx"))
     with pytest.raises(EngineError, match=r"batch of shape \[1, 4, 4, 4\]"):
         engine.run(np.zeros((1, 4, 4, 4), np.float32))
 
 
 @pytest.mark.parametrize(("device", "index"), [("cpu", None), ("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)])
-def test_parse_device(device, index):
+def test_the_index_of_a_device(device, index):
     assert device_index(device) == index
 
 
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:²"])
-def test_devices_that_are_none(tmp_path, device):
+def test_unknown_devices_are_refused(tmp_path, device):
     with pytest.raises(UsageError, match="device is"):
         open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device=device))
 
@@ -68,7 +68,7 @@ def test_cuda_without_the_provider_is_an_error_and_never_the_cpu(tmp_path, monke
 
 
 def test_a_session_that_falls_back_to_the_cpu_is_an_error(tmp_path, monkeypatch):
-    """What ONNX Runtime does where CUDA's libraries do not load: it warns, and the session runs on the CPU."""
+    """Where CUDA's libraries do not load, ONNX Runtime warns, and the session runs on the CPU."""
     real = onnxruntime.InferenceSession
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_a_foreign_onnx_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("graph", "said"), [("image", "float"), ("float", "image")])
-def test_a_graph_of_another_interface_than_its_metadata(tmp_path, graph, said):
+def test_a_graph_of_another_interface_than_its_metadata_is_refused(tmp_path, graph, said):
     path = save(model_of("identity", graph), tmp_path / "a.onnx", metadata(interface=said))
     with pytest.raises(ArtifactError, match=f"the interface '{said}' has"):
         open_engine(path)
@@ -128,12 +128,12 @@ def test_a_checkpoint_is_sent_to_export(name):
         open_engine(name)
 
 
-def test_other_files_are_refused():
+def test_files_of_other_kinds_are_refused():
     with pytest.raises(ArtifactError, match=r"photo\.jpg is neither"):
         open_engine("photo.jpg")
 
 
-# Plans. No GPU here: what comes before the first call into CUDA.
+# Plans, without a GPU: the checks before the first call into CUDA
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_without_a_gpu_the_error_names_the_onnx_file(tmp_path, no_gpu):
         open_engine(plan)
 
 
-def test_the_onnx_file_of_another_name_is_known_by_its_hash(tmp_path, no_gpu):
+def test_an_onnx_file_of_another_name_is_found_by_its_hash(tmp_path, no_gpu):
     make_onnx(tmp_path / "other.onnx", "mean")
     source = make_onnx(tmp_path / "source.onnx")
     plan = make_plan(tmp_path / "a.plan", onnx_sha256=file_sha256(source))
@@ -178,17 +178,17 @@ def test_the_onnx_file_of_another_name_is_known_by_its_hash(tmp_path, no_gpu):
 
 
 @pytest.mark.parametrize(("device", "said"), [("cpu", "is the CPU"), ("cuda:1", "not among its 1")])
-def test_a_plan_on_a_device_that_cannot_run_it(tmp_path, one_gpu, device, said):
+def test_a_plan_on_a_device_that_cannot_run_it_is_refused(tmp_path, one_gpu, device, said):
     with pytest.raises(EngineError, match=said):
         open_engine(make_plan(tmp_path / "a.plan"), RuntimeSettings(device=device))
 
 
-def test_a_plan_of_another_version(tmp_path, one_gpu):
+def test_a_plan_of_another_version_is_refused(tmp_path, one_gpu):
     with pytest.raises(EngineError, match=r"tensorrt_rtx 0\.1, and .* is installed"):
         open_engine(make_plan(tmp_path / "a.plan", builder_version="0.1"))
 
 
-def test_a_plan_of_a_library_that_is_not_installed(tmp_path, one_gpu, monkeypatch):
+def test_a_plan_of_a_library_that_is_not_installed_names_the_extra(tmp_path, one_gpu, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"a.plan needs tensorrt, which is not here: .*\[tensorrt\]"):
         open_engine(make_plan(tmp_path / "a.plan", builder="tensorrt", targets=["NVIDIA L4"]))

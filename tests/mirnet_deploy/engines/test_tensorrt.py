@@ -1,7 +1,7 @@
-"""The TensorRT engine against stand-ins of TensorRT and pycuda: the order of calls, and what a refusal becomes.
+"""The TensorRT engine on stand-ins for TensorRT and pycuda: the order of calls, and what a refusal becomes.
 
-No GPU is here. The stand-ins enforce the rules that the real ones punish with a crash: every call with the context
-current, one run at a time in an execution context, nothing freed after the pop.
+No GPU is needed. The stand-ins enforce the rules that the real libraries punish with a crash: a CUDA context is current
+in every call, an execution context has one run at a time, and nothing is freed after the pop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCRATCH = 4096
 
 
 class Cuda(ModuleType):
-    """pycuda.driver: device memory is a numpy array, streams run at once, and a context must be current."""
+    """pycuda.driver: device memory is a numpy array, streams run at once, and a CUDA context must be current."""
 
     class Error(Exception):
         pass
@@ -84,13 +84,13 @@ class Cuda(ModuleType):
         return Memory(self, address)
 
     def at(self, address):
-        """Memory from an address on."""
+        """The bytes of one allocation, uint8 [n], from an address inside it on."""
         first = max(start for start in self.memory if start <= address)
         return self.memory[first][address - first :]
 
 
 class Bindings(ModuleType):
-    """cuda.bindings.driver: what is captured is a list of what ran between begin and end, in one thread."""
+    """cuda.bindings.driver: a graph is the list of what one thread ran between the begin and the end of a capture."""
 
     class CUresult:
         CUDA_SUCCESS, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 0, 2, 900
@@ -139,7 +139,7 @@ class Bindings(ModuleType):
 
 
 class Memcpy2D:
-    """One row from or to the host."""
+    """Copies one row from or to the host."""
 
     def __init__(self, driver):
         self.driver = driver
@@ -190,7 +190,7 @@ class ExecutionContext:
         self.addresses = {}
         self.shapes = {}
         self.changes = 0
-        """Graphs captured before a change of shapes are no longer good."""
+        """Changes of shapes so far. Graphs that were captured before one are invalid."""
 
     def set_device_memory(self, address, size):
         assert size == SCRATCH <= len(self.library.cuda.memory[address])
@@ -301,13 +301,13 @@ def batch(side=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (1, side, side + 4, 3), dtype=np.uint8)
 
 
-def test_a_run_and_its_end(library, plan):
+def test_an_engine_runs_and_frees_everything_when_it_is_closed(library, plan):
     engine = open_batches(plan)
     assert (engine.device, engine.backend) == ("cuda:0", "tensorrt_rtx 9.9")
     first, second = batch(60, 1), batch(16, 2)
     kept = engine.run(first)
     assert np.array_equal(engine.run(second), 255 - second)
-    assert np.array_equal(kept, 255 - first)  # the result is the caller's, not the staging buffer
+    assert np.array_equal(kept, 255 - first)  # the result belongs to the caller and is not the staging buffer
     engine.close()
     engine.close()
     assert library.cuda.memory == {}
@@ -320,11 +320,11 @@ def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
     engine = open_batches(make_plan(tmp_path / "a.plan", builder_version="9.9", context=176))
     sent = batch(16)
     assert np.array_equal(engine.run(sent), 255 - sent)
-    context, at = library.execution_contexts[0], library.cuda.at
+    execution, at = library.execution_contexts[0], library.cuda.at
     shapes = {"context": (1, 176), "mode": (2,), "rows": (1, 16), "cols": (1, 20)}
-    assert {name: shape for name, shape in context.shapes.items() if name != "image"} == shapes
+    assert {name: shape for name, shape in execution.shapes.items() if name != "image"} == shapes
     sizes = {name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}
-    values = {name: at(context.addresses[name])[: sizes[name]].view(np.float32) for name in shapes}
+    values = {name: at(execution.addresses[name])[: sizes[name]].view(np.float32) for name in shapes}
     assert values["mode"].tolist() == [1, 0]
     assert (values["context"] == 0).all()
     assert (values["rows"] == 1).all()
@@ -333,7 +333,7 @@ def test_a_plan_with_a_context_runs_as_the_plain_network(library, tmp_path):
     assert library.cuda.memory == {}
 
 
-def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
+def test_a_pooled_run_passes_its_pools_and_returns_their_means(library, tmp_path):
     library.names = (*NAMES, "context", "mode", "rows", "cols", "statistics")
     engine = open_batches(make_plan(tmp_path / "a.plan", builder_version="9.9", context=3))
     sent = batch(16)
@@ -342,13 +342,13 @@ def test_a_pooled_run_gives_its_pools_and_takes_their_means(library, tmp_path):
     result, statistics = engine.run_pooled(sent, pools)
     assert np.array_equal(result, 255 - sent)
     assert statistics.tolist() == [[10, 12, 14]]
-    context, at = library.execution_contexts[0], library.cuda.at
+    execution, at = library.execution_contexts[0], library.cuda.at
     for name, value in pools._asdict().items():
-        assert context.shapes[name] == value.shape
-        held = at(context.addresses[name])[: value.nbytes].view(np.float32)
+        assert execution.shapes[name] == value.shape
+        held = at(execution.addresses[name])[: value.nbytes].view(np.float32)
         assert np.array_equal(held, value.reshape(-1))
     assert np.array_equal(engine.run(sent), 255 - sent)
-    assert at(context.addresses["mode"])[:8].view(np.float32).tolist() == [1, 0]
+    assert at(execution.addresses["mode"])[:8].view(np.float32).tolist() == [1, 0]
     engine.close()
 
 
@@ -372,7 +372,7 @@ def test_threads_share_a_bounded_number_of_execution_contexts(library, plan):
     "wrong",
     [np.zeros((1, 68, 64, 3), np.uint8), np.zeros((2, 64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)],
 )
-def test_a_batch_outside_the_profile(library, plan, wrong):
+def test_a_batch_outside_the_profile_is_refused(library, plan, wrong):
     with pytest.raises(EngineError, match=r"this plan takes uint8 from \[1, 16, 16, 3\] to \[1, 64, 64, 3\]"):
         open_batches(plan).run(wrong)
 
@@ -386,7 +386,7 @@ def test_a_refused_run_gives_the_reason_and_the_next_one_works(library, plan):
     assert np.array_equal(engine.run(batch()), 255 - batch())
 
 
-def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
+def test_a_cuda_error_ends_the_engine(library, plan):
     engine = open_batches(plan)
     library.cuda.fail_copies = True
     with pytest.raises(EngineError, match=r"illegal memory access.* start the process anew"):
@@ -394,25 +394,25 @@ def test_a_cuda_error_says_that_it_stays_and_ends_the_engine(library, plan):
     library.cuda.fail_copies = False
     with pytest.raises(EngineError, match=r"CUDA failed before .*illegal memory access.*; start the process anew"):
         engine.run(batch())
-    engine.close()  # does not hang, and says nothing more
+    engine.close()  # does not hang or raise
     assert library.cuda.memory == {}
 
 
-def test_a_shape_that_comes_again_is_a_graph(library, plan):
+def test_a_repeated_shape_becomes_a_graph(library, plan):
     engine = open_batches(plan)
     sent = [batch(16, 1), batch(16, 2), batch(16, 3), batch(20, 4), batch(16, 5)]
     for each in sent:
         assert np.array_equal(engine.run(each), 255 - each)
     assert engine.graphs == "on"
     assert library.bindings.held == 1
-    assert len(library.execution_contexts) == 2  # the graph has its own, which the other shape does not change
+    assert len(library.execution_contexts) == 2  # the graph has its own, so that another shape does not change it
     engine.close()
     assert library.bindings.held == 0
     assert library.cuda.memory == {}
 
 
-def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan, monkeypatch):
-    """TensorRT-RTX says when; it is asked again, and nothing is refused."""
+def test_a_shape_becomes_a_graph_as_soon_as_it_can_be_captured(library, plan, monkeypatch):
+    """TensorRT-RTX says when. Until then it is asked again each time, and graphs do not count as refused."""
     engine = open_batches(plan)
     answers = [False, False, True]
     monkeypatch.setattr(
@@ -426,7 +426,7 @@ def test_a_shape_is_a_graph_as_soon_as_its_kernels_are_there(library, plan, monk
     engine.close()
 
 
-def test_graphs_that_are_refused_are_said_once_and_the_runs_go_on(library, plan):
+def test_refused_graphs_warn_once_and_the_runs_go_on(library, plan):
     engine = open_batches(plan)
     library.bindings.refuses = True
     with warnings.catch_warnings(record=True) as said:
@@ -439,7 +439,7 @@ def test_graphs_that_are_refused_are_said_once_and_the_runs_go_on(library, plan)
     assert engine.graphs.startswith("refused: CUDA failed: 900")
 
 
-def test_graphs_that_are_not_wanted(library, plan):
+def test_graphs_can_be_turned_off(library, plan):
     engine = open_batches(plan, graphs=False)
     for seed in range(3):
         engine.run(batch(16, seed))
@@ -447,14 +447,14 @@ def test_graphs_that_are_not_wanted(library, plan):
     assert library.bindings.held == 0
 
 
-def test_a_plan_that_does_not_deserialize(library, plan):
+def test_a_plan_that_cannot_be_deserialized_is_an_error(library, plan):
     library.deserializes = False
     with pytest.raises(EngineError, match=r"cannot be deserialized: .*magic tag does not match$"):
         open_batches(plan)
     assert library.cuda.memory == {}
 
 
-def test_tensors_of_another_interface(library, plan):
+def test_tensors_of_another_interface_are_refused(library, plan):
     library.names = ("input", "output")
     said = "has tensors input, output; the interface 'image' has image of UINT8, enhanced of UINT8"
     with pytest.raises(ArtifactError, match=said):
@@ -462,7 +462,7 @@ def test_tensors_of_another_interface(library, plan):
     assert library.cuda.memory == {}
 
 
-def test_a_plan_for_another_gpu(library, tmp_path):
+def test_a_plan_for_another_gpu_is_refused(library, tmp_path):
     path = make_plan(tmp_path / "a.plan", builder_version="9.9", targets=["sm86", "sm120"])
     with pytest.raises(EngineError, match="built for sm86, sm120, and this one is sm89"):
         open_batches(path)

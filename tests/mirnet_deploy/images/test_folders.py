@@ -1,4 +1,4 @@
-"""The one walk over folders: order, hidden files, links, folders that cannot be read."""
+"""The walk over folders: order, hidden files, links, folders that cannot be read."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ def found(folder: Path, recursive: bool) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in pictures_in(folder, recursive=recursive, on_error=refuse)]
 
 
-def test_pictures_by_suffix_in_order_without_hidden_ones(tree: Path) -> None:
+def test_pictures_are_found_by_suffix_in_order_without_hidden_ones(tree: Path) -> None:
     assert found(tree, recursive=False) == ["a.jpg", "b.PNG"]
     assert found(tree, recursive=True) == ["a.jpg", "b.PNG", "deep/c.tif", "zz/f.webp"]
 
 
-def test_a_folder_that_is_named_may_be_hidden(tree: Path) -> None:
+def test_the_named_folder_itself_may_be_hidden(tree: Path) -> None:
     assert found(tree / ".cache", recursive=True) == ["e.png"]
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_is_found(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, told = os.scandir, []
+def test_folders_that_cannot_be_read_are_reported_and_the_rest_is_found(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, reported = os.scandir, []
 
     def closed(path: str) -> object:
         if str(path).endswith("deep"):
@@ -53,6 +55,6 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_found(tree: Path, monkeypat
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    names = [path.name for path in pictures_in(tree, recursive=True, on_error=told.append)]
+    names = [path.name for path in pictures_in(tree, recursive=True, on_error=reported.append)]
     assert names == ["a.jpg", "b.PNG", "f.webp"]
-    assert [error.filename for error in told] == [str(tree / "deep")]
+    assert [error.filename for error in reported] == [str(tree / "deep")]

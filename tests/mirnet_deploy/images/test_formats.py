@@ -1,4 +1,4 @@
-"""Every format, depth and kind of channel comes back as it was, compared with Pillow, cv2, tifffile and numpy."""
+"""Every format, depth and kind of channel comes back unchanged, compared with Pillow, cv2, tifffile and numpy."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_lossless_formats_return_every_bit(tmp_path: Path, suffix: str, bits: in
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_others_read_our_16_bit_files(tmp_path: Path, suffix: str, kind: str) -> None:
+def test_other_libraries_read_our_16_bit_files(tmp_path: Path, suffix: str, kind: str) -> None:
     pixels, alpha = samples(kind, 16, 300, 400)  # several strips
     write_image(Picture(pixels, alpha, icc=ICC), tmp_path / f"a{suffix}")
     ours = pixels if alpha is None else np.dstack([pixels, alpha])
@@ -113,7 +113,7 @@ def test_others_read_our_16_bit_files(tmp_path: Path, suffix: str, kind: str) ->
         (suffix, mode)
         for suffix in SUFFIXES
         for mode in ("L", "LA", "RGB", "RGBA")
-        if not (suffix in (".jpg", ".bmp") and mode.endswith("A"))  # Pillow writes no such file
+        if not (suffix in (".jpg", ".bmp") and mode.endswith("A"))  # Pillow cannot write such a file
     ],
 )
 def test_8_bit_files_are_read_as_pillow_reads_them(tmp_path: Path, suffix: str, mode: str) -> None:
@@ -145,7 +145,7 @@ def test_lossless_webp_stays_lossless_and_lossy_stays_close(tmp_path: Path) -> N
     np.testing.assert_array_equal(read_image(tmp_path / "lossy2.webp").alpha, lossy.alpha)
 
 
-def test_jpeg_is_quality_95_and_444_unless_told(tmp_path: Path) -> None:
+def test_jpegs_have_quality_95_and_444_by_default(tmp_path: Path) -> None:
     pixels, _ = samples("rgb", 8)
     write_image(Picture(pixels), tmp_path / "ours.jpg")
     Image.fromarray(pixels).save(tmp_path / "theirs.jpg", quality=95, subsampling="4:4:4")
@@ -181,7 +181,7 @@ def test_orientation_is_applied_as_pillow_applies_it_and_the_rest_is_kept(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", KINDS)
-def test_orientation_of_16_bit_files(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_orientation_is_applied_to_16_bit_files(tmp_path: Path, kind: str, orientation: int) -> None:
     """A 16-bit file turns like the 8-bit file of its high bytes."""
     pixels, alpha = samples(kind, 16)
     write_image(Picture(pixels, alpha, exif=exif_block(orientation).tobytes()[6:], icc=ICC), tmp_path / "a.png")
@@ -208,7 +208,7 @@ def test_orientation_of_16_bit_files(tmp_path: Path, kind: str, orientation: int
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_metadata_of_16_bit_files(tmp_path: Path, suffix: str) -> None:
+def test_metadata_of_16_bit_files_is_kept(tmp_path: Path, suffix: str) -> None:
     pixels, _ = samples("rgb", 16)
     write_image(Picture(pixels, exif=exif_block(1).tobytes()[6:], icc=ICC), tmp_path / f"a{suffix}")
     picture = read_image(tmp_path / f"a{suffix}")
@@ -217,7 +217,7 @@ def test_metadata_of_16_bit_files(tmp_path: Path, suffix: str) -> None:
     assert tags(tmp_path / f"a{suffix}") == tags(tmp_path / f"b{suffix}") == WANTED
 
 
-def test_jpeg_exif_changes_in_its_orientation_alone(tmp_path: Path) -> None:
+def test_the_exif_of_a_jpeg_changes_only_in_its_orientation(tmp_path: Path) -> None:
     block = exif_block(6).tobytes()
     Image.fromarray(samples("rgb", 8)[0]).save(tmp_path / "a.jpg", exif=block)
     changed = read_image(tmp_path / "a.jpg").exif
@@ -237,14 +237,14 @@ def test_jpeg_exif_changes_in_its_orientation_alone(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_16_bit_tiff_layouts_of_other_programs(tmp_path: Path, layout: dict[str, object]) -> None:
+def test_16_bit_tiff_layouts_of_other_programs_are_read(tmp_path: Path, layout: dict[str, object]) -> None:
     pixels, _ = samples("rgb", 16, 37, 41)
     stored = np.moveaxis(pixels, -1, 0) if "planarconfig" in layout else pixels
     tifffile.imwrite(tmp_path / "a.tif", stored, **layout)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
 
 
-def test_16_bit_tiff_with_lzw_white_is_zero_and_premultiplied_alpha(tmp_path: Path) -> None:
+def test_16_bit_tiffs_with_lzw_white_is_zero_or_premultiplied_alpha_are_read(tmp_path: Path) -> None:
     pixels, alpha = samples("rgb+alpha", 16)
     cv2.imwrite(str(tmp_path / "lzw.tif"), pixels[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     assert tifffile.TiffFile(tmp_path / "lzw.tif").pages[0].compression == 5
@@ -281,7 +281,7 @@ def test_palettes_become_rgb_and_one_bit_becomes_grey(tmp_path: Path) -> None:
         )
 
 
-def test_a_transparent_colour_becomes_alpha_also_in_16_bit(tmp_path: Path) -> None:
+def test_a_transparent_colour_becomes_alpha_in_16_bit_too(tmp_path: Path) -> None:
     for kind, key_format in (("grey", ">H"), ("rgb", ">3H")):
         pixels, _ = samples(kind, 16)
         write_image(Picture(pixels), tmp_path / "plain.png")
@@ -305,7 +305,7 @@ def test_grey_as_rgb_and_back_and_16_bit_to_8() -> None:
     np.testing.assert_array_equal(Picture(values).to_8_bit().pixels, np.rint(values / 257))
 
 
-def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
+def test_what_a_format_cannot_hold_is_an_error(tmp_path: Path) -> None:
     deep, alpha = samples("rgb+alpha", 16)
     with pytest.raises(ImageError, match="has transparency"):
         write_image(Picture(deep, alpha), tmp_path / "a.jpg")
@@ -378,16 +378,16 @@ def test_utf_8_in_exif_reaches_a_tiff_and_comes_back(tmp_path: Path) -> None:
         assert tags(tmp_path / name)[(EXIF_IFD, LENS)] == "a lens"
 
 
-def test_directories_that_point_in_circles_end() -> None:
-    # IFD0 whose EXIF and GPS directories are IFD0 itself.
+def test_circular_directories_come_to_an_end() -> None:
+    # An IFD0 whose EXIF and GPS directories are IFD0 itself.
     block = struct.pack("<2sHIH", b"II", 42, 8, 2)
     block += struct.pack("<HHII", EXIF_IFD, 4, 1, 8) + struct.pack("<HHII", GPS_IFD, 4, 1, 8) + bytes(4)
     order, fields = movable_fields(block)
     assert len(pack_block(fields, order)) < 200
 
 
-def test_transparent_grey_of_few_bits(tmp_path: Path) -> None:
-    """Four levels, of which the second is transparent; written by hand, since Pillow writes no such file."""
+def test_transparent_grey_of_few_bits_is_read(tmp_path: Path) -> None:
+    """Four levels, of which the second is transparent; written by hand, since Pillow cannot write such a file."""
     lines = b"".join(b"\0" + bytes([0b00011011]) for _ in range(3))
     parts = [(b"IHDR", struct.pack(">IIBBBBB", 4, 3, 2, 0, 0, 0, 0)), (b"tRNS", struct.pack(">H", 1))]
     parts += [(b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
@@ -400,7 +400,7 @@ def test_transparent_grey_of_few_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture.alpha[0], [255, 0, 255, 255])
 
 
-def test_exif_in_a_text_chunk_of_imagemagick(tmp_path: Path) -> None:
+def test_exif_in_a_text_chunk_of_imagemagick_is_read(tmp_path: Path) -> None:
     block = exif_block(6).tobytes()
     text = PngImagePlugin.PngInfo()
     text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n")
@@ -411,7 +411,7 @@ def test_exif_in_a_text_chunk_of_imagemagick(tmp_path: Path) -> None:
     assert tags(tmp_path / "b.png") == WANTED
 
 
-def test_damaged_exif_in_a_text_chunk_harms_no_pixel(tmp_path: Path) -> None:
+def test_damaged_exif_in_a_text_chunk_leaves_the_pixels_intact(tmp_path: Path) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Raw profile type exif", "\nexif\n      12\nno hexadecimal\n")
     pixels = samples("rgb", 8)[0]

@@ -1,4 +1,4 @@
-"""What is not a picture, or not all of one, is refused with one line that names the file."""
+"""Files that are not pictures, or not whole ones, are refused in one line that names the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.writing import check_encodable, encode_image
 
-# Pillow warns of the damage that these tests make.
+# Pillow warns of the damage that these tests do.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 46, 3), dtype=np.uint8)
@@ -89,7 +89,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_bytes_behind_the_end_do_no_harm(tmp_path: Path) -> None:
+def test_bytes_behind_the_end_are_ignored(tmp_path: Path) -> None:
     for make in WHOLE.values():
         data = make(tmp_path)
         np.testing.assert_array_equal(
@@ -98,7 +98,7 @@ def test_bytes_behind_the_end_do_no_harm(tmp_path: Path) -> None:
         )
 
 
-def test_jpeg_of_a_telephone_with_a_second_picture_reads_the_first() -> None:
+def test_the_first_picture_of_a_telephones_jpeg_is_read() -> None:
     file = io.BytesIO()
     first, second = Image.fromarray(SMOOTH), Image.fromarray(NOISE)
     first.save(file, "MPO", save_all=True, append_images=[second])
@@ -109,22 +109,22 @@ def test_jpeg_of_a_telephone_with_a_second_picture_reads_the_first() -> None:
 
 
 def test_animations_pages_and_cmyk_are_refused(tmp_path: Path) -> None:
-    frames = [Image.fromarray(SMOOTH), Image.fromarray(NOISE)]
+    pictures = [Image.fromarray(SMOOTH), Image.fromarray(NOISE)]
     for suffix in (".png", ".webp", ".tiff"):
-        frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:])
+        pictures[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pictures[1:])
         with pytest.raises(ImageError, match="animated or has several pages"):
             read_image(tmp_path / f"a{suffix}")
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
     with pytest.raises(ImageError, match=r"a\.gif is a GIF; expected PNG"):
         read_image(tmp_path / "a.gif")
     for suffix in (".jpg", ".tiff"):
-        frames[0].convert("CMYK").save(tmp_path / f"c{suffix}")
+        pictures[0].convert("CMYK").save(tmp_path / f"c{suffix}")
         with pytest.raises(ImageError, match="is CMYK"):
             read_image(tmp_path / f"c{suffix}")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.float16])
-def test_other_samples_are_refused(tmp_path: Path, dtype: type) -> None:
+def test_samples_of_other_types_are_refused(tmp_path: Path, dtype: type) -> None:
     tifffile.imwrite(tmp_path / "a.tif", NOISE.astype(dtype), photometric="rgb")
     with pytest.raises(ImageError, match="expected unsigned ones of 8 or 16 bit"):
         read_image(tmp_path / "a.tif")
@@ -133,7 +133,7 @@ def test_other_samples_are_refused(tmp_path: Path, dtype: type) -> None:
 @pytest.mark.parametrize(
     "kind", ["png", "png, 16 bit", "jpeg", "webp", "webp, lossless", "tiff", "tiff, 16 bit", "bmp"]
 )
-def test_size_is_checked_before_decoding(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_is_checked_before_decoding(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = WHOLE[kind](tmp_path)
     decode_image(data, "fits", max_pixels=40 * 46)
 
@@ -146,7 +146,7 @@ def test_size_is_checked_before_decoding(tmp_path: Path, kind: str, monkeypatch:
         decode_image(data, "big", max_pixels=40 * 46 - 1)
 
 
-def test_a_bomb_costs_nothing(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     data = bytearray(pillow("PNG"))
     data[16:24] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -183,7 +183,7 @@ def test_damage_anywhere_gives_a_picture_or_one_line(tmp_path: Path, kind: str) 
     assert not [error for error in errors if "\n" in error]
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
+def test_files_that_are_not_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.jpg").write_text("not a picture at all")
     (tmp_path / "folder.png").mkdir()
@@ -201,11 +201,11 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(pillow("PNG"))
     path.chmod(0)
-    if os.access(path, os.R_OK):  # root reads everything: let the system call say what it says to others
+    if os.access(path, os.R_OK):  # root reads everything: raise what other users get
 
         def refuse(*_: object) -> bytes:
             raise PermissionError(13, "Permission denied", str(path))
@@ -222,14 +222,14 @@ def test_a_damaged_chunk_is_refused() -> None:
         decode(bytes(data), "a")
 
 
-def test_the_content_and_not_the_name_decides(tmp_path: Path) -> None:
+def test_the_content_decides_the_format_and_not_the_name(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(pillow("PNG"))
     picture = read_image(tmp_path / "a.jpg")
     assert picture.format == "png"
     np.testing.assert_array_equal(picture.pixels, SMOOTH)
 
 
-def test_damaged_exif_harms_no_picture(tmp_path: Path) -> None:
+def test_damaged_exif_is_dropped_and_the_picture_is_read(tmp_path: Path) -> None:
     Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert read_image(tmp_path / "a.jpg").exif is None
 

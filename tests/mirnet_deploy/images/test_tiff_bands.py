@@ -1,4 +1,4 @@
-"""TIFFs larger than memory: read and written in bands, the same picture as in memory."""
+"""TIFFs larger than memory are read and written in bands, with the same result as in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BIG = 1_000_000_000
 
 
 def samples(dtype: Any, channels: int) -> NDArray[Any]:
-    """A ramp with noise, 173 x 211: no multiple of anything."""
+    """A ramp with noise, [173,211,3] or [173,211]: the sides are primes, which no strip or tile divides."""
     ramp = np.linspace(0.1, 0.7, 211)[None, :, None] * np.ones((173, 1, channels))
     noise = np.random.default_rng(0).normal(0, 0.05, ramp.shape)
     values = ((ramp + noise).clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
@@ -52,7 +52,7 @@ def write(path: Path, pixels: NDArray[Any], **layout: Any) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Subtracts the mean of the picture."""
+    """An artifact that subtracts the mean of the picture."""
     return make_onnx(tmp_path / "mean.onnx", "mean")
 
 
@@ -64,7 +64,7 @@ def enhance(*arguments: object, expect: int = 0) -> Result:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("dtype", "channels"), [(np.uint8, 3), (np.uint16, 3), (np.uint8, 1)])
-def test_windows_are_those_of_the_picture(tmp_path: Path, layout: str, dtype: Any, channels: int) -> None:
+def test_windows_equal_those_of_the_whole_picture(tmp_path: Path, layout: str, dtype: Any, channels: int) -> None:
     pixels = samples(dtype, channels)
     whole = pixels if channels == 3 else np.repeat(pixels[..., None], 3, axis=2)
     with BandedTiff(write(tmp_path / "a.tif", pixels, **LAYOUTS[layout]), BIG) as source:
@@ -83,14 +83,14 @@ def test_only_the_rows_in_use_are_kept(tmp_path: Path) -> None:
 
 
 FINISH = ("--brightness", 0.7, "--strength", 0.8)
-"""Read again from the result's file."""
+"""Options for which the result's file is read again."""
 
 
 @pytest.mark.parametrize(
     ("dtype", "channels", "more"),
     [(np.uint8, 3, ()), (np.uint16, 3, ()), (np.uint16, 1, ()), (np.uint8, 1, ()), (np.uint16, 3, FINISH)],
 )
-def test_the_command_gives_the_same_file_as_in_memory(
+def test_the_command_writes_the_same_file_as_in_memory(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, channels: int, more: tuple[Any, ...]
 ) -> None:
     path = write(tmp_path / "a.tif", samples(dtype, channels), compression="lzw", rowsperstrip=16)
@@ -127,7 +127,7 @@ def test_exif_and_profile_are_kept(tmp_path: Path) -> None:
     assert after.exif == before.exif
 
 
-def test_what_cannot_be_read_in_bands_is_said(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_in_bands_are_an_error(tmp_path: Path) -> None:
     cases = {
         "alpha": (np.zeros((9, 9, 4), np.uint8), {"extrasamples": ["unassalpha"]}),
         "float": (np.zeros((9, 9)), {}),
@@ -140,7 +140,7 @@ def test_what_cannot_be_read_in_bands_is_said(tmp_path: Path) -> None:
         BandedTiff(path, 100)
 
 
-def test_a_damaged_strip_is_one_line_and_leaves_nothing(
+def test_a_damaged_strip_is_an_error_and_leaves_no_file(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.tif", samples(np.uint8, 3), compression="zlib", rowsperstrip=16)
@@ -181,8 +181,8 @@ print("peak", peak)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by the rules of Linux")
-def test_a_picture_larger_than_the_memory_that_is_left(tmp_path: Path, model: Path) -> None:
-    """100 megapixels, 300 MB and as much for the result, in a process that may take 150 MB more than it has."""
+def test_a_picture_larger_than_the_memory_that_is_left_is_enhanced(tmp_path: Path, model: Path) -> None:
+    """100 megapixels, 300 MB and as much for the result, in a process that may take 150 MiB more than it has."""
     source, target = tmp_path / "large.tif", tmp_path / "result.tif"
     line = np.linspace(60, 200, 10_000).astype(np.uint8)[None, :, None].repeat(3, axis=2)
     pixels = np.broadcast_to(line, (10_000, 10_000, 3))

@@ -1,4 +1,4 @@
-"""Which pictures a command line means, and where the results go."""
+"""Which pictures a command line names, and where their results go."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def picture(path: Path, kind: str | None = None) -> Path:
 def targets(
     *arguments: str | Path, output: Path | None = None, form: Format | None = None, recursive: bool = False
 ) -> dict[str, str]:
-    """Source name -> target, or the reason why there is none."""
+    """Source name -> path of the result, or the reason why there is none."""
     entries = find_tasks(
         [str(argument) for argument in arguments], output=output, target_format=form, recursive=recursive
     )
     return {entry.source.name: str(entry.target) if isinstance(entry, Task) else entry.reason for entry in entries}
 
 
-def test_beside_the_input(tmp_path: Path) -> None:
+def test_results_lie_beside_the_input(tmp_path: Path) -> None:
     for name in ("a.png", "b.JPG", "c.tif", "d.jpeg"):
         picture(tmp_path / name)
         stem, suffix = name.split(".")
         assert targets(tmp_path / name) == {name: str(tmp_path / f"{stem}_enhanced.{suffix}")}
 
 
-def test_below_an_output_folder_with_the_same_tree(tmp_path: Path) -> None:
+def test_results_lie_below_an_output_folder_in_the_same_tree(tmp_path: Path) -> None:
     picture(tmp_path / "in/one.png")
     picture(tmp_path / "in/deep/er/two.webp")
     out = tmp_path / "out"
@@ -70,8 +70,8 @@ def test_a_format_or_the_content_changes_the_suffix(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpeg")
     assert targets(tmp_path / "a.jpeg", form="jpg") == {"a.jpeg": str(tmp_path / "a_enhanced.jpeg")}
     assert targets(tmp_path / "a.jpeg", form="webp") == {"a.jpeg": str(tmp_path / "a_enhanced.webp")}
-    picture(tmp_path / "png_in_truth.jpg", "PNG")
-    assert targets(tmp_path / "png_in_truth.jpg")["png_in_truth.jpg"].endswith("png_in_truth_enhanced.png")
+    picture(tmp_path / "png_inside.jpg", "PNG")
+    assert targets(tmp_path / "png_inside.jpg")["png_inside.jpg"].endswith("png_inside_enhanced.png")
     picture(tmp_path / "no_suffix", "TIFF")
     assert targets(tmp_path / "no_suffix")["no_suffix"].endswith("no_suffix_enhanced.tiff")
 
@@ -85,7 +85,7 @@ def test_folders_hold_pictures_by_suffix_without_hidden_ones(tmp_path: Path) -> 
     assert list(targets(tmp_path, recursive=True)) == ["a.png"]
 
 
-def test_globs_given_literally_expand(tmp_path: Path) -> None:
+def test_globs_that_the_shell_did_not_expand_are_expanded(tmp_path: Path) -> None:
     for name in ("a1.png", "a2.png", "b.png", "sub/a3.png"):
         picture(tmp_path / name)
     assert list(targets(f"{tmp_path}/a*.png")) == ["a1.png", "a2.png"]
@@ -94,7 +94,7 @@ def test_globs_given_literally_expand(tmp_path: Path) -> None:
     assert list(targets(tmp_path / "odd[1].png")) == ["odd[1].png"]
 
 
-def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
+def test_a_file_named_twice_is_one_task(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     assert (
         len(
@@ -106,7 +106,7 @@ def test_a_file_named_twice_is_one(tmp_path: Path) -> None:
     )
 
 
-def test_results_whose_names_differ_in_case_are_one_where_the_system_says_so(
+def test_results_whose_names_differ_in_case_collide_where_the_system_ignores_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(picture(tmp_path / name)) for name in ("x/IMG.png", "y/img.png")]
@@ -135,7 +135,7 @@ def test_no_result_replaces_an_input(tmp_path: Path) -> None:
     assert "would replace an input" in targets(tmp_path / "a.png", output=tmp_path / "a.png")["a.png"]
 
 
-def test_inputs_that_are_no_pictures_stand_beside_those_that_are(tmp_path: Path) -> None:
+def test_inputs_that_are_not_pictures_are_listed_beside_those_that_are(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / "empty.png").touch()
     picture(tmp_path / "b.gif")
@@ -149,14 +149,14 @@ def test_inputs_that_are_no_pictures_stand_beside_those_that_are(tmp_path: Path)
     assert "matches no file" in found["none*.png"]
 
 
-def test_where_there_is_nothing_each_argument_says_why(tmp_path: Path) -> None:
+def test_without_pictures_each_argument_gets_its_reason(tmp_path: Path) -> None:
     found = targets(tmp_path / "gone.png", f"{tmp_path}/*.png", tmp_path)
     assert "does not exist" in found["gone.png"]
     assert "matches no file" in found["*.png"]
     assert re.search("holds no pictures .* --recursive", found[tmp_path.name])
 
 
-def test_a_result_in_a_format_that_is_not_written_is_no_folder(tmp_path: Path) -> None:
+def test_an_output_in_a_format_that_cannot_be_written_is_not_a_folder(tmp_path: Path) -> None:
     source = picture(tmp_path / "a.png")
     with pytest.raises(UsageError, match=r"\.gif cannot be written; expected \.png"):
         targets(source, output=tmp_path / "out.gif")
@@ -170,12 +170,12 @@ def test_an_empty_argument_is_not_this_folder(tmp_path: Path, monkeypatch: pytes
     assert targets(".") == {"a.png": "a_enhanced.png"}
 
 
-def test_closed_folders_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_without_permission_are_a_reason_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, closed = picture(tmp_path / "a.png"), tmp_path / "closed"
     real = os.stat
 
     def refuse(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
-        if closed in Path(os.fsdecode(path)).parents:  # root, whom no mode stops, runs this test too
+        if closed in Path(os.fsdecode(path)).parents:  # in place of a file mode, which would not stop root
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The record in a result: read back, guarded by its hash, invisible to decoders."""
+"""The record in a result: it can be read back, is guarded by its hash, and decoders ignore it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD = Record("1" * 64, "2" * 64, {"tile": "auto"}, "1.0")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])
-def test_a_record_is_read_back_and_no_reader_minds_it(tmp_path: Path, suffix: str) -> None:
+def test_a_record_is_read_back_and_decoders_ignore_it(tmp_path: Path, suffix: str) -> None:
     path = picture(tmp_path / f"a{suffix}")
     plain = path.read_bytes()
     assert not has_stamp(path)
@@ -52,6 +52,6 @@ def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
     assert not has_stamp(path)
 
 
-def test_a_file_that_is_only_the_magic_word(tmp_path: Path) -> None:
+def test_a_file_of_only_the_magic_word_is_not_intact(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(MAGIC)
     assert read_stamp(tmp_path / "a.png") == Stamp(None, intact=False)

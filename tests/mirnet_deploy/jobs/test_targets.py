@@ -1,6 +1,7 @@
-"""Results on the disk: what is done, what is made again, and what is the user's. Results of earlier versions count.
+"""Results on disk: which are done, which are made again, and which files are the user's.
 
-`tests/fixtures/records` holds results that version 0.1.0 wrote before the rooms were made, from `input.png`.
+Results of earlier versions count as done: `tests/fixtures/records` holds some that version 0.1.0 made of `input.png`,
+before the package was divided into folders.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ OLD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "both.jpg": ({"brightness": 0.25, "strength": 0.75}, {"quality": 60}),
     "elsewhere.png": ({"threads": 1, "batch": 2, "max_memory": 2 << 30, "graphs": False, "device": "cpu"}, {}),
 }
-"""File -> the runtime's settings and the job's, with which it was made."""
+"""File -> the runtime's and the job's settings with which it was made."""
 
 
 def task_for(target: Path) -> Task:
@@ -45,7 +46,7 @@ def task_for(target: Path) -> Task:
 
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> JobSettings:
-    """The job of the fixtures: their version of mirnet-deploy, their model."""
+    """The job that made the fixtures, with their version of mirnet-deploy and their model."""
     stamp = read_stamp(RECORDS / "plain.png")
     assert stamp
     assert stamp.record
@@ -78,11 +79,11 @@ def test_a_result_of_another_input_or_version_is_made_again(
     assert not Targets(old).is_done(task_for(RECORDS / "plain.png"))
 
 
-def test_nothing_there_is_not_done(tmp_path: Path) -> None:
+def test_a_missing_result_is_not_done(tmp_path: Path) -> None:
     assert not Targets(JOB).is_done(task_for(tmp_path / "a.png"))
 
 
-def test_what_is_the_users_is_refused_unless_forced(tmp_path: Path) -> None:
+def test_the_users_files_are_refused_unless_forced(tmp_path: Path) -> None:
     theirs, changed, folder = tmp_path / "theirs.png", tmp_path / "changed.png", tmp_path / "folder.png"
     theirs.write_bytes(b"a picture")
     changed.write_bytes(b"\1" + (RECORDS / "plain.png").read_bytes()[1:])
@@ -105,7 +106,7 @@ def test_what_is_the_users_is_refused_unless_forced(tmp_path: Path) -> None:
         raise AssertionError("it may not be written")
 
 
-def test_what_the_user_saved_during_the_work_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_saved_during_the_work_is_not_replaced(tmp_path: Path) -> None:
     target, targets = tmp_path / "a.png", Targets(JOB)
     assert not targets.is_done(task_for(target))
     target.write_bytes(b"saved meanwhile")
@@ -114,7 +115,7 @@ def test_what_the_user_saved_during_the_work_is_not_replaced(tmp_path: Path) -> 
     assert target.read_bytes() == b"saved meanwhile"
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "plain.png"
     target.parent.mkdir()
     shutil.copy(RECORDS / "plain.png", target)

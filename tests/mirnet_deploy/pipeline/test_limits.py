@@ -28,14 +28,14 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     assert budget <= WHOLE_BUDGET
 
 
-def test_free_memory_is_less_than_all() -> None:
+def test_free_memory_is_at_most_all_memory() -> None:
     free, memory = available_memory(), describe_machine().memory_bytes
     if free is not None and memory is not None:
         assert 0 < free <= memory
 
 
-def test_what_files_were_read_into_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control group of a container that has read many files is full, and gives most of it back on demand."""
+def test_memory_that_caches_files_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that has read many files has a full control group, which gives most of the memory back on demand."""
     files = {
         "/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
         "/sys/fs/cgroup/memory.max": f"{4 << 30}\n",

@@ -1,4 +1,4 @@
-"""The pipeline on a device whose streams are as late or as early as they may be (`deferred`), against the host."""
+"""The pipeline on a device whose streams run as late or as early as they may (`deferred`), against the host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EAGER = pytest.mark.parametrize("eager", [(), (0,), (1,), (0, 1)], ids=["late", 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize(("consistency", "batch"), [("local", 1), ("fast", 3), ("exact", 1), ("exact", 3)])
 @EAGER
-def test_a_device_gives_what_the_host_gives(
+def test_a_device_gives_the_results_of_the_host(
     pair: Open, dtype: Any, consistency: str, batch: int, eager: tuple[int, ...]
 ) -> None:
     host, device, _ = pair(consistency=consistency, batch=batch, eager=eager)
@@ -35,7 +35,7 @@ def test_a_device_gives_what_the_host_gives(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 3), (64, 64), (61, 200)])
-def test_every_size(pair: Open, shape: tuple[int, int]) -> None:
+def test_any_size(pair: Open, shape: tuple[int, int]) -> None:
     _, device, _ = pair("identity")
     np.testing.assert_array_equal(device.enhance(picture(*shape)), picture(*shape))
 
@@ -47,7 +47,7 @@ def test_the_image_interface_and_odd_strides(pair: Open) -> None:
 
 
 @EAGER
-def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open, eager: tuple[int, ...]) -> None:
+def test_a_picture_that_does_not_fit_on_the_device_goes_through_in_bands(pair: Open, eager: tuple[int, ...]) -> None:
     image = picture(600, 400)
     host, device, driver = pair(most=5_000_000, eager=eager)
     np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
@@ -57,7 +57,7 @@ def test_what_does_not_fit_on_the_device_goes_through_in_bands(pair: Open, eager
     assert sum(banded.held.values()) < resident - image.nbytes
 
 
-def test_a_band_goes_up_while_the_one_before_it_is_computed(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_band_is_uploaded_while_the_one_before_it_is_computed(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     _, device, driver = pair("identity", consistency="local", most=1_500_000)
     log: list[str] = []
     upload, ended = driver.upload, Work._ended
@@ -80,14 +80,14 @@ def test_a_band_goes_up_while_the_one_before_it_is_computed(pair: Open, monkeypa
     assert log == ["up", *["up", "wait"] * (bands - 1), "wait"]
 
 
-def test_values_that_are_nan_are_an_error(pair: Open) -> None:
+def test_nan_values_are_an_error(pair: Open) -> None:
     _, device, _ = pair("nan")
     with pytest.raises(EngineError, match="values that are NaN or infinite"):
         device.enhance(picture())
 
 
-def test_means_that_are_nan_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the interface `image` they are all that shows an overflow."""
+def test_nan_means_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the interface `image`, only they show an overflow."""
     host = pair("mean", interface="image")[0]
     run = host.engine.run_pooled
 
@@ -100,7 +100,7 @@ def test_means_that_are_nan_are_an_error(pair: Open, monkeypatch: pytest.MonkeyP
         host.enhance(picture())
 
 
-def test_memory_goes_back_and_stays_where_it_is(pair: Open) -> None:
+def test_memory_stays_constant_and_is_freed_at_the_end(pair: Open) -> None:
     _, device, driver = pair()
     device.enhance(picture())
     held = dict(driver.held)
@@ -120,7 +120,7 @@ def test_memory_goes_back_and_stays_where_it_is(pair: Open) -> None:
 @pytest.mark.parametrize("interface", ["float", "image"])
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
 @EAGER
-def test_a_picture_on_the_device_is_enhanced_when_the_callers_stream_comes_there(
+def test_a_picture_on_the_device_is_enhanced_in_the_order_of_the_callers_stream(
     pair: Open, interface: str, channels: int, bgr: bool, eager: tuple[int, ...]
 ) -> None:
     host, device, driver = pair(interface=interface, eager=eager)
@@ -129,7 +129,7 @@ def test_a_picture_on_the_device_is_enhanced_when_the_callers_stream_comes_there
     expected = host.enhance(np.ascontiguousarray(colours))
     source, target = OnDevice(driver, np.zeros_like(image), bgr), OnDevice(driver, np.zeros_like(image), bgr)
     callers = driver.callers_stream()
-    callers.enqueue(lambda: np.copyto(source.pixels, image))  # what the caller has enqueued before
+    callers.enqueue(lambda: np.copyto(source.pixels, image))  # enqueued by the caller before the call
     device.enhance_device(source.picture, target.picture, stream=callers.handle)
     waits = [stream.waits for stream in driver.streams.values()]
     after = []
@@ -147,8 +147,8 @@ def test_a_picture_on_the_device_is_enhanced_when_the_callers_stream_comes_there
         each.memory.free()
 
 
-def test_passes_come_closer(pair: Open) -> None:
-    """ "mean" has one stage: the second pass takes exact means."""
+def test_a_second_pass_comes_closer(pair: Open) -> None:
+    """The artifact "mean" has one stage, so the second pass takes exact means."""
     host, device, driver = pair()
     whole = MIRNetRuntime(host.info.path, device="cpu", tile="none").enhance(picture(dtype=np.float32))
     source = OnDevice(driver, picture(dtype=np.float32))
@@ -173,7 +173,7 @@ def test_passes_come_closer(pair: Open) -> None:
         ({"dtype": np.dtype(np.uint16)}, "dst is"),
     ],
 )
-def test_pictures_that_differ_are_refused(pair: Open, change: dict[str, Any], said: str) -> None:
+def test_device_pictures_that_differ_are_refused(pair: Open, change: dict[str, Any], said: str) -> None:
     _, device, driver = pair()
     picture_there = OnDevice(driver, picture())
     with pytest.raises(ImageError, match=said):
@@ -182,7 +182,7 @@ def test_pictures_that_differ_are_refused(pair: Open, change: dict[str, Any], sa
 
 
 def test_a_real_picture(pair: Open) -> None:
-    """The bundled model would take minutes here; a real photograph keeps the geometry honest."""
+    """A real photograph, for the geometry; with the bundled model it would take minutes here."""
     host, device, _ = pair("blur", tile=128)
     image = cv2.cvtColor(cv2.imread(str(NIGHT)), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(device.enhance(image), host.enhance(image))

@@ -1,4 +1,4 @@
-"""Slots: their buffers, who gets how many, and what is left when they are closed."""
+"""Slots: their buffers, how many each user gets, and what is left when they are closed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mirnet_deploy.tiling import make_grid
 
 
 class Noted(Observer):
-    """Notes what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.copies: list[str] = []
@@ -37,12 +37,12 @@ class Noted(Observer):
 
 
 class Counted(Engine):
-    """An engine of a deferred device, of which four may run, three for one picture."""
+    """An engine on a deferred device with at most four runners, three of them for one picture."""
 
     concurrency = Concurrency(4, 3)
     made = 0
     refusals: tuple[int, ...] = ()
-    """Numbers of the runners that are refused."""
+    """Which runners are refused, by their numbers from 1 on."""
 
     def runner(self, stream: Any) -> Any:
         self.made += 1
@@ -55,10 +55,10 @@ class Counted(Engine):
 def engine(tmp_path: Path) -> Iterator[Counted]:
     engine = Counted(make_onnx(tmp_path / "a.onnx"))
     yield engine
-    engine.close()  # which finds memory that is still held
+    engine.close()  # fails where memory is still held
 
 
-def test_a_picture_gets_its_share_and_the_others_what_is_free(engine: Counted) -> None:
+def test_a_picture_gets_its_share_and_the_next_one_what_is_left(engine: Counted) -> None:
     slots = Slots(engine, Observer())
     with slots.take(8, wait=True) as first:
         assert len(first) == 3
@@ -73,7 +73,7 @@ def test_a_picture_gets_its_share_and_the_others_what_is_free(engine: Counted) -
     assert slots.made == 0
 
 
-def test_who_comes_when_all_are_taken_waits_and_comes_next(engine: Counted) -> None:
+def test_a_user_waits_while_all_slots_are_taken(engine: Counted) -> None:
     engine.concurrency = Concurrency(1, 1)
     slots, got = Slots(engine, Observer()), threading.Event()
 
@@ -90,7 +90,7 @@ def test_who_comes_when_all_are_taken_waits_and_comes_next(engine: Counted) -> N
     slots.close()
 
 
-def test_who_waits_when_they_are_closed_is_told(engine: Counted) -> None:
+def test_a_user_who_waits_during_the_close_gets_a_slot_or_an_error(engine: Counted) -> None:
     engine.concurrency = Concurrency(1, 1)
     slots, said, waiting = Slots(engine, Observer()), [], threading.Event()
 
@@ -112,13 +112,13 @@ def test_who_waits_when_they_are_closed_is_told(engine: Counted) -> None:
     for each in (thread, closing):
         each.join(10)
         assert not each.is_alive()
-    # Whichever of the two came first when the slot was given back.
+    # It depends on which of the two came first when the slot was given back.
     assert said in (["got one"], [f"the engine of {engine.metadata.name} is closed; open a new one"])
     with pytest.raises(EngineError, match="is closed"), slots.take(1, wait=True):
         raise AssertionError("it is closed")
 
 
-def test_a_slot_that_cannot_be_made_is_an_error_and_the_others_stay_usable(engine: Counted) -> None:
+def test_a_slot_that_cannot_be_made_is_an_error_and_the_others_remain_usable(engine: Counted) -> None:
     engine.refusals = (2,)
     slots = Slots(engine, Observer())
     with pytest.raises(DeviceMemoryError, match="no memory for a runner"), slots.take(2, wait=True):
@@ -147,7 +147,7 @@ def test_a_limit_closes_idle_slots_and_later_those_in_use(engine: Counted) -> No
     slots.close()
 
 
-def test_buffers_keep_their_place_and_grow(engine: Counted) -> None:
+def test_buffers_keep_their_address_and_grow(engine: Counted) -> None:
     slots = Slots(engine, Observer())
     with slots.take(1, wait=True) as (slot,):
         first = slot.buffer("a", 1000)
@@ -161,7 +161,7 @@ def test_buffers_keep_their_place_and_grow(engine: Counted) -> None:
     assert not engine.driver.held
 
 
-def test_a_table_of_tiles_goes_up_once_and_again_when_it_changes(engine: Counted) -> None:
+def test_a_tile_table_is_uploaded_once_and_again_when_it_changes(engine: Counted) -> None:
     noted = Noted()
     slots = Slots(engine, noted)
     small, large = (make_grid(96, width, tile=(64, 64), halo=12).tiles for width in (96, 192))
@@ -189,14 +189,14 @@ def test_an_observer_is_told_of_every_copy_and_run(engine: Counted) -> None:
         slot.upload(image, source.address)
         slot.run({"input": source, "output": target})
         slot.download(target.address, result)
-        assert not result.any(), "nothing happens before somebody waits"
+        assert not result.any(), "nothing happens before something waits"
     assert noted.copies == ["upload", "download"]
     assert noted.runs == 1
     assert result.any()
     slots.close()
 
 
-def test_a_device_that_is_past_use_can_still_be_closed(tmp_path: Path) -> None:
+def test_slots_of_a_broken_device_can_still_be_closed(tmp_path: Path) -> None:
     driver = Driver()
     slots = Slots(Counted(make_onnx(tmp_path / "a.onnx"), driver), Observer())
     with slots.take(1, wait=False) as (slot,):

@@ -12,7 +12,7 @@ from mirnet_deploy.tiling import make_grid
 
 
 @pytest.mark.parametrize("filling", [0, 3])
-def test_what_lies_where(filling: int) -> None:
+def test_every_value_lies_where_it_is_read(filling: int) -> None:
     tiles = make_grid(152, 204, tile=(64, 80), halo=12).tiles
     block = packed(tiles, filling)
     table = TileTable(tiles, filling, block.ctypes.data)

@@ -1,4 +1,4 @@
-"""Films: order, how far ahead they read, what a frame starts from, and their end."""
+"""Videos: the order of results, how far ahead frames are read, what a frame starts from, and how a video ends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mirnet_deploy.errors import ImageError, UsageError
 from mirnet_deploy.video.frames import enhance_in_order
 
 
-def film(count: int) -> list[NDArray[Any]]:
-    """Frames of two scenes; the light of the first one changes slowly."""
+def video(count: int) -> list[NDArray[Any]]:
+    """Frames whose light changes slowly, uint8 [40,60,3]; the middle one is a scene of its own."""
     still = picture(40, 60)
     frames = [(still * (0.6 + 0.04 * step)).astype(np.uint8) for step in range(count)]
     frames[count // 2] = 255 - still
@@ -25,7 +25,7 @@ def film(count: int) -> list[NDArray[Any]]:
 
 
 class Recorder:
-    """Stands in for a runtime: a frame's defect is its mean; every other frame takes long."""
+    """Stands in for a runtime: a frame's result and defect are the sum of its values; frames of odd sums are slow."""
 
     def __init__(self) -> None:
         self.given: dict[int, float | None] = {}
@@ -45,8 +45,8 @@ class Recorder:
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3])
-def test_a_frame_starts_from_the_one_so_many_before_it_or_the_first_of_its_scene(in_flight: int) -> None:
-    frames, recorder = film(12), Recorder()
+def test_a_frame_starts_from_the_last_finished_one_or_the_first_of_its_scene(in_flight: int) -> None:
+    frames, recorder = video(12), Recorder()
     made = list(enhance_in_order(frames, recorder, in_flight))
     keys = [int(frame.astype(int).sum()) for frame in frames]
     assert made == keys
@@ -60,11 +60,11 @@ def test_a_frame_starts_from_the_one_so_many_before_it_or_the_first_of_its_scene
     assert in_flight == 1 or recorder.most > 1
 
 
-def test_it_reads_no_further_ahead() -> None:
+def test_no_more_frames_are_read_ahead_than_are_in_flight() -> None:
     taken = []
 
     def source() -> Iterator[NDArray[Any]]:
-        for index, frame in enumerate(film(8)):
+        for index, frame in enumerate(video(8)):
             taken.append(index)
             yield frame
 
@@ -75,11 +75,11 @@ def test_it_reads_no_further_ahead() -> None:
     assert len(taken) == 3
 
 
-def test_one_at_a_time_asks_for_a_frame_when_it_has_given_the_last() -> None:
+def test_with_one_in_flight_a_frame_is_read_only_after_the_last_result() -> None:
     given: list[int] = []
 
     def source() -> Iterator[NDArray[Any]]:
-        for index, frame in enumerate(film(4)):
+        for index, frame in enumerate(video(4)):
             assert len(given) == index
             yield frame
 
@@ -88,9 +88,9 @@ def test_one_at_a_time_asks_for_a_frame_when_it_has_given_the_last() -> None:
     assert len(given) == 4
 
 
-def test_an_error_comes_in_its_place_and_nothing_stays_under_way() -> None:
+def test_an_error_comes_in_its_place_and_nothing_goes_on() -> None:
     recorder = Recorder()
-    frames = film(6)
+    frames = video(6)
 
     def enhance(frame: NDArray[Any], defect: Any) -> tuple[int, Any]:
         if frame is frames[2]:
@@ -108,7 +108,7 @@ def test_an_error_comes_in_its_place_and_nothing_stays_under_way() -> None:
 
 @pytest.mark.parametrize("eager", [(), (0,), (1,), (0, 1)], ids=["late", "even", "odd", "all"])
 @pytest.mark.parametrize("in_flight", [1, 2, 4])
-def test_a_device_makes_the_film_that_the_host_makes(pair: Open, in_flight: int, eager: tuple[int, ...]) -> None:
+def test_a_device_gives_the_video_of_the_host(pair: Open, in_flight: int, eager: tuple[int, ...]) -> None:
     host, device, _ = pair(eager=eager)
     frames = [np.roll(picture(), 3 * step, axis=1) for step in range(9)]
     expected = list(host.frames(frames, in_flight))
@@ -121,13 +121,13 @@ def test_a_device_makes_the_film_that_the_host_makes(pair: Open, in_flight: int,
 @pytest.mark.parametrize(
     "wrong", ["x", picture()[..., 0], picture().transpose(2, 0, 1), picture().astype(np.int64), picture()[:0]]
 )
-def test_a_frame_that_is_no_picture_is_said_after_those_before_it(pair: Open, wrong: Any) -> None:
+def test_a_frame_that_is_not_a_picture_is_an_error_after_the_frames_before_it(pair: Open, wrong: Any) -> None:
     results = pair()[0].frames([picture(), picture(), wrong, picture()], 3)
     assert [next(results).pixels.shape for _ in range(2)] == [picture().shape] * 2
     with pytest.raises(ImageError):
         next(results)
 
 
-def test_a_film_of_no_frames_at_once(pair: Open) -> None:
+def test_in_flight_must_be_positive(pair: Open) -> None:
     with pytest.raises(UsageError, match="in_flight is 0"):
         pair()[0].frames([picture()], 0)

@@ -1,4 +1,4 @@
-"""Where a scene begins: the first frame, another size or dtype, or much change for the light that there is."""
+"""Where a scene begins: at the first frame, another size or dtype, or a change that is large for the mean light."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_camera_that_moves_stays_in_its_scene() -> None:
     assert cuts(*moved) == [True, False, False, False, False]
 
 
-def test_another_place_is_another_scene_also_in_the_dark() -> None:
+def test_another_place_is_another_scene_in_the_dark_too() -> None:
     for dark in (1, 8):
         here, there = NIGHT // dark, NIGHT[::-1, ::-1] // dark
         assert cuts(here, here, there, there, here) == [True, False, True, False, True]
@@ -36,7 +36,7 @@ def test_another_size_or_dtype_is_another_scene() -> None:
 
 @pytest.mark.parametrize("part", [0.9, 1.1])
 def test_the_change_counts_as_a_share_of_the_mean_light(part: float) -> None:
-    """From v to v (1 + s) / (1 - s) the change is 2 s of the mean of the two."""
+    """From v to v (1 + s) / (1 - s), the change is 2 s times the mean of the two."""
     share = CUT * part / 2
     first = np.full((32, 32, 3), 0.2, np.float32)
     second = first * np.float32((1 + share) / (1 - share))
