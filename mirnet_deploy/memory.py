@@ -187,9 +187,10 @@ class Fitting:
     def _warn(self, begun: Fit, fit: Fit) -> None:
         result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
         tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
+        runs = "one run" if fit.slots == 1 else f"{fit.slots} runs"
         warn(
-            f"{self._pipeline.engine.device} ran out of memory; from now on at most {fit.slots} runs at once, batches "
-            f"of {fit.batch}, {tile}: slower, {result}"
+            f"{self._pipeline.engine.device} ran out of memory; from now on {runs} at a time, batches of {fit.batch}, "
+            f"{tile}: slower, {result}"
         )
 
     def _smaller(self, fit: Fit) -> Iterator[Fit]:

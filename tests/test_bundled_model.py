@@ -83,4 +83,5 @@ def test_the_holdout_weights_are_the_same_network_in_8_bits(checkpoint: LoadedCh
     assert held_out.config == checkpoint.config
     assert held_out.describe["stored"].startswith("int8")
     ours, theirs = checkpoint.network.state_dict(), held_out.network.state_dict()
-    assert not all(torch.equal(ours[name], theirs[name]) for name in ours)
+    apart = max(float((ours[name] - theirs[name]).abs().max() / ours[name].abs().max()) for name in ours)
+    assert apart > 0.05, "rounding to 8 bits changes a weight by at most a two-hundredth of its slice's largest"

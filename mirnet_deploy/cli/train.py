@@ -57,9 +57,7 @@ if TYPE_CHECKING:
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--decay", type=float, help="Share of the steps over which the rate falls to zero, at the end.")
-@click.option(
-    "--weight-decay", type=float, help="Decoupled weight decay of what Muon steps as matrices, times the rate."
-)
+@click.option("--weight-decay", type=float, help="Decoupled weight decay of the matrices under Muon, times the rate.")
 @click.option(
     "--loss",
     type=click.Choice(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pynvml
 import pytest
 
@@ -85,7 +86,8 @@ def test_gpu_memory_is_the_highest_rise_of_the_device(
     peak = memory.measure_here(SubjectSpec("lite"), SIZE)
     assert peak.failure is None
     assert peak.peak_gpu_mib == expected
-    assert (peak.peak_rss_mib or 0) > 10
+    assert peak.peak_rss_mib is not None
+    assert peak.peak_rss_mib >= psutil.Process().memory_info().rss / 2**21, "of this very process"
 
 
 def test_without_nvml_there_is_no_gpu_figure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,21 +100,6 @@ def test_the_histogram_is_fine_enough():
         assert toned(picture, gain_for(brightness, picture)).mean() == pytest.approx(brightness, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"brightness": 1.2},
-        {"brightness": "dark"},
-        {"brightness": float("nan")},
-        {"strength": -0.1},
-        {"strength": float("nan")},
-    ],
-)
-def test_values_out_of_range_are_refused_before_a_model_is_opened(settings):
-    with pytest.raises(UsageError, match=f"{next(iter(settings))}.*expected"):
-        MIRNetRuntime("missing.onnx", **settings)
-
-
 def test_pictures_on_a_device_and_sinks_that_cannot_be_read_are_refused(identity):
     class Forgetful:
         shape = (90, 120, 3)

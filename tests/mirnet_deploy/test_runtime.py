@@ -267,12 +267,6 @@ def test_impossible_tiles_are_refused(models, tile):
         MIRNetRuntime(models["identity"], tile=tile)
 
 
-@pytest.mark.parametrize("batch", [0, -1, 1.0, True])
-def test_impossible_batches_are_refused(models, batch):
-    with pytest.raises(UsageError, match="batch is"):
-        MIRNetRuntime(models["identity"], batch=batch)
-
-
 def test_a_closed_runtime_cannot_be_used(models):
     each = MIRNetRuntime(models["identity"])
     each.close()

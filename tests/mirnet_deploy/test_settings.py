@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mirnet_deploy import RuntimeSettings
+from mirnet_deploy import MIRNetRuntime, RuntimeSettings
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.settings import Consistency, parse_tile
 
@@ -28,17 +28,17 @@ from mirnet_deploy.settings import Consistency, parse_tile
         ("max_memory", [0, -1, 1e9, True]),
     ],
 )
-def test_a_wrong_value_is_refused_when_the_settings_are_made(field: str, values: list[Any]) -> None:
+def test_a_wrong_value_is_refused_before_a_model_is_opened(field: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(UsageError) as caught:
-            RuntimeSettings(**{field: value})
+            MIRNetRuntime("missing.onnx", **{field: value})
         text = str(caught.value)
         assert text.startswith(f"{field} is {value!r}; expected ")
         assert "\n" not in text
 
 
 def test_every_field_that_can_be_wrong_is_tested_above() -> None:
-    parameters = test_a_wrong_value_is_refused_when_the_settings_are_made.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    parameters = test_a_wrong_value_is_refused_before_a_model_is_opened.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {field for field, _ in parameters} | {"graphs"} == {
         field.name for field in dataclasses.fields(RuntimeSettings)
     }

@@ -53,11 +53,6 @@ def test_a_picture_that_fits_is_one_tile_without_halo():
     assert tile.window == tile.core == tile.core_in_tile == (slice(0, 64), slice(0, 32))
 
 
-def test_areas_of_the_cores_sum_to_the_picture():
-    grid = make_grid(300, 500, tile=(128, 128), halo=32)
-    assert sum(tile.core_size[0] * tile.core_size[1] for tile in grid) == 300 * 500
-
-
 def test_core_in_tile_and_core_are_the_same_pixels():
     picture = np.arange(200 * 304).reshape(200, 304)
     for tile in make_grid(200, 304, tile=(96, 96), halo=16):

@@ -96,8 +96,6 @@ def test_up_convolves_before_it_interpolates_with_the_same_result() -> None:
 
 def test_transposed_convolutions_start_without_a_checkerboard() -> None:
     torch.manual_seed(2)
-    flat = Up(8)
-    MIRNet(TINY)  # the network sets its initial weights
     network = MIRNet(TINY)
     flat = network.groups[0].blocks[0].up10
     with torch.no_grad():

@@ -79,7 +79,8 @@ def test_nothing_is_overwritten(shipped: tuple[Path, str], lol_folder: Path, sta
 
 
 def test_a_size_and_a_start_exclude_each_other(lol_folder: Path, start: Path, tmp_path: Path) -> None:
-    assert run(lol_folder, tmp_path, start, "--preset", "lite").exit_code == 2
+    result = run(lol_folder, tmp_path, start, "--preset", "lite")
+    assert (result.exit_code, result.output) == (2, "error: expected either --preset or --init\n")
 
 
 def test_too_few_minutes_are_one_line_of_error(lol_folder: Path, start: Path, tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ def test_the_json_report_exits_0():
     assert result.exit_code == 0
     report = json.loads(result.output)
     assert report["machine"]["python"] == platform.python_version()
-    assert {each["status"] for each in report["findings"]} <= {"ok", "missing", "broken", "none"}
+    states = {each["subject"]: each["status"] for each in report["findings"]}
+    assert set(states.values()) <= {"ok", "missing", "broken", "none"}
+    assert (states["Python"], states["ONNX Runtime (runs .onnx)"], states["torch (trains, exports)"]) == ("ok",) * 3
 
 
 def test_the_table_exits_0():

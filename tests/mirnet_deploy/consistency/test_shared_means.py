@@ -20,7 +20,7 @@ from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.consistency import patches, shared_means
 from mirnet_deploy.engines.base import HostEngine
-from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.errors import EngineError
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.context import PoolContext
 from mirnet_deploy.training.network import MIRNet
@@ -90,7 +90,7 @@ def test_passes_end_as_soon_as_the_tolerance_is_kept(network: Any, seed: int) ->
     whole = network(seed, tile="none").enhance(picture())
     loose = network(seed, tile=160, tolerance=30.0).enhance_with_info(picture())
     strict = network(seed, tile=160, tolerance=80.0).enhance_with_info(picture())
-    assert loose.info.passes <= strict.info.passes <= TINY.pool_stages
+    assert loose.info.passes < strict.info.passes <= TINY.pool_stages
     assert loose.info.within_tolerance
     assert strict.info.within_tolerance
     assert psnr(strict.pixels, whole) > 75
@@ -104,7 +104,7 @@ def test_an_engine_is_given_only_shapes_of_its_profile(network: Any) -> None:
     each = network(0, described, batch=2, tolerance=50.0)
     for size in ((30, 30), (165, 203), (20, 500)):
         result = each.enhance_with_info(picture(*size))
-        assert result.info.within_tolerance is not False
+        assert result.info.within_tolerance is (None if result.info.tiles == 1 else True)
     engine = each._engine
     assert all(
         low <= side <= high
@@ -148,14 +148,6 @@ def test_an_artifact_without_a_context_is_tiled_only_in_local_mode(tmp_path: Pat
             each.enhance(picture(64, 65))
     with MIRNetRuntime(path, tile=64, consistency="local") as each:
         np.testing.assert_array_equal(each.enhance(picture(64, 65)), picture(64, 65))
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"), [({"consistency": "best"}, "consistency is 'best'"), ({"tolerance": 0}, "tolerance is 0")]
-)
-def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), **settings)
 
 
 # The bundled model on photographs

@@ -19,6 +19,11 @@ from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.devices.interop import NO_ORDER, device_picture, device_pictures
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 
+try:  # before a stand-in takes the package's place
+    from cuda.core._memoryview import StridedMemoryView as REAL
+except ImportError:
+    REAL = None
+
 STREAM = 77
 
 
@@ -150,11 +155,11 @@ def test_without_cuda_core_the_error_names_the_extra(monkeypatch: pytest.MonkeyP
         device_picture(interface(), "cuda:0", STREAM, False)
 
 
+@pytest.mark.skipif(REAL is None, reason="cuda-core has no wheels for this system")
 def test_the_stand_in_agrees_with_the_real_view_on_a_cpu() -> None:
-    real = pytest.importorskip("cuda.core._memoryview").StridedMemoryView
     array = np.zeros((4, 5, 3), np.float32)[:, ::2]
     for image in (array, torch.from_numpy(array)):
-        ours, theirs = (each.from_any_interface(image, NO_ORDER) for each in (View, real))
+        ours, theirs = (each.from_any_interface(image, NO_ORDER) for each in (View, REAL))
         for name in ("ptr", "shape", "strides", "dtype", "device_id", "readonly"):
             assert getattr(ours, name) == getattr(theirs, name), name
 

@@ -144,6 +144,18 @@ def test_cut_repeats_where_there_is_nothing_to_mirror(cuda: CompiledDriver, shap
     )
 
 
+def test_cut_mirrors_a_tile_that_lies_in_the_padding(cuda: CompiledDriver) -> None:
+    pixels, origins = values((5, 5, 3), np.uint8), np.array([(4, 4), (0, 4), (4, 0)], ORIGIN)
+    batch = np.zeros((3, 4, 4, 3), np.uint8)
+    both(
+        cuda,
+        batch,
+        lambda out: lambda d, s: kernels.cut(d, s, picture_of(pixels), (8, 8), origins.ctypes.data, tensor_of(out)),
+    )
+    kernels.cut(HostDriver(), HostDriver().stream(), picture_of(pixels), (8, 8), origins.ctypes.data, tensor_of(batch))
+    np.testing.assert_array_equal(batch[0], pixels[4:0:-1, 4:0:-1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "bgr"), [(3, False), (3, True), (4, False), (4, True)])
 def test_put_gives_the_same_bytes(cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool) -> None:
@@ -161,15 +173,19 @@ def test_put_gives_the_same_bytes(cuda: CompiledDriver, dtype: Any, channels: in
     assert flaws[0] == 0
 
 
-def test_put_counts_nan_and_infinite_values(cuda: CompiledDriver) -> None:
-    batch = np.zeros((1, 3, 4, 4), np.float32)
-    batch[0, 1, 2, 3], batch[0, 0, 0, 0] = np.nan, np.inf
-    pixels, cores = np.zeros((4, 4, 3), np.float32), np.array([(0, 0, 0, 0, 4, 4)], CORE)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_put_counts_nan_and_infinite_values_and_writes_black_and_white(cuda: CompiledDriver, dtype: Any) -> None:
+    batch = np.full((1, 3, 4, 4), 0.5, np.float32)
+    batch[0, 1, 2, 3], batch[0, 0, 0, 0], batch[0, 2, 1, 1] = np.nan, np.inf, -np.inf
+    cores = np.array([(0, 0, 0, 0, 4, 4)], CORE)
+    white = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
     for driver in (HostDriver(), cuda):
-        flaws = np.zeros(1, np.int32)
+        flaws, pixels = np.zeros(1, np.int32), np.full((4, 4, 3), 7, dtype)
         ends = picture_of(pixels), picture_of(pixels), flaws.ctypes.data
         kernels.put(driver, driver.stream(), tensor_of(batch), cores.ctypes.data, (4, 4, 1), *ends)
-        assert flaws[0] == 2
+        assert flaws[0] == 3
+        assert (pixels[2, 3, 1], pixels[0, 0, 0], pixels[1, 1, 2]) == (0, white, 0)
+        assert ((pixels == 0).sum(), (pixels == white).sum()) == (2, 1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -193,9 +209,9 @@ def test_shrink_gives_the_means_of_areas(cuda: CompiledDriver, dtype: Any, chann
 
 
 def test_correct_and_defect_give_the_same_bytes(cuda: CompiledDriver) -> None:
-    measured, lacking = values((1, 5), np.float32, 1), values((1, 5), np.float32, 2)
+    measured, defect = values((1, 5), np.float32, 1), values((1, 5), np.float32, 2)
     zeros = np.zeros((1, 5), np.float32)
-    given = tensor_of(measured), tensor_of(lacking)
+    given = tensor_of(measured), tensor_of(defect)
     both(cuda, zeros, lambda out: lambda d, s: kernels.correct(d, s, *given, tensor_of(out)))
     statistics = values((3, 5), np.float32, 3)
     cores = np.array([(0, 0, 0, 0, 8, 4), (4, 0, 8, 4, 12, 8), (0, 4, 8, 16, 4, 4)], CORE)

@@ -44,7 +44,7 @@ def test_a_device_that_cannot_capture_warns_once_and_goes_on(pair: Open) -> None
         for _ in range(3):
             np.testing.assert_array_equal(device.enhance(picture()), host.enhance(picture()))
     assert [str(each.message) for each in said] == [
-        "no CUDA graphs, every launch by itself: the test's device captures nothing"
+        "CUDA graphs are off, and every kernel is launched by itself: the test's device captures nothing"
     ]
     assert device.graphs == "refused: the test's device captures nothing"
 

@@ -15,9 +15,8 @@ from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
 from mirnet_deploy.engines.opening import open_engine
-from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
+from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError
 from mirnet_deploy.files import file_sha256
-from mirnet_deploy.settings import device_index
 
 
 def test_an_onnx_engine_gives_the_values_of_onnx_runtime(tmp_path):
@@ -43,22 +42,6 @@ def test_a_batch_that_the_graph_refuses_is_an_error(tmp_path):
     engine = open_engine(make_onnx(tmp_path / "a.onnx"))
     with pytest.raises(EngineError, match=r"batch of shape \[1, 4, 4, 4\]"):
         engine.run(np.zeros((1, 4, 4, 4), np.float32))
-
-
-@pytest.mark.parametrize(("device", "index"), [("cpu", None), ("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)])
-def test_the_index_of_a_device(device, index):
-    assert device_index(device) == index
-
-
-@pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "cuda:²"])
-def test_unknown_devices_are_refused(tmp_path, device):
-    with pytest.raises(UsageError, match="device is"):
-        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device=device))
-
-
-def test_threads_must_be_positive(tmp_path):
-    with pytest.raises(UsageError, match="threads is 0"):
-        open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(threads=0))
 
 
 def test_cuda_without_the_provider_is_an_error_and_never_the_cpu(tmp_path, monkeypatch):

@@ -182,8 +182,6 @@ class Memory:
 class ExecutionContext:
     """IExecutionContext: gives 255 minus the image."""
 
-    made = 0
-
     def __init__(self, library):
         self.library = library
         self.busy = threading.Lock()
@@ -434,7 +432,7 @@ def test_refused_graphs_warn_once_and_the_runs_go_on(library, plan):
         for seed in range(4):
             assert np.array_equal(engine.run(batch(16, seed)), 255 - batch(16, seed))
     assert [str(each.message) for each in said] == [
-        "no CUDA graphs, every launch by itself: CUDA failed: 900; see `mirnet-deploy doctor`"
+        "CUDA graphs are off, and every kernel is launched by itself: CUDA failed: 900; see `mirnet-deploy doctor`"
     ]
     assert engine.graphs.startswith("refused: CUDA failed: 900")
 

@@ -194,3 +194,15 @@ def test_a_picture_larger_than_the_memory_that_is_left_is_enhanced(tmp_path: Pat
         expected = (line[0] / 255 - line.mean() / 255).clip(0, 1) * 255
         for row in (0, 4321, 9999):
             assert np.abs(result[row : row + 1][0] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("cut", [6, 9, 20, -1])
+def test_a_damaged_file_is_an_error_of_its_own(tmp_path: Path, cut: int) -> None:
+    """Of one picture: a job goes on with the others."""
+    whole = tmp_path / "whole.tif"
+    tifffile.imwrite(whole, np.full((40, 30, 3), 9, np.uint8), photometric="rgb")
+    data = whole.read_bytes()
+    path = tmp_path / "a.tif"
+    path.write_bytes(data[:cut] if cut > 0 else data[:4] + b"\xff" * 4 + data[8:])
+    with pytest.raises(ImageError, match=r"a\.tif is damaged or cut short"), BandedTiff(path, 10**9):
+        raise AssertionError("it cannot be opened")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
     assert stamp is not None
     assert not stamp.intact
     path.write_bytes(data[-25:])
-    assert read_stamp(path) is not None
+    assert read_stamp(path) == Stamp(None, intact=False)
     path.write_bytes(b"")
     assert not has_stamp(path)
 
@@ -55,3 +56,17 @@ def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
 def test_a_file_of_only_the_magic_word_is_not_intact(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(MAGIC)
     assert read_stamp(tmp_path / "a.png") == Stamp(None, intact=False)
+
+
+def test_a_record_of_a_later_version_is_intact_and_unknown(tmp_path: Path) -> None:
+    """So its picture is made again, and not taken for one that the user has changed."""
+
+    @dataclass(frozen=True)
+    class Later(Record):
+        machine: str = "somewhere"
+
+    path = picture(tmp_path / "a.png")
+    path.write_bytes(stamped(path.read_bytes(), Later("1" * 64, "2" * 64, {}, "9.0")))
+    assert read_stamp(path) == Stamp(None, intact=True)
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    assert read_stamp(path) == Stamp(None, intact=False)
