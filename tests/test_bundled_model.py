@@ -8,13 +8,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
+from batches import open_batches
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mirnet_deploy import MIRNetRuntime, metrics
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_sidecar
-from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.pairs import find_pairs
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
@@ -50,7 +50,7 @@ def test_it_agrees_with_pytorch_on_real_crops(checkpoint: LoadedCheckpoint) -> N
     batch = np.ascontiguousarray(crops.transpose(0, 3, 1, 2).astype(np.float32) / 255)
     with torch.inference_mode():
         expected = checkpoint.network(torch.from_numpy(batch)).numpy()
-    engine = OnnxRuntimeEngine.load(resolve_model("lite"))
+    engine = open_batches("lite", device="cpu")
     output = engine.run(batch)
     engine.close()
     assert np.abs(output - expected).max() < 1e-4

@@ -113,5 +113,5 @@ def finished(returncode: int, stdout: str = "", stderr: str = "") -> Any:
     ],
 )
 def test_a_process_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: str) -> None:
-    monkeypatch.setattr(memory.subprocess, "run", outcome)
+    monkeypatch.setattr(subprocess, "run", outcome)
     assert expected in (memory.probe(SubjectSpec("lite"), SIZE).failure or "")

@@ -19,6 +19,7 @@ from mirnet_deploy.export import onnx_file
 from mirnet_deploy.export.pipeline import Exported
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.export.tracing import trace
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "published_layout" / "model.pth"
@@ -28,7 +29,6 @@ CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "published_layout" / "m
 def shared_traces() -> Iterator[None]:
     """Every export of the session still runs from end to end, but equal traces are made only once."""
     traces: dict[tuple[object, ...], onnx.ModelProto] = {}
-    trace = onnx_file.trace
 
     def trace_once(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
         weights = tuple(

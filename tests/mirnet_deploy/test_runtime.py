@@ -73,7 +73,7 @@ def recorder(described, **settings):
 @pytest.mark.parametrize("tile", ["auto", "none", 64, 40])
 def test_an_identity_engine_gives_the_picture_back_bit_for_bit(models, dtype, size, tile):
     with MIRNetRuntime(models["identity"], tile=tile) as each:
-        image = picture(*size, dtype)
+        image = picture(*size, dtype=dtype)
         kept = image.copy()
         result = each.enhance(image)
     assert result.dtype == image.dtype
@@ -117,7 +117,7 @@ def test_results_are_clipped_and_rounded_half_to_even(models, dtype):
 @pytest.mark.parametrize("size", [(3, 5), (61, 90), (150, 203)])
 def test_a_picture_is_padded_by_reflection_to_the_multiple_and_cropped(models, size):
     """OpenCV filters the padded picture with zeros beyond its border, as the engine's convolution does."""
-    image = picture(*size, np.float32)
+    image = picture(*size, dtype=np.float32)
     pads = [-side % 4 for side in size]
     kinds = [
         cv2.BORDER_REFLECT_101 if pad < side else cv2.BORDER_REPLICATE for pad, side in zip(pads, size, strict=True)
@@ -153,7 +153,7 @@ def test_tiles_of_a_network_with_a_global_mean_differ_from_the_whole_picture(mod
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [(65, 64), (66, 131), (201, 303), (7, 300)])
 def test_tiles_that_share_the_mean_give_the_whole_picture(models, dtype, size):
-    image = picture(*size, dtype)
+    image = picture(*size, dtype=dtype)
     with (
         MIRNetRuntime(models["mean"], tile="none") as whole,
         MIRNetRuntime(models["mean"], tile=64, tolerance=120.0) as tiled,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -19,6 +19,8 @@ from mirnet_deploy.artifacts.sidecar import write_sidecar
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 """Files that were made elsewhere."""
+Shape: TypeAlias = list[str | int | None]
+"""Of a tensor of a graph; a name is a dimension of any size."""
 BLUR = np.outer([1, 2, 4, 2, 1], [1, 2, 4, 2, 1]).astype(np.float32) / 100
 """The kernel of the graph "blur", float32 [5,5]."""
 
@@ -93,7 +95,9 @@ def make_plan(path: Path, data: bytes = b"no plan at all", **values: Any) -> Pat
 def model_of(kind: str, interface: str, *, pool: bool = False) -> onnx.ModelProto:
     """The graph, checked by onnx, without our metadata."""
     nodes = []
-    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in {"two": 2, "bit": 0.301, "zero": 0}.items()]
+    constants = [
+        numpy_helper.from_array(np.array(v, np.float32), n) for n, v in {"two": 2, "bit": 0.301, "zero": 0}.items()
+    ]
     source, result = ("input", "output") if interface == "float" else ("image", "enhanced")
     x, y = (source, result) if interface == "float" else ("x", "y")
     if interface == "image":
@@ -122,14 +126,19 @@ def model_of(kind: str, interface: str, *, pool: bool = False) -> onnx.ModelProt
         nodes.append(helper.make_node("Round", [y], ["rounded"]))
         nodes.append(helper.make_node("Transpose", ["rounded"], ["back"], perm=[0, 2, 3, 1]))
         nodes.append(helper.make_node("Cast", ["back"], [result], to=TensorProto.UINT8))
-    shape = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
+    shape: Shape = ["batch", 3, "height", "width"] if interface == "float" else ["batch", "height", "width", 3]
     dtype = TensorProto.FLOAT if interface == "float" else TensorProto.UINT8
     inputs = [helper.make_tensor_value_info(source, dtype, shape)]
     outputs = [helper.make_tensor_value_info(result, dtype, shape)]
     if pool:
         values = {"context": [[0, 0, 0]], "mode": [1, 0], "rows": [[1]], "cols": [[1]]}
         constants += [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in values.items()]
-        sides = {"context": [1, 3], "mode": [2], "rows": ["batch", "height"], "cols": ["batch", "width"]}
+        sides: dict[str, Shape] = {
+            "context": [1, 3],
+            "mode": [2],
+            "rows": ["batch", "height"],
+            "cols": ["batch", "width"],
+        }
         inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, side) for name, side in sides.items()]
         outputs.append(helper.make_tensor_value_info("statistics", TensorProto.FLOAT, ["batch", 3]))
     graph = helper.make_graph(nodes, kind, inputs, outputs, constants)
@@ -143,7 +152,7 @@ def pool_nodes(x: str, pooled: str) -> list[onnx.NodeProto]:
     node = helper.make_node
     axes = numpy_helper.from_array(np.array([1, 3]), "axes13"), numpy_helper.from_array(np.array([1, 2]), "axes12")
     spatial = numpy_helper.from_array(np.array([2, 3]), "axes23")
-    index = [numpy_helper.from_array(np.int64(i), f"at{i}") for i in (0, 1)]
+    index = [numpy_helper.from_array(np.array(i), f"at{i}") for i in (0, 1)]
     return [
         *(node("Constant", [], [tensor.name], value=tensor) for tensor in (*axes, spatial, *index)),
         node("Unsqueeze", ["rows", "axes13"], ["down"]),

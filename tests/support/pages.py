@@ -136,5 +136,5 @@ class Pages:
         except (OSError, subprocess.CalledProcessError) as error:
             problem = f"the copy of the clone was not made: {error}"
         for index, block in enumerate(RUN):
-            self._faults[index] = problem or (self._clone and self._clone.fault(block, set_up=index == 0))
+            self._faults[index] = self._clone.fault(block, set_up=index == 0) if self._clone else problem
             self._ended[index].set()

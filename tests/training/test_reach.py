@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.tiling import BORDER_ERROR
 from mirnet_deploy.training.checkpoint import load_checkpoint
@@ -60,7 +59,7 @@ def residual(network: MIRNet, x: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def enhanced(network: MIRNet, crop: NDArray[np.uint8], pools: Pools) -> NDArray[np.float32]:
+def enhanced(network: MIRNet, crop: NDArray[np.uint8], pools: OwnMeans | FixedMeans) -> NDArray[np.float32]:
     x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         return network(x, pools)[0].permute(1, 2, 0).clamp(0, 1).numpy()
@@ -107,7 +106,7 @@ class Shifted:
     def __init__(self, shift: int, axis: int) -> None:
         self._shift, self._axis = shift, axis
 
-    def __call__(self, x: torch.Tensor, pools: Pools) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, pools: OwnMeans) -> torch.Tensor:
         pools.mean(x, 0)
         y = x.roll(self._shift, self._axis)
         side = x.shape[self._axis]

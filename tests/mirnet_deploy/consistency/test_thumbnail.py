@@ -33,7 +33,7 @@ def test_strides_change_nothing() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (400, 600), (3000, 4000), (10, 100_000), (12_000, 9_000), (1, 1)])
 @pytest.mark.parametrize("most", [350_000, 256 * 256])
-def test_sizes_keep_the_budget_and_the_shape(size, most) -> None:
+def test_sizes_keep_the_budget_and_the_shape(size: tuple[int, int], most: int) -> None:
     small = thumbnail_size(*size, most, Limits())
     assert small[0] * small[1] <= most or 4 in small
     for side, length in zip(small, size, strict=True):
@@ -45,7 +45,7 @@ def test_sizes_keep_the_budget_and_the_shape(size, most) -> None:
 
 
 @pytest.mark.parametrize("size", [(3000, 4000), (10, 100_000), (900, 900), (20, 20)])
-def test_sizes_fit_the_limits_of_a_plan(size) -> None:
+def test_sizes_fit_the_limits_of_a_plan(size: tuple[int, int]) -> None:
     rows, cols = thumbnail_size(*size, 350_000, Limits((1, 16, 24), (1, 256, 384)))
     assert 16 <= rows <= 256
     assert 24 <= cols <= 384

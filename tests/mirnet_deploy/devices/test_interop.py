@@ -141,7 +141,7 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
         (torch.zeros(3, 4, 4).permute(1, 2, 0), "cpu", "expected pixels side by side"),
         ([[0]], "cpu", "a list is not a picture on a device"),
         ([[0]], "cuda:0", "a list is not a picture on a device"),
-        (torch.utils.dlpack.to_dlpack(torch.zeros(4, 4, 3)), "cpu", "a PyCapsule is not a picture on a device"),
+        (torch.zeros(4, 4, 3).__dlpack__(), "cpu", "a PyCapsule is not a picture on a device"),
     ],
 )
 def test_other_objects_and_layouts_are_refused(image: Any, device: str, said: str) -> None:

@@ -14,6 +14,7 @@ from artifacts import make_onnx, make_plan, metadata, model_of, save
 from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
+from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError
 from mirnet_deploy.files import file_sha256
@@ -24,6 +25,7 @@ def test_an_onnx_engine_gives_the_values_of_onnx_runtime(tmp_path):
     batch = np.random.default_rng(0).random((2, 3, 20, 28), dtype=np.float32)
     expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": batch})[0]
     engine = open_engine(path, RuntimeSettings(device="cpu", threads=1))
+    assert isinstance(engine, HostEngine)
     assert np.array_equal(engine.run(batch), expected)
     assert engine.device == "cpu"
     assert engine.backend == f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
@@ -32,6 +34,7 @@ def test_an_onnx_engine_gives_the_values_of_onnx_runtime(tmp_path):
 
 def test_an_engine_can_be_closed_twice_and_does_not_run_afterwards(tmp_path):
     engine = open_engine(make_onnx(tmp_path / "a.onnx"))
+    assert isinstance(engine, HostEngine)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="engine of a is closed"):
@@ -40,6 +43,7 @@ def test_an_engine_can_be_closed_twice_and_does_not_run_afterwards(tmp_path):
 
 def test_a_batch_that_the_graph_refuses_is_an_error(tmp_path):
     engine = open_engine(make_onnx(tmp_path / "a.onnx"))
+    assert isinstance(engine, HostEngine)
     with pytest.raises(EngineError, match=r"batch of shape \[1, 4, 4, 4\]"):
         engine.run(np.zeros((1, 4, 4, 4), np.float32))
 

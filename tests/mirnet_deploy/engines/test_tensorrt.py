@@ -141,6 +141,11 @@ class Bindings(ModuleType):
 class Memcpy2D:
     """Copies one row from or to the host."""
 
+    height: int
+    width_in_bytes: int
+    src_pitch: int
+    dst_pitch: int
+
     def __init__(self, driver):
         self.driver = driver
         self.host = None
@@ -235,6 +240,7 @@ class Library(ModuleType):
     """The module tensorrt_rtx."""
 
     __version__ = "9.9"
+    bindings: Bindings
 
     def __init__(self, cuda):
         super().__init__("tensorrt_rtx")

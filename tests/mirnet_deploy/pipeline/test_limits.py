@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from artifacts import metadata
 
+from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pipeline import limits
 from mirnet_deploy.pipeline.limits import WHOLE_BUDGET, Limits, choose_tile, whole_budget
@@ -24,7 +25,7 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     budget = whole_budget()
     assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
     if free:
-        assert budget * limits.BYTES_PER_VALUE <= free / 2
+        assert budget * BYTES_PER_VALUE <= free / 2
     assert budget <= WHOLE_BUDGET
 
 

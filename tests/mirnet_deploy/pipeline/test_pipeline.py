@@ -13,6 +13,7 @@ from deferred import OnDevice, Open, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError, ImageError
 from mirnet_deploy.pipeline.work import Started, Work
 
@@ -89,6 +90,7 @@ def test_nan_values_are_an_error(pair: Open) -> None:
 def test_nan_means_are_an_error(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the interface `image`, only they show an overflow."""
     host = pair("mean", interface="image")[0]
+    assert isinstance(host.engine, HostEngine)
     run = host.engine.run_pooled
 
     def overflowed(batch: Any, pools: Any) -> Any:
