@@ -29,8 +29,8 @@ class ExportSettings:
     """Stem of the files: `NAME.onnx`, `NAME.fp16.onnx`, `NAME.plan`."""
     tile: int = 512
     """Side in pixels of the largest picture that a plan takes, and the one it is tuned for."""
-    halo: int = 32
-    """Pixels on each inner side of a tile that the runtime computes and discards."""
+    halo: int = 0
+    """Pixels on each inner side of a tile that the runtime computes and discards; 0 until the weights are measured."""
     batch: int = 1
     """Largest number of tiles that a plan takes at once."""
     opset: int = DEFAULT_OPSET

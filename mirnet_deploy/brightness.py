@@ -32,6 +32,9 @@ class Rewritable(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
     def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
 
     def __setitem__(self, rows: slice, pixels: Any, /) -> None: ...
@@ -56,7 +59,7 @@ def finish(settings: RuntimeSettings, source: Source, result: Rewritable, out: R
         if settings.strength != 1:
             before = unit(source[rows])
             values = before + np.float32(settings.strength) * (values - before)
-        out[rows] = rounded(values, out[rows].dtype)
+        out[rows] = rounded(values, out.dtype)
     return gain
 
 

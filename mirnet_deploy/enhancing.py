@@ -64,7 +64,7 @@ class PictureEnhancer:
             image: [H,W,3], uint8, uint16 or float32 in [0, 1], channels in the order of `channel_order`.
             defect: [K], from an earlier frame of the same scene of a video; None for a still picture.
             start: the reading of `time.perf_counter` from which `PictureInfo.seconds` counts.
-            advance: is called after every run of the engine with the number of pixels that it wrote.
+            advance: see `MIRNetRuntime.enhance_into`.
 
         Returns:
             What is known of the result, and how its tiles came to agree; None where they did not share means.
@@ -101,7 +101,7 @@ class PictureEnhancer:
                 self._stages()
                 thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
             times = passes if self._settings.consistency == "exact" else 1
-            shares = {"most_slots": fit.slots_for(grid), "batch": fit.batch}
+            shares = {"most_slots": fit.slots_for(grid, banded=False), "batch": fit.batch}
             self._pipeline.enqueue(source, target, grid, thumbnail, times, stream, **shares)
 
         self._fitting.attempt(source, enqueue)
@@ -119,9 +119,18 @@ class PictureEnhancer:
             The tiles, and how they came to agree; None where they did not share means.
         """
 
+        written = 0
+
+        def count(pixels: int) -> None:
+            nonlocal written
+            written += pixels
+            advance(pixels)
+
         def work_on(fit: Fit, grid: TileGrid, banded: bool) -> tuple[TileGrid, Outcome | None]:
-            shares = {"most_slots": fit.slots_for(grid), "batch": fit.batch}
-            with self._pipeline.open(image, out, advance, banded=banded, **shares) as work:
+            if written:
+                count(-written)  # by an attempt that ran out of memory
+            shares = {"most_slots": fit.slots_for(grid, banded), "batch": fit.batch}
+            with self._pipeline.open(image, out, count, banded=banded, **shares) as work:
                 if not self._shares_means(grid):
                     work.plain(grid)
                     return grid, None

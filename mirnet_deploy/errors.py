@@ -68,7 +68,7 @@ class MirnetDeployWarning(UserWarning):
 def warn(text: str) -> None:
     """Issues a `MirnetDeployWarning` that points at the line outside of this package that led to it."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == "mirnet_deploy":
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "mirnet_deploy":
         level, frame = level + 1, frame.f_back
     warnings.warn(text, MirnetDeployWarning, stacklevel=level)
 

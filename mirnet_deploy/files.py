@@ -1,4 +1,4 @@
-"""Writes files so that each is there whole or not at all; checks targets before the work, and hashes files."""
+"""Writes files so that each is there whole or not at all, and hashes files."""
 
 from __future__ import annotations
 
@@ -8,21 +8,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from mirnet_deploy.errors import UsageError
-
-
-def check_target(option: str, path: Path, force: bool) -> None:
-    """Checks that `path`, which the user named with `option`, can be written: before minutes of work, not after them.
-
-    Raises:
-        UsageError: it cannot be written, or it exists and `force` is not set.
-    """
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
-    if path.exists() and not force:
-        raise UsageError(f"{option} {path} exists; name another file or add --force")
 
 
 @contextmanager

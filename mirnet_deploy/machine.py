@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -176,13 +177,17 @@ def _gpus() -> tuple[Gpu, ...]:
 
     try:
         pynvml.nvmlInit()
-        driver, found = pynvml.nvmlSystemGetDriverVersion(), []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(device).total >> 20
-            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(device)
-            found.append(Gpu(pynvml.nvmlDeviceGetName(device), memory, driver, f"{major}.{minor}"))
-        pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return ()
+    found = []
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            with suppress(pynvml.NVMLError):  # a GPU that does not answer hides no other
+                device = pynvml.nvmlDeviceGetHandleByIndex(index)
+                memory = pynvml.nvmlDeviceGetMemoryInfo(device).total >> 20
+                major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(device)
+                found.append(Gpu(pynvml.nvmlDeviceGetName(device), memory, driver, f"{major}.{minor}"))
+    finally:
+        pynvml.nvmlShutdown()
     return tuple(found)

@@ -22,7 +22,7 @@ from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.pipeline.work import fits, given_bytes, padded_size
 from mirnet_deploy.pixels import Source
-from mirnet_deploy.tiling import TileGrid, make_grid
+from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
 Result = TypeVar("Result")
 
@@ -40,9 +40,9 @@ class Fit:
     budget: int
     """Pixels times `n_feat`, at most, of a picture that runs whole though there is a tile; 0 for none."""
 
-    def slots_for(self, grid: TileGrid) -> int:
-        """Runs at once that have tiles of the picture to work on."""
-        return min(self.slots, math.ceil(len(grid) / self.batch))
+    def slots_for(self, grid: TileGrid, banded: bool) -> int:
+        """Runs at once that have tiles of the picture to work on. In bands they take turns by rows of tiles."""
+        return min(self.slots, len(_rows(grid)) if banded else math.ceil(len(grid) / self.batch))
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class MemoryPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self) | {"total": self.total}
+
+
+def _rows(grid: TileGrid) -> list[list[Tile]]:
+    """The tiles, row by row."""
+    return [list(tiles) for _, tiles in groupby(grid, key=lambda tile: tile.origin[0])]
 
 
 class Fitting:
@@ -107,13 +112,13 @@ class Fitting:
         begun = fit
         while True:
             try:
-                made = work(fit, self.grid(image, fit), banded)
+                made = work(fit, self.grid(image, fit), banded or not self._fits_whole(image))
             except DeviceMemoryError as error:
                 fit = self._retreat(fit, image, error)
                 retreats += 1
                 continue
             if retreats:
-                self._warn(begun, fit)
+                self._warn(fit, self.grid(image, begun), self.grid(image, fit))
             return made
 
     def plan(self, height: int, width: int, dtype: np.dtype[Any], copies: int = 0) -> MemoryPlan:
@@ -148,18 +153,16 @@ class Fitting:
 
         Where a fit does so only in bands, the memory plan says that. A picture on the device cannot go in bands.
         """
-        least = None
+        totals = []
         for fit in (self._fit, *self._smaller(self._fit)):
-            plan = self._plan(image, fit, copies)
-            if self._most is None or plan.total <= self._most:
-                return plan, fit
-            banded = self._plan(image, fit, copies, banded=True)
-            if banded.total <= self._most and not isinstance(image, DevicePicture):
-                return banded, fit
-            least = min(banded.total, plan.total, least or plan.total)
+            for banded in (False, True) if self._can_band(image) else (False,):
+                plan = self._plan(image, fit, copies, banded)
+                if self._most is None or plan.total <= self._most:
+                    return plan, fit
+                totals.append(plan.total)
         height, width = image.shape[:2]
         raise DeviceMemoryError(
-            f"a picture of {width}x{height} takes at least {(least or 0) >> 20} MiB, and max_memory is "
+            f"a picture of {width}x{height} takes at least {min(totals) >> 20} MiB, and max_memory is "
             f"{(self._most or 0) >> 20} MiB; {self._remedy()}"
         )
 
@@ -184,9 +187,11 @@ class Fitting:
             self._fit = smaller or fit
             return self._fit
 
-    def _warn(self, begun: Fit, fit: Fit) -> None:
-        result = "with the same result" if fit.tile == begun.tile else "and other tiles are another result"
-        tile = "whole pictures" if fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
+    def _warn(self, fit: Fit, begun: TileGrid, grid: TileGrid) -> None:
+        """Says what is done from now on; `begun` and `grid` are the tiles of the first attempt and of the last."""
+        result = "with the same result" if grid == begun else "and other tiles are another result"
+        whole = fit.tile is None or grid.tile_size[0] > fit.tile[0] or grid.tile_size[1] > fit.tile[1]
+        tile = "whole pictures" if whole or fit.tile is None else f"tiles of {fit.tile[1]}x{fit.tile[0]}"
         runs = "one run" if fit.slots == 1 else f"{fit.slots} runs"
         warn(
             f"{self._pipeline.engine.device} ran out of memory; from now on {runs} at a time, batches of {fit.batch}, "
@@ -228,32 +233,43 @@ class Fitting:
             return "export the plan with a smaller --tile or --batch, or close what else uses the GPU"
         return "export a model of fewer features (n_feat), or close what else takes memory"
 
-    def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool = False) -> MemoryPlan:
+    def _can_band(self, image: Source | DevicePicture) -> bool:
+        """Whether the picture is copied to the device, so that it may go there in bands."""
+        return not (isinstance(image, DevicePicture) or self._pipeline.engine.driver.is_host)
+
+    def _fits_whole(self, image: Source | DevicePicture) -> bool:
+        """Whether the picture lies where the engine works, or fits there now as a whole."""
+        driver = self._pipeline.engine.driver
+        if isinstance(image, DevicePicture) or driver.is_host:
+            return True
+        with driver.active():
+            return fits(image.shape, image.dtype, driver.free_memory())
+
+    def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool) -> MemoryPlan:
         """Adds up the bytes that every part says it allocates."""
         engine, limits = self._pipeline.engine, self._pipeline.limits
         grid = self.grid(image, fit)
-        slots = fit.slots_for(grid)
+        banded = banded or not self._fits_whole(image)
+        slots = fit.slots_for(grid, banded)
         if isinstance(image, DevicePicture):
-            pictures, banded = 0, False
+            pictures = 0
         elif engine.driver.is_host:
-            pictures, banded = image.shape[0] * image.shape[1] * (3 * image.dtype.itemsize + copies), False
+            pictures = image.shape[0] * image.shape[1] * (3 * image.dtype.itemsize + copies)
         else:
-            with engine.driver.active():
-                banded = banded or not fits(image.shape, image.dtype, engine.driver.free_memory())
             heights = [image.shape[0]] * 2
             if banded:
-                rows = [next(tiles) for _, tiles in groupby(grid, key=lambda each: each.origin[0])]
-                slots = min(fit.slots, len(rows))
-                heights = [max(each.size[0] for each in rows), max(each.core_size[0] for each in rows)] * slots
+                heights = [max(tile.size[0] for tile in grid), max(tile.core_size[0] for tile in grid)] * slots
             pictures = sum(Band.nbytes(height, image.shape[1], image.dtype) for height in heights)
         context = engine.metadata.context if len(grid) > 1 else 0
         small = size_for(image, grid.tile_size, engine.metadata, limits) if context else None
-        count = max(min(fit.batch, len(grid)), limits.least[0])
+        # Tiles in one table: in bands every slot has that of a row.
+        together, tables = (max(map(len, _rows(grid))), slots) if banded else (len(grid), 1)
+        count = max(min(fit.batch, together), limits.least[0])
         batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
-        batches += self._tables(len(grid), grid.tile_size, context)
+        batches += tables * self._tables(together, grid.tile_size, context)
         if small:
             pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
-            batches += self._means(image, grid, small, context)
+            batches += tables * self._means(image, grid, together, small, context)
         footprint = slots * engine.footprint(count, *grid.tile_size)
         return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
 
@@ -262,13 +278,15 @@ class Fitting:
         count = tiles + self._pipeline.limits.least[0] - 1
         return TileTable.nbytes(count, size) + statistics_bytes(count, context)
 
-    def _means(self, image: Source | DevicePicture, grid: TileGrid, small: tuple[int, int], context: int) -> int:
+    def _means(
+        self, image: Source | DevicePicture, grid: TileGrid, together: int, small: tuple[int, int], context: int
+    ) -> int:
         """Bytes of the vectors of `context` means, and of the tables of a thumbnail of size `small` (height, width) and
-        of a sample of patches. Unless the picture lies on the device, they share a buffer with the grid's own table and
-        count as far as they are larger."""
+        of a sample of patches. Unless the picture lies on the device, they share a buffer with the table of the
+        `together` tiles, and count as far as they are larger."""
         if isinstance(image, DevicePicture):
             return on_device.nbytes(context) + self._tables(1, small, context)
-        tables = self._tables(len(grid), grid.tile_size, context)
+        tables = self._tables(together, grid.tile_size, context)
         patches = Patches.of(small, grid, self._pipeline.limits)
         sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0
         return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)

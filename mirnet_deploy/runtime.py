@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +40,8 @@ class MIRNetRuntime:
 
     Args:
         model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`; or an opened engine,
-            which the runtime then owns and closes.
+            whose device, threads and graphs were chosen when it was opened. The runtime then owns it and closes it,
+            also where an error is raised here.
         settings: how to enhance; None for the defaults.
         observer: is told of every copy and every run of the engine, for measurements.
         changes: fields of `RuntimeSettings` by name, which replace those of `settings`: `tile=256`.
@@ -60,17 +62,19 @@ class MIRNetRuntime:
         observer: Observer | None = None,
         **changes: Any,
     ) -> None:
-        self._settings = settings = (settings or RuntimeSettings()).changed(changes)
-        if isinstance(model, str | Path):
-            path, self._engine = str(resolve_model(model)), open_engine(model, settings)
-        else:
-            path, self._engine = model.metadata.name, model
-        self._closed = False
-        try:
+        with ExitStack() as undo:
+            if not isinstance(model, str | Path):
+                undo.callback(model.close)
+            self._settings = settings = (settings or RuntimeSettings()).changed(changes)
+            if isinstance(model, str | Path):
+                path, self._engine = str(resolve_model(model)), open_engine(model, settings)
+                undo.callback(self._engine.close)
+            else:
+                path, self._engine = model.metadata.name, model
+                _check_opened(settings)
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
-        except BaseException:
-            self._engine.close()
-            raise
+            undo.pop_all()
+        self._closed = False
         self._info = RuntimeInfo(
             path=path,
             metadata=self._engine.metadata,
@@ -146,8 +150,9 @@ class MIRNetRuntime:
                 slices; the values of float32 are not checked.
             sink: takes rows of the result by slices; shares no memory with `source`. With a brightness or a strength
                 its rows are also read back (`sink[rows]`).
-            advance: is called after every run of the engine with the number of pixels that it wrote. In every pass they
-                add up to the picture.
+            advance: is called when a run of the engine is over, on a GPU when it is enqueued, with the number of pixels
+                that it writes. In every pass they add up to the picture. Where memory ran out and a pass begins anew,
+                what was counted is taken back with a number below 0.
 
         Raises:
             ImageError, EngineError: as `enhance`.
@@ -270,3 +275,11 @@ class MIRNetRuntime:
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
+
+
+def _check_opened(settings: RuntimeSettings) -> None:
+    """Refuses settings of an engine for one that is open already."""
+    for name in ("device", "threads", "graphs"):
+        value = getattr(settings, name)
+        if value != getattr(RuntimeSettings(), name):
+            raise UsageError(f"{name} is {value!r} for an engine that is open; give it to open_engine")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self, cast, get_args
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from typing import Any, Literal, Self, TypeGuard, cast, get_args
 
 from mirnet_deploy.artifacts.metadata import ChannelOrder
 from mirnet_deploy.errors import UsageError
@@ -60,24 +61,28 @@ class RuntimeSettings:
     `MIRNetRuntime.graphs` say so."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
         if self.device != "auto":
             device_index(self.device)
-        if self.tile not in ("auto", "none") and not _is_count(self.tile):
+        if not _is_one_of(self.tile, ("auto", "none")) and not _is_count(self.tile):
             raise UsageError(f"tile is {self.tile!r}; expected 'auto', 'none' or a whole number of pixels")
         for name, choices in (("consistency", get_args(Consistency)), ("channel_order", get_args(ChannelOrder))):
-            if getattr(self, name) not in choices:
+            if not _is_one_of(getattr(self, name), choices):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if not (_is_number(self.tolerance) and 0 < self.tolerance < float("inf")):
             raise UsageError(f"tolerance is {self.tolerance!r}; expected a PSNR in dB, above 0")
-        if self.brightness != "auto" and not (_is_number(self.brightness) and 0 <= self.brightness <= 1):
+        if not _is_one_of(self.brightness, ("auto",)) and not _is_share(self.brightness):
             raise UsageError(f"brightness is {self.brightness!r}; expected 'auto' or a number from 0 to 1")
-        if not (_is_number(self.strength) and 0 <= self.strength <= 1):
+        if not _is_share(self.strength):
             raise UsageError(f"strength is {self.strength!r}; expected a number from 0 to 1")
         if not _is_count(self.batch):
             raise UsageError(f"batch is {self.batch!r}; expected a whole number of at least 1")
-        for name, unit in (("threads", "a whole number"), ("max_memory", "a number of bytes")):
+        for name, unit in (("threads", "a whole number"), ("max_memory", "a whole number of bytes")):
             if getattr(self, name) is not None and not _is_count(getattr(self, name)):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected {unit}, at least 1")
+        if not isinstance(self.graphs, bool):
+            raise UsageError(f"graphs is {self.graphs!r}; expected True or False")
 
     @property
     def tones(self) -> bool:
@@ -100,10 +105,6 @@ class RuntimeSettings:
         if unknown := sorted(set(changes) - set(known)):
             raise TypeError(f"no setting {unknown[0]!r}; expected {', '.join(known)}")
         return replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
     def recorded(self) -> dict[str, str | int | float | None]:
         """The settings that decide how a result looks, as a record stores them.
@@ -137,9 +138,9 @@ def device_index(device: str) -> int | None:
     Raises:
         UsageError: the text is something else, "auto" included.
     """
-    kind, _, index = device.partition(":")
     if device == "cpu":
         return None
+    kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cuda" and (device == "cuda" or (index.isascii() and index.isdigit())):
         return int(index or 0)
     raise UsageError(f"device is {device!r}; expected auto, cpu, cuda or cuda:N")
@@ -161,8 +162,25 @@ def parse_tile(text: str) -> TileSetting:
     return int(text)
 
 
-def _is_number(value: object) -> bool:
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which JSON and ONNX Runtime take; anything else as it is."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def _is_one_of(value: object, choices: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and value in choices
+
+
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1
 
 
 def _is_count(value: object) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from pages import BLOCKS, LONG, PAGES, ROOT, RUN, Clone, Pages, names
 
 from mirnet_deploy.cli import COMMANDS, main
+from mirnet_deploy.cli.bench import SUBCOMMANDS
 
 
 def test_blocks_that_are_not_run_are_counted() -> None:
@@ -58,22 +59,27 @@ def test_long_block(tmp_path: Path, lol_folder: Path, index: int) -> None:
 FENCED = re.compile(r"^```[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def commands_on(page: str) -> list[list[str]]:
-    """The words of every `mirnet-deploy …` in blocks and in code spans; a span may leave the program's name out."""
-    text = (ROOT / page).read_text()
+def commands_in(text: str) -> list[list[str]]:
+    """The words of every `mirnet-deploy …` in blocks and in code spans; a span may leave the program's name out, and
+    `… -m mirnet_deploy` is the program too."""
     lines = [line for block in FENCED.findall(text) for line in block.splitlines()]
     for span in re.findall(r"`([^`]+)`", FENCED.sub("", text)):
         first, *rest = span.split()
-        if first in COMMANDS and any(word.startswith("--") for word in rest):
-            lines.append(f"mirnet-deploy {span}")
+        options = any(word.startswith("--") for word in rest)
+        if options and (first in COMMANDS or first in SUBCOMMANDS):
+            lines.append(f"mirnet-deploy {span}" if first in COMMANDS else f"mirnet-deploy bench {span}")
         else:
             lines.append(span)
     found = []
     for line in lines:
         plain = re.sub(r"(--\S+) …", r"\1 VALUE", line)
         for part in re.split(r"&&|\|", re.sub(r"\(.*?\)|[\[\]…]", " ", plain)):  # without remarks and brackets
-            if part.split()[:1] == ["mirnet-deploy"]:
-                found.append(shlex.split(part, comments=True)[1:])
+            assert "-m mirnet_deploy." not in part, f"{part}: every command is one of mirnet-deploy's own"
+            words = re.sub(r"^.*-m mirnet_deploy ", "mirnet-deploy ", part.strip()).split()
+            while words and re.fullmatch(r"\w+=.*", words[0]):  # a variable of the environment
+                words = words[1:]
+            if words[:1] == ["mirnet-deploy"]:
+                found.append(shlex.split(" ".join(words), comments=True)[1:])
     return found
 
 
@@ -88,10 +94,37 @@ def check(command: click.Command, words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_exists_with_its_options(page: str) -> None:
-    found = commands_on(page)
+    found = commands_in((ROOT / page).read_text())
     assert found
     for words in found:
         check(main, words)
+
+
+def test_the_gpu_suite_s_commands_exist_with_their_options() -> None:
+    script = (ROOT / "benchmarks/gpu_suite.sh").read_text().replace("\\\n", " ")
+    script = re.sub(r'"?\$\{\w+\[@\]\}"?', "", script)  # arrays of options
+    found = [words for words in commands_in(f"```\n{script}```\n") if words]
+    assert {words[0] for words in found} >= {"doctor", "bench", "export"}
+    for words in found:
+        check(main, words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torchrun --nproc-per-node 2 -m mirnet_deploy trian LOL",
+        "python -m mirnet_deploy.training.ship LOL",
+        "A=1 mirnet-deploy nonsense",
+        "mirnet-deploy bench night FOLDER --gone",
+    ],
+)
+def test_a_stale_command_is_found_wherever_it_stands(line: str) -> None:
+    def check_all() -> None:
+        for words in commands_in(f"```bash\n{line}\n```\nas in `{line}`"):
+            check(main, words)
+
+    with pytest.raises((click.UsageError, AssertionError)):
+        check_all()
 
 
 def test_an_unknown_command_or_option_is_caught() -> None:

@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor
 
+from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES
 from mirnet_deploy.errors import CheckpointError, UsageError
 from mirnet_deploy.files import atomic_path, file_sha256
 from mirnet_deploy.training.config import MIRNetConfig
@@ -66,7 +67,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         if isinstance(content.get(wrapper), Mapping):
             state, weights = content[wrapper], "ema" if "ema" in wrapper else "plain"
             break
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return _loaded(path, _strip_prefixes(state), weights, "safetensors", content[DESCRIBE])
     describe = {key: value for key, value in content.items() if isinstance(value, (int, float, str))}
     return _loaded(path, _strip_prefixes(state), weights, "published", describe)
@@ -81,9 +82,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, or wants to run code; or safetensors is not installed.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; expected a checkpoint (.pt, .pth or .safetensors)")
+        raise CheckpointError(f"{path} is not a file; expected a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})")
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -107,6 +108,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors"
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     """See `read_checkpoint`; weights in 8 bits come as float32."""
     try:
@@ -118,10 +123,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
             metadata = stream.metadata() or {}
         describe = json.loads(metadata.get(DESCRIBE, "{}"))
+        state = expanded(stored)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {_telling_line(error)}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     wrapper = "ema" if metadata.get(WEIGHTS) == "ema" else "state_dict"
-    return {DESCRIBE: describe if isinstance(describe, dict) else {}, wrapper: expanded(stored)}
+    return {DESCRIBE: describe if isinstance(describe, dict) else {}, wrapper: state}
 
 
 def _telling_line(error: BaseException) -> str:

@@ -167,8 +167,8 @@ class Feed:
     recipe: Recipe
     seed: int
     steps: int
-    rank: int = 0
-    world_size: int = 1
+    rank: int
+    world_size: int
     workers: int = max(2, (os.cpu_count() or 2) // 2)
     """Number of threads; the samples do not depend on it."""
     ahead: int = 4

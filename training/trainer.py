@@ -45,10 +45,10 @@ class Trainer:
     folder: Path
     processes: Processes
     reporter: Reporter
-    compiled: bool = False
+    compiled: bool
     """Whether torch.compile fuses the network's blocks: the same arithmetic, with other last bits."""
 
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, should_stop: Callable[[], bool]) -> bool:
         """Trains to the last step, or until `should_stop`; saves either way.
 
         Returns:

@@ -24,7 +24,7 @@ def averaged(loaded: LoadedCheckpoint, others: Sequence[tuple[LoadedCheckpoint, 
         CheckpointError: the configurations differ, or the shares are not positive or leave nothing for `loaded`.
     """
     rest = 1 - sum(share for _, share in others)
-    if rest <= 0 or any(share <= 0 for _, share in others):
+    if not (rest > 0 and all(share > 0 for _, share in others)):  # also for NaN
         raise CheckpointError("expected shares above 0 that sum to less than 1")
     state = {name: rest * tensor for name, tensor in loaded.network.state_dict().items()}
     for other, share in others:
@@ -55,7 +55,7 @@ def keep_weights(checkpoint: Path, target: Path, *, int8: bool, average: Sequenc
         # What validation measured of one network is not true of a mean of several.
         describe.pop("validation", None)
         describe["average"] = {str(path): share for path, share in average}
-    if target.suffix == ".pt":
+    if target.suffix.lower() == ".pt":
         weights = "ema" if loaded.weights == "ema" else "network"
         save_checkpoint(target, {"config": loaded.config.to_dict(), "describe": describe, weights: state})
         return

@@ -16,7 +16,7 @@ from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.devices.base import Stream, Tensor
 from mirnet_deploy.engines.base import Runner
-from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, imported
+from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, onnxruntime_module
 from mirnet_deploy.engines.opening import onnx_device
 from mirnet_deploy.errors import EngineError, UsageError, engine_error
 from mirnet_deploy.pipeline.slots import Observer
@@ -40,7 +40,7 @@ class SessionSubject:
         if path.suffix != ".onnx":
             raise UsageError(f"engine is {spec.engine!r}; only an ONNX file has a session")
         data, self._metadata = read_onnx(path)
-        ort, index = imported(), onnx_device(spec.settings.device)
+        ort, index = onnxruntime_module(), onnx_device(spec.settings.device)
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors only: it would warn of every input that has a default
         if spec.settings.threads is not None:

@@ -9,7 +9,15 @@ import click
 from click.core import ParameterSource
 
 from mirnet_deploy.cli.lazy import LazyGroup
-from mirnet_deploy.cli.options import console, runtime_options
+from mirnet_deploy.cli.options import (
+    ENGINE_HELP,
+    NUMBER,
+    check_target,
+    console,
+    json_option,
+    runtime_options,
+    write_json,
+)
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
@@ -40,9 +48,10 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     "engines",
     multiple=True,
     metavar="NAME|FILE[@HOW]",
-    help="lite, or an .onnx, .plan or checkpoint file. Repeat to compare: engines take turns, ratios are to the first. "
-    "@fp16 and @compiled: a checkpoint in PyTorch's half precision; @session: an ONNX file by InferenceSession.run; "
-    "@alone: the engine without the pipeline.",
+    help=f"{ENGINE_HELP[:-1]}; or a checkpoint. Repeat to compare: engines take turns, ratios are to the first. "
+    "@fp16 and @compiled: a checkpoint in PyTorch's half precision; @local128 and @local256: with the means of its "
+    "surroundings; @session: an ONNX file by InferenceSession.run; @alone: the engine without the pipeline. "
+    "Checkpoints and @session run pictures whole, whatever --tile says.",
 )
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
@@ -51,18 +60,20 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
 @click.option("--baselines", is_flag=True, help="With --data: also what needs no model, the untouched input first.")
 @click.option(
-    "--claimed", type=float, metavar="DB", help="With --data: which figure of the first engine this PSNR really is."
+    "--claimed", type=NUMBER, metavar="DB", help="With --data: which figure of the first engine this PSNR really is."
 )
 @click.option("--sheet", type=click.Path(path_type=Path), help="With --data: PNG of input, outputs and ground truth.")
 @click.option(
-    "--tiling", type=click.Path(path_type=Path), help="Picture or folder: instead, compare tiles with the whole."
+    "--tiling",
+    type=click.Path(path_type=Path),
+    help="Picture or folder: instead, compare tiles with the whole; --tile auto are tiles of 256 and 512.",
 )
 @click.option("--middle", metavar="WxH", help="With --tiling: cut larger pictures to their middle.")
 @click.option("--modes", default="local,fast,exact", help="With --tiling: which to measure.")
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
-@click.option("--json", "json_path", metavar="FILE", help="Write the whole report as JSON; - is standard output.")
+@json_option("the whole report")
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
@@ -75,8 +86,8 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         return
     tiling = options["tiling"] is not None
     _refuse_given(NOT_TILING if tiling else ONLY_TILING, f"{'with' if tiling else 'without'} --tiling; leave it out")
-    json_file = Path(options["json_path"]) if options["json_path"] not in (None, "-") else None
-    _check_targets(options["force"], sheet=options["sheet"], seams=options["seams"], json=json_file)
+    for name in ("sheet", "seams", "json_path"):
+        check_target(_OPTION.get(name, f"--{name}"), options[name], options["force"])
     try:
         if tiling:
             _bench_tiling(settings, options)
@@ -99,24 +110,6 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
             raise UsageError(f"{option} means nothing {where}")
 
 
-def _check_targets(force: bool, **paths: Path | None) -> None:
-    from mirnet_deploy.files import check_target
-
-    for option, path in paths.items():
-        if path is not None:
-            check_target(f"--{option}", path, force)
-
-
-def _write_json(text: str, json_path: str | None) -> None:
-    """Writes `text` to the file of --json, or to standard output where that is "-"."""
-    from mirnet_deploy.files import write_atomically
-
-    if json_path == "-":
-        click.echo(text, nl=False)
-    elif json_path is not None:
-        write_atomically(Path(json_path), text.encode())
-
-
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.inputs import Size
@@ -133,7 +126,7 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         report, drawn = run_bench(config, pairs, lambda: advance(1))
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     print_report(report, console(stderr=options["json_path"] == "-"))
-    _write_json(report.to_json(), options["json_path"])
+    write_json(report.to_json(), options["json_path"])
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
     if report.failures:
@@ -149,11 +142,13 @@ def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     tiling = TilingSettings(options["tiling"], cut, tuple(options["modes"].split(",")), settings)
     if len(engines) != 1:
         raise UsageError(f"--tiling measures one engine, and {len(engines)} are named")
+    if options["seams"] is not None and "exact" not in tiling.modes:
+        raise UsageError("--seams draws the mode exact; add it to --modes")
     paths = pictures_below(tiling.pictures)
     with progress_bar("tiling", len(paths)) as advance:
         report = measure_tiling(engines[0], paths, tiling, lambda: advance(1))
     print_tiling(report, console(stderr=options["json_path"] == "-"))
-    _write_json(report.to_json(), options["json_path"])
+    write_json(report.to_json(), options["json_path"])
     if options["seams"] is not None:
         _draw_seams(engines[0], paths, tiling, report, options["seams"])
 

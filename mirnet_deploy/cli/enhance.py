@@ -22,7 +22,7 @@ from mirnet_deploy.settings import RuntimeSettings
 if TYPE_CHECKING:
     from mirnet_deploy.jobs.inputs import NoTask, Task
     from mirnet_deploy.jobs.job import Job, Result
-    from mirnet_deploy.jobs.making import Enhancer
+    from mirnet_deploy.jobs.making import Model
     from mirnet_deploy.jobs.settings import JobSettings
 
 INTERRUPTED = 130
@@ -87,7 +87,7 @@ def command(
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
     with ExitStack() as opened:
 
-        def open_model() -> Enhancer:
+        def open_model() -> Model:
             from mirnet_deploy.runtime import MIRNetRuntime
 
             return opened.enter_context(MIRNetRuntime(model, settings))

@@ -102,7 +102,7 @@ def command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
     given = {name: options[name] for name in ExportSettings.__dataclass_fields__ if options[name] is not None}
-    settings = ExportSettings(**{"halo": 0} | given)  # a halo to be measured is 0 until the weights are loaded
+    settings = ExportSettings(**given)
     outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
     if not options["force"]:
         outputs.refuse_existing()

@@ -8,43 +8,41 @@ from pathlib import Path
 
 import click
 
+from mirnet_deploy.cli.options import ENGINE_HELP, check_target, json_option, write_json
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import DataError, MirnetDeployError
 
 
 @click.command("night", context_settings={"show_default": True})
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", default="lite", help="A model's name, an .onnx or a .plan file.")
+@click.option("--engine", default="lite", help=ENGINE_HELP)
 @click.option("--max-side", type=click.IntRange(min=64), default=800, help="Reduce larger pictures to such sides.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write input and output of every picture as a JPEG.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures as JSON.")
+@json_option("the figures")
 @click.option("--force", is_flag=True, help="Replace the files of --sheet and --json where they exist.")
-def command(folder: Path, model: str, max_side: int, sheet: Path | None, json_path: Path | None, force: bool) -> None:
-    """Examine what a model does to the pictures in FOLDER and below it.
+def command(folder: Path, engine: str, max_side: int, sheet: Path | None, json_path: str | None, force: bool) -> None:
+    """Examine what an engine does to the pictures in FOLDER and below it.
 
     Per picture: clipped values before and after, how far clipped lamps grew, the colour cast, and grids in smooth
     places.
     """
     from mirnet_deploy.benchmarks.night import NightSettings, contact_sheet, examine_folder, lines
-    from mirnet_deploy.files import check_target, write_atomically
+    from mirnet_deploy.files import write_atomically
     from mirnet_deploy.pairs import images_in
 
-    for option, path in (("--sheet", sheet), ("--json", json_path)):
-        if path:
-            check_target(option, path, force)
+    check_target("--sheet", sheet, force)
+    check_target("--json", json_path, force)
     paths = images_in(folder, recursive=True)
     if not paths:
         raise DataError(f"{folder} holds no pictures")
-    settings = NightSettings(model, max_side, keep=sheet is not None)
+    settings = NightSettings(engine, max_side, keep=sheet is not None)
     with progress_bar("night", len(paths)) as advance:
         found = examine_folder(folder, paths, settings, advance)
     for line in lines(found.faults):
-        click.echo(line)
+        click.echo(line, err=json_path == "-")
     try:
         if sheet:
             write_atomically(sheet, contact_sheet(found.pictures))
-        if json_path:
-            figures = json.dumps([asdict(item) for item in found.faults], indent=1) + "\n"
-            write_atomically(json_path, figures.encode())
+        write_json(json.dumps([asdict(item) for item in found.faults], indent=1) + "\n", json_path)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error

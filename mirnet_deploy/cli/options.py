@@ -1,14 +1,18 @@
-"""What several commands share: the options of a runtime, and the console."""
+"""What several commands share: the options of a runtime, checks before the work, and where results are printed."""
 
 from __future__ import annotations
 
 import functools
+import math
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirnet_deploy.errors import UsageError
+from mirnet_deploy.errors import MissingDependencyError, UsageError
 from mirnet_deploy.settings import RuntimeSettings, parse_tile
 
 if TYPE_CHECKING:
@@ -19,7 +23,22 @@ WIDTH = 120
 """Columns of a table that does not go to a terminal; rich would take 80."""
 
 
+ENGINE_HELP = "A model's name, such as lite, or an .onnx or .plan file."
+
 Command = Callable[..., None]
+
+
+class Number(click.FloatRange):
+    """A number of an option, neither NaN nor infinite, which pass every check of a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+NUMBER = Number()
 
 
 def _option(field: str, help: str, convert: Callable[[Any], Any] = lambda value: value, **attributes: Any) -> Any:
@@ -55,7 +74,7 @@ def _bytes(text: str) -> int:
 
 
 RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
-    "device": _option("device", "Where to run.", metavar="auto|cpu|cuda:N"),
+    "device": _option("device", "Where to run.", metavar="auto|cpu|cuda[:N]"),
     "threads": _option("threads", "CPU threads of a run.  [default: all cores]", type=int),
     "tile": _option(
         "tile",
@@ -116,6 +135,55 @@ def runtime_options(*names: str) -> Callable[[Command], Command]:
         return decorated
 
     return decorate
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Checks that libraries are installed which are imported only later, after minutes of work.
+
+    Raises:
+        MissingDependencyError: one is not.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingDependencyError(f'{what} needs {module}: pip install "mirnet-deploy[{extra}]"')
+
+
+def json_option(what: str) -> Callable[[Command], Command]:
+    """The option --json of a command, which gets its value as `json_path`; see `write_json`."""
+    return click.option("--json", "json_path", metavar="FILE", help=f"Write {what} as JSON; - is standard output.")
+
+
+def write_json(text: str, json_path: str | None) -> None:
+    """Writes `text` to the file of --json, or to standard output where that is "-".
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from mirnet_deploy.files import write_atomically
+
+    if json_path == "-":
+        click.echo(text, nl=False)
+    elif json_path is not None:
+        write_atomically(Path(json_path), text.encode())
+
+
+def check_target(option: str, target: str | Path | None, force: bool) -> None:
+    """Checks that `target`, which the user named with `option`, can be written: before minutes of work, not after them.
+
+    Args:
+        target: a file; None where the user named none, "-" for standard output.
+
+    Raises:
+        UsageError: it cannot be written, or it exists and `force` is not set.
+    """
+    if target is None or target == "-":
+        return
+    path = Path(target)
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
+    if path.exists() and not force:
+        raise UsageError(f"{option} {path} exists; name another file or add --force")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -6,12 +6,12 @@ import json
 
 import click
 
-from mirnet_deploy.cli.options import runtime_options
+from mirnet_deploy.cli.options import ENGINE_HELP, runtime_options
 from mirnet_deploy.settings import RuntimeSettings
 
 
 @click.command("overlap", context_settings={"show_default": True})
-@click.option("--engine", default="lite", help="lite, or an .onnx or .plan file.")
+@click.option("--engine", default="lite", help=ENGINE_HELP)
 @click.option("--size", default="1920x1080", metavar="WxH", help="Of the frames.")
 @click.option("--frames", type=click.IntRange(2), default=24, help="Of the video, which is one photograph that moves.")
 @click.option("--in-flight", type=click.IntRange(1), default=3, help="Frames under way at once.")

@@ -6,14 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from mirnet_deploy.cli.options import RUNTIME_OPTIONS
+from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
@@ -55,9 +54,9 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, help="Steps of the whole run.  [default: 4000]")
 @click.option("--batch", type=int, help="Crops in a step of each process.")
 @click.option("--crop", type=int, help="Side of a crop, a multiple of 4.")
-@click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--decay", type=float, help="Share of the steps over which the rate falls to zero, at the end.")
-@click.option("--weight-decay", type=float, help="Decoupled weight decay of the matrices under Muon, times the rate.")
+@click.option("--lr", type=NUMBER, help="Peak learning rate.")
+@click.option("--decay", type=NUMBER, help="Share of the steps over which the rate falls to zero, at the end.")
+@click.option("--weight-decay", type=NUMBER, help="Decoupled weight decay of the matrices under Muon, times the rate.")
 @click.option(
     "--loss",
     type=click.Choice(
@@ -70,15 +69,15 @@ if TYPE_CHECKING:
     ),
     help="Loss.",
 )
-@click.option("--sharing", type=float, help="Weight of what a thumbnail's means change; a run takes a quarter longer.")
-@click.option("--small-until", type=float, help="Share of the steps with crops of half the side.")
-@click.option("--large-from", type=float, help="Share of the steps after which crops have twice the side; 1: never.")
+@click.option("--sharing", type=NUMBER, help="Weight of what a thumbnail's means change; a run takes a quarter longer.")
+@click.option("--small-until", type=NUMBER, help="Share of the steps with crops of half the side.")
+@click.option("--large-from", type=NUMBER, help="Share of the steps after which crops have twice the side; 1: never.")
 @click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="How gradients become steps.")
-@click.option("--mixup", type=float, help="Probability that a crop is mixed with another one.")
-@click.option("--synthetic", type=float, help="Probability that a dark crop is replaced by its target, darkened.")
-@click.option("--lamps", type=float, help="Probability that lamps are painted into both crops.")
-@click.option("--ema", type=float, help="Decay of the averaged weights; 0 keeps none.")
-@click.option("--clip", type=float, help="Largest norm of the gradient; 0 does not clip.")
+@click.option("--mixup", type=NUMBER, help="Probability that a crop is mixed with another one.")
+@click.option("--synthetic", type=NUMBER, help="Probability that a dark crop is replaced by its target, darkened.")
+@click.option("--lamps", type=NUMBER, help="Probability that lamps are painted into both crops.")
+@click.option("--ema", type=NUMBER, help="Decay of the averaged weights; 0 keeps none.")
+@click.option("--clip", type=NUMBER, help="Largest norm of the gradient; 0 does not clip.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--precision",
@@ -106,7 +105,7 @@ if TYPE_CHECKING:
 @click.option("--save-every", type=int, default=50, show_default=True, help="Steps between checkpoints.")
 @click.option(
     "--max-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="End cleanly after this many minutes; --resume goes on.",
 )
 def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
@@ -122,9 +121,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
         from mirnet_deploy.training.distributed import join_processes
     except ImportError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
-    for module in ("tensorboard", "matplotlib", "skimage"):  # imported later, at the first validation or before it
-        if find_spec(module) is None:
-            raise MissingDependencyError(f'training needs {module}: pip install "mirnet-deploy[train]"')
+    require("training", "train", "tensorboard", "matplotlib", "skimage")
     if (data is None) == (degrade is None):
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
     if degrade is not None and options["all_pairs"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
-from mirnet_deploy.cli.options import RUNTIME_OPTIONS
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS, check_target, json_option, write_json
 from mirnet_deploy.errors import MirnetDeployError, MissingDependencyError, UsageError
 
 WAYS = ("launched", "captured", "compiled")
@@ -30,21 +30,18 @@ def _ways(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 @RUNTIME_OPTIONS["device"]
 @click.option("--runs", type=click.IntRange(min=1), default=20, help="Timed steps in each way.")
 @click.option("--ways", default=",".join(WAYS), callback=_ways, help="Which to time; ratios are to the first.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures there.")
+@json_option("the figures")
 @click.option("--force", is_flag=True, help="Replace the file of --json where it exists.")
-def command(device: str, target: Path | None, force: bool, **options: Any) -> None:
+def command(device: str, json_path: str | None, force: bool, **options: Any) -> None:
     """Time a training step on random crops: launched kernel by kernel, captured as a CUDA graph, and compiled too."""
-    from mirnet_deploy.files import check_target, write_atomically
-
     try:
         from mirnet_deploy.benchmarks.training_step import StepSettings, measure_ways
     except ImportError as error:
         raise MissingDependencyError(f'this needs {error.name}: pip install "mirnet-deploy[train]"') from error
-    if target:
-        check_target("--json", target, force)
-    report = measure_ways(StepSettings(**options), device, click.echo)
+    check_target("--json", json_path, force)
+    say = functools.partial(click.echo, err=json_path == "-")
+    report = measure_ways(StepSettings(**options), device, say)
     try:
-        if target:
-            write_atomically(target, (json.dumps(report, indent=1) + "\n").encode())
+        write_json(json.dumps(report, indent=1) + "\n", json_path)
     except OSError as error:
-        raise MirnetDeployError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise MirnetDeployError(f"{json_path} cannot be written: {error.strerror or error}") from error

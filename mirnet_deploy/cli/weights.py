@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mirnet_deploy.cli.options import NUMBER, check_target, require
 from mirnet_deploy.errors import CheckpointError, MissingDependencyError, UsageError
 
 
@@ -15,7 +16,7 @@ from mirnet_deploy.errors import CheckpointError, MissingDependencyError, UsageE
 @click.option("--int8", is_flag=True, help="Large convolutions in 8 bits, a scale for each slice (.safetensors only).")
 @click.option(
     "--average",
-    type=(click.Path(path_type=Path), float),
+    type=(click.Path(path_type=Path), NUMBER),
     multiple=True,
     metavar="OTHER SHARE",
     help="Weights between CHECKPOINT and OTHER, which has this share; may be given again.",
@@ -26,15 +27,17 @@ def command(checkpoint: Path, target: Path, int8: bool, average: tuple[tuple[Pat
 
     A trainer's state is left out. The result loads wherever a checkpoint is taken.
     """
-    from mirnet_deploy.files import check_target
 
     try:
         from mirnet_deploy.training.weights import keep_weights
     except ImportError as error:
         raise MissingDependencyError(f'weights need {error.name}: pip install "mirnet-deploy[export]"') from error
-    if target.suffix not in (".safetensors", ".pt") or (int8 and target.suffix == ".pt"):
+    suffix = target.suffix.lower()
+    if suffix not in (".safetensors", ".pt") or (int8 and suffix == ".pt"):
         expected = ".safetensors file" if int8 else ".safetensors or .pt file"
         raise UsageError(f"{target} is not a {expected}")
+    if suffix == ".safetensors":
+        require("weights", "export", "safetensors")
     check_target("TARGET", target, force)
     try:
         keep_weights(checkpoint, target, int8=int8, average=average)

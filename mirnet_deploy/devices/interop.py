@@ -11,12 +11,14 @@ import numpy as np
 from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.devices.gpu_libraries import imported
 from mirnet_deploy.devices.kernels import KINDS
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, first_line
 
 NO_ORDER = -1
 """Passed to cuda-core in place of a stream where there is nothing to wait for."""
 DL_CPU = 1
 """DLPack's number for the CPU."""
+_REFUSALS = (AttributeError, BufferError, RuntimeError, TypeError)
+"""What libraries raise where they cannot show each other a picture. NotImplementedError is a RuntimeError."""
 
 
 def device_pictures(
@@ -75,8 +77,8 @@ def _on_host(image: Any) -> _Seen:
             raise _no_picture(image)
         try:
             image = np.from_dlpack(image)
-        except (TypeError, RuntimeError, BufferError) as error:  # on a GPU, or of a dtype that numpy lacks
-            raise ImageError(f"the picture cannot be read on the CPU: {error}") from error
+        except _REFUSALS as error:  # it is on a GPU, or of a dtype that numpy lacks
+            raise ImageError(f"the picture cannot be read on the CPU: {first_line(error)}") from error
     return "cpu", image.ctypes.data, image.shape, image.strides, image.dtype, not image.flags.writeable
 
 
@@ -84,15 +86,15 @@ def _on_gpu(image: Any, stream: int) -> _Seen:
     if not (hasattr(image, "__dlpack__") or hasattr(image, "__cuda_array_interface__")):
         raise _no_picture(image)
     view_of = imported("cuda.core.utils").StridedMemoryView.from_any_interface
-    on_host = not hasattr(image, "__cuda_array_interface__") and image.__dlpack_device__()[0] == DL_CPU
     try:
+        on_host = not hasattr(image, "__cuda_array_interface__") and image.__dlpack_device__()[0] == DL_CPU
         view = view_of(image, NO_ORDER if on_host else stream)
         there = "the CPU" if view.device_id < 0 else f"cuda:{view.device_id}"
         if view.dtype is None:
             raise TypeError("numpy has no dtype like its own")
         dtype = np.dtype(view.dtype)
-    except (BufferError, NotImplementedError, TypeError) as error:
-        raise ImageError(f"the picture cannot be looked at: {error}") from error
+    except _REFUSALS as error:
+        raise ImageError(f"the picture cannot be looked at: {first_line(error)}") from error
     counts = view.strides or _contiguous(view.shape)
     strides = [count * dtype.itemsize for count in counts]
     return there, int(view.ptr), tuple(view.shape), strides, dtype, bool(view.readonly)

@@ -38,7 +38,8 @@ def compiled(architecture: str) -> bytes:
     if nvrtc.nvrtcCompileProgram(program, 1, [option])[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         log = bytes(checked(nvrtc.nvrtcGetProgramLogSize(program)))
         checked(nvrtc.nvrtcGetProgramLog(program, log))
-        raise EngineError(f"NVRTC refused {SOURCE.name}: {log.decode(errors='replace').strip()}")
+        lines = [line for line in log.decode(errors="replace").splitlines() if "error" in line]
+        raise EngineError(f"NVRTC refused {SOURCE.name}: {(lines or ['it does not say why'])[0]}")
     code = bytes(checked(nvrtc.nvrtcGetCUBINSize(program)))
     checked(nvrtc.nvrtcGetCUBIN(program, code))
     checked(nvrtc.nvrtcDestroyProgram(program))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.engines.base import HostEngine, closed_error, no_context_error
-from mirnet_deploy.engines.onnxruntime_session import imported, open_session
+from mirnet_deploy.engines.onnxruntime_session import onnxruntime_module, open_session
 from mirnet_deploy.errors import ArtifactError, engine_error
 
 
@@ -36,7 +36,7 @@ class OnnxRuntimeEngine(HostEngine):
         self.metadata = metadata
         self._session: Any = open_session(data, metadata, index, threads)
         self.device = "cpu" if index is None else f"cuda:{index}"
-        self.backend = f"onnxruntime {imported().__version__} {self._session.get_providers()[0]}"
+        self.backend = f"onnxruntime {onnxruntime_module().__version__} {self._session.get_providers()[0]}"
         if index is not None:
             self.backend += ", host copies (pycuda is not installed)"
 

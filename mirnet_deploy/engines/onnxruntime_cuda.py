@@ -17,7 +17,7 @@ from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
 from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
-from mirnet_deploy.engines.onnxruntime_session import CUDA, imported, open_session
+from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module, open_session
 from mirnet_deploy.errors import engine_error
 
 
@@ -38,7 +38,7 @@ class OnnxRuntimeCudaEngine:
     def __init__(self, data: bytes, metadata: ArtifactMetadata, index: int, driver: Driver) -> None:
         self._data, self.metadata, self._index, self.driver = data, metadata, index, driver
         self.device = f"cuda:{index}"
-        self.backend = f"onnxruntime {imported().__version__} {CUDA}"
+        self.backend = f"onnxruntime {onnxruntime_module().__version__} {CUDA}"
 
     def footprint(self, count: int, height: int, width: int) -> int:
         """See `Engine.footprint`: what ONNX Runtime takes on a CPU, and twice the file for its copy of the weights."""
@@ -49,7 +49,7 @@ class OnnxRuntimeCudaEngine:
         if not self._data:
             raise closed_error(self.metadata)
         session = open_session(self._data, self.metadata, self._index, stream=stream.handle)
-        options = imported().RunOptions()
+        options = onnxruntime_module().RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
         return OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index))

@@ -14,7 +14,7 @@ TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
 """ONNX Runtime's name for the type of the picture's input and output, by interface."""
 
 
-def imported() -> Any:
+def onnxruntime_module() -> Any:
     """The module `onnxruntime`.
 
     Raises:
@@ -54,7 +54,7 @@ def open_session(
         EngineError: ONNX Runtime cannot load the graph, or would run elsewhere than asked.
         MissingDependencyError: onnxruntime is not installed.
     """
-    ort = imported()
+    ort = onnxruntime_module()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # The same bits for the same picture, whatever else runs in the process.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
-from mirnet_deploy.engines.onnxruntime_session import CUDA, imported
+from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
 from mirnet_deploy.engines.tensorrt import TensorRTEngine
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError, warn
 from mirnet_deploy.machine import cuda_devices
@@ -43,11 +44,18 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
 
 
 def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
+    data, metadata = read_onnx(path)
+    try:
+        return _onnx_engine(data, metadata, settings)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> Engine:
     """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
     Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
-    data, metadata = read_onnx(path)
     index = onnx_device(settings.device)
-    if index is None or CUDA not in imported().get_available_providers():
+    if index is None or CUDA not in onnxruntime_module().get_available_providers():
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
     try:
         driver = CudaDriver(index)
@@ -61,4 +69,4 @@ def onnx_device(device: str) -> int | None:
     """The number of the CUDA device that ONNX Runtime uses for the setting `device`; None for the CPU."""
     if device != "auto":
         return device_index(device)
-    return 0 if CUDA in imported().get_available_providers() and cuda_devices() else None
+    return 0 if CUDA in onnxruntime_module().get_available_providers() and cuda_devices() else None

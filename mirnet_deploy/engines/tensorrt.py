@@ -64,9 +64,8 @@ class TensorRTEngine:
     def footprint(self, count: int, height: int, width: int) -> int:
         """See `Engine.footprint`. It is the same for all shapes: an execution context takes at once the memory of the
         largest shape of its profile."""
-        most = self.metadata.profile_shapes()[2]
-        constants = 4 * (self.metadata.context + 2 + most[0] * (max(most) + self.metadata.context))
-        return self.scratch_bytes + (constants if self.metadata.context else 0)
+        constants = sum(_plain_sizes(self.metadata)) * 4 if self.metadata.context else 0
+        return self.scratch_bytes + constants
 
     @property
     def scratch_bytes(self) -> int:
@@ -167,13 +166,12 @@ class TensorRTRunner:
         `MEASURED`, rows and columns of ones, and memory for statistics that nobody reads."""
         if self._elder:
             return self._elder._plain_pools(shape)
-        size, batch = self._metadata.context, shape[0]
+        batch = shape[0]
         height, width = shape[2:] if self._metadata.interface == "float" else shape[1:3]
-        most = max(self._most)  # no side is longer: one length serves the whole profile
+        size, _, lines, statistics = _plain_sizes(self._metadata)
         if self._constants is None:
-            values = np.concatenate([np.zeros(size), MEASURED, np.ones(self._most[0] * most)]).astype(np.float32)
-            room = values.nbytes + self._most[0] * size * 4
-            self._constants = self._driver.allocate(room)
+            values = np.concatenate([np.zeros(size), MEASURED, np.ones(lines)]).astype(np.float32)
+            self._constants = self._driver.allocate(values.nbytes + statistics * 4)
             self._driver.upload(values[None].view(np.uint8), self._constants.address, values.nbytes, self._stream)
             self._stream.synchronize()  # `values` is not page-locked, and must live until the copy is done
         address = self._constants.address
@@ -183,7 +181,7 @@ class TensorRTRunner:
             "mode": Tensor(address + size * 4, (2,)),
             "rows": Tensor(ones, (batch, height)),
             "cols": Tensor(ones, (batch, width)),
-            STATISTICS: Tensor(ones + self._most[0] * most * 4, (batch, size)),
+            STATISTICS: Tensor(ones + lines * 4, (batch, size)),
         }
 
     def capturable(self) -> bool:
@@ -214,6 +212,14 @@ def _check_device(path: Path, index: int | None, metadata: ArtifactMetadata) -> 
     onnx = onnx_beside(path, metadata.onnx_sha256)
     instead = f"use {onnx.name}, which lies beside it" if onnx else "use the .onnx file that was exported with it"
     raise EngineError(f"{path} is a plan and needs an NVIDIA GPU, and {here}; {instead}")
+
+
+def _plain_sizes(metadata: ArtifactMetadata) -> tuple[int, int, int, int]:
+    """Values in the constants that make a plan the plain network: in the context, the mode, the rows (or columns) of
+    ones and the statistics of its largest batch."""
+    most = metadata.profile_shapes()[2]
+    # No side is longer than `max(most)`: one length serves the whole profile.
+    return metadata.context, len(MEASURED), most[0] * max(most), most[0] * metadata.context
 
 
 def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:

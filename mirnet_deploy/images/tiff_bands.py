@@ -86,21 +86,15 @@ class BandedTiff:
             check_size(width, height, max_pixels)
         except ImageError as error:
             raise ImageError(f"{path} {error}") from error
-        page = self._page = self._first_page(tifffile)
-        kind = int(page.photometric), page.samplesperpixel, int(page.planarconfig)
-        if kind not in ((1, 1, 1), (2, 3, 1)) or page.dtype not in (np.uint8, np.uint16) or not single_upright:
+        self._open(tifffile)
+        if self._kind not in ((1, 1, 1), (2, 3, 1)) or self.dtype not in (np.uint8, np.uint16) or not single_upright:
             self.close()
             raise ImageError(
                 f"{path} does not fit into memory, and only a single upright picture of interleaved 8- or 16-bit grey "
                 "or RGB without alpha is read in bands"
             )
-        self.grey = kind[1] == 1
+        self.grey = self._kind[1] == 1
         """Whether the file has one channel."""
-        self.dtype: np.dtype[Any] = np.dtype(page.dtype)
-        self.shape = (int(page.imagelength), int(page.imagewidth), 3)
-        """[H,W,3], also of a grey file."""
-        self._segment = int(page.chunks[0]), int(page.chunks[1])
-        """Height and width of a strip or tile."""
         self._across = -(-self.shape[1] // self._segment[1])
         self._kept: dict[int, NDArray[Any]] = {}
         """Index of a strip or tile, row by row -> its samples (see `_decoded`)."""
@@ -127,7 +121,10 @@ class BandedTiff:
                     first[0] - down * height : last[0] - down * height,
                     first[1] - across * width : last[1] - across * width,
                 ]
-                window[first[0] - top : last[0] - top, first[1] - left : last[1] - left] = inner
+                try:
+                    window[first[0] - top : last[0] - top, first[1] - left : last[1] - left] = inner
+                except ValueError as error:  # it holds fewer rows or columns than its place takes
+                    raise self._damaged(error) from error
         return window
 
     def close(self) -> None:
@@ -140,19 +137,25 @@ class BandedTiff:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _first_page(self, tifffile: Any) -> Any:
-        """Opens the file as `_file`, and gives its first page, whose attributes tifffile has read then."""
+    def _open(self, tifffile: Any) -> None:
+        """Opens the file and reads how its first page is stored."""
         try:
             self._file = tifffile.TiffFile(self._path)
         except Exception as error:  # damaged bytes make the decoder raise nearly anything
             raise self._damaged(error) from error
         try:
-            page = self._file.pages[0]
-            _ = page.photometric, page.samplesperpixel, page.planarconfig, page.dtype, page.chunks
+            page = self._page = self._file.pages[0]
+            self._kind = int(page.photometric), int(page.samplesperpixel), int(page.planarconfig)
+            self.dtype: np.dtype[Any] = np.dtype(page.dtype)
+            self.shape = (int(page.imagelength), int(page.imagewidth), 3)
+            """[H,W,3], also of a grey file."""
+            self._segment = int(page.chunks[0]), int(page.chunks[1])
+            """Height and width of a strip or tile."""
+            if min(self._segment) < 1:
+                raise ValueError(f"strips or tiles of {self._segment[1]}x{self._segment[0]}")
         except Exception as error:
             self.close()
             raise self._damaged(error) from error
-        return page
 
     def _decoded(self, index: int) -> NDArray[Any]:
         """The samples of a strip or tile, [h,w,1 or 3]; the last strip may have fewer rows than the others."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from mirnet_deploy.brightness import MOST_GAIN
 from mirnet_deploy.errors import ImageError, MirnetDeployError
 from mirnet_deploy.jobs.inputs import NoTask, Task
-from mirnet_deploy.jobs.making import Enhancer, Made, make_picture
+from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.jobs.targets import Targets
@@ -54,7 +54,7 @@ class Job:
     """Runs tasks, once. `results` holds what is finished, even if the run is interrupted."""
 
     settings: JobSettings
-    open_model: Callable[[], Enhancer]
+    open_model: Callable[[], Model]
     """Is called at most once, and only if a picture needs it."""
     at_once: int = 1
     """Pictures to work on at the same time. Each takes memory of its own."""
@@ -100,7 +100,7 @@ class Job:
             return Result(task.source, "failed", task.target, f"{unread} cannot be read: {error.strerror or error}")
         return None
 
-    def _enhance_all(self, todo: dict[int, Task], model: Enhancer, progress: Progress) -> None:
+    def _enhance_all(self, todo: dict[int, Task], model: Model, progress: Progress) -> None:
         executor = ThreadPoolExecutor(self.at_once, thread_name_prefix="picture")
         try:
             indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
@@ -111,7 +111,7 @@ class Job:
             # Does not wait: after an interruption a tile may go on for seconds.
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _enhance(self, task: Task, model: Enhancer, progress: Progress) -> Result:
+    def _enhance(self, task: Task, model: Model, progress: Progress) -> Result:
         """Enhances one picture. An error of this package, of a file or of memory becomes its result."""
         start = time.perf_counter()
         try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # the runtime loads with the first picture
     from mirnet_deploy.results import PictureInfo
 
 
-class Enhancer(Protocol):
+class Model(Protocol):
     """What a job needs of `MIRNetRuntime`."""
 
     def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
@@ -51,7 +51,7 @@ class Made:
     """What the user should know about it."""
 
 
-def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
     """Enhances the picture of a task and writes the result.
 
     Raises:
@@ -62,7 +62,7 @@ def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Enh
     return make(task, settings, targets, model, show)
 
 
-def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
     """A picture of any format to any format that can hold it; both are in memory as a whole."""
     data = read_file(task.source)
     picture = decode_image(data, str(task.source), max_pixels=settings.max_pixels)
@@ -86,7 +86,7 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Enhan
     return Made(info, picture.height, picture.width, _notes(picture, task.format))
 
 
-def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Enhancer, show: Show) -> Made:
+def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
     """A TIFF to a TIFF. Only the rows in work are in memory, and of the source the strips or tiles that hold them."""
     record, folder = settings.record(file_sha256(task.source), task), task.target.parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ class Passes:
         show(name, 0)
 
     def advance(self, pixels: int) -> None:
-        """Counts `pixels` more that were written, all in one pass."""
-        passes, before = divmod(self._written, self._area)
+        """Counts `pixels` more that were written, all in one pass; fewer than 0 where an attempt is made anew."""
         self._written += pixels
-        self._show(f"{self._name}, pass {passes + 1}", (before + pixels) / self._area)
+        passes = max(0, self._written - 1) // self._area
+        self._show(f"{self._name}, pass {passes + 1}", self._written / self._area - passes)

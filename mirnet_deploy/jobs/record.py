@@ -44,7 +44,7 @@ class Stamp:
     """What was found at the end of a file that carries a record."""
 
     record: Record | None
-    """None where it cannot be read: it is damaged, or another version wrote other fields. Then `intact` is False."""
+    """None where it cannot be read: it is damaged, and `intact` is False; or another version wrote other fields."""
     intact: bool
     """Whether the bytes before the record are those that were written with it."""
 
@@ -104,7 +104,7 @@ def read_stamp(path: Path) -> Stamp | None:
         try:
             values = json.loads(text)
             intact = values.pop("sha256") == _digest_of(stream, start)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return Stamp(None, intact=False)
     try:
         return Stamp(Record(**values), intact)

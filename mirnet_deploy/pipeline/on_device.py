@@ -44,7 +44,7 @@ def enqueue_picture(
     if thumbnail is None:
         feeder.enqueue(slots, source, target, table, grid.size)
         return
-    small = shrunk(slot, source, thumbnail, "device small", metadata.batch_dtype)
+    small = shrink_on_device(slot, source, thumbnail, "device small", metadata.batch_dtype)
     whole = Tile((0, 0), thumbnail, (0, 0), thumbnail)
     one = slot.tile_table("device thumbnail", (whole,), feeder.filling)
     size = metadata.context
@@ -67,7 +67,9 @@ def nbytes(context: int) -> int:
     return 4 * (3 * context + 4)
 
 
-def shrunk(slot: Slot, source: DevicePicture, size: tuple[int, int], name: str, dtype: np.dtype[Any]) -> DevicePicture:
+def shrink_on_device(
+    slot: Slot, source: DevicePicture, size: tuple[int, int], name: str, dtype: np.dtype[Any]
+) -> DevicePicture:
     """Enqueues shrinking a picture on the device to `size` (height, width): RGB of `dtype`, uint8 or float32, in the
     buffer of `slot` called `name`."""
     height, width = size
@@ -80,11 +82,7 @@ def shrunk(slot: Slot, source: DevicePicture, size: tuple[int, int], name: str, 
 def _constants(slot: Slot, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Zeros, float32 [1,K] with K as `size`, and the modes `CORRECTED` and `GIVEN`, float32 [2]. Uploaded once per
     slot."""
-    known = slot.knows("device constants")
-    address = slot.buffer("device constants", (size + 4) * 4)
-    if not known:
-        values = slot.staging("device constants", (1, size + 4), np.float32)
-        values[0] = np.concatenate([np.zeros(size), CORRECTED, GIVEN])
-        slot.upload(values, address)
+    values = np.concatenate([np.zeros(size), CORRECTED, GIVEN]).astype(np.float32)
+    address = slot.constants("device constants", values)
     corrected, given = (Tensor(address + (size + at) * 4, (2,)) for at in (0, 2))
     return Tensor(address, (1, size)), corrected, given

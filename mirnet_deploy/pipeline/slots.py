@@ -48,10 +48,7 @@ class Slot:
         self._device: dict[str, Memory] = {}
         self._host: dict[str, NDArray[np.uint8]] = {}
         self._tables: dict[str, TileTable] = {}
-
-    def knows(self, name: str) -> bool:
-        """Whether there is a buffer of that name."""
-        return name in self._device
+        self._constants: dict[str, int] = {}
 
     def buffer(self, name: str, nbytes: int) -> int:
         """The address of at least `nbytes` of device memory, the same for the same name until that memory must grow.
@@ -86,6 +83,7 @@ class Slot:
         held = self._tables.get(name)
         if held and held.filling == filling and held.tiles == tuple(tiles):
             return held
+        self._tables.pop(name, None)  # what follows may fail half-way
         self.stream.synchronize()  # a copy from the staging memory may still be under way
         block = packed(tiles, filling)
         staged = self.staging(name, (1, len(block)), np.uint8)
@@ -94,6 +92,17 @@ class Slot:
         self.upload(staged, address)
         table = self._tables[name] = TileTable(tuple(tiles), filling, address)
         return table
+
+    def constants(self, name: str, values: NDArray[np.float32]) -> int:
+        """The address of `values`, [n], in the buffer called `name`. They are uploaded once, and must not differ from
+        call to call."""
+        if name not in self._constants:
+            staged = self.staging(name, (1, len(values)), np.float32)
+            staged[0] = values
+            address = self.buffer(name, values.nbytes)
+            self.upload(staged, address)
+            self._constants[name] = address
+        return self._constants[name]
 
     def upload(self, host: NDArray[Any], address: int) -> None:
         """Enqueues a copy of a C-contiguous array to the device. The array must not change until the copy is done."""
@@ -126,7 +135,7 @@ class Slot:
         self.stream.close()
         for memory in self._device.values():
             memory.free()
-        self._device, self._host, self._tables = {}, {}, {}
+        self._device, self._host, self._tables, self._constants = {}, {}, {}, {}
 
 
 class Slots:

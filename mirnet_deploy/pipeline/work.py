@@ -19,7 +19,7 @@ from mirnet_deploy.errors import EngineError
 from mirnet_deploy.pipeline.bands import Band, shared_pictures
 from mirnet_deploy.pipeline.feeder import FLAWS, FLAWS_BYTES, Feeder, pool_tensors
 from mirnet_deploy.pipeline.limits import Limits
-from mirnet_deploy.pipeline.on_device import shrunk
+from mirnet_deploy.pipeline.on_device import shrink_on_device
 from mirnet_deploy.pipeline.slots import Slot
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
@@ -141,7 +141,7 @@ class Work:
         slot, dtype = self._slots[0], self.engine.metadata.batch_dtype
         there = None
         if self._resident and self._pictures:
-            there = shrunk(slot, self._pictures[0], size, "thumbnail source", dtype)
+            there = shrink_on_device(slot, self._pictures[0], size, "thumbnail source", dtype)
             small = slot.staging("thumbnail source", (*size, 3), dtype)
             slot.download(there.address, small)
             slot.stream.synchronize()

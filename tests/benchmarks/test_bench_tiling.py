@@ -114,6 +114,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object], said: str)
         (["--tiling", "{folder}", "--size", "9x9"], "--size means nothing with --tiling"),
         (["--tiling", "{folder}", "--no-graph"], "--no-graph means nothing with --tiling"),
         (["--seams", "{folder}/s.png"], "--seams means nothing without --tiling"),
+        (["--tiling", "{folder}", "--modes", "local", "--seams", "{folder}/s.png"], "--seams draws the mode exact"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(model: Path, folder: Path, options: list[str], said: str) -> None:

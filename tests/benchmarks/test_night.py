@@ -89,7 +89,7 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
     Image.fromarray(flat(200, 100)).save(folder / "sub/b.png")
     model = make_onnx(tmp_path / "tiny.onnx", "brighter")
     sheet, figures = tmp_path / "sheet.jpg", tmp_path / "night.json"
-    options = ["--model", str(model), "--max-side", "160", "--sheet", str(sheet), "--json", str(figures)]
+    options = ["--engine", str(model), "--max-side", "160", "--sheet", str(sheet), "--json", str(figures)]
     result = CliRunner().invoke(main, ["bench", "night", str(folder), *options], catch_exceptions=False)
     assert result.exit_code == 0
     assert "2 pictures: clipped 0.00 %" in result.output
@@ -105,3 +105,11 @@ def test_the_command_fails_in_one_line(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["bench", "night", str(folder)])
         assert result.exit_code == 1
         assert len(result.output.splitlines()) == 1
+
+
+def test_the_figures_can_go_to_standard_output(tmp_path: Path) -> None:
+    Image.fromarray(flat()).save(tmp_path / "a.png")
+    model = make_onnx(tmp_path / "tiny.onnx", "brighter")
+    result = CliRunner().invoke(main, ["bench", "night", str(tmp_path), "--engine", str(model), "--json", "-"])
+    assert [item["name"] for item in json.loads(result.stdout)] == ["a.png"]
+    assert "1 pictures: clipped" in result.stderr

@@ -27,3 +27,10 @@ def test_a_device_that_is_not_there_is_one_line_of_error() -> None:
     result = CliRunner().invoke(main, ["bench", "training-step", "--device", "cuda:9"])
     assert result.exit_code == 1
     assert result.output.count("\n") == 1
+
+
+def test_the_figures_can_go_to_standard_output() -> None:
+    options = "--batch 1 --crop 16 --runs 1 --precision fp32 --device cpu --ways launched --json -"
+    result = CliRunner().invoke(main, ["bench", "training-step", *options.split()])
+    assert json.loads(result.stdout)["crop"] == 16
+    assert "launched:" in result.stderr

@@ -18,7 +18,7 @@ from artifacts import make_onnx
 from deferred import Driver, Engine, OnDevice, Open, picture
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy import MIRNetRuntime, enhancing
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning
 
 FULL = DeviceMemoryError("the device is full")
@@ -60,7 +60,7 @@ def test_the_memory_plan_of_bands_is_what_is_allocated(pair: Open) -> None:
 CHILD = """
 import json, re, sys
 import numpy as np
-from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy import MIRNetRuntime, enhancing
 def of(name):
     return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 height, width, tile = json.loads(sys.argv[1])
@@ -212,7 +212,7 @@ def test_fifty_runtimes_leave_nothing(tmp_path: Any) -> None:
 RETREAT = """
 import resource, sys, warnings
 import numpy as np
-from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy import MIRNetRuntime, enhancing
 image = np.random.default_rng(0).integers(0, 40, (520, 520, 3), dtype=np.uint8)
 with MIRNetRuntime("lite", device="cpu", tile=512, threads=1, consistency="local") as runtime:
     runtime.enhance(image[:200, :200])
@@ -232,3 +232,75 @@ def test_a_process_that_gets_no_more_memory_retreats() -> None:
     assert done.stdout.startswith(
         "(256, 256) ['cpu ran out of memory; from now on one run at a time, batches of 1, tiles"
     )
+
+
+SCRATCH = 10_000_000
+"""Bytes that each runner of `Scratch` allocates, as those of TensorRT do."""
+
+
+class Scratch(Engine):
+    """An engine whose runners take memory of their own."""
+
+    def footprint(self, count: int, height: int, width: int) -> int:
+        return SCRATCH
+
+    def runner(self, stream: Any) -> Any:
+        runner, memory = super().runner(stream), self.driver.allocate(SCRATCH)
+        close = runner.close
+
+        def close_and_free() -> None:
+            close()
+            memory.free()
+
+        runner.close = close_and_free
+        return runner
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "slots", "banded"),
+    [
+        ((60, 3000), {"max_memory": 12_000_000}, 1, True),
+        ((60, 3000), {}, 2, False),
+        ((600, 400), {"max_memory": 24_000_000, "batch": 200}, 2, True),
+        ((600, 400), {"max_memory": 21_500_000, "batch": 200}, 1, True),
+    ],
+)
+def test_the_memory_plan_counts_the_slots_that_are_made(
+    tmp_path: Path, size: tuple[int, int], settings: dict[str, Any], slots: int, banded: bool
+) -> None:
+    engine = Scratch(make_onnx(tmp_path / "a.onnx", "mean"))
+    with MIRNetRuntime(engine, tile=64, consistency="local", **settings) as each:
+        plan = each.memory_plan(*size)
+        assert (plan.slots, plan.banded) == (slots, banded)
+        each.enhance(picture(*size))
+        assert engine.driver.peak <= plan.total <= 1.3 * engine.driver.peak
+        assert plan.total <= settings.get("max_memory", plan.total)
+
+
+def test_a_retreat_to_tiles_is_said_to_be_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that ran whole, though larger than a tile, runs in tiles afterwards."""
+    monkeypatch.setattr(enhancing, "whole_budget", lambda: 8 * 700 * 700)
+    engine = Engine(make_onnx(tmp_path / "a.onnx", "mean"), Driver())
+    with MIRNetRuntime(engine, consistency="local") as each:
+        engine.driver.refused = [FULL] * 3
+        with pytest.warns(MirnetDeployWarning, match=r"ran out of memory") as said:
+            result = each.enhance_with_info(picture(700, 600))
+        assert result.info.tiles > 1
+        assert str(said[0].message).endswith("and other tiles are another result")
+
+
+def test_what_an_attempt_has_written_is_taken_back(pair: Open) -> None:
+    """So that in every pass the numbers add up to the picture."""
+    device = pair("identity", consistency="local")[1]
+    told: list[int] = []
+
+    def advance(pixels: int) -> None:
+        told.append(pixels)
+        if len(told) == 5:
+            raise FULL
+
+    image = picture(150, 203)
+    with pytest.warns(MirnetDeployWarning, match="ran out of memory"):
+        device.enhance_into(image, np.empty_like(image), advance)
+    assert told[5] == -sum(told[:5]) < 0
+    assert sum(told) == 150 * 203

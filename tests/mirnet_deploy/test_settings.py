@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+from artifacts import make_onnx
 
 from mirnet_deploy import MIRNetRuntime, RuntimeSettings
-from mirnet_deploy.errors import UsageError
+from mirnet_deploy.engines.opening import open_engine
+from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.settings import Consistency, parse_tile
 
 
 @pytest.mark.parametrize(
     ("field", "values"),
     [
-        ("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cpu:0", "cuda0", ""]),
-        ("tile", [0, -4, True, 1.5, "512", "Auto", None]),
+        ("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cpu:0", "cuda0", "", 0, None]),
+        ("tile", [0, -4, True, 1.5, "512", "Auto", None, np.array([256, 512])]),
         ("consistency", ["best", "", None]),
         ("tolerance", [0, -1, float("inf"), float("nan"), "60", True, None]),
-        ("brightness", [-0.01, 1.01, float("nan"), "bright", True, None]),
+        ("brightness", [-0.01, 1.01, float("nan"), "bright", True, None, np.array([0.1, 0.2])]),
         ("strength", [-0.01, 1.01, float("nan"), "auto", True, None]),
         ("channel_order", ["RGB", "gbr", None]),
         ("batch", [0, -1, 1.0, True, None]),
         ("threads", [0, -1, 1.0, True]),
         ("max_memory", [0, -1, 1e9, True]),
+        ("graphs", ["no", 0, None]),
     ],
 )
 def test_a_wrong_value_is_refused_before_a_model_is_opened(field: str, values: list[Any]) -> None:
@@ -39,9 +44,7 @@ def test_a_wrong_value_is_refused_before_a_model_is_opened(field: str, values: l
 
 def test_every_field_that_can_be_wrong_is_tested_above() -> None:
     parameters = test_a_wrong_value_is_refused_before_a_model_is_opened.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert {field for field, _ in parameters} | {"graphs"} == {
-        field.name for field in dataclasses.fields(RuntimeSettings)
-    }
+    assert {field for field, _ in parameters} == {field.name for field in dataclasses.fields(RuntimeSettings)}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,22 @@ def test_every_field_that_can_be_wrong_is_tested_above() -> None:
 def test_values_at_the_edges_of_their_ranges_are_accepted(good: dict[str, Any]) -> None:
     (name, value), settings = next(iter(good.items())), RuntimeSettings(**good)
     assert getattr(settings, name) == value
-    assert json.loads(json.dumps(settings.to_dict()))[name] == value
+
+
+def test_numbers_of_numpy_become_python_s() -> None:
+    settings = RuntimeSettings(tile=np.int64(256), threads=np.int32(2), tolerance=np.float32(50))  # type: ignore[arg-type]
+    assert settings == RuntimeSettings(tile=256, threads=2, tolerance=50.0)
+    assert json.loads(json.dumps(dataclasses.asdict(settings)))["tile"] == 256
+
+
+def test_an_open_engine_keeps_what_it_was_opened_with(tmp_path: Path) -> None:
+    """And it is closed where the runtime refuses it, for whatever reason."""
+    for field, value in (("device", "cuda:3"), ("threads", 7), ("graphs", False), ("batch", 0), ("tile", 20)):
+        engine = open_engine(make_onnx(tmp_path / "a.onnx"), RuntimeSettings(device="cpu"))
+        with pytest.raises(UsageError, match=field):
+            MIRNetRuntime(engine, **{field: value})
+        with pytest.raises(EngineError, match="is closed"):
+            MIRNetRuntime(engine).enhance(np.zeros((4, 4, 3), np.uint8))
 
 
 def test_changes_are_checked_and_leave_the_settings_as_they_were() -> None:

@@ -206,3 +206,20 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
         with pytest.raises(CheckpointError, match="is not a file"):
             load_checkpoint(path)
+
+
+def test_suffixes_are_read_in_any_case(tmp_path: Path) -> None:
+    network = MIRNet(TINY)
+    save_file(network.state_dict(), tmp_path / "A.SAFETENSORS")
+    assert load_checkpoint(tmp_path / "A.SAFETENSORS").layout == "safetensors"
+
+
+def test_every_suffix_of_a_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"expected a checkpoint \(\.pt, \.pth, \.ckpt, \.safetensors\)"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_eight_bits_without_scales_name_the_file(tmp_path: Path) -> None:
+    save_file({"conv.weight": torch.zeros(4, 4, 3, 3, dtype=torch.int8)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: conv\.weight is stored in 8 bits; expected conv"):
+        load_checkpoint(tmp_path / "a.safetensors")

@@ -116,7 +116,7 @@ def test_pictures_smaller_than_the_crop_are_reflected(lol_folder: Path) -> None:
 def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Path) -> None:
     source = PairSource(find_pairs(lol_folder / "our485"))
     ranks = [list(Feed(source, PLAIN, 0, 3, rank, 2).batches(0, 0)) for rank in (0, 1)]
-    one = list(Feed(source, Recipe(synthetic=0.0, lamps=0.0, crop=16, batch=4), 0, 3).batches(0, 0))
+    one = list(Feed(source, Recipe(synthetic=0.0, lamps=0.0, crop=16, batch=4), 0, 3, 0, 1).batches(0, 0))
     for (left, seen_left), (right, seen_right), (both, seen) in zip(*ranks, one, strict=True):
         assert seen_left == seen_right == seen
         torch.testing.assert_close(torch.cat([left, right], dim=1), both, atol=0, rtol=0)
@@ -124,8 +124,8 @@ def test_two_ranks_see_what_one_process_with_twice_the_batch_sees(lol_folder: Pa
 
 def test_a_feed_that_starts_later_gives_the_rest_of_the_same_samples(lol_folder: Path) -> None:
     source = PairSource(find_pairs(lol_folder / "our485"))
-    whole = list(Feed(source, PLAIN, 0, 8).batches(0, 0))
-    late = list(Feed(source, PLAIN, 0, 8).batches(5, whole[4][1]))
+    whole = list(Feed(source, PLAIN, 0, 8, 0, 1).batches(0, 0))
+    late = list(Feed(source, PLAIN, 0, 8, 0, 1).batches(5, whole[4][1]))
     assert [seen for _, seen in late] == [seen for _, seen in whole[5:]]
     for (a, _), (b, _) in zip(whole[5:], late, strict=True):
         assert torch.equal(a, b)

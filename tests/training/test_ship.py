@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,25 @@ def test_too_few_minutes_are_one_line_of_error(lol_folder: Path, start: Path, tm
     result = run(lol_folder, tmp_path, start, "--minutes", "0.0001")
     assert result.exit_code == 1
     assert "no time for two steps; expected more than 0.0001 minutes" in result.output
+
+
+@pytest.mark.parametrize("command", ["train", "ship"])
+@pytest.mark.parametrize("module", ["tensorboard", "matplotlib", "skimage"])
+def test_a_library_that_is_needed_later_is_missed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    options = ["--minutes", "1", "--preset", "lite"] if command == "ship" else []
+    result = CliRunner().invoke(main, [command, str(tmp_path), "-o", str(tmp_path / "run"), *options])
+    assert result.exit_code == 1
+    assert result.output == f'error: training needs {module}: pip install "mirnet-deploy[train]"\n'
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "1e400", "0", "-1"])
+@pytest.mark.parametrize("command", ["train --max-minutes", "ship --minutes"])
+def test_a_time_limit_is_a_finite_number(tmp_path: Path, command: str, minutes: str) -> None:
+    words = [*command.split(), minutes, "-o", str(tmp_path / "run"), str(tmp_path)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "minutes" in result.output
+    assert not (tmp_path / "run").exists()

@@ -16,6 +16,7 @@ from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.stored import LARGE, SCALE
+from mirnet_deploy.training.weights import keep_weights
 
 CONFIG = MIRNetConfig(8, 1, 1)
 LARGEST = "groups.0.blocks.0.dau.2.conv1.weight"
@@ -110,6 +111,13 @@ def test_shares_that_leave_nothing_are_refused(checkpoint: Path, tmp_path: Path,
     options = [part for share in shares for part in ("--average", checkpoint, share)]
     said = run(checkpoint, tmp_path / "x.pt", *options)
     assert said.startswith("1 error: expected shares above 0")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_a_share_that_is_no_number_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    assert "nan is not a finite number" in run(checkpoint, tmp_path / "x.pt", "--average", checkpoint, "nan")
+    with pytest.raises(CheckpointError, match="expected shares above 0"):
+        keep_weights(checkpoint, tmp_path / "x.pt", int8=False, average=[(checkpoint, float("nan"))])
     assert not (tmp_path / "x.pt").exists()
 
 

@@ -125,7 +125,8 @@ def test_an_onnxruntime_that_does_not_import_is_broken():
     assert finding(replace(BARE, onnxruntime={"onnxruntime": "1.2.3"}), "ONNX Runtime").status == "broken"
 
 
-def test_gpus_are_what_nvml_says(monkeypatch):
+def answer_as_nvml(monkeypatch, **answers):
+    """One NVIDIA L4, but for `answers`, which replace functions of NVML."""
     said = {
         "nvmlInit": lambda: None,
         "nvmlShutdown": lambda: None,
@@ -136,8 +137,12 @@ def test_gpus_are_what_nvml_says(monkeypatch):
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (8, 9),
         "nvmlDeviceGetName": lambda handle: "NVIDIA L4",
     }
-    for name, answer in said.items():
+    for name, answer in (said | answers).items():
         monkeypatch.setattr(pynvml, name, answer)
+
+
+def test_gpus_are_what_nvml_says(monkeypatch):
+    answer_as_nvml(monkeypatch)
     assert machine.describe_machine().gpus == (GPU,)
 
 
@@ -147,3 +152,17 @@ def test_a_driver_that_does_not_answer_counts_as_no_gpu(monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlInit", refuse)
     assert machine.describe_machine().gpus == ()
+
+
+def test_a_gpu_that_does_not_answer_hides_no_other(monkeypatch):
+    ended = []
+
+    def name(handle):
+        if handle == "handle 1":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return "NVIDIA L4"
+
+    answers = {"nvmlDeviceGetCount": lambda: 3, "nvmlDeviceGetName": name, "nvmlShutdown": lambda: ended.append(1)}
+    answer_as_nvml(monkeypatch, **answers)
+    assert machine.describe_machine().gpus == (GPU, GPU)
+    assert ended == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import click
@@ -11,8 +12,14 @@ from click.testing import CliRunner
 
 from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli import main
+from mirnet_deploy.cli.export import command as export
 from mirnet_deploy.cli.lazy import LazyGroup
 from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, console, runtime_options
+from mirnet_deploy.export.builder import DEFAULT_TARGETS, RTX_TARGETS
+from mirnet_deploy.export.settings import OPSETS, ExportSettings
+from mirnet_deploy.training.config import PRESETS
+from mirnet_deploy.training.losses import LOSSES
+from mirnet_deploy.training.recipes import RECIPES
 
 
 def parsed(*words: str, names: tuple[str, ...] = ()) -> Any:
@@ -102,3 +109,33 @@ def test_enhance_offers_all_options() -> None:
 
 def test_tables_are_wide_where_there_is_no_terminal() -> None:
     assert console().width == console(stderr=True).width == WIDTH
+
+
+def test_what_commands_list_is_what_there_is() -> None:
+    """Commands write choices out, so that --help need not import what knows them."""
+
+    def choices(words: str, name: str) -> list[str]:
+        command: click.Command = main
+        for word in words.split():
+            assert isinstance(command, click.Group)
+            found = command.get_command(click.Context(command), word)
+            assert found
+            command = found
+        (option,) = (each for each in command.params if each.name == name)
+        assert isinstance(option, click.Option)
+        if isinstance(option.type, click.Choice):
+            return list(option.type.choices)
+        return re.findall(r"\w+", option.help or "")
+
+    for words in ("train", "ship", "bench training-step"):
+        assert choices(words, "preset") == list(PRESETS)
+    assert choices("train", "loss") == list(LOSSES)
+    assert choices("train", "recipe") == list(RECIPES)
+    said = " ".join(choices("export", "targets"))
+    assert " ".join(RTX_TARGETS) + " may" in said
+    assert said.endswith("default " + " ".join(DEFAULT_TARGETS))
+    assert choices("export", "opset")[-3:] == [str(OPSETS.start), "to", str(OPSETS.stop - 1)]
+    for field in dataclasses.fields(ExportSettings):
+        if field.name not in ("halo", "name", "plain"):
+            (option,) = (each for each in export.params if each.name == field.name)
+            assert option.default == field.default, field.name

@@ -125,6 +125,13 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
     assert device_picture(picture, "cpu", STREAM, False) is picture
 
 
+class Bare:
+    """Has one half of DLPack's protocol."""
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise AttributeError("no __dlpack_device__")
+
+
 @pytest.mark.parametrize(
     ("image", "device", "said"),
     [
@@ -140,6 +147,8 @@ def test_a_device_picture_is_taken_as_it_is() -> None:
         (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "cpu", "cannot be read on the CPU"),
         (torch.zeros(3, 4, 4).permute(1, 2, 0), "cpu", "expected pixels side by side"),
         ([[0]], "cpu", "a list is not a picture on a device"),
+        (Bare(), "cpu", "cannot be read on the CPU: .*__dlpack_device__"),
+        (Bare(), "cuda:0", "cannot be looked at: .*__dlpack_device__"),
         ([[0]], "cuda:0", "a list is not a picture on a device"),
         (torch.zeros(4, 4, 3).__dlpack__(), "cpu", "a PyCapsule is not a picture on a device"),
     ],

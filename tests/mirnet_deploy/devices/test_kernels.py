@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mirnet_deploy.devices import kernels
+from mirnet_deploy.devices import kernels, nvrtc
 from mirnet_deploy.devices.base import DevicePicture, Driver, Kernel, Stream, Tensor
 from mirnet_deploy.devices.host import HostDriver
 from mirnet_deploy.devices.kernels import ARGUMENTS, CORE, ORIGIN, TYPES, Arguments, typed
 from mirnet_deploy.devices.nvrtc import SOURCE, compiled
+from mirnet_deploy.errors import EngineError
 
 SHIM = """
 #include <cmath>
@@ -230,3 +231,13 @@ def test_the_kernels_compile_for_every_gpu(architecture: str) -> None:
     assert code[:4] == b"\x7fELF"
     for kernel in ARGUMENTS:
         assert kernel.encode() in code
+
+
+def test_a_kernel_that_does_not_compile_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    broken = tmp_path / "broken.cu"
+    broken.write_text("__global__ void f() { one; two; three; }")
+    monkeypatch.setattr(nvrtc, "SOURCE", broken)
+    with pytest.raises(EngineError, match=r"NVRTC refused broken\.cu: .*error.*one") as caught:
+        compiled("sm_80")
+    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from io import BytesIO
@@ -153,6 +154,35 @@ def test_a_damaged_strip_is_an_error_and_leaves_no_file(
     said = enhance(path, "--model", model, "--tile", 64, "-o", tmp_path / "out", expect=1).stderr
     assert "a.tif is damaged or cut short" in said
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("layout", "tag", "kind", "count", "value"),
+    [
+        ({"rowsperstrip": 16}, 278, 4, 1, 0),
+        ({"tile": (16, 16)}, 322, 4, 1, 0),
+        ({"tile": (16, 16)}, 323, 4, 1, 0),
+        ({"rowsperstrip": 16}, 284, 3, 2, 1),
+        ({"rowsperstrip": 16}, 277, 3, 0, 3),
+        ({"rowsperstrip": 16}, 279, 4, 1, 7),
+    ],
+    ids=["no rows per strip", "no width", "no height", "two planar configurations", "no samples", "one byte count"],
+)
+def test_damaged_tags_are_one_error_and_close_the_file(
+    tmp_path: Path, layout: dict[str, Any], tag: int, kind: int, count: int, value: int
+) -> None:
+    path = write(tmp_path / "a.tif", samples(np.uint8, 3), **layout)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, start)
+    places = range(start + 2, start + 2 + 12 * entries, 12)
+    (place,) = (at for at in places if data[at : at + 2] == struct.pack("<H", tag))
+    struct.pack_into("<HIHH", data, place + 2, kind, count, value, value)
+    path.write_bytes(data)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ImageError, match=r"a\.tif"), BandedTiff(path, BIG) as source:
+        source[0 : source.shape[0]]
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
 
 
 def test_without_tifffile_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

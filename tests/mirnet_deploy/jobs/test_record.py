@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,4 +70,11 @@ def test_a_record_of_a_later_version_is_intact_and_unknown(tmp_path: Path) -> No
     path.write_bytes(stamped(path.read_bytes(), Later("1" * 64, "2" * 64, {}, "9.0")))
     assert read_stamp(path) == Stamp(None, intact=True)
     path.write_bytes(b"\0" + path.read_bytes()[1:])
+    assert read_stamp(path) == Stamp(None, intact=False)
+
+
+def test_a_record_that_nests_without_end_is_not_intact(tmp_path: Path) -> None:
+    depth = 60_000
+    path = picture(tmp_path / "a.png")
+    path.write_bytes(path.read_bytes() + b"[" * depth + struct.pack(">I", depth) + MAGIC)
     assert read_stamp(path) == Stamp(None, intact=False)

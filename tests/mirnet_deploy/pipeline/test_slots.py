@@ -153,12 +153,36 @@ def test_buffers_keep_their_address_and_grow(engine: Counted) -> None:
         first = slot.buffer("a", 1000)
         assert slot.buffer("a", 10) == slot.buffer("a", 1000) == first
         assert slot.buffer("b", 10) != first
-        assert slot.knows("a")
-        assert not slot.knows("c")
         slot.buffer("a", 2000)
         assert sorted(engine.driver.held.values()) == [10, 2000], "the smaller one is given back"
     slots.close()
     assert not engine.driver.held
+
+
+def test_a_table_whose_memory_could_not_grow_is_made_anew(engine: Counted) -> None:
+    slots = Slots(engine, Observer())
+    one, many = make_grid(64, 64, tile=(64, 64), halo=8).tiles, make_grid(640, 640, tile=(64, 64), halo=8).tiles
+    with slots.take(1, wait=True) as (slot,):
+        slot.tile_table("tiles", one, 0)
+        engine.driver.refused = [DeviceMemoryError("full")]
+        with pytest.raises(DeviceMemoryError):
+            slot.tile_table("tiles", many, 0)
+        assert slot.tile_table("tiles", one, 0).address in engine.driver.held
+    slots.close()
+
+
+def test_constants_are_uploaded_once_even_after_a_failure(engine: Counted) -> None:
+    noted = Noted()
+    slots = Slots(engine, noted)
+    values = np.arange(5, dtype=np.float32)
+    with slots.take(1, wait=True) as (slot,):
+        engine.driver.refused = [DeviceMemoryError("full")]
+        with pytest.raises(DeviceMemoryError):
+            slot.constants("five", values)
+        address = slot.constants("five", values)
+        assert slot.constants("five", values) == address
+        assert noted.copies.count("upload") == 1
+    slots.close()
 
 
 def test_a_tile_table_is_uploaded_once_and_again_when_it_changes(engine: Counted) -> None:
