@@ -34,7 +34,7 @@ class Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
+            raise UsageError(f"{param.opts[0] if param else 'a number'} is {value}; expected a finite number")
         return number
 
 
