@@ -18,6 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mirnet_deploy.artifacts.onnx_graph import BY_VALUE
+
 
 class Pools(Protocol):
     """What takes the place of the global pools in one forward pass."""
@@ -48,7 +50,7 @@ class OwnMeans:
     @property
     def statistics(self) -> Tensor:
         """What the pools measured, float32 [N,K]."""
-        return torch.cat(self._measured, dim=1)
+        return _joined(self._measured)
 
 
 class FixedMeans:
@@ -100,4 +102,10 @@ class PoolContext:
     @property
     def statistics(self) -> Tensor:
         """What the pools measured, float32 [N,K], while they used the means that `mode` asks for."""
-        return torch.cat(self._measured, dim=1)
+        return _joined(self._measured)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Tensors [N,C] side by side, float32 [N,K], joined in groups that a GPU takes by value."""
+    groups = [torch.cat(parts[at : at + BY_VALUE], dim=1) for at in range(0, len(parts), BY_VALUE)]
+    return groups[0] if len(groups) == 1 else torch.cat(groups, dim=1)

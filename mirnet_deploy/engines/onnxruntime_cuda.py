@@ -1,13 +1,16 @@
 """ONNX Runtime's CUDA provider on the pipeline's memory and streams.
 
-Its runs are not captured as CUDA graphs. When a run ends, ONNX Runtime frees pinned memory that a captured copy reads
-again in every replay, by a host function that is captured too (`Concat` has such copies; onnxruntime pull requests
-32121 and 32081). What ran on an H100 was captured, and some of those processes were aborted when a session was dropped
-(benchmarks/GPU.md).
+Two faults of the library (seen in 1.31.1) are kept away from. Runs that leave page-locked buffers to their stream abort
+the process when the session closes: sessions are opened so that our graphs leave none, and other graphs so that they
+are freed on the thread that closes (`artifacts.onnx_graph`). And a session that closes writes into the caches of other
+threads, which these read without a lock while they run any session: `SESSIONS` keeps the two apart.
+
+Runs are not captured as CUDA graphs.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +18,17 @@ import numpy as np
 
 from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.artifacts.onnx_graph import BY_VALUE, deferring_nodes
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
 from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
-from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module, open_session
-from mirnet_deploy.errors import engine_error
+from mirnet_deploy.engines.gate import Gate
+from mirnet_deploy.engines.onnxruntime_session import CUDA, NO_GRAPH, onnxruntime_module, open_session
+from mirnet_deploy.errors import engine_error, warn
+
+SESSIONS = Gate()
+"""Of all CUDA sessions of the process: shared by runs, alone for a session that closes."""
+WAITS_EVERY = 50
+"""Runs of a graph that leaves buffers behind until one waits for the stream, which frees them."""
 
 
 class OnnxRuntimeCudaEngine:
@@ -39,6 +49,13 @@ class OnnxRuntimeCudaEngine:
         self._data, self.metadata, self._index, self.driver = data, metadata, index, driver
         self.device = f"cuda:{index}"
         self.backend = f"onnxruntime {onnxruntime_module().__version__} {CUDA}"
+        self._frees_on_closing = bool(found := deferring_nodes(data))
+        if found:
+            warn(
+                f"{metadata.name} has {len(found)} nodes such as {found[0]} (a Split of unequal sizes, or more than "
+                f"{BY_VALUE} tensors) that leave page-locked memory behind, which every {WAITS_EVERY}th run waits to "
+                "free; export it again to avoid that"
+            )
 
     def footprint(self, count: int, height: int, width: int) -> int:
         """See `Engine.footprint`: what ONNX Runtime takes on a CPU, and twice the file for its copy of the weights."""
@@ -48,11 +65,17 @@ class OnnxRuntimeCudaEngine:
         """See `Engine.runner`."""
         if not self._data:
             raise closed_error(self.metadata)
-        session = open_session(self._data, self.metadata, self._index, stream=stream.handle)
-        options = onnxruntime_module().RunOptions()
+        session = open_session(
+            self._data, self.metadata, self._index, stream=stream.handle, frees_on_closing=self._frees_on_closing
+        )
+        options, waiting = onnxruntime_module().RunOptions(), None
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if self._frees_on_closing:
+            waiting = onnxruntime_module().RunOptions()
+            for each in (options, waiting):
+                each.add_run_config_entry(*NO_GRAPH)
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
-        return OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index))
+        return OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index), waiting)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -67,23 +90,35 @@ class OnnxRuntimeRunner:
         options: `RunOptions`, or None for the library's own.
         outputs: names of the artifact's outputs.
         device: "cuda" or "cpu", and the device's number.
+        waiting: `RunOptions` of every `WAITS_EVERY`th run; None where it has those of the others.
     """
 
-    def __init__(self, session: Any, options: Any, outputs: set[str], device: tuple[str, int]) -> None:
+    def __init__(
+        self, session: Any, options: Any, outputs: set[str], device: tuple[str, int], waiting: Any = None
+    ) -> None:
         self._session, self._options, self._outputs, self._device = session, options, outputs, device
+        self._waiting, self._runs = waiting or options, 0
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
+        binding = self._session.io_binding()
         try:
-            binding = self._session.io_binding()
             for name, tensor in tensors.items():
                 bind = binding.bind_output if name in self._outputs else binding.bind_input
                 bind(name, *self._device, np.dtype(tensor.dtype), tensor.shape, tensor.address)
-            self._session.run_with_iobinding(binding, self._options)
+            self._runs += 1
+            options = self._options if self._runs % WAITS_EVERY else self._waiting
+            with SESSIONS.shared():
+                self._session.run_with_iobinding(binding, options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             shapes = ", ".join(f"{name} {list(t.shape)}" for name, t in tensors.items())
+            # The error's frames hold the session, which would close wherever the error is dropped.
+            traceback.clear_frames(error.__traceback__)
             raise engine_error(f"ONNX Runtime failed on {shapes}", error) from error
+        finally:
+            binding = None  # so does this frame
 
     def close(self) -> None:
         """See `Runner.close`."""
-        self._session = None
+        with SESSIONS.alone():
+            self._session = None

@@ -12,6 +12,8 @@ CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
 """ONNX Runtime's name for the type of the picture's input and output, by interface."""
+NO_GRAPH = "gpu_graph_id", "-1"
+"""Key and value of the run option by which a run is not captured as a CUDA graph."""
 
 
 def onnxruntime_module() -> Any:
@@ -41,6 +43,7 @@ def open_session(
     index: int | None,
     threads: int | None = None,
     stream: int | None = None,
+    frees_on_closing: bool = False,
 ) -> Any:
     """An `InferenceSession` over the ONNX file whose bytes are `data`. Its inputs and outputs fit the interface.
 
@@ -48,6 +51,9 @@ def open_session(
         index: of a CUDA device; None for the CPU.
         threads: how many one run may use on the CPU; None leaves it to the library.
         stream: the handle of a CUDA stream to run on; None for one of the library's own.
+        frees_on_closing: for graphs whose runs leave page-locked buffers (`artifacts.onnx_graph`): the session is
+            opened as if for CUDA graphs, which makes it free those on the thread that closes it. Its runs must have the
+            option `NO_GRAPH`.
 
     Raises:
         ArtifactError: the graph does not fit the interface.
@@ -64,9 +70,14 @@ def open_session(
     options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
-    providers = [CPU] if index is None else [_cuda_provider(ort, index, stream), CPU]
+    providers = [CPU] if index is None else [_cuda_provider(ort, index, stream, frees_on_closing), CPU]
+    # On CUDA this fusion would make a Split of unequal sizes out of the pools' Slices, which aborts the process when
+    # the session closes (`artifacts.onnx_graph`).
+    left_out = [] if index is None else ["GatherSliceToSplitFusion"]
     try:
-        session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
+        session = ort.InferenceSession(
+            data, options, providers=providers, enable_fallback=0, disabled_optimizers=left_out
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise engine_error(f"ONNX Runtime cannot load {metadata.name}", error) from error
     if index is not None and session.get_providers()[0] != CUDA:
@@ -79,7 +90,7 @@ def open_session(
     return session
 
 
-def _cuda_provider(ort: Any, index: int, stream: int | None) -> tuple[str, dict[str, Any]]:
+def _cuda_provider(ort: Any, index: int, stream: int | None, frees_on_closing: bool) -> tuple[str, dict[str, Any]]:
     if CUDA not in ort.get_available_providers():
         raise EngineError(
             f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
@@ -95,6 +106,8 @@ def _cuda_provider(ort: Any, index: int, stream: int | None) -> tuple[str, dict[
     options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
     if stream is not None:
         options["user_compute_stream"] = str(stream)
+    if frees_on_closing:
+        options["enable_cuda_graph"] = 1
     return CUDA, options
 
 

@@ -115,7 +115,9 @@ def test_shares_that_leave_nothing_are_refused(checkpoint: Path, tmp_path: Path,
 
 
 def test_a_share_that_is_no_number_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    assert "--average is nan; expected a finite number" in run(checkpoint, tmp_path / "x.pt", "--average", checkpoint, "nan")
+    assert "--average is nan; expected a finite number" in run(
+        checkpoint, tmp_path / "x.pt", "--average", checkpoint, "nan"
+    )
     with pytest.raises(CheckpointError, match="expected shares above 0"):
         keep_weights(checkpoint, tmp_path / "x.pt", int8=False, average=[(checkpoint, float("nan"))])
     assert not (tmp_path / "x.pt").exists()
