@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,9 @@ from mirnet_deploy.benchmarks.baselines import Baseline, baselines
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
 from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
-from mirnet_deploy.benchmarks.memory import probe
+from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, probe
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
-from mirnet_deploy.benchmarks.report import Quality, Report
+from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
@@ -53,6 +54,10 @@ class BenchConfig:
     baselines: bool = False
     claimed: float | None = None
     """A PSNR in dB that somebody claims for the first engine on `data`."""
+    memory: bool = True
+    """Whether peak memory is measured, in a process of its own for every engine and size."""
+    max_seconds: float = math.inf
+    """From the first latency on; what is under way then is finished, but for processes that measure memory."""
 
     def __post_init__(self) -> None:
         if not self.engines:
@@ -60,6 +65,8 @@ class BenchConfig:
         for name, value, least in (("--runs", self.runs, 1), ("--warmup", self.warmup, 0)):
             if value < least:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
+        if self.max_seconds <= 0:
+            raise UsageError(f"--max-seconds is {self.max_seconds:g}; expected more than 0")
         for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
             if given and self.data is None:
                 raise UsageError(f"{option} needs pairs of pictures: add --data FOLDER (with low/ and high/)")
@@ -81,14 +88,16 @@ class BenchConfig:
             "data": None if self.data is None else str(self.data),
             "baselines": self.baselines,
             "claimed": self.claimed,
+            "memory": self.memory,
+            "max_seconds": self.max_seconds if math.isfinite(self.max_seconds) else None,
         }
 
 
 def steps(config: BenchConfig, pairs: Sequence[Pair]) -> int:
-    """How often `run_bench` calls `advance`: once per memory process, per run, and per picture and enhancer."""
+    """How often `run_bench` calls `advance`: once per run, per picture and enhancer, and per memory process."""
     engines = len(config.engines)
     enhancers = engines + (len(baselines()) if config.baselines else 0)
-    return len(config.sizes) * engines * (1 + config.warmup + config.runs) + len(pairs) * enhancers
+    return len(config.sizes) * engines * (config.memory + config.warmup + config.runs) + len(pairs) * enhancers
 
 
 def pairs_of(config: BenchConfig) -> list[Pair]:
@@ -104,30 +113,132 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
     return find_pairs(config.data)
 
 
-def run_bench(config: BenchConfig, pairs: Sequence[Pair], advance: Advance) -> tuple[Report, Sheet | None]:
+def run_bench(
+    config: BenchConfig, pairs: Sequence[Pair], advance: Advance, notice: Callable[[Report], None]
+) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
-    A failure on the way is a row of the report; an engine that cannot even be opened ends the run at its start.
+    A failure on the way is a row of the report; an engine that cannot even be opened ends the run at its start. A
+    keyboard interrupt and the end of `max_seconds` end it with what there is.
+
+    Args:
+        notice: gets the report so far whenever there is more of it.
 
     Raises:
         MirnetDeployError: an engine cannot be opened.
     """
-    specs = config.specs()
     with ExitStack() as stack:
-        subjects = [stack.enter_context(open_subject(spec)) for spec in specs]
+        subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
         _number_repeats(subjects)
-        latency = [row for size in config.sizes for row in _measure_size(config, size, subjects, specs, advance)]
-        quality, sheet = _measure_quality(config, pairs, subjects, advance) if config.data else (None, None)
-        report = Report(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run = _Run(config, pairs, subjects, advance, notice)
+        try:
+            run.measure()
+            ended = f"cut short: {config.max_seconds:g} s were over" if run.was_cut else "whole"
+        except KeyboardInterrupt:
+            ended = INTERRUPTED
+        return run.report(ended), run.sheet
+
+
+class _Run:
+    """A bench run under way: what was measured so far."""
+
+    def __init__(
+        self,
+        config: BenchConfig,
+        pairs: Sequence[Pair],
+        subjects: Sequence[Subject],
+        advance: Advance,
+        notice: Callable[[Report], None],
+    ) -> None:
+        self._config, self._pairs, self._subjects = config, pairs, subjects
+        self._advance, self._notice = advance, notice
+        self._deadline = time.monotonic() + config.max_seconds
+        self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
+        self._latency: list[LatencyRow] = []
+        self._quality: Quality | None = None
+        self.sheet: Sheet | None = None
+        self.was_cut = False
+        """Whether something was left out because the time was over."""
+
+    def report(self, ended: str) -> Report:
+        """What was measured so far."""
+        return Report(
+            created=self._created,
             tool_version=__version__,
-            settings=config.to_dict(),
-            machine=_machine(),
-            engines=[replace(subject.report, graphs=subject.graphs) for subject in subjects],
-            latency=latency,
-            quality=quality,
+            settings=self._config.to_dict(),
+            machine=self._machine,
+            engines=[replace(subject.report, graphs=subject.graphs) for subject in self._subjects],
+            latency=list(self._latency),
+            quality=self._quality,
+            ended=ended,
         )
-        return report, sheet
+
+    def measure(self) -> None:
+        """Latencies, then quality, then memory, which takes longest for what it tells."""
+        for size in self._config.sizes:
+            self._measure_latency(size)
+        if self._config.data:
+            self._measure_quality()
+        if self._config.memory:
+            self._measure_memory()
+
+    def _is_over(self) -> bool:
+        self.was_cut = self.was_cut or time.monotonic() >= self._deadline
+        return self.was_cut
+
+    def _tell(self) -> None:
+        self._notice(self.report(UNFINISHED))
+
+    def _measure_latency(self, size: Size) -> None:
+        config = self._config
+        times, failures = time_interleaved(
+            self._subjects,
+            sample_picture(size),
+            runs=config.runs,
+            warmup=config.warmup,
+            advance=self._advance,
+            is_over=self._is_over,
+        )
+        self._latency += latency_rows([subject.name for subject in self._subjects], size, times, failures)
+        self._tell()
+
+    def _measure_quality(self) -> None:
+        config = self._config
+        first = baselines() if config.baselines else []
+        enhancers: list[Baseline | Subject] = [*first, *self._subjects]
+        drawn = enhancers[1:] if first else enhancers  # the `input` baseline is the sheet's first column anyway
+        self.sheet = Sheet(["input", *(each.name for each in drawn), "ground truth"])
+        rows: list[QualityRow] = []
+        for pair in measure_pairs(self._pairs, enhancers, self._advance):
+            rows += pair.rows
+            self.sheet.add(pair, skip=len(enhancers) - len(drawn))
+            means = mean_rows(rows)
+            remarks = explained_lines(means)
+            if config.claimed is not None:
+                remarks.append(claim_line(config.claimed, means[len(first)]))
+            self._quality = Quality(str(config.data), means, list(rows), remarks)
+            self._tell()
+            if self._is_over():
+                break
+
+    def _measure_memory(self) -> None:
+        """Replaces rows of latency by rows with memory."""
+        specs = {subject.name: spec for subject, spec in zip(self._subjects, self._config.specs(), strict=True)}
+        for index, row in enumerate(self._latency):
+            if self._is_over():
+                break
+            if not row.failure:
+                left = self._deadline - time.monotonic()
+                peak = probe(specs[row.engine], Size.parse(row.size), left if math.isfinite(left) else None)
+                self.was_cut = self.was_cut or peak.failure == OUT_OF_TIME
+                self._latency[index] = replace(
+                    row,
+                    peak_rss_mib=peak.peak_rss_mib,
+                    peak_gpu_mib=peak.peak_gpu_mib,
+                    memory_failure=None if peak.failure == OUT_OF_TIME else peak.failure,
+                )
+                self._tell()
+            self._advance()
 
 
 def _machine() -> dict[str, Any]:
@@ -149,57 +260,3 @@ def _number_repeats(subjects: Sequence[Subject]) -> None:
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             subject.report = replace(subject.report, name=f"{name} ({seen[name]})")
-
-
-def _measure_size(
-    config: BenchConfig,
-    size: Size,
-    subjects: Sequence[Subject],
-    specs: Sequence[SubjectSpec],
-    advance: Advance,
-) -> list[LatencyRow]:
-    """Measures memory first, so that an engine whose own process fails at this size is not run in this one."""
-    peaks = []
-    for spec in specs:
-        peaks.append(probe(spec, size))
-        advance()
-    alive = [position for position, peak in enumerate(peaks) if peak.failure is None]
-    failures = {position: peak.failure for position, peak in enumerate(peaks) if peak.failure is not None}
-    for _ in range(len(failures) * (config.warmup + config.runs)):
-        advance()
-    times, failed = time_interleaved(
-        [subjects[position] for position in alive],
-        sample_picture(size),
-        runs=config.runs,
-        warmup=config.warmup,
-        advance=advance,
-    )
-    failures |= {alive[index]: text for index, text in failed.items()}
-    rows = latency_rows(
-        [subject.name for subject in subjects],
-        size,
-        {alive[index]: values for index, values in times.items()},
-        failures,
-    )
-    return [
-        row if row.failure else replace(row, peak_rss_mib=peak.peak_rss_mib, peak_gpu_mib=peak.peak_gpu_mib)
-        for row, peak in zip(rows, peaks, strict=True)
-    ]
-
-
-def _measure_quality(
-    config: BenchConfig, pairs: Sequence[Pair], subjects: Sequence[Subject], advance: Advance
-) -> tuple[Quality, Sheet]:
-    first = baselines() if config.baselines else []
-    enhancers: list[Baseline | Subject] = [*first, *subjects]
-    drawn = enhancers[1:] if first else enhancers  # the `input` baseline is the sheet's first column anyway
-    sheet = Sheet(["input", *(each.name for each in drawn), "ground truth"])
-    rows: list[QualityRow] = []
-    for pair in measure_pairs(pairs, enhancers, advance):
-        rows += pair.rows
-        sheet.add(pair, skip=len(enhancers) - len(drawn))
-    means = mean_rows(rows)
-    remarks = explained_lines(means)
-    if config.claimed is not None:
-        remarks.append(claim_line(config.claimed, means[len(first)]))
-    return Quality(str(config.data), means, rows, remarks), sheet

@@ -45,6 +45,8 @@ class LatencyRow:
     peak_gpu_mib: float | None = None
     """Rise of the GPU memory in use meanwhile; None where it was not measured, as on the CPU."""
     failure: str | None = None
+    memory_failure: str | None = None
+    """Why its memory could not be measured; None where it was, or was not asked for."""
 
 
 def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
@@ -66,19 +68,23 @@ def time_interleaved(
     runs: int,
     warmup: int,
     advance: Callable[[], None],
+    is_over: Callable[[], bool],
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> tuple[dict[int, list[float]], dict[int, str]]:
     """Times `enhance(image)` of every engine, round robin: `warmup` rounds that are not kept, then `runs` that are.
 
     An engine that fails drops out; the others go on. `clock` is in nanoseconds. `advance` is called once per run, also
-    for the runs that a dropped engine skips.
+    for the runs that a dropped engine skips. No round begins once `is_over()`.
 
     Returns:
-        Milliseconds of every timed run, and one line for each engine that failed: both by position in `engines`.
+        Milliseconds of every timed run, and one line for each engine that failed: both by position in `engines`. An
+        engine without a timed run is in neither.
     """
     times: dict[int, list[float]] = {position: [] for position in range(len(engines))}
     failures: dict[int, str] = {}
     for turn in range(warmup + runs):
+        if is_over():
+            break
         for position, engine in enumerate(engines):
             if position not in failures:
                 try:
@@ -91,7 +97,7 @@ def time_interleaved(
                     if turn >= warmup:
                         times[position].append(elapsed)
             advance()
-    return {position: values for position, values in times.items() if position not in failures}, failures
+    return {position: values for position, values in times.items() if values and position not in failures}, failures
 
 
 def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: float | None) -> LatencyRow:
@@ -114,11 +120,12 @@ def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: 
 def latency_rows(
     names: Sequence[str], size: Size, times: Mapping[int, Sequence[float]], failures: Mapping[int, str]
 ) -> list[LatencyRow]:
-    """One row for each name; keys of `times` and `failures` are positions in `names`."""
+    """One row for each name with times or a failure; keys of `times` and `failures` are positions in `names`."""
     first = percentiles(times[0])[0] if 0 in times else None
     return [
         summarise(name, size, times[position], first)
         if position in times
         else LatencyRow(name, str(size), failure=failures[position])
         for position, name in enumerate(names)
+        if position in times or position in failures
     ]

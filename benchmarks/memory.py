@@ -22,6 +22,7 @@ from mirnet_deploy.errors import MissingDependencyError
 from mirnet_deploy.settings import RuntimeSettings
 
 MIB = 1 << 20
+OUT_OF_TIME = "its memory was not measured: the time was over"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,15 @@ class PeakMemory:
     failure: str | None = None
 
 
-def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
-    """Measures `spec` at `size` in a new process and waits for it."""
+def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
+    """Measures `spec` at `size` in a new process and waits for it, for so many seconds at most."""
     request = json.dumps({"spec": asdict(spec), "size": str(size)})
     # -P: the working directory must not shadow the installed package.
     command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.memory"]
-    done = subprocess.run(command, input=request, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, input=request, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return PeakMemory(failure=OUT_OF_TIME)
     if done.returncode < 0:
         return PeakMemory(failure=f"the process was killed by signal {-done.returncode} (out of memory?)")
     try:

@@ -12,6 +12,8 @@ from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
+UNFINISHED = "cut short: it is under way, or its process died"
+INTERRUPTED = "cut short: interrupted"
 FORMAT_VERSION = 1
 """Raised when a reader of the old JSON would misread the new one."""
 
@@ -27,8 +29,8 @@ PROTOCOL: Mapping[str, str] = {
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "
-        "and enhances one picture of the size twice. GPU: rise of the used device memory meanwhile (NVML, every 5 ms; "
-        "other processes' allocations count)."
+        "and enhances one picture of the size twice, after all else was measured. GPU: rise of the used device memory "
+        "meanwhile (NVML, every 5 ms; other processes' allocations count)."
     ),
     "quality": (
         "RGB, output rounded to 8 bits, data_range 255, mean over pictures. PSNR over all pixels and channels. "
@@ -67,11 +69,18 @@ class Report:
     engines: list[SubjectReport]
     latency: list[LatencyRow]
     quality: Quality | None
+    ended: str
+    """How the run ended: "whole", or "cut short: " and why; `UNFINISHED` in what is written on the way."""
 
     @property
     def failures(self) -> list[str]:
         """One line for each thing that could not be measured."""
-        lines = [f"{row.engine} at {row.size}: {row.failure}" for row in self.latency if row.failure]
+        lines = [
+            f"{row.engine} at {row.size}: {failure}"
+            for row in self.latency
+            for failure in (row.failure, row.memory_failure)
+            if failure
+        ]
         if self.quality:
             lines += [f"{row.engine} on {row.picture}: {row.failure}" for row in self.quality.pictures if row.failure]
         return lines

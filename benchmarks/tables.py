@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 MISSING = "–"
 
 
+def row_line(row: LatencyRow) -> str:
+    """A row of latencies as a line, for whoever waits for the tables."""
+    if row.failure:
+        return f"{row.engine} at {row.size}: failed: {row.failure}"
+    ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
+    return f"{row.engine} at {row.size}: p50 {row.p50_ms:.1f} ms, p90 {row.p90_ms:.1f} ms{ratio}"
+
+
 def print_report(report: Report, console: Console) -> None:
     """Prints machine, engines, latency by size, quality (by picture too, up to 60 rows), failures and the protocol."""
     from rich.text import Text
@@ -38,6 +46,8 @@ def print_report(report: Report, console: Console) -> None:
             line(remark, "yellow" if "WARNING" in remark else "")
     for failure in report.failures:
         line(f"failed: {failure}", "red")
+    if report.ended != "whole":
+        line(report.ended, "yellow")
     for topic, text in report.to_dict()["protocol"].items():
         for part in textwrap.wrap(f"{topic}: {text}", 118, subsequent_indent="  "):
             line(part, "dim")

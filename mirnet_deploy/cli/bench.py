@@ -23,6 +23,7 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
+    from mirnet_deploy.benchmarks.report import Report
     from mirnet_deploy.benchmarks.tiling import TilingReport, TilingSettings
 
 SUBCOMMANDS = {
@@ -31,7 +32,9 @@ SUBCOMMANDS = {
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }
 ONLY_TILING = ("middle", "modes", "seams")
-NOT_TILING = ("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet")
+NOT_TILING = (
+    *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
+)
 _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
 """Parameter -> its option, where that does not follow from the name."""
 
@@ -73,7 +76,9 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
-@json_option("the whole report")
+@click.option("--no-memory", is_flag=True, help="Leave out peak memory, a process for each engine and size.")
+@click.option("--max-seconds", type=NUMBER, help="End after so many seconds, with what there is by then; exits 1.")
+@json_option("the whole report, anew whenever there is more of it,")
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
@@ -113,22 +118,39 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.tables import print_report
+    from mirnet_deploy.benchmarks.report import INTERRUPTED
+    from mirnet_deploy.benchmarks.tables import print_report, row_line
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
     named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "baselines", "claimed")}
-    config = BenchConfig(sizes=sizes, runtime=settings, **named)
+    limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
+    config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
     sheet = options["sheet"]
     if sheet is not None and config.data is None:
         raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
     pairs = pairs_of(config)
-    with progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, lambda: advance(1))
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
-    print_report(report, console(stderr=options["json_path"] == "-"))
-    write_json(report.to_json(), options["json_path"])
+    json_path, to_pipe = options["json_path"], options["json_path"] == "-"
+    shown = 0
+
+    def notice(so_far: Report) -> None:
+        nonlocal shown
+        for row in so_far.latency[shown:]:
+            click.echo(row_line(row), err=True)
+        shown = len(so_far.latency)
+        if not to_pipe:
+            write_json(so_far.to_json(), json_path)
+
+    with progress_bar("bench", steps(config, pairs)) as advance:
+        report, drawn = run_bench(config, pairs, lambda: advance(1), notice)
+    print_report(report, console(stderr=to_pipe))
+    write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
+    if report.ended == INTERRUPTED:
+        click.get_current_context().exit(130)
+    if report.ended != "whole":
+        raise MirnetDeployError(f"{report.ended}; what was measured is above")
     if report.failures:
         raise MirnetDeployError(f"{len(report.failures)} measurements failed; they are listed above")
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class FakeSubject:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeSubject.log, FakeSubject.closed = [], []
 
-    def probe(spec: SubjectSpec, size: Size) -> PeakMemory:
+    def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
         if spec.engine == "greedy" and size.width > 100:
             return PeakMemory(failure="the process was killed by signal 9 (out of memory?)")
         return PeakMemory(peak_rss_mib=123.4)
@@ -139,10 +140,15 @@ def test_json_on_standard_output_is_the_report_alone() -> None:
 
 @pytest.mark.usefixtures("fakes")
 @pytest.mark.parametrize(
-    ("engine", "reason"),
-    [("fragile", "MemoryError: no room for the maps"), ("greedy", "killed by signal 9 (out of memory?)")],
+    ("engine", "reason", "where"),
+    [
+        ("fragile", "MemoryError: no room for the maps", "failure"),
+        ("greedy", "killed by signal 9 (out of memory?)", "memory_failure"),
+    ],
 )
-def test_an_engine_that_fails_at_one_size_goes_on_at_the_others_and_exits_1(engine: str, reason: str) -> None:
+def test_an_engine_that_fails_at_one_size_goes_on_at_the_others_and_exits_1(
+    engine: str, reason: str, where: str
+) -> None:
     arguments = ["--engine", "a", "--engine", engine, "--size", "200x10", "--size", "50x10", "--runs", 2]
     result = run(*arguments, "--json", "-")
     assert result.exit_code == 1
@@ -150,14 +156,87 @@ def test_an_engine_that_fails_at_one_size_goes_on_at_the_others_and_exits_1(engi
     assert "error: 1 measurements failed" in result.stderr
     report = json.loads(result.stdout)
     rows = {(row["engine"], row["size"]): row for row in report["latency"]}
-    assert reason in rows[engine, "200x10"]["failure"]
-    assert rows[engine, "200x10"]["p50_ms"] is None
+    assert reason in rows[engine, "200x10"][where]
+    assert rows[engine, "200x10"]["peak_rss_mib"] is None
+    assert (rows[engine, "200x10"]["p50_ms"] is None) == (where == "failure"), "memory that fails leaves the latency"
     for good in (("a", "200x10"), ("a", "50x10"), (engine, "50x10")):
         assert rows[good]["failure"] is None
         assert rows[good]["p50_ms"] > 0
     assert len(report["failures"]) == 1
-    if engine == "greedy":
-        assert ("greedy", 200) not in FakeSubject.log, "what dies in its own process must not run in ours"
+    assert report["ended"] == "whole"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, seen = tmp_path / "report.json", []
+
+    def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
+        saved = json.loads(target.read_text())
+        seen.append((saved["ended"], [(row["size"], row["peak_rss_mib"]) for row in saved["latency"]]))
+        return PeakMemory(peak_rss_mib=123.4)
+
+    monkeypatch.setattr(bench, "probe", probe)
+    result = run("--engine", "a", "--size", "40x30", "--size", "20x10", "--runs", 2, "--json", target)
+    assert result.exit_code == 0, result.output
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["a at 40x30", "a at 20x10"]
+    unfinished = "cut short: it is under way, or its process died"
+    assert seen == [
+        (unfinished, [("40x30", None), ("20x10", None)]),
+        (unfinished, [("40x30", 123.4), ("20x10", None)]),
+    ]
+    report = json.loads(target.read_text())
+    assert report["ended"] == "whole"
+    assert [row["peak_rss_mib"] for row in report["latency"]] == [123.4, 123.4]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_memory_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(bench, "probe")
+    report = run_json("--engine", "a", "--size", "16x16", "--runs", 1, "--no-memory")
+    assert report["settings"]["memory"] is False
+    assert report["latency"][0]["peak_rss_mib"] is None
+    assert report["failures"] == []
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also in the middle of a size; what was not reached is not in the report, which says that it was cut short."""
+    target, clock = tmp_path / "report.json", SimpleNamespace(now=0.0)
+    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    enhance = FakeSubject.enhance
+
+    def enhance_in_a_second(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        clock.now += 1
+        return enhance(subject, image)
+
+    monkeypatch.setattr(FakeSubject, "enhance", enhance_in_a_second)
+    sizes = ("--size", "40x30", "--size", "20x10", "--size", "9x9")
+    limit = ("--runs", 5, "--warmup", 1, "--max-seconds", 8.5, "--json", target)
+    result = run("--engine", "a", *sizes, *limit)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "error: cut short: 8.5 s were over; what was measured is above"
+    report = json.loads(target.read_text())
+    assert report["ended"] == "cut short: 8.5 s were over"
+    assert [(row["size"], len(row["times_ms"])) for row in report["latency"]] == [("40x30", 5), ("20x10", 2)]
+    assert "Latency at 20x10, 2 runs" in result.stdout
+
+
+@pytest.mark.usefixtures("fakes")
+def test_an_interrupt_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+
+    def interrupted(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "probe", interrupted)
+    result = run("--engine", "a", "--size", "16x16", "--runs", 2, "--json", target)
+    assert result.exit_code == 130
+    assert "Latency at 16x16, 2 runs" in result.stdout
+    report = json.loads(target.read_text())
+    assert report["ended"] == "cut short: interrupted"
+    assert len(report["latency"][0]["times_ms"]) == 2
 
 
 @pytest.mark.usefixtures("fakes")
@@ -207,6 +286,7 @@ def test_an_engine_that_cannot_be_opened_ends_the_run_before_it_starts() -> None
         (["--warmup", "-1"], "--warmup is -1"),
         (["--threads", "0"], "--threads is 0"),
         (["--tile", "half"], "--tile is 'half'"),
+        (["--max-seconds", "0"], "--max-seconds is 0; expected more than 0"),
         (["--baselines"], "--baselines needs pairs"),
         (["--claimed", "60"], "--claimed needs pairs"),
         (["--claimed", "nan", "--data", "."], "--claimed is nan; expected"),

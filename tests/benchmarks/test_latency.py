@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
@@ -44,10 +45,14 @@ class Clock:
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
+def never() -> bool:
+    return False
+
+
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None)
+    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
     assert log == ["a", "b", "c"] * 5
     assert [len(values) for values in times.values()] == [3, 3, 3]
     assert not failures
@@ -57,9 +62,29 @@ def test_only_the_engine_is_timed() -> None:
     clock, log = Clock(), []
     engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 25)]
     times, _ = time_interleaved(
-        engines, IMAGE, runs=4, warmup=1, clock=clock, advance=lambda: setattr(clock, "now", clock.now + 10**9)
+        engines,
+        IMAGE,
+        runs=4,
+        warmup=1,
+        clock=clock,
+        is_over=never,
+        advance=lambda: setattr(clock, "now", clock.now + 10**9),
     )
     assert times == {0: [10.0] * 4, 1: [25.0] * 4}
+
+
+def test_no_round_begins_when_the_time_is_over() -> None:
+    """What has had timed runs keeps them; what has had none has no row."""
+    for rounds, runs in ((5, 3), (3, 1), (2, 0)):
+        log: list[str] = []
+        engines = [Recorder("a", log), Recorder("b", log)]
+        left = iter([False] * rounds + [True] * 9)
+        over = partial(next, left)
+        times, failures = time_interleaved(engines, IMAGE, runs=9, warmup=2, advance=lambda: None, is_over=over)
+        assert log == ["a", "b"] * rounds
+        assert [len(each) for each in times.values()] == [runs] * (2 if runs else 0)
+        rows = latency_rows(["a", "b"], Size(8, 8), times, failures)
+        assert [row.engine for row in rows] == (["a", "b"] if runs else [])
 
 
 @pytest.mark.parametrize("fail_at", [1, 4])
@@ -67,7 +92,7 @@ def test_an_engine_that_fails_drops_out_and_the_others_go_on(fail_at: int) -> No
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log, fail_at=fail_at), Recorder("c", log)]
     steps = itertools.count()
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps))
+    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps), is_over=never)
     assert set(times) == {0, 2}
     assert failures == {1: "MemoryError: no room for 4 GiB"}
     assert (log.count("a"), log.count("b"), log.count("c")) == (5, fail_at, 5)

@@ -41,7 +41,7 @@ def test_the_peak_is_that_of_one_process_and_does_not_fall() -> None:
 
 
 def test_an_engine_that_cannot_be_opened_is_one_line() -> None:
-    peak = memory.probe(SubjectSpec("no-such-model.onnx"), SIZE)
+    peak = memory.probe(SubjectSpec("no-such-model.onnx"), SIZE, None)
     assert peak.peak_rss_mib is None
     assert peak.failure is not None
     assert "no-such-model.onnx" in peak.failure
@@ -104,14 +104,19 @@ def finished(returncode: int, stdout: str = "", stderr: str = "") -> Any:
     return lambda *_, **__: subprocess.CompletedProcess([], returncode, stdout, stderr)
 
 
+def out_of_time(*_: Any, **__: Any) -> Any:
+    raise subprocess.TimeoutExpired([], 1)
+
+
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
         (finished(-9), "killed by signal 9 (out of memory?)"),
         (finished(1, stderr="Traceback\nImportError: no such library"), "ended with 1: ImportError: no such library"),
         (finished(0, stdout="noise of a library\n"), "ended with 0: no output"),
+        (out_of_time, "its memory was not measured: the time was over"),
     ],
 )
 def test_a_process_that_dies_is_one_line(monkeypatch: pytest.MonkeyPatch, outcome: Any, expected: str) -> None:
     monkeypatch.setattr(subprocess, "run", outcome)
-    assert expected in (memory.probe(SubjectSpec("lite"), SIZE).failure or "")
+    assert expected in (memory.probe(SubjectSpec("lite"), SIZE, None).failure or "")
