@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # The GPU tests and the GPU benchmarks on a machine without network. Every step leaves a log; figures are left as JSON.
 #
-#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [tests] [bench] [training] [paper]      one or several steps, in the clone
+#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [aborts] [tests] [bench] [training] [paper]    one or several, in the clone
+#
+# That order is the order of worth. Each step has a limit in seconds (ABORTS, TESTS, BENCH, TRAINING below), and what it
+# has written by then is complete: the tests' results are a line each, and the bench saves every row.
 #
 # It installs into the python3 that it finds, so give it a machine or an environment of its own. WHEELS holds what that
 # python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
@@ -10,7 +13,8 @@
 # An export takes minutes on a CPU. If ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16` has
 # filled elsewhere, tests and benchmarks use that. GPU.md says what was seen, and how to make use of a short loan.
 #
-#   DEVICE=cpu SIZES="64x48" RUNS=1 benchmarks/gpu_suite.sh OUT bench       a rehearsal without a GPU
+#   DEVICE=cpu SIZES="64x48" RUNS=1 benchmarks/gpu_suite.sh OUT bench       a rehearsal without a GPU; the step `aborts`
+# rehearses with LD_LIBRARY_PATH and PYTHONPATH of the stand-in (tests/stand_in)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +24,8 @@ mkdir -p "$out"
 device=${DEVICE:-cuda:0} runs=${RUNS:-20} warmup=${WARMUP:-20} failed=()
 read -ra sizes <<<"${SIZES:-600x400 1920x1080 4000x3000}"
 size_options=("${sizes[@]/#/--size=}")
+
+aborts_s=${ABORTS:-60} tests_s=${TESTS:-300} bench_s=${BENCH:-120} training_s=${TRAINING:-60}
 
 step() { # NAME COMMAND...: runs it; its stdout goes to NAME.txt or NAME.json, its stderr to NAME.log
     local name=$1 printed=$out/$1.txt
@@ -52,8 +58,9 @@ bench() { # NAME ENGINE...: latency of all engines, taking turns, relative to th
     local name=$1 engines=()
     shift
     for engine in "$@"; do engines+=(--engine "$engine"); done
-    step "bench-$name" python3 -m mirnet_deploy bench "${engines[@]}" "${size_options[@]}" --runs "$runs" --warmup "$warmup" \
-        --device "$device" --force --json "$out/bench-$name.json"
+    step "bench-$name" timeout $((bench_s + 60)) python3 -m mirnet_deploy bench "${engines[@]}" "${size_options[@]}" \
+        --runs "$runs" --warmup "$warmup" --device "$device" --no-memory --max-seconds "$bench_s" --force \
+        --json "$out/bench-$name.json"
 }
 
 compare() { # NAME CHECKPOINT: its artifacts through the runtime, the engine alone, a plain session, and PyTorch
@@ -83,14 +90,23 @@ while (($#)); do
         setup "${2:?WHEELS: the folder of wheels}"
         shift
         ;;
-    tests) # no capture: what a library prints before it aborts the process would be lost
-        MIRNET_GPU_ARTIFACTS=${ARTIFACTS:-} step tests python3 -m pytest -m gpu -vv --capture=no --junitxml="$out/tests.xml"
+    aborts) # closing a session, many times: as the engine opens it, and as it was opened before, which must abort
+        step aborts.json timeout "$aborts_s" python3 tests/stand_in/sessions.py lite 40 50 3
+        WITH_FUSION=1 timeout "$aborts_s" python3 tests/stand_in/sessions.py lite 40 50 3 \
+            >"$out/aborts-before.json" 2>"$out/aborts-before.log"
+        echo "with the fusion: ended with $? (134: aborted), see $out/aborts-before.log"
+        ;;
+    tests) # -n 1: in a process that is replaced when it dies. No capture: what a library prints before would be lost
+        export MIRNET_GPU_ARTIFACTS=${ARTIFACTS:-} PYTHONPATH=tests/support${PYTHONPATH:+:$PYTHONPATH}
+        step tests timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n 1 \
+            --max-worker-restart 999 --capture=no --timeout 60 -p results_log --results "$out/tests.jsonl" ${TESTS_IN:-}
+        python3 tests/support/results_log.py "$out/tests.jsonl" | tee "$out/tests-summary.txt"
         ;;
     bench) compare lite weights/lite.pt ;;
     training)
         for preset in lite base paper; do
-            step "training-$preset" python3 -m mirnet_deploy bench training-step --preset "$preset" --device "$device" \
-                --batch "${BATCH:-16}" --crop "${CROP:-96}" --runs "$runs" --json "$out/training-$preset.json"
+            step "training-$preset" timeout "$training_s" python3 -m mirnet_deploy bench training-step --preset "$preset" \
+                --device "$device" --batch "${BATCH:-16}" --crop "${CROP:-96}" --runs "$runs" --force --json "$out/training-$preset.json"
         done
         ;;
     paper) # random weights: for time and memory only
@@ -103,7 +119,7 @@ save_checkpoint(sys.argv[1], {'config': network.config.to_dict(), 'network': net
         compare paper "$out/paper.pt"
         ;;
     *)
-        echo "error: no step $1; expected setup WHEELS, tests, bench, training or paper" >&2
+        echo "error: no step $1; expected setup WHEELS, aborts, tests, bench, training or paper" >&2
         exit 2
         ;;
     esac

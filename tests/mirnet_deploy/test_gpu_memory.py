@@ -58,6 +58,7 @@ def test_the_memory_plan_is_what_is_taken(on_gpu: OpenGpu, current: Any) -> None
     assert taken <= planned.total <= 1.3 * taken + SLACK
 
 
+@pytest.mark.slow
 def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on_gpu: OpenGpu, current: Any) -> None:
     sizes = [(40, 60), (64, 64), (300, 270)]
     runtime = on_gpu()

@@ -3,7 +3,8 @@
     python sessions.py MODEL.onnx SESSIONS RUNS THREADS
 
 Threads share the sessions: each takes one, runs it RUNS times and gives it back, while others are opened and closed, as
-slots are. `build.py` makes the stand-in. The process dies where the library would abort on a GPU.
+slots are. `build.py` makes the stand-in; the same runs on a GPU. The process dies where the library aborts. With
+WITH_FUSION=1 in the environment, sessions are opened with all optimizers, as they were when closing aborted.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import json
+import os
 import queue
 import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from mirnet_deploy.artifacts.context import GIVEN, STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.base import Tensor
 from mirnet_deploy.engines.base import Runner
@@ -51,8 +54,11 @@ class Cuda:
         return Tensor(int(address.value or 0), shape, np.dtype(dtype))
 
     def pinned_bytes(self) -> int:
-        """Page-locked bytes that are held now."""
-        return int(self._library.stand_in_pinned_bytes())
+        """Page-locked bytes that are held now; -1 on a GPU, which does not tell."""
+        try:
+            return int(self._library.stand_in_pinned_bytes())
+        except AttributeError:
+            return -1
 
     def close(self) -> None:
         pass
@@ -88,9 +94,23 @@ def tensors_of(cuda: Cuda, metadata: ArtifactMetadata) -> dict[str, Tensor]:
     return made | {name: cuda.tensor(shape) for name, shape in shapes.items()}
 
 
-def main(model: Path, sessions: int, runs: int, threads: int) -> dict[str, Any]:
+def open_as_before() -> None:
+    """Opens sessions with all optimizers from now on."""
+    opened = onnxruntime.InferenceSession
+
+    def with_fusion(*arguments: Any, **named: Any) -> Any:
+        named.pop("disabled_optimizers")
+        return opened(*arguments, **named)
+
+    onnxruntime.InferenceSession = with_fusion
+
+
+def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
+    if os.environ.get("WITH_FUSION"):
+        open_as_before()
+    onnxruntime.preload_dlls()
     cuda = Cuda()
-    data, metadata = read_onnx(model)
+    data, metadata = read_onnx(resolve_model(model))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         engine = OnnxRuntimeCudaEngine(data, metadata, 0, cuda)  # type: ignore[arg-type]
@@ -148,4 +168,4 @@ def main(model: Path, sessions: int, runs: int, threads: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     faulthandler.enable()
-    print(json.dumps(main(Path(sys.argv[1]), *map(int, sys.argv[2:]))))
+    print(json.dumps(main(sys.argv[1], *map(int, sys.argv[2:]))))

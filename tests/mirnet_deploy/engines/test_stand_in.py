@@ -61,6 +61,14 @@ def sixty_pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "a.onnx"
 
 
+def test_sessions_that_are_opened_with_the_fusion_abort() -> None:
+    """The stand-in can tell: so were sessions opened on the GPUs where closing aborted."""
+    done = run(resolve_model("lite"), 5, 20, 1, WITH_FUSION="1")
+    assert done.returncode == -6
+    assert "terminate called" in done.stderr
+    assert "cudaFreeHost" in done.stderr
+
+
 def test_sessions_of_lite_open_run_and_close_from_several_threads() -> None:
     found = seen(run(resolve_model("lite"), 200, 5, 3, STAND_IN_DELAY_US="2000"))
     assert found["closed"] == 200
