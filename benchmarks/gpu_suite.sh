@@ -75,6 +75,9 @@ compare() { # NAME CHECKPOINT: its artifacts through the runtime, the engine alo
     opens "open-$name-plan" "$folder/mirnet.plan" && engines+=("$folder"/mirnet.plan{,@alone})
     bench "$name" "${engines[@]}"
     bench "$name-torch" "$folder/mirnet.fp16.onnx" "$checkpoint@fp16" "$checkpoint@compiled"
+    step "ort-cuda-$name" timeout $((bench_s + 60)) python3 -m mirnet_deploy bench ort-cuda "$out/ort-cuda.json" \
+        --engine "$folder/mirnet.fp16.onnx" --engine "$folder/mirnet.onnx" "${size_options[@]}" --runs "$runs" \
+        --device "$device" --max-seconds "$bench_s"
     [[ $device == cpu ]] && return # a CPU copies nothing that could overlap
     for size in "${sizes[@]}"; do
         for flight in 1 3; do

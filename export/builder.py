@@ -14,12 +14,14 @@ from typing import Any, Literal
 from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
-from mirnet_deploy.machine import cuda_devices
+from mirnet_deploy.machine import cuda_devices, describe_machine
 
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """Compute capabilities that TensorRT-RTX 1.7 builds for."""
+CURRENT = "current"
+"""The target that stands for the GPU of this machine, whatever its compute capability."""
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
 """Ampere, Ada and Blackwell (GeForce RTX 30, 40 and 50); the others are built only on request."""
 
@@ -33,6 +35,8 @@ class BuilderLibrary:
     """The imported module."""
     targets: tuple[str, ...]
     """Compute capabilities such as "sm89" (TensorRT-RTX), or the name of the GPU here (TensorRT)."""
+    is_current: bool = False
+    """Whether TensorRT-RTX builds for the GPU here, whose compute capability need not be one of `RTX_TARGETS`."""
 
     @property
     def version(self) -> str:
@@ -61,7 +65,8 @@ class BuilderLibrary:
             return
         config.num_compute_capabilities = len(self.targets)
         for index, target in enumerate(self.targets):
-            capability = getattr(self.trt.ComputeCapability, target.upper(), None)
+            name = CURRENT if self.is_current else target
+            capability = getattr(self.trt.ComputeCapability, name.upper(), None)
             if capability is None or not config.set_compute_capability(capability, index):
                 raise EngineError(f"{self.name} {self.version} does not build for {target}; choose another --target")
 
@@ -70,16 +75,20 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrar
     """The builder that `choice` stands for on this machine; None for "none".
 
     "auto" is `tensorrt` if it can be imported, there is a GPU and no target is named, otherwise `tensorrt_rtx`.
-    `targets` are for TensorRT-RTX only; if empty, it builds for `DEFAULT_TARGETS`.
+    `targets` are for TensorRT-RTX only: some of `RTX_TARGETS`, or `CURRENT` alone; if empty, it builds for
+    `DEFAULT_TARGETS`.
 
     Raises:
         MissingDependencyError: the builder is not installed; the text says what to install.
-        EngineError: `tensorrt` was chosen and there is no GPU.
+        EngineError: `tensorrt` or `CURRENT` was chosen and there is no GPU.
         UsageError: a target is unknown, or targets are given and `choice` takes none.
     """
-    unknown = sorted(set(targets) - set(RTX_TARGETS))
+    unknown = sorted(set(targets) - {*RTX_TARGETS, CURRENT})
     if unknown:
-        raise UsageError(f"target {unknown[0]!r} is unknown; expected one of {', '.join(RTX_TARGETS)}")
+        known = ", ".join((*RTX_TARGETS, CURRENT))
+        raise UsageError(f"target {unknown[0]!r} is unknown; expected one of {known}")
+    if CURRENT in targets and len(set(targets)) > 1:
+        raise UsageError(f"--target {CURRENT} builds for the GPU of this machine alone; leave the other targets out")
     if choice == "none":
         if targets:
             raise UsageError("--target says which GPUs a plan is for; with --builder none there is no plan")
@@ -87,6 +96,8 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrar
     gpu = next(iter(cuda_devices()), None)
     name = choice if choice != "auto" else _automatic(gpu, targets)
     trt = import_library(name, "a plan")
+    if name == "tensorrt_rtx" and CURRENT in targets:
+        return BuilderLibrary(name, trt, (_capability_here(),), is_current=True)
     if name == "tensorrt_rtx":
         return BuilderLibrary(name, trt, tuple(dict.fromkeys(targets)) or DEFAULT_TARGETS)
     if targets:
@@ -94,6 +105,14 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrar
     if gpu is None:
         raise EngineError("tensorrt builds only where there is a GPU, and there is none: use --builder tensorrt_rtx")
     return BuilderLibrary(name, trt, (gpu,))
+
+
+def _capability_here() -> str:
+    """The compute capability of the first GPU here, such as "sm90"."""
+    gpu = next(iter(describe_machine().gpus), None)
+    if gpu is None:
+        raise EngineError(f"--target {CURRENT} builds for the GPU of this machine, and there is none; name a target")
+    return f"sm{gpu.compute_capability.replace('.', '')}"
 
 
 def _automatic(gpu: str | None, targets: Sequence[str]) -> Builder:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SUBCOMMANDS = {
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
+    "ort-cuda": ("mirnet_deploy.cli.ort_cuda", "Time the ways to run ONNX files on a GPU."),
     "overlap": ("mirnet_deploy.cli.overlap", "Time how copies and computing overlap on a GPU."),
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }

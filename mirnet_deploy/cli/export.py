@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SM",
     help="Compute capability that a TensorRT-RTX plan is for: sm75, sm80, sm86, sm89, sm120, sm121; may be given "
-    "several times.  [default: sm80 sm86 sm89 sm120]",
+    "several times. current: the GPU of this machine.  [default: sm80 sm86 sm89 sm120]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def command(

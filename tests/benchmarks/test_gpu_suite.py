@@ -41,6 +41,7 @@ def test_the_benchmarks_and_the_training_leave_figures(tmp_path: Path) -> None:
         report = json.loads((tmp_path / f"{name}.json").read_text())
         assert report["ended"] == "whole"
         assert all(row["p50_ms"] for row in report["latency"])
+    assert all(row["failure"] is None for row in json.loads((tmp_path / "ort-cuda.json").read_text())["rows"])
     for preset in ("lite", "base", "paper"):
         assert json.loads((tmp_path / f"training-{preset}.json").read_text())["preset"] == preset
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from mirnet_deploy.export.pipeline import Exported, export_plan
 from mirnet_deploy.export.plan import build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.machine import Gpu
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 
@@ -232,6 +234,27 @@ class TestFindBuilder:
     def test_every_target_is_one_that_the_library_knows(self, library: BuilderLibrary) -> None:
         for target in builder.RTX_TARGETS:
             assert hasattr(library.trt.ComputeCapability, target.upper())
+
+    def test_current_is_the_gpu_of_this_machine_whatever_it_is(
+        self, library: BuilderLibrary, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The plan says which one that is, and the library builds for it without knowing its name."""
+        gpus = (Gpu("NVIDIA H100", 80 << 10, "580", "9.0"),)
+        monkeypatch.setattr(builder, "describe_machine", lambda: SimpleNamespace(gpus=gpus))
+        found = find_builder("tensorrt_rtx", ["current"])
+        assert found is not None
+        assert (found.targets, found.is_current) == (("sm90",), True)
+        chosen: list[Any] = []
+        config = SimpleNamespace(
+            clear_flag=lambda flag: None, set_compute_capability=lambda value, _: chosen.append(value) or True
+        )
+        found.configure(config)
+        assert chosen == [library.trt.ComputeCapability.CURRENT]
+        with pytest.raises(UsageError, match="leave the other targets out"):
+            find_builder("tensorrt_rtx", ["current", "sm89"])
+        monkeypatch.setattr(builder, "describe_machine", lambda: SimpleNamespace(gpus=()))
+        with pytest.raises(EngineError, match="--target current builds for the GPU of this machine, and there is none"):
+            find_builder("tensorrt_rtx", ["current"])
 
 
 def test_a_plan_is_built_only_from_the_file_that_was_proven(

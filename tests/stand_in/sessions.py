@@ -134,6 +134,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
                     if number in (10, runs):
                         pinned.append(cuda.pinned_bytes())
                 shared.put(runner)
+                time.sleep(0.1)  # else the runs would take all of the cores from the openings
         except BaseException as error:  # told by the main thread
             failed.append(error)
             shared.put(opened())

@@ -15,7 +15,7 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.cli.export import command as export
 from mirnet_deploy.cli.lazy import LazyGroup
 from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, console, runtime_options
-from mirnet_deploy.export.builder import DEFAULT_TARGETS, RTX_TARGETS
+from mirnet_deploy.export.builder import CURRENT, DEFAULT_TARGETS, RTX_TARGETS
 from mirnet_deploy.export.settings import OPSETS, ExportSettings
 from mirnet_deploy.training.config import PRESETS
 from mirnet_deploy.training.losses import LOSSES
@@ -133,6 +133,7 @@ def test_what_commands_list_is_what_there_is() -> None:
     assert choices("train", "recipe") == list(RECIPES)
     said = " ".join(choices("export", "targets"))
     assert " ".join(RTX_TARGETS) + " may" in said
+    assert f" {CURRENT} the GPU" in said
     assert said.endswith("default " + " ".join(DEFAULT_TARGETS))
     assert choices("export", "opset")[-3:] == [str(OPSETS.start), "to", str(OPSETS.stop - 1)]
     for field in dataclasses.fields(ExportSettings):

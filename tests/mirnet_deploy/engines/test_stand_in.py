@@ -39,7 +39,7 @@ def run(model: Path, sessions: int, runs: int, threads: int, **environment: str)
         *map(str, (sessions, runs, threads)),
     ]
     environment = os.environ | paths | environment
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1800)
 
 
 def seen(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
