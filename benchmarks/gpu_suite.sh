@@ -100,8 +100,8 @@ while (($#)); do
         echo "with the fusion: ended with $? (134: aborted), see $out/aborts-before.log"
         ;;
     tests) # -n 1: in a process that is replaced when it dies. No capture: what a library prints before would be lost
-        export MIRNET_GPU_ARTIFACTS=${ARTIFACTS:-} PYTHONPATH=tests/support${PYTHONPATH:+:$PYTHONPATH}
-        step tests timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n 1 \
+        step tests env MIRNET_GPU_ARTIFACTS="${ARTIFACTS:-}" PYTHONPATH="tests/support${PYTHONPATH:+:$PYTHONPATH}" \
+            timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n 1 \
             --max-worker-restart 999 --capture=no --timeout 60 -p results_log --results "$out/tests.jsonl" ${TESTS_IN:-}
         python3 tests/support/results_log.py "$out/tests.jsonl" | tee "$out/tests-summary.txt"
         ;;
