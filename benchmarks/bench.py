@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -204,12 +204,14 @@ class _Run:
 
     def _measure_quality(self) -> None:
         config = self._config
+        if self._is_over():
+            return
         first = baselines() if config.baselines else []
         enhancers: list[Baseline | Subject] = [*first, *self._subjects]
         drawn = enhancers[1:] if first else enhancers  # the `input` baseline is the sheet's first column anyway
         self.sheet = Sheet(["input", *(each.name for each in drawn), "ground truth"])
         rows: list[QualityRow] = []
-        for pair in measure_pairs(self._pairs, enhancers, self._advance):
+        for pair in measure_pairs(self._in_time(), enhancers, self._advance):
             rows += pair.rows
             self.sheet.add(pair, skip=len(enhancers) - len(drawn))
             means = mean_rows(rows)
@@ -218,16 +220,21 @@ class _Run:
                 remarks.append(claim_line(config.claimed, means[len(first)]))
             self._quality = Quality(str(config.data), means, list(rows), remarks)
             self._tell()
+
+    def _in_time(self) -> Iterator[Pair]:
+        """The pairs, as long as the time is not over."""
+        for pair in self._pairs:
             if self._is_over():
-                break
+                return
+            yield pair
 
     def _measure_memory(self) -> None:
         """Replaces rows of latency by rows with memory."""
         specs = {subject.name: spec for subject, spec in zip(self._subjects, self._config.specs(), strict=True)}
         for index, row in enumerate(self._latency):
-            if self._is_over():
-                break
             if not row.failure:
+                if self._is_over():
+                    break
                 left = self._deadline - time.monotonic()
                 peak = probe(specs[row.engine], Size.parse(row.size), left if math.isfinite(left) else None)
                 self.was_cut = self.was_cut or peak.failure == OUT_OF_TIME

@@ -3,11 +3,12 @@
 #
 #   benchmarks/gpu_suite.sh OUT [setup WHEELS] [aborts] [tests] [bench] [training] [paper]    one or several, in the clone
 #
-# That order is the order of worth. Each step has a limit in seconds (ABORTS, TESTS, BENCH, TRAINING below), and what it
-# has written by then is complete: the tests' results are a line each, and the bench saves every row.
+# That order is the order of worth. Each command of a step has a limit in seconds (ABORTS, TESTS, BENCH, TRAINING below;
+# setup, exports and overlap have none), and what it has written by then is complete: the tests' results are a line each,
+# and the bench saves every row.
 #
 # It installs into the python3 that it finds, so give it a machine or an environment of its own. WHEELS holds what that
-# python3 lacks (onnxruntime-gpu, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
+# python3 lacks (onnxruntime-gpu, pytest-xdist, pytest-timeout, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
 # wheels). A step that fails does not stop the others, and is named at the end.
 #
 # An export takes minutes on a CPU. If ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16` has
@@ -99,10 +100,12 @@ while (($#)); do
             >"$out/aborts-before.json" 2>"$out/aborts-before.log"
         echo "with the fusion: ended with $? (134: aborted), see $out/aborts-before.log"
         ;;
-    tests) # -n 1: in a process that is replaced when it dies. No capture: what a library prints before would be lost
+    tests)
+        rm -f "$out/tests.jsonl"
+        # -n 1: in a process that is replaced when it dies. No capture: what a library prints before would be lost
         step tests env MIRNET_GPU_ARTIFACTS="${ARTIFACTS:-}" PYTHONPATH="tests/support${PYTHONPATH:+:$PYTHONPATH}" \
             timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n 1 \
-            --max-worker-restart 999 --capture=no --timeout 60 -p results_log --results "$out/tests.jsonl" ${TESTS_IN:-}
+            --max-worker-restart 999 --capture=no --timeout 60 --timeout-method thread -p results_log --results "$out/tests.jsonl" ${TESTS_IN:-}
         python3 tests/support/results_log.py "$out/tests.jsonl" | tee "$out/tests-summary.txt"
         ;;
     bench) compare lite weights/lite.pt ;;

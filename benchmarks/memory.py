@@ -38,10 +38,11 @@ class PeakMemory:
 def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
     """Measures `spec` at `size` in a new process and waits for it, for so many seconds at most."""
     request = json.dumps({"spec": asdict(spec), "size": str(size)})
+    limit = None if seconds is None else min(seconds, 86_400.0)  # more than the system's clocks may overflow them
     # -P: the working directory must not shadow the installed package.
     command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.memory"]
     try:
-        done = subprocess.run(command, input=request, capture_output=True, text=True, check=False, timeout=seconds)
+        done = subprocess.run(command, input=request, capture_output=True, text=True, check=False, timeout=limit)
     except subprocess.TimeoutExpired:
         return PeakMemory(failure=OUT_OF_TIME)
     if done.returncode < 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS
+from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, check_target
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 
 
@@ -31,6 +31,7 @@ def command(
 
     if max_seconds <= 0:
         raise UsageError(f"--max-seconds is {max_seconds:g}; expected more than 0")
+    check_target("TARGET", target, force=True)  # a file that is there is gone on with
     settings = OrtCudaSettings(engines, tuple(map(Size.parse, sizes)), runs, max_seconds, device)
     try:
         rows = measure_ways(settings, target, click.echo)

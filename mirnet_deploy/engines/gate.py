@@ -19,27 +19,30 @@ class Gate:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Inside the block together with others."""
-        with self._state:
-            self._state.wait_for(lambda: not self._alone)
-            self._inside += 1
+        entered = False
         try:
+            with self._state:
+                self._state.wait_for(lambda: not self._alone)
+                self._inside, entered = self._inside + 1, True
             yield
         finally:
-            with self._state:
-                self._inside -= 1
-                self._state.notify_all()
+            if entered:
+                with self._state:
+                    self._inside -= 1
+                    self._state.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Inside the block by itself."""
-        with self._state:
-            self._alone += 1
-            self._state.wait_for(lambda: not self._inside)
-            self._inside = 1
+        waits = entered = False
         try:
+            with self._state:
+                self._alone, waits = self._alone + 1, True
+                self._state.wait_for(lambda: not self._inside)  # Ctrl-C may end it
+                self._inside, entered = 1, True
             yield
         finally:
             with self._state:
-                self._inside = 0
-                self._alone -= 1
+                self._inside -= entered
+                self._alone -= waits
                 self._state.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.engines.base import HostEngine, closed_error, no_context_error
-from mirnet_deploy.engines.onnxruntime_session import onnxruntime_module, open_session
+from mirnet_deploy.engines.onnxruntime_session import SESSIONS, onnxruntime_module, open_session
 from mirnet_deploy.errors import ArtifactError, engine_error
 
 
@@ -35,6 +36,8 @@ class OnnxRuntimeEngine(HostEngine):
     ) -> None:
         self.metadata = metadata
         self._session: Any = open_session(data, metadata, index, threads)
+        self._running = nullcontext if index is None else SESSIONS.shared
+        self._closing = nullcontext if index is None else SESSIONS.alone
         self.device = "cpu" if index is None else f"cuda:{index}"
         self.backend = f"onnxruntime {onnxruntime_module().__version__} {self._session.get_providers()[0]}"
         if index is not None:
@@ -60,7 +63,8 @@ class OnnxRuntimeEngine(HostEngine):
         source, result = TENSOR_NAMES[self.metadata.interface]
         wanted = [result, STATISTICS] if pools else [result]
         try:
-            results: list[NDArray[Any]] = session.run(wanted, {source: batch, **pools})
+            with self._running():
+                results: list[NDArray[Any]] = session.run(wanted, {source: batch, **pools})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise engine_error(f"ONNX Runtime failed on a batch of shape {list(batch.shape)}", error) from error
         output = results[0]
@@ -73,4 +77,5 @@ class OnnxRuntimeEngine(HostEngine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._session = None
+        with self._closing():
+            self._session = None

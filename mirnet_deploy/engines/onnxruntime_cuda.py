@@ -21,12 +21,9 @@ from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_graph import BY_VALUE, deferring_nodes
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
 from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
-from mirnet_deploy.engines.gate import Gate
-from mirnet_deploy.engines.onnxruntime_session import CUDA, NO_GRAPH, onnxruntime_module, open_session
+from mirnet_deploy.engines.onnxruntime_session import CUDA, NO_GRAPH, SESSIONS, onnxruntime_module, open_session
 from mirnet_deploy.errors import engine_error, warn
 
-SESSIONS = Gate()
-"""Of all CUDA sessions of the process: shared by runs, alone for a session that closes."""
 WAITS_EVERY = 50
 """Runs of a graph that leaves buffers behind until one waits for the stream, which frees them."""
 
@@ -52,7 +49,7 @@ class OnnxRuntimeCudaEngine:
         self._frees_on_closing = bool(found := deferring_nodes(data))
         if found:
             warn(
-                f"{metadata.name} has {len(found)} nodes such as {found[0]} (a Split of unequal sizes, or more than "
+                f"{metadata.name} has {len(found)} nodes such as {found[0]} (a Split, or a Concat of more than "
                 f"{BY_VALUE} tensors) that leave page-locked memory behind, which every {WAITS_EVERY}th run waits to "
                 "free; export it again to avoid that"
             )
@@ -101,7 +98,7 @@ class OnnxRuntimeRunner:
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
-        binding = self._session.io_binding()
+        binding = bind = self._session.io_binding()
         try:
             for name, tensor in tensors.items():
                 bind = binding.bind_output if name in self._outputs else binding.bind_input
@@ -116,7 +113,7 @@ class OnnxRuntimeRunner:
             traceback.clear_frames(error.__traceback__)
             raise engine_error(f"ONNX Runtime failed on {shapes}", error) from error
         finally:
-            binding = None  # so does this frame
+            binding = bind = None  # so does this frame
 
     def close(self) -> None:
         """See `Runner.close`."""

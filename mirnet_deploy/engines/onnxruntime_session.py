@@ -6,12 +6,15 @@ from typing import Any
 
 from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.engines.gate import Gate
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, engine_error, first_line
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
 """ONNX Runtime's name for the type of the picture's input and output, by interface."""
+SESSIONS = Gate()
+"""Of the CUDA sessions of all engines: shared by runs, alone for a session that closes (`engines.onnxruntime_cuda`)."""
 NO_GRAPH = "gpu_graph_id", "-1"
 """Key and value of the run option by which a run is not captured as a CUDA graph."""
 

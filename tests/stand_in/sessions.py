@@ -137,6 +137,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
                 time.sleep(0.1)  # else the runs would take all of the cores from the openings
         except BaseException as error:  # told by the main thread
             failed.append(error)
+            runner.close()
             shared.put(opened())
 
     for _ in range(threads + 1):
@@ -147,7 +148,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
     for _ in range(sessions - threads - 1):
         shared.get().close()
         shared.put(opened())
-    while not pinned[-1:]:  # at least one session has made all its runs
+    while not pinned and not failed:  # at least one session has made ten runs, or the reason why not is known
         time.sleep(0.01)
     closing.set()
     for worker in workers:
@@ -160,7 +161,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
         "closed": len(Watched.ends),
         "runs": len(Watched.runs),
         "runs beside an end": beside,
-        "pinned": [min(pinned), max(pinned)],
+        "pinned": [min(pinned), max(pinned)] if pinned else [],
         "held": cuda.pinned_bytes(),
         "warned": [str(each.message) for each in said],
         "failed": [repr(error) for error in failed],

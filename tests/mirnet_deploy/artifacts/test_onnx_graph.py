@@ -25,7 +25,7 @@ def names(count: int) -> list[str]:
     [
         (helper.make_node("Concat", names(32), ["y"], name="joined", axis=1), False),
         (helper.make_node("Concat", names(33), ["y"], name="joined", axis=1), True),
-        (helper.make_node("Split", ["x"], names(32), name="parted", num_outputs=32), False),
+        (helper.make_node("Split", ["x"], names(3), name="parted", num_outputs=3), True),
         (helper.make_node("Split", ["x"], names(33), name="parted", num_outputs=33), True),
         (helper.make_node("Split", ["x", "sizes"], names(2), name="parted"), True),
         (helper.make_node("Max", names(60), ["y"], name="largest"), False),

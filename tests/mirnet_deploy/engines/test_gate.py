@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from mirnet_deploy.engines.gate import Gate
 
 
@@ -43,6 +45,24 @@ def test_whoever_wants_it_alone_waits_for_those_inside_and_keeps_others_out() ->
         thread.join(20)
         assert not thread.is_alive()
     assert log[2:] == ["alone", "done", "late"]
+
+
+def test_an_interrupted_wait_leaves_the_gate_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+
+    def interrupted(predicate: Callable[[], bool]) -> bool:
+        raise KeyboardInterrupt
+
+    for way in (gate.alone, gate.shared):
+        with monkeypatch.context() as patch:
+            patch.setattr(gate._state, "wait_for", interrupted)
+            with pytest.raises(KeyboardInterrupt), way():
+                pass
+        assert (gate._inside, gate._alone) == (0, 0)
+    with gate.shared():
+        pass
+    with gate.alone():
+        pass
 
 
 def test_an_error_inside_opens_it_again() -> None:

@@ -17,11 +17,23 @@ from deferred import Driver
 
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.base import Tensor
-from mirnet_deploy.engines import onnxruntime_cuda
+from mirnet_deploy.engines import onnxruntime, onnxruntime_cuda
 from mirnet_deploy.engines.onnxruntime_cuda import WAITS_EVERY, OnnxRuntimeCudaEngine, OnnxRuntimeRunner
 from mirnet_deploy.errors import EngineError, MirnetDeployWarning
 
 TENSORS = {"input": Tensor(4096, (1, 3, 4, 4), np.dtype(np.float32))}
+
+
+class Binding:
+    """Holds its session, as ONNX Runtime's does."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def bind_input(self, *_: Any) -> None:
+        pass
+
+    bind_output = bind_input
 
 
 class Session:
@@ -31,7 +43,7 @@ class Session:
         self._log, self._leave, self._fails = log, leave, fails
 
     def io_binding(self) -> Any:
-        return SimpleNamespace(bind_input=lambda *_: None, bind_output=lambda *_: None, session=self)
+        return Binding(self)
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         self._log.append("runs")
@@ -66,6 +78,31 @@ def test_a_session_closes_when_no_session_runs() -> None:
         each.join(20)
         assert not each.is_alive()
     assert log == ["runs", "has run", "closed"]
+    running.close()
+
+
+def test_an_engine_with_host_copies_closes_beside_no_run_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    leave = threading.Event()
+    running = runner_of(Session(log, leave))
+    host = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "open_session", lambda *_: host)
+    data, metadata = read_onnx(make_onnx(tmp_path / "a.onnx"))
+    engine = onnxruntime.OnnxRuntimeEngine(data, metadata, 0)
+    thread = threading.Thread(target=lambda: running.enqueue(TENSORS))
+    thread.start()
+    while "runs" not in log:
+        time.sleep(0.001)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    time.sleep(0.05)
+    assert closing.is_alive()
+    leave.set()
+    closing.join(20)
+    assert not closing.is_alive()
+    thread.join(20)
     running.close()
 
 
