@@ -21,7 +21,7 @@ from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
-from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, onnxruntime_module
+from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, LEFT_OUT, onnxruntime_module, prepare_for_cuda
 from mirnet_deploy.engines.opening import onnx_device
 from mirnet_deploy.errors import ArtifactError, EngineError
 from mirnet_deploy.files import write_atomically
@@ -31,7 +31,7 @@ from mirnet_deploy.pixels import padded
 
 @dataclass(frozen=True)
 class Way:
-    """How a session is opened and run; the first is the best guess from an H200 (benchmarks/GPU.md)."""
+    """How a session is opened and run."""
 
     name: str
     search: str = "EXHAUSTIVE"
@@ -177,8 +177,7 @@ def _timed(
     options.log_severity_level = 3
     provider: Any = CPU
     if index is not None:
-        ort.set_default_logger_severity(4)  # as `engines.onnxruntime_session` does, and why
-        ort.preload_dlls()
+        prepare_for_cuda(ort)
         provider = (
             CUDA,
             {
@@ -190,8 +189,7 @@ def _timed(
                 "enable_cuda_graph": int(way.graphs),
             },
         )
-    without = ["GatherSliceToSplitFusion"]
-    session = ort.InferenceSession(data, options, providers=[provider], disabled_optimizers=without)
+    session = ort.InferenceSession(data, options, providers=[provider], disabled_optimizers=LEFT_OUT)
     if session.get_providers()[0] != (CPU if index is None else CUDA):
         raise EngineError(f"ONNX Runtime runs on {session.get_providers()[0]}")
     device = ("cpu", 0) if index is None else ("cuda", index)

@@ -148,6 +148,11 @@ def require(what: str, extra: str, *modules: str) -> None:
             raise MissingDependencyError(f'{what} needs {module}: pip install "mirnet-deploy[{extra}]"')
 
 
+def require_training() -> None:
+    """`require` for what a training imports at its first validation, or shortly before it."""
+    require("training", "train", "tensorboard", "matplotlib", "skimage")
+
+
 def json_option(what: str) -> Callable[[Command], Command]:
     """The option --json of a command, which gets its value as `json_path`; see `write_json`."""
     return click.option("--json", "json_path", metavar="FILE", help=f"Write {what} as JSON; - is standard output.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require
+from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require_training
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
 
@@ -41,7 +41,7 @@ def command(data: Path, preset: str | None, init: Path | None, device: str, **op
         from mirnet_deploy.training.ship import Shipment, ship
     except ImportError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
-    require("training", "train", "tensorboard", "matplotlib", "skimage")
+    require_training()
     if (preset is None) == (init is None):
         raise UsageError("expected either --preset or --init")
     shipment = Shipment.of(preset, init, click.echo, **options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require
+from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require_training
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
@@ -121,7 +121,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
         from mirnet_deploy.training.distributed import join_processes
     except ImportError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
-    require("training", "train", "tensorboard", "matplotlib", "skimage")
+    require_training()
     if (data is None) == (degrade is None):
         raise UsageError("expected either DATA (pairs) or --degrade DIR (well-lit photographs)")
     if degrade is not None and options["all_pairs"]:

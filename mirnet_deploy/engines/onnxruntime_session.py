@@ -15,6 +15,9 @@ TENSOR_TYPES = {"float": "tensor(float)", "image": "tensor(uint8)"}
 """ONNX Runtime's name for the type of the picture's input and output, by interface."""
 SESSIONS = Gate()
 """Of the CUDA sessions of all engines: shared by runs, alone for a session that closes (`engines.onnxruntime_cuda`)."""
+LEFT_OUT = ["GatherSliceToSplitFusion"]
+"""Optimizers that sessions on CUDA are opened without. This one would make a Split of unequal sizes out of the pools'
+Slices, which aborts the process when the session closes (`artifacts.onnx_graph`)."""
 NO_GRAPH = "gpu_graph_id", "-1"
 """Key and value of the run option by which a run is not captured as a CUDA graph."""
 
@@ -74,9 +77,7 @@ def open_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     providers = [CPU] if index is None else [_cuda_provider(ort, index, stream, frees_on_closing), CPU]
-    # On CUDA this fusion would make a Split of unequal sizes out of the pools' Slices, which aborts the process when
-    # the session closes (`artifacts.onnx_graph`).
-    left_out = [] if index is None else ["GatherSliceToSplitFusion"]
+    left_out = [] if index is None else LEFT_OUT
     try:
         session = ort.InferenceSession(
             data, options, providers=providers, enable_fallback=0, disabled_optimizers=left_out
@@ -93,17 +94,22 @@ def open_session(
     return session
 
 
+def prepare_for_cuda(ort: Any) -> None:
+    """What `ort`, the module onnxruntime, needs once before its first session on CUDA."""
+    # While cuDNN searches for a kernel, it logs every execution plan that does not fit as an error of the process's
+    # default logger, by the hundred. What cannot run at all raises an exception in any case.
+    ort.set_default_logger_severity(4)
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # loads CUDA and cuDNN from their pip packages, which are on no loader path
+
+
 def _cuda_provider(ort: Any, index: int, stream: int | None, frees_on_closing: bool) -> tuple[str, dict[str, Any]]:
     if CUDA not in ort.get_available_providers():
         raise EngineError(
             f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
             'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
         )
-    # While cuDNN searches for a kernel, it logs every execution plan that does not fit as an error of the process's
-    # default logger, by the hundred. What cannot run at all raises an exception in any case.
-    ort.set_default_logger_severity(4)
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # loads CUDA and cuDNN from their pip packages, which are on no loader path
+    prepare_for_cuda(ort)
     # TF32 rounds to 10 bits of mantissa, which is not FP32. The default search tries every algorithm for every new
     # shape, which costs seconds per picture size.
     options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}

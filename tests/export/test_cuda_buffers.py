@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mirnet_deploy.artifacts.metadata import Interface, Precision
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.onnx_graph import deferring_nodes
+from mirnet_deploy.engines.onnxruntime_session import LEFT_OUT
 from mirnet_deploy.export.onnx_file import export_onnx
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.export.tracing import trace
@@ -23,8 +24,6 @@ from mirnet_deploy.training.config import PRESETS, MIRNetConfig
 from mirnet_deploy.training.context import OwnMeans, PoolContext
 from mirnet_deploy.training.network import MIRNet
 
-WITHOUT = ["GatherSliceToSplitFusion"]
-"""The optimizer that sessions on CUDA are opened without."""
 LITE = resolve_model("lite")
 
 
@@ -54,18 +53,18 @@ def test_the_fusion_would_leave_buffers_behind(tmp_path: Path) -> None:
 
 
 def test_the_bundled_model_leaves_none(tmp_path: Path) -> None:
-    assert left_behind(LITE.read_bytes(), tmp_path, WITHOUT) == []
+    assert left_behind(LITE.read_bytes(), tmp_path, LEFT_OUT) == []
 
 
 @pytest.mark.parametrize("interface", ["float", "image"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_no_export_leaves_any(exported: Export, tmp_path: Path, interface: Interface, precision: Precision) -> None:
-    assert left_behind(exported(interface, precision).path.read_bytes(), tmp_path, WITHOUT) == []
+    assert left_behind(exported(interface, precision).path.read_bytes(), tmp_path, LEFT_OUT) == []
 
 
 def test_statistics_of_many_pools_are_joined_in_groups(tmp_path: Path) -> None:
     model = trace(Pools(), "float", 20, 34 * 3)
-    assert left_behind(model.SerializeToString(), tmp_path, WITHOUT) == []
+    assert left_behind(model.SerializeToString(), tmp_path, LEFT_OUT) == []
     joins = sorted(len(node.input) for node in model.graph.node if node.op_type == "Concat")
     assert joins == [2, 2, 32]
 
@@ -93,4 +92,4 @@ def test_networks_of_every_depth_leave_none(
     for precision in precisions:
         path = tmp_path / f"{precision}.onnx"
         export_onnx(checkpoint, path, settings, precision, crops)
-        assert left_behind(path.read_bytes(), tmp_path, WITHOUT) == []
+        assert left_behind(path.read_bytes(), tmp_path, LEFT_OUT) == []

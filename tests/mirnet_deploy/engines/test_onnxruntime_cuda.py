@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,50 +61,43 @@ def runner_of(session: Session) -> OnnxRuntimeRunner:
     return OnnxRuntimeRunner(session, None, {"output"}, ("cuda", 0))
 
 
-def test_a_session_closes_when_no_session_runs() -> None:
-    """Not even another one, of any engine: closing writes into the caches of all threads."""
-    log: list[str] = []
-    leave = threading.Event()
-    running, idle = runner_of(Session(log, leave)), runner_of(Session(log, leave))
+def close_beside_a_run(close: Callable[[], None], log: list[str], leave: threading.Event, after: list[str]) -> None:
+    """Checks that `close`, called while a session runs, returns only when that run is over, and leaves `after` in the
+    log."""
+    running = runner_of(Session(log, leave))
     thread = threading.Thread(target=lambda: running.enqueue(TENSORS))
     thread.start()
     while "runs" not in log:
         time.sleep(0.001)
-    closing = threading.Thread(target=idle.close)
+    closing = threading.Thread(target=close)
     closing.start()
     time.sleep(0.05)
+    assert closing.is_alive()
     assert log == ["runs"]
     leave.set()
     for each in (thread, closing):
         each.join(20)
         assert not each.is_alive()
-    assert log == ["runs", "has run", "closed"]
+    assert log == after
     running.close()
+
+
+def test_a_session_closes_when_no_session_runs() -> None:
+    """Not even another one, of any engine: closing writes into the caches of all threads."""
+    log: list[str] = []
+    leave = threading.Event()
+    idle = runner_of(Session(log, leave))
+    close_beside_a_run(idle.close, log, leave, ["runs", "has run", "closed"])
 
 
 def test_an_engine_with_host_copies_closes_beside_no_run_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log: list[str] = []
-    leave = threading.Event()
-    running = runner_of(Session(log, leave))
     host = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "open_session", lambda *_: host)
     data, metadata = read_onnx(make_onnx(tmp_path / "a.onnx"))
     engine = onnxruntime.OnnxRuntimeEngine(data, metadata, 0)
-    thread = threading.Thread(target=lambda: running.enqueue(TENSORS))
-    thread.start()
-    while "runs" not in log:
-        time.sleep(0.001)
-    closing = threading.Thread(target=engine.close)
-    closing.start()
-    time.sleep(0.05)
-    assert closing.is_alive()
-    leave.set()
-    closing.join(20)
-    assert not closing.is_alive()
-    thread.join(20)
-    running.close()
+    close_beside_a_run(engine.close, [], threading.Event(), ["runs", "has run"])
 
 
 def test_a_failed_run_does_not_keep_its_session() -> None:
