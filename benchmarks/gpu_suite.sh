@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The GPU tests and the GPU benchmarks on a machine without network. Every step leaves a log; figures are left as JSON.
 #
-#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [aborts] [tests] [bench] [training] [paper]    one or several, in the clone
+#   benchmarks/gpu_suite.sh OUT [setup WHEELS] [aborts] [tests] [rtx FOLDER] [bench] [training] [paper]    in the clone
 #
-# That order is the order of worth. Each command of a step has a limit in seconds (ABORTS, TESTS, BENCH, TRAINING below;
+# One or several; that order is the order of worth. Each command of a step has a limit in seconds (ABORTS, TESTS, RTX, BENCH, TRAINING below;
 # setup, exports and overlap have none), and what it has written by then is complete: the tests' results are a line each,
 # and the bench saves every row.
 #
@@ -26,7 +26,7 @@ device=${DEVICE:-cuda:0} runs=${RUNS:-20} warmup=${WARMUP:-20} failed=()
 read -ra sizes <<<"${SIZES:-600x400 1920x1080 4000x3000}"
 size_options=("${sizes[@]/#/--size=}")
 
-aborts_s=${ABORTS:-60} tests_s=${TESTS:-300} bench_s=${BENCH:-120} training_s=${TRAINING:-60}
+aborts_s=${ABORTS:-60} tests_s=${TESTS:-300} bench_s=${BENCH:-120} training_s=${TRAINING:-60} rtx_s=${RTX:-120}
 
 step() { # NAME COMMAND...: runs it; its stdout goes to NAME.txt or NAME.json, its stderr to NAME.log
     local name=$1 printed=$out/$1.txt
@@ -102,11 +102,21 @@ while (($#)); do
         ;;
     tests)
         rm -f "$out/tests.jsonl"
-        # -n 1: in a process that is replaced when it dies. No capture: what a library prints before would be lost
+        # WORKERS processes, each replaced when it dies. No capture: what a library prints before would be lost
         step tests env MIRNET_GPU_ARTIFACTS="${ARTIFACTS:-}" PYTHONPATH="tests/support${PYTHONPATH:+:$PYTHONPATH}" \
-            timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n 1 \
+            timeout --kill-after 5 "$tests_s" python3 -m pytest -m "${TESTS_MARKED:-gpu}" -n "${WORKERS:-1}" \
             --max-worker-restart 999 --capture=no --timeout 60 --timeout-method thread -p results_log --results "$out/tests.jsonl" ${TESTS_IN:-}
         python3 tests/support/results_log.py "$out/tests.jsonl" | tee "$out/tests-summary.txt"
+        ;;
+    rtx) # FOLDER holds a version of TensorRT-RTX in each of its folders, as `pip install --target` makes them
+        for version in "${2:?FOLDER: the versions of TensorRT-RTX}"/*/; do
+            name=rtx-$(basename "$version")
+            step "$name" env PYTHONPATH="$version${PYTHONPATH:+:$PYTHONPATH}" timeout "$rtx_s" bash -c \
+                'python3 -m mirnet_deploy export weights/lite.pt --fp16 --builder tensorrt_rtx --target current --force -o "$0" &&
+                python3 -m mirnet_deploy enhance examples/pairs/low/1.jpg --model "$0/mirnet.plan" --device cuda:0 --force -o "$0"' \
+                "$out/$name"
+        done
+        shift
         ;;
     bench) compare lite weights/lite.pt ;;
     training)
@@ -116,16 +126,16 @@ while (($#)); do
         done
         ;;
     paper) # random weights: for time and memory only
-        step paper python3 -c "import sys
+        step paper python3 -c "import pathlib, sys
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
 network = MIRNet(MIRNetConfig(64, 3, 2))
-save_checkpoint(sys.argv[1], {'config': network.config.to_dict(), 'network': network.state_dict()})" "$out/paper.pt"
+save_checkpoint(pathlib.Path(sys.argv[1]), {'config': network.config.to_dict(), 'network': network.state_dict()})" "$out/paper.pt"
         compare paper "$out/paper.pt"
         ;;
     *)
-        echo "error: no step $1; expected setup WHEELS, aborts, tests, bench, training or paper" >&2
+        echo "error: no step $1; expected setup WHEELS, aborts, tests, rtx FOLDER, bench, training or paper" >&2
         exit 2
         ;;
     esac

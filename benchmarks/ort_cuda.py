@@ -8,10 +8,11 @@ by a run that goes on with the same file.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ WAYS = (
 )
 ON_CPU = Way("on a CPU", search="", workspace=False)
 """For rehearsals."""
+WARMING = 3
+"""Runs that are not counted: kernels are searched for in the first, and a graph is captured after the second."""
+MOST_PSNR = 150.0
+"""dB, of results that do not differ."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,9 @@ class Row:
     p50_ms: float | None = None
     """Of the later runs, each waited for; divided by the pictures of a batch."""
     runs: int = 0
+    psnr: float | None = None
+    """In dB, of this way's result against the first way's; None where that was not measured in the same run. At most
+    `MOST_PSNR`."""
     failure: str | None = None
 
     @property
@@ -84,7 +92,8 @@ class Row:
         what = f"{self.model} ({self.precision}) at {self.size}, {self.way.name}"
         if self.failure:
             return f"{what}: failed: {self.failure}"
-        return f"{what}: {self.p50_ms:.2f} ms a picture, the first run {self.first_ms:.0f} ms"
+        agrees = "" if self.psnr is None else f", {self.psnr:.1f} dB from the first way"
+        return f"{what}: {self.p50_ms:.2f} ms a picture, the first run {self.first_ms:.0f} ms{agrees}"
 
 
 @dataclass(frozen=True)
@@ -115,13 +124,19 @@ def measure_ways(settings: OrtCudaSettings, target: Path, say: Callable[[str], N
     held = _held(target, machine)
     done = {(row["sha256"], row["size"], row["way"]["name"]) for row in held}
     begin, added = time.monotonic(), []
+    first: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
     for engine, data, metadata, size, way in _todo(settings, on_gpu=index is not None):
         if (metadata.sha256, str(size), way.name) in done:
             continue
         if time.monotonic() - begin > settings.max_seconds:
             say(f"{settings.max_seconds:g} s are over; the same command goes on")
             break
-        row = _measure(engine, data, metadata, size, way, index, settings.runs)
+        row, result = _measure(engine, data, metadata, size, way, index, settings.runs)
+        key = row.sha256, row.size
+        if result is not None and way is WAYS[0]:
+            first[key] = result
+        elif result is not None and key in first:
+            row = replace(row, psnr=_psnr(first[key], result))
         say(row.line)
         added.append(row)
         held.append(asdict(row))
@@ -159,19 +174,21 @@ def _todo(settings: OrtCudaSettings, on_gpu: bool) -> Iterator[tuple[str, bytes,
 
 def _measure(
     engine: str, data: bytes, metadata: ArtifactMetadata, size: Size, way: Way, index: int | None, runs: int
-) -> Row:
+) -> tuple[Row, np.ndarray[Any, Any] | None]:
+    """The row, and the result of one picture; None where the way failed."""
     row = Row(engine, str(metadata.sha256), metadata.precision, str(size), way)
     try:
-        first, later = _timed(data, metadata, size, way, index, runs)
+        times, result = _timed(data, metadata, size, way, index, runs)
     except Exception as error:  # ONNX Runtime's exceptions share no base class; the other ways go on
-        return Row(**{**vars(row), "failure": one_line(error)})
-    return Row(**{**vars(row), "first_ms": first, "p50_ms": statistics.median(later) / way.batch, "runs": len(later)})
+        return replace(row, failure=one_line(error)), None
+    later = times[WARMING:]
+    return replace(row, first_ms=times[0], p50_ms=statistics.median(later) / way.batch, runs=len(later)), result
 
 
 def _timed(
     data: bytes, metadata: ArtifactMetadata, size: Size, way: Way, index: int | None, runs: int
-) -> tuple[float, Sequence[float]]:
-    """Milliseconds of the first run, and of `runs` runs after two more."""
+) -> tuple[Sequence[float], np.ndarray[Any, Any]]:
+    """Milliseconds of `WARMING` runs and of `runs` more, and the last result of the first picture."""
     ort = onnxruntime_module()
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -200,11 +217,18 @@ def _timed(
         kept.append(ort.OrtValue.ortvalue_from_numpy(batch, *device))
         bind(name, kept[-1])
     times = []
-    for _ in range(3 + runs):
+    for _ in range(WARMING + runs):
         begin = time.perf_counter()
         session.run_with_iobinding(binding)  # waits for the GPU
         times.append(1000 * (time.perf_counter() - begin))
-    return times[0], times[3:]
+    return times, kept[-1].numpy()[0]
+
+
+def _psnr(reference: np.ndarray[Any, Any], result: np.ndarray[Any, Any]) -> float:
+    """Of two results of one engine, of any shape, uint8 or float32 in [0, 1]."""
+    white = 255.0 if reference.dtype == np.uint8 else 1.0
+    mse = float(np.mean(((result.astype(np.float64) - reference) / white) ** 2))
+    return min(MOST_PSNR, -10 * math.log10(mse)) if mse > 0 else MOST_PSNR
 
 
 def _batch(metadata: ArtifactMetadata, size: Size, count: int) -> np.ndarray[Any, Any]:

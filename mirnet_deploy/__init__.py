@@ -11,13 +11,14 @@ from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
 if TYPE_CHECKING:
     from mirnet_deploy.devices.base import DevicePicture
     from mirnet_deploy.memory import MemoryPlan
-    from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
+    from mirnet_deploy.results import Enhanced, Enqueued, PictureInfo, RuntimeInfo
     from mirnet_deploy.runtime import MIRNetRuntime
     from mirnet_deploy.settings import RuntimeSettings
 
 __all__ = [
     "DevicePicture",
     "Enhanced",
+    "Enqueued",
     "MIRNetRuntime",
     "MemoryPlan",
     "MirnetDeployError",
@@ -31,6 +32,7 @@ __all__ = [
 _HOMES = {
     "DevicePicture": "mirnet_deploy.devices.base",
     "Enhanced": "mirnet_deploy.results",
+    "Enqueued": "mirnet_deploy.results",
     "MIRNetRuntime": "mirnet_deploy.runtime",
     "MemoryPlan": "mirnet_deploy.memory",
     "PictureInfo": "mirnet_deploy.results",

@@ -1,9 +1,7 @@
 """What is done to a result after the network: a tone curve sets its brightness, and it is blended with its input.
 
 A dark picture does not say how bright it was meant to be, so brightness is a setting and not something that a network
-could learn better. A tone curve brings the mean of a result to that setting: v becomes g v / (1 + (g - 1) v) in every
-channel. Shadows get `g` times as bright and keep their colour, highlights roll off towards white as on photographic
-paper, and nothing clips: black stays black, white stays white, and the curve of 1/g undoes that of g.
+could learn better. The curve is `pixels.toned`. `devices.result_kernels` does the same on a device.
 """
 
 from __future__ import annotations
@@ -14,13 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.pixels import Source, rounded, unit
+from mirnet_deploy.pixels import BINS, MOST_GAIN, Source, rounded, toned, unit
 from mirnet_deploy.settings import RuntimeSettings
 
-BINS = 1 << 16
-"""Bins of the histogram of values in [0, 1]."""
-MOST_GAIN = 256.0
-"""The largest gain, reached in pictures that are (nearly) black throughout; its inverse is the smallest."""
 _BAND = 1 << 18
 """Pixels worked on at a time."""
 
@@ -61,16 +55,6 @@ def finish(settings: RuntimeSettings, source: Source, result: Rewritable, out: R
             values = before + np.float32(settings.strength) * (values - before)
         out[rows] = rounded(values, out.dtype)
     return gain
-
-
-def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
-    """The tone curve of `gain`, applied to values in [0, 1] of any shape.
-
-    >>> toned(np.array([0, 0.25, 1], np.float32), 3.0).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    curved: NDArray[np.float32] = np.float32(gain) * values / (1 + np.float32(gain - 1) * values)
-    return curved
 
 
 def gain_for(brightness: float, picture: Rewritable) -> float:

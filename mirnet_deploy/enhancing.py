@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -16,11 +17,12 @@ from mirnet_deploy.engines.base import Engine, no_context_error
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.memory import Fit, Fitting, MemoryPlan
 from mirnet_deploy.pipeline.limits import Limits, choose_batch, choose_tile, whole_budget
+from mirnet_deploy.pipeline.on_device import WIDE_BYTES, Finish
 from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pipeline.work import Advance
 from mirnet_deploy.pixels import Sink, Source
-from mirnet_deploy.results import PictureInfo
+from mirnet_deploy.results import Enqueued, PictureInfo
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.tiling import TileGrid
 
@@ -92,19 +94,24 @@ class PictureEnhancer:
         gain = finish(self._settings, image, result, out)
         return PictureInfo.of(self._settings, grid, outcome, time.perf_counter() - start, gain), outcome
 
-    def enqueue(self, source: DevicePicture, target: DevicePicture, stream: int, passes: int) -> None:
+    def enqueue(self, source: DevicePicture, target: DevicePicture, stream: int, passes: int) -> Enqueued:
         """See `MIRNetRuntime.enhance_device`."""
+        start = time.perf_counter()
+        settings, widened = self._settings, self._widens(target.dtype)
+        finish = Finish(None if settings.brightness == "auto" else settings.brightness, settings.strength, widened)
 
-        def enqueue(fit: Fit, grid: TileGrid, _: bool) -> None:
-            thumbnail = None
+        def enqueue(fit: Fit, grid: TileGrid, _: bool) -> Enqueued:
+            thumbnail, times = None, 1
             if self._shares_means(grid):
                 self._stages()
                 thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
-            times = passes if self._settings.consistency == "exact" else 1
+                times = passes if settings.consistency == "exact" else 1
             shares = {"most_slots": fit.slots_for(grid, banded=False), "batch": fit.batch}
-            self._pipeline.enqueue(source, target, grid, thumbnail, times, stream, **shares)
+            report = self._pipeline.enqueue(source, target, grid, thumbnail, times, finish, stream, **shares)
+            known = PictureInfo(len(grid), grid.tile_size, settings, time.perf_counter() - start, times)
+            return Enqueued(self._engine, report, known, math.prod(thumbnail) if thumbnail else 0)
 
-        self._fitting.attempt(source, enqueue)
+        return self._fitting.attempt(source, enqueue, WIDE_BYTES if widened else 0)
 
     def close(self) -> None:
         """Waits for the pictures under way and frees their memory. May be called twice."""

@@ -20,7 +20,7 @@ from mirnet_deploy.pipeline.bands import Band
 from mirnet_deploy.pipeline.feeder import Feeder, statistics_bytes
 from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.tile_table import TileTable
-from mirnet_deploy.pipeline.work import fits, given_bytes, padded_size
+from mirnet_deploy.pipeline.work import FLAWS_BYTES, fits, given_bytes, padded_size
 from mirnet_deploy.pixels import Source
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
@@ -99,8 +99,8 @@ class Fitting:
         Where the device is out of memory, it is called again with a smaller fit; one warning in the end says so.
 
         Args:
-            copies: bytes per pixel that the picture takes on the host beside its result in the dtype of `image`; they
-                count where the host is the device.
+            copies: bytes per pixel that the picture takes beside its result in the dtype of `image`: on the host, where
+                they count if the host is the device, or on the device, where the picture lies there.
 
         Raises:
             DeviceMemoryError: there is no smaller fit, or no fit stays within the bytes that a picture may take.
@@ -252,7 +252,7 @@ class Fitting:
         banded = banded or not self._fits_whole(image)
         slots = fit.slots_for(grid, banded)
         if isinstance(image, DevicePicture):
-            pictures = 0
+            pictures = image.shape[0] * image.shape[1] * copies
         elif engine.driver.is_host:
             pictures = image.shape[0] * image.shape[1] * (3 * image.dtype.itemsize + copies)
         else:
@@ -267,9 +267,14 @@ class Fitting:
         count = max(min(fit.batch, together), limits.least[0])
         batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
         batches += tables * self._tables(together, grid.tile_size, context)
-        if small:
+        if isinstance(image, DevicePicture):
+            batches += on_device.nbytes(context, small, engine.metadata.batch_dtype)
+            batches += self._tables(1, small, context) if small else 0
+        else:
+            batches += tables * FLAWS_BYTES
+        if small and not isinstance(image, DevicePicture):
             pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
-            batches += tables * self._means(image, grid, together, small, context)
+            batches += tables * self._means(grid, together, small, context)
         footprint = slots * engine.footprint(count, *grid.tile_size)
         return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
 
@@ -278,14 +283,10 @@ class Fitting:
         count = tiles + self._pipeline.limits.least[0] - 1
         return TileTable.nbytes(count, size) + statistics_bytes(count, context)
 
-    def _means(
-        self, image: Source | DevicePicture, grid: TileGrid, together: int, small: tuple[int, int], context: int
-    ) -> int:
+    def _means(self, grid: TileGrid, together: int, small: tuple[int, int], context: int) -> int:
         """Bytes of the vectors of `context` means, and of the tables of a thumbnail of size `small` (height, width) and
-        of a sample of patches. Unless the picture lies on the device, they share a buffer with the table of the
-        `together` tiles, and count as far as they are larger."""
-        if isinstance(image, DevicePicture):
-            return on_device.nbytes(context) + self._tables(1, small, context)
+        of a sample of patches. They share a buffer with the table of the `together` tiles, and count as far as they are
+        larger."""
         tables = self._tables(together, grid.tile_size, context)
         patches = Patches.of(small, grid, self._pipeline.limits)
         sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0

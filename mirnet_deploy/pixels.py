@@ -45,6 +45,11 @@ SHRINK_BYTES = 12 * _BAND * 2
 SCALES: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 """The value of white, by the dtype of a picture."""
 
+BINS = 1 << 16
+"""Bins of the histogram of values in [0, 1] on which the gain of a tone curve is found."""
+MOST_GAIN = 256.0
+"""The largest gain of a tone curve, reached in pictures that are (nearly) black throughout; 1 / 256 is the least."""
+
 
 def as_array(image: Any) -> NDArray[Any]:
     """A picture in host memory as an array, without a copy.
@@ -180,3 +185,16 @@ def shrink(image: Source, size: tuple[int, int]) -> NDArray[np.float32]:
         small[top : top + lines] = cv2.resize(means, (width, len(means)), interpolation=cv2.INTER_AREA)
     small /= np.float32(SCALES[image.dtype])
     return small
+
+
+def toned(values: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    """The tone curve of `gain`, g v / (1 + (g - 1) v), applied to values in [0, 1] of any shape.
+
+    Shadows get `gain` times as bright and keep their colour, highlights roll off towards white as on photographic
+    paper, and nothing clips: black stays black, white stays white, and the curve of 1/g undoes that of g.
+
+    >>> toned(np.array([0, 0.25, 1], np.float32), 3.0).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    curved: NDArray[np.float32] = np.float32(gain) * values / (1 + np.float32(gain - 1) * values)
+    return curved

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.consistency.prediction import Prediction, from_difference, psnr_of
 from mirnet_deploy.consistency.shared_means import Outcome
+from mirnet_deploy.devices.arguments import UNIT
+from mirnet_deploy.devices.result_kernels import gain_of
+from mirnet_deploy.engines.base import Engine, flaws_error
+from mirnet_deploy.pipeline.reports import Report
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.tiling import TileGrid
 
@@ -47,7 +52,8 @@ class PictureInfo:
     settings: RuntimeSettings
     """As asked for."""
     seconds: float
-    """From the call until the result was finished."""
+    """From the call until the result was finished; until it was enqueued where nobody waited for it
+    (`MIRNetRuntime.enhance_device`)."""
     passes: int = 1
     """Passes over the whole picture; the last one wrote the result."""
     sampled: float = 0.0
@@ -70,13 +76,15 @@ class PictureInfo:
         info = cls(len(grid), grid.tile_size, settings, seconds, gain=gain)
         if outcome is None:
             return info
+        return replace(info, passes=outcome.passes, sampled=outcome.sampled).predicting(outcome.prediction)
+
+    def predicting(self, prediction: Prediction) -> PictureInfo:
+        """The same, with a prediction of the error."""
         return replace(
-            info,
-            passes=outcome.passes,
-            sampled=outcome.sampled,
-            predicted_psnr=outcome.prediction.psnr,
-            predicted_max_abs=outcome.prediction.max_abs,
-            within_tolerance=outcome.prediction.within(settings.tolerance),
+            self,
+            predicted_psnr=prediction.psnr,
+            predicted_max_abs=prediction.max_abs,
+            within_tolerance=prediction.within(self.settings.tolerance),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,3 +98,42 @@ class Enhanced(NamedTuple):
     pixels: NDArray[Any]
     """[H,W,3], with the dtype and the order of channels of the picture that was given."""
     info: PictureInfo
+
+
+class Enqueued:
+    """What `MIRNetRuntime.enhance_device` returns. It need not be kept.
+
+    Args:
+        report: of the device, to come.
+        known: what is known already.
+        compared: pixels of the thumbnail whose two results the report compares; 0 where it has none.
+    """
+
+    def __init__(self, engine: Engine, report: Report, known: PictureInfo, compared: int) -> None:
+        self._engine, self._report, self._known, self._compared = engine, report, known, compared
+
+    def done(self) -> bool:
+        """Whether the picture is finished, and `info` does not wait.
+
+        Raises:
+            EngineError: the device has failed, or the runtime is closed.
+        """
+        return self._report.done()
+
+    def info(self) -> PictureInfo:
+        """Waits until the picture is finished and says what is known of it.
+
+        Raises:
+            EngineError: its values are NaN or infinite; or the device has failed, or the runtime is closed.
+        """
+        report = self._report.wait()
+        if report["flaws"]:
+            raise flaws_error(self._engine)
+        info = self._known
+        if report["low"] != report["high"]:
+            info = replace(info, gain=gain_of(report))
+        if self._compared:
+            # Half a unit more for each value: the most that rounding can have taken away.
+            psnr = psnr_of((float(report["squares"]) / (3 * self._compared) + 0.5) / UNIT)
+            info = info.predicting(from_difference(psnr, float(report["largest"])))
+        return info

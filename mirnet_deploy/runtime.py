@@ -23,7 +23,7 @@ from mirnet_deploy.memory import MemoryPlan
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pipeline.work import Advance
 from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture, check_shape
-from mirnet_deploy.results import Enhanced, PictureInfo, RuntimeInfo
+from mirnet_deploy.results import Enhanced, Enqueued, PictureInfo, RuntimeInfo
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.video.frames import enhance_in_order
 
@@ -169,15 +169,15 @@ class MIRNetRuntime:
                 raise ImageError("source and sink share memory; a tile would read what its neighbour has written")
         return self._enhancer.enhance(source, sink, None, start, advance)[0]
 
-    def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> None:
+    def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> Enqueued:
         """Enhances a picture that lies on the runtime's device into another one there; returns once that is enqueued.
 
         The work begins after what `stream` holds now, and what is enqueued there later follows it. The calling thread
         waits only for the first picture of a shape, and while all slots are taken. Until the stream has passed the
         work, neither picture may be freed or changed.
 
-        NaN and infinite values in the network's result are not noticed. On a GPU, NaN comes out as 0 and infinite
-        values are clipped.
+        Where the network's result has NaN and infinite values, NaN comes out as 0 and infinite values are clipped;
+        `Enqueued.info` raises an error for them.
 
         Args:
             src, dst: [H,W,3] or [H,W,4] of one shape, dtype and order of channels, uint8, uint16 or float32 in [0, 1]
@@ -186,18 +186,18 @@ class MIRNetRuntime:
                 lie side by side, rows at any distance; a fourth channel is copied. They share no memory.
             stream: the handle of a `CUstream`.
             bgr: whether the channels are BGR or BGRA; None for `channel_order`. A `DevicePicture` has its own order.
-            passes: passes over the tiles under "exact", whose error is not predicted here; the other settings of
-                `consistency` make one.
+            passes: passes over the tiles under "exact"; the other settings of `consistency` make one.
+
+        Returns:
+            What tells whether the picture is finished, and how close it is; it need not be kept.
 
         Raises:
             ImageError: a picture is not as described, or lies elsewhere, or `dst` is read-only.
             EngineError: as `enhance`; or the engine runs on a GPU by way of host memory.
             MissingDependencyError: cuda-core, which looks at other libraries' pictures, is not installed.
-            UsageError: as `enhance`; or the runtime has a brightness or a strength, or `passes` is below 1.
+            UsageError: as `enhance`; or `passes` is below 1.
         """
         self._check_open()
-        if self._settings.finishes:
-            raise UsageError("enhance_device gives the network's result; brightness and strength need enhance")
         if self._engine.driver.is_host and self._engine.device != "cpu":
             raise EngineError(
                 f"{self._engine.backend} runs by way of host memory, and enhance_device needs the GPU's; "
@@ -209,7 +209,7 @@ class MIRNetRuntime:
             turned = self._settings.channel_order == "bgr" if bgr is None else bgr
             source, target = device_pictures(src, dst, self._engine.device, stream, turned)
         check_dtype(source.dtype, self._engine.metadata.interface)
-        self._enhancer.enqueue(source, target, stream, passes)
+        return self._enhancer.enqueue(source, target, stream, passes)
 
     def frames(self, frames: Iterable[Buffer], in_flight: int | None = None) -> Iterator[Enhanced]:
         """Enhances the frames of a video: in one pass each, but for the first frame of a scene.

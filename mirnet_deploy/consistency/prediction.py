@@ -54,12 +54,20 @@ def predict(used: NDArray[np.float32], better: NDArray[np.float32]) -> Predictio
     PSNR(used, better) - `PSNR_MARGIN`, and max |used - better| * `MAX_ABS_FACTOR` + `BORDER_ERROR`. The constants are
     fitted (benchmarks/TILING.md).
     """
-    psnr, max_abs = difference(used, better)
+    return from_difference(*difference(used, better))
+
+
+def from_difference(psnr: float, max_abs: float) -> Prediction:
+    """The prediction of `predict`, from the PSNR in dB and the largest absolute difference of the two results."""
     return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR + BORDER_ERROR)
+
+
+def psnr_of(mse: float) -> float:
+    """The PSNR in dB of a mean squared error of values in [0, 1]; at most `MAX_PSNR`."""
+    return -10 * math.log10(max(mse, 10 ** (-MAX_PSNR / 10)))
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float]:
     """The PSNR in dB, at most `MAX_PSNR`, and the largest absolute difference of two pictures, [h,w,3] in [0, 1]."""
     error = a.astype(np.float64) - b
-    mse = max(float(np.mean(error**2)), 10 ** (-MAX_PSNR / 10))
-    return -10 * math.log10(mse), float(np.abs(error).max())
+    return psnr_of(float(np.mean(error**2))), float(np.abs(error).max())

@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Kernel = Literal["cut", "put", "shrink", "correct", "defect"]
+Kernel = Literal[
+    "cut", "put", "shrink", "correct", "defect", "clear", "check", "count", "weigh", "narrow", "tone", "differ"
+]
 FLOAT: np.dtype[Any] = np.dtype(np.float32)
 
 
@@ -40,6 +42,19 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Gives the stream back. May be called twice; all work on it must be done."""
+
+
+class Event(Protocol):
+    """A point in the work of a stream."""
+
+    def done(self) -> bool:
+        """Whether the stream has passed it."""
+
+    def synchronize(self) -> None:
+        """Waits until the stream has passed it."""
+
+    def close(self) -> None:
+        """Gives the event back, also before the stream has passed it. May be called twice."""
 
 
 class Graph(Protocol):
@@ -128,6 +143,9 @@ class Driver(Protocol):
 
     def stream(self) -> Stream:
         """A new stream; never the default one."""
+
+    def record(self, stream: Stream) -> Event:
+        """An event after all work that `stream` holds now."""
 
     def follow(self, after: Stream | int, before: Stream | int) -> None:
         """Makes work that is enqueued on `after` from now on wait for the work that `before` holds now.

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.devices.base import Kernel, Stream
+from mirnet_deploy.devices.arguments import typed
+from mirnet_deploy.devices.base import Event, Kernel, Stream
+from mirnet_deploy.devices.cuda_objects import CudaEvent, CudaGraph, CudaMemory, CudaStream
 from mirnet_deploy.devices.gpu_libraries import imported
-from mirnet_deploy.devices.kernels import typed
 from mirnet_deploy.devices.nvrtc import compiled
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, first_line
 
@@ -27,58 +28,17 @@ BLOCKS: dict[Kernel, tuple[int, int, int]] = {
     "shrink": (16, 8, 1),
     "correct": (128, 1, 1),
     "defect": (128, 1, 1),
+    "clear": (256, 1, 1),
+    "check": (256, 1, 1),
+    "count": (32, 8, 1),
+    "weigh": (32, 4, 1),
+    "narrow": (1, 1, 1),
+    "tone": (32, 8, 1),
+    "differ": (32, 8, 1),
 }
 """Threads of a block of each kernel: (columns, rows, tiles)."""
 NON_BLOCKING = 1
 """The flag of a stream that does not wait for stream 0, which other libraries may use."""
-
-
-class CudaMemory:
-    """See `Memory`."""
-
-    def __init__(self, allocation: Any, nbytes: int) -> None:
-        self._allocation, self.nbytes = allocation, nbytes
-        self.address = int(allocation)
-
-    def free(self) -> None:
-        """See `Memory.free`."""
-        if self._allocation is not None:
-            self._allocation.free()
-            self._allocation = None
-
-
-class CudaStream:
-    """See `Stream`."""
-
-    def __init__(self, stream: Any, driver: CudaDriver) -> None:
-        self.stream, self.handle = stream, int(stream.handle)
-        self._driver = driver
-
-    def synchronize(self) -> None:
-        """See `Stream.synchronize`."""
-        with self._driver.errors():
-            self.stream.synchronize()
-
-    def close(self) -> None:
-        """See `Stream.close`."""
-        self.stream = None  # pycuda destroys it with the last reference, and needs the CUDA context current for that
-
-
-class CudaGraph:
-    """See `Graph`."""
-
-    def __init__(self, executable: Any, driver: CudaDriver) -> None:
-        self._executable, self._driver = executable, driver
-
-    def launch(self, stream: Any) -> None:
-        """See `Graph.launch`."""
-        self._driver.checked(lambda cuda: cuda.cuGraphLaunch(self._executable, stream.handle))
-
-    def close(self) -> None:
-        """See `Graph.close`."""
-        if self._executable is not None:
-            executable, self._executable = self._executable, None
-            self._driver.checked(lambda cuda: cuda.cuGraphExecDestroy(executable))
 
 
 class CudaDriver:
@@ -144,15 +104,40 @@ class CudaDriver:
         with self.errors():
             return CudaStream(self._cuda.Stream(NON_BLOCKING), self)
 
+    def record(self, stream: Stream) -> Event:
+        """See `Driver.record`."""
+        return CudaEvent(self._recorded(stream.handle), self)
+
     def follow(self, after: Stream | int, before: Stream | int) -> None:
         """See `Driver.follow`."""
         last, first = (each if isinstance(each, int) else each.handle for each in (after, before))
         if last == first:
             return
-        event = self.checked(lambda cuda: cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
-        self.checked(lambda cuda: cuda.cuEventRecord(event, first))
+        event = self._recorded(first)
         self.checked(lambda cuda: cuda.cuStreamWaitEvent(last, event, 0))
         self.checked(lambda cuda: cuda.cuEventDestroy(event))  # takes effect once the event has happened
+
+    def passed(self, event: Any) -> bool:
+        """Whether a `CUevent` has happened."""
+        self.check()
+        with self.active():
+            status = self._bindings.cuEventQuery(event)[0]
+            if status == self._bindings.CUresult.CUDA_ERROR_NOT_READY:
+                return False
+            self.checked(lambda cuda: (status,))
+            return True
+
+    def destroy(self, event: Any) -> None:
+        """Gives a `CUevent` back, unless the device has been given back before."""
+        if self._primary is not None:
+            with self.active():
+                self._bindings.cuEventDestroy(event)
+
+    def _recorded(self, stream: int) -> Any:
+        """A new `CUevent` after what a stream holds now."""
+        event = self.checked(lambda cuda: cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        self.checked(lambda cuda: cuda.cuEventRecord(event, stream))
+        return event
 
     def upload(self, host: NDArray[np.uint8], address: int, pitch: int, stream: Any) -> None:
         """See `Driver.upload`."""

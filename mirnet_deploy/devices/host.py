@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.devices.base import Graph, Kernel, Stream
+from mirnet_deploy.devices.base import Event, Graph, Kernel, Stream
 from mirnet_deploy.devices.host_kernels import KERNELS, at
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
 from mirnet_deploy.machine import available_memory
@@ -45,6 +45,20 @@ class HostStream:
         """See `Stream.close`."""
 
 
+class HostEvent:
+    """See `Event`. All work is done when it is made."""
+
+    def done(self) -> bool:
+        """See `Event.done`."""
+        return True
+
+    def synchronize(self) -> None:
+        """See `Event.synchronize`."""
+
+    def close(self) -> None:
+        """See `Event.close`."""
+
+
 class HostDriver:
     """See `Driver`."""
 
@@ -71,6 +85,10 @@ class HostDriver:
     def stream(self) -> HostStream:
         """See `Driver.stream`."""
         return HostStream()
+
+    def record(self, stream: Stream) -> Event:
+        """See `Driver.record`."""
+        return HostEvent()
 
     def follow(self, after: Stream | int, before: Stream | int) -> None:
         """See `Driver.follow`."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mirnet_deploy.devices.arguments import KINDS
 from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.devices.gpu_libraries import imported
-from mirnet_deploy.devices.kernels import KINDS
 from mirnet_deploy.errors import ImageError, first_line
 
 NO_ORDER = -1

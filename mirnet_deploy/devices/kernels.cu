@@ -139,3 +139,137 @@ extern "C" __global__ void defect(const float *statistics, const Core *cores, in
     }
     defect[k] = static_cast<float>(total / area - measured[k]);
 }
+
+// What is known of a result without the host; see `REPORT`.
+struct Report { double low, high; unsigned long long squares; float largest; int flaws; };
+
+// The largest gain of a tone curve; its inverse is the smallest. Gains that are tried at once, and parts of the histogram.
+static const double MOST_GAIN = 256.0;
+static const int BINS = 1 << 16, CANDIDATES = 64, PARTS = 64;
+
+// Sets `size` integers to 0.
+extern "C" __global__ void clear(int *values, int size)
+{
+    const int index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index < size) values[index] = 0;
+}
+
+// Counts the NaN and infinite ones among `size` values.
+extern "C" __global__ void check(const float *values, int size, int *flaws)
+{
+    const int index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index < size && !isfinite(values[index])) atomicAdd(flaws, 1);
+}
+
+// Adds the values of a picture's first three channels to a histogram of BINS bins. Grid: columns and rows.
+extern "C" __global__ void count(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
+                                 unsigned *bins)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (col >= width || row >= height) return;
+    const u8 *line = picture + pitch * row;
+    for (int channel = 0; channel < 3; ++channel) {
+        const float value = load(line, channels * col + channel, kind) / white_of(kind);
+        atomicAdd(bins + static_cast<int>(rintf(value * (BINS - 1))), 1u);
+    }
+}
+
+static __device__ double low_of(const Report *report)
+{
+    return report->low == report->high ? -log(MOST_GAIN) : report->low;
+}
+
+static __device__ double high_of(const Report *report)
+{
+    return report->low == report->high ? log(MOST_GAIN) : report->high;
+}
+
+// The logarithm of the gain that is tried as number `candidate`; -1 and CANDIDATES are the bounds.
+static __device__ double tried(const Report *report, int candidate)
+{
+    const double low = low_of(report), high = high_of(report);
+    return low + (high - low) * (candidate + 1) / (CANDIDATES + 1);
+}
+
+static __device__ float curved(float value, double gain)
+{
+    return static_cast<float>(gain) * value / (1.0f + static_cast<float>(gain - 1.0) * value);
+}
+
+// For every gain that is tried, the sums of what the tone curve makes of the values in each part of the histogram,
+// [CANDIDATES,PARTS]. Grid: gains and parts.
+extern "C" __global__ void weigh(const unsigned *bins, const Report *report, double *sums)
+{
+    const int candidate = blockIdx.x * blockDim.x + threadIdx.x, part = blockIdx.y * blockDim.y + threadIdx.y;
+    if (candidate >= CANDIDATES || part >= PARTS) return;
+    const double gain = exp(tried(report, candidate));
+    double sum = 0.0;
+    for (int bin = part * (BINS / PARTS); bin < (part + 1) * (BINS / PARTS); ++bin)
+        if (bins[bin]) sum += bins[bin] * static_cast<double>(curved(static_cast<float>(bin / (BINS - 1.0)), gain));
+    sums[candidate * PARTS + part] = sum;
+}
+
+// Moves the bounds to the two neighbouring gains between which the sum of all values becomes `wanted`. One thread.
+extern "C" __global__ void narrow(const double *sums, double wanted, Report *report)
+{
+    int below = -1, above = CANDIDATES;  // the sum is less than wanted at `below`, and not at `above`
+    while (above - below > 1) {
+        const int middle = (below + above) / 2;
+        double sum = 0.0;
+        for (int part = 0; part < PARTS; ++part) sum += sums[middle * PARTS + part];
+        if (sum < wanted) below = middle;
+        else above = middle;
+    }
+    const double low = tried(report, below), high = tried(report, above);
+    report->low = low;
+    report->high = high;
+}
+
+// Writes the network's result into a picture: through the tone curve of the report's gain if `toned`, and blended with
+// the source by `strength`. Result and picture may be one. Grid: columns and rows.
+extern "C" __global__ void tone(const u8 *result, long long result_pitch, int result_channels, int result_kind,
+                                int result_bgr, const u8 *source, long long source_pitch, u8 *picture,
+                                long long pitch, int height, int width, int channels, int kind, int bgr,
+                                const Report *report, int toned, double strength)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (col >= width || row >= height) return;
+    const double gain = toned ? exp((report->low + report->high) / 2.0) : 1.0;
+    const float share = static_cast<float>(strength);
+    const u8 *made = result + result_pitch * row, *before = source + source_pitch * row;
+    u8 *line = picture + pitch * row;
+    for (int channel = 0; channel < 3; ++channel) {
+        const int element = channels * col + (bgr ? 2 - channel : channel);
+        const int from = result_channels * col + (result_bgr ? 2 - channel : channel);
+        float value = load(made, from, result_kind) / white_of(result_kind);
+        if (toned) value = curved(value, gain);
+        if (share != 1.0f) {
+            const float old = load(before, element, kind) / white_of(kind);
+            value = old + share * (value - old);
+        }
+        value = fminf(fmaxf(value, 0.0f), 1.0f);
+        store(line, element, kind, kind == 2 ? value : rintf(value * white_of(kind)));
+    }
+    if (channels == 4) store(line, 4 * col + 3, kind, load(before, 4 * col + 3, kind));
+}
+
+// Adds up the squared differences of two pictures in units of 2^-42, as whole numbers, and finds the largest one. Grid:
+// columns and rows.
+extern "C" __global__ void differ(const u8 *picture, long long pitch, int height, int width, int channels, int kind,
+                                  int bgr, const u8 *other, long long other_pitch, Report *report)
+{
+    const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    if (col >= width || row >= height) return;
+    const u8 *one = picture + pitch * row, *two = other + other_pitch * row;
+    unsigned long long squares = 0;
+    float largest = 0.0f;
+    for (int channel = 0; channel < 3; ++channel) {
+        const int element = channels * col + (bgr ? 2 - channel : channel);
+        const float a = load(one, element, kind) / white_of(kind), b = load(two, element, kind) / white_of(kind);
+        const double difference = static_cast<double>(a) - b;
+        squares += static_cast<unsigned long long>(rint(difference * difference * 4398046511104.0));
+        largest = fmaxf(largest, static_cast<float>(fabs(difference)));
+    }
+    atomicAdd(&report->squares, squares);
+    atomicMax(reinterpret_cast<int *>(&report->largest), __float_as_int(largest));  // floats above 0 order as integers
+}

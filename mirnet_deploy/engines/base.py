@@ -179,6 +179,15 @@ def no_context_error(metadata: ArtifactMetadata) -> EngineError:
     )
 
 
+def flaws_error(engine: Engine) -> EngineError:
+    """The error for results with values that are NaN or infinite."""
+    metadata = engine.metadata
+    return EngineError(
+        f"{metadata.name} ({metadata.precision}) gave values that are NaN or infinite on {engine.device}; "
+        "export it again in FP32"
+    )
+
+
 def closed_error(metadata: ArtifactMetadata) -> EngineError:
     """The error of a run on a closed engine."""
     return EngineError(f"the engine of {metadata.name} is closed; open a new one")

@@ -1,9 +1,11 @@
 """Batches as CUDA graphs: one call in place of the hundreds of launches that a network takes.
 
-A batch of one shape at the same addresses runs normally twice, is captured after the second run, and is replayed from
-then on. The second run and the capture are made by a runner that serves this graph alone. TensorRT needs that: when the
-shapes of an execution context change, its inner state changes too, and the graphs captured from it go on using that
-state (NVIDIA/TensorRT issue 3798).
+A batch of one shape at the same addresses runs normally at first, is then captured, and is replayed from then on.
+
+With TensorRT it runs normally twice, and the second run and the capture are made by a runner that serves this graph
+alone: when the shapes of an execution context change, its inner state changes too, and the graphs captured from it go
+on using that state (NVIDIA/TensorRT issue 3798). With ONNX Runtime it is captured right after the first run, because
+every change of shapes costs seconds there (`engines.onnxruntime_cuda`), and a replay changes none.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ _Key = tuple[tuple[str, int, tuple[int, ...]], ...]
 
 class Capturable(Runner, Protocol):
     """A `Runner` whose runs can be captured."""
+
+    at_once: bool
+    """Whether a batch is captured right after its first run, by the runner itself. If not, a `twin` makes its second
+    run and the capture."""
 
     def capturable(self) -> bool:
         """Whether a batch of the shape that was enqueued last can be captured now."""
@@ -63,7 +69,7 @@ class GraphPolicy:
 
 @dataclass
 class _Repeated:
-    """A batch that has run before: the runner that runs it from the second time on, and its graph if there is one."""
+    """A batch that has run before: the twin that runs it from the second time on, and its graph, if there are such."""
 
     runner: Capturable | None = None
     graph: Graph | None = None
@@ -91,13 +97,17 @@ class GraphRunner:
         batch = self._repeated.get(key)
         if batch is None:
             self._runner.enqueue(tensors)
-            self._repeated[key] = _Repeated()
+            batch = self._repeated[key] = _Repeated()
+            if self._runner.at_once:
+                self._capture(batch, self._runner, tensors)
             if len(self._repeated) > MOST:
                 self._forget()
             return
         self._repeated.move_to_end(key)
         if batch.graph:
             batch.graph.launch(self._stream)
+        elif self._runner.at_once:  # it could not be captured
+            self._runner.enqueue(tensors)
         else:
             self._run_and_capture(batch, tensors)
 
@@ -116,8 +126,11 @@ class GraphRunner:
             self._policy.refuse(str(error))
             self._runner.enqueue(tensors)
             return
-        runner = batch.runner
-        runner.enqueue(tensors)
+        batch.runner.enqueue(tensors)
+        self._capture(batch, batch.runner, tensors)
+
+    def _capture(self, batch: _Repeated, runner: Capturable, tensors: Mapping[str, Tensor]) -> None:
+        """Captures a batch that `runner` has just run."""
         if not runner.capturable():
             return
         try:
@@ -128,6 +141,6 @@ class GraphRunner:
     def _forget(self) -> None:
         """Drops the batch that has not been used for the longest time."""
         batch = self._repeated.popitem(last=False)[1]
-        if batch.runner:
+        if batch.runner or batch.graph:
             self._stream.synchronize()
             batch.close()

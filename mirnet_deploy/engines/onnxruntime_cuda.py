@@ -5,7 +5,11 @@ the process when the session closes: sessions are opened so that our graphs leav
 are freed on the thread that closes (`artifacts.onnx_graph`). And a session that closes writes into the caches of other
 threads, which these read without a lock while they run any session: `SESSIONS` keeps the two apart.
 
-Runs are not captured as CUDA graphs.
+Whenever a batch has another shape than the one before, the library plans every convolution anew, which takes seconds.
+Runs are therefore captured as CUDA graphs at once, on the pipeline's stream (`engines.graphs`), and not by the
+library's own `enable_cuda_graph`, which waits for every replay. The memory of a captured run is the session's arena,
+which never shrinks; all runs of a session are on one stream, so they may share it. Graphs that leave buffers behind are
+not captured: a replay would read what was freed.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_graph import BY_VALUE, deferring_nodes
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
-from mirnet_deploy.engines.base import ON_DEVICE, closed_error, network_footprint
+from mirnet_deploy.engines.base import ON_DEVICE, Runner, closed_error, network_footprint
+from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_session import CUDA, NO_GRAPH, SESSIONS, onnxruntime_module, open_session
 from mirnet_deploy.errors import engine_error, warn
 
@@ -34,31 +39,39 @@ class OnnxRuntimeCudaEngine:
     Args:
         data: the bytes of the ONNX file.
         index: of the CUDA device that `driver` drives. The driver is the engine's from then on.
+        graphs: whether batches that come again are replayed as CUDA graphs.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.
     """
 
     concurrency = ON_DEVICE
-    graphs = "off"
 
-    def __init__(self, data: bytes, metadata: ArtifactMetadata, index: int, driver: Driver) -> None:
+    def __init__(self, data: bytes, metadata: ArtifactMetadata, index: int, driver: Driver, graphs: bool) -> None:
         self._data, self.metadata, self._index, self.driver = data, metadata, index, driver
         self.device = f"cuda:{index}"
         self.backend = f"onnxruntime {onnxruntime_module().__version__} {CUDA}"
         self._frees_on_closing = bool(found := deferring_nodes(data))
+        self._policy = GraphPolicy(graphs)
         if found:
+            if graphs:
+                self._policy.state = "refused: runs of this graph leave page-locked memory behind"
             warn(
                 f"{metadata.name} has {len(found)} nodes such as {found[0]} (a Split, or a Concat of more than "
                 f"{BY_VALUE} tensors) that leave page-locked memory behind, which every {WAITS_EVERY}th run waits to "
-                "free; export it again to avoid that"
+                "free, and is not captured as a CUDA graph; export it again to avoid that"
             )
 
     def footprint(self, count: int, height: int, width: int) -> int:
         """See `Engine.footprint`: what ONNX Runtime takes on a CPU, and twice the file for its copy of the weights."""
         return network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
 
-    def runner(self, stream: Stream) -> OnnxRuntimeRunner:
+    @property
+    def graphs(self) -> str:
+        """See `Engine.graphs`."""
+        return self._policy.state
+
+    def runner(self, stream: Stream) -> Runner:
         """See `Engine.runner`."""
         if not self._data:
             raise closed_error(self.metadata)
@@ -72,7 +85,8 @@ class OnnxRuntimeCudaEngine:
             for each in (options, waiting):
                 each.add_run_config_entry(*NO_GRAPH)
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
-        return OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index), waiting)
+        runner = OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index), waiting)
+        return GraphRunner(runner, self.driver, stream, self._policy) if self._policy.on else runner
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -81,7 +95,7 @@ class OnnxRuntimeCudaEngine:
 
 
 class OnnxRuntimeRunner:
-    """See `Runner`: one session, whose inputs and outputs are bound to memory of a device.
+    """See `Capturable`: one session, whose inputs and outputs are bound to memory of a device.
 
     Args:
         options: `RunOptions`, or None for the library's own.
@@ -89,6 +103,8 @@ class OnnxRuntimeRunner:
         device: "cuda" or "cpu", and the device's number.
         waiting: `RunOptions` of every `WAITS_EVERY`th run; None where it has those of the others.
     """
+
+    at_once = True
 
     def __init__(
         self, session: Any, options: Any, outputs: set[str], device: tuple[str, int], waiting: Any = None
@@ -114,6 +130,14 @@ class OnnxRuntimeRunner:
             raise engine_error(f"ONNX Runtime failed on {shapes}", error) from error
         finally:
             binding = bind = None  # so does this frame
+
+    def capturable(self) -> bool:
+        """See `Capturable`. What a run of this shape loads and allocates is there after the first."""
+        return True
+
+    def twin(self) -> OnnxRuntimeRunner:
+        """See `Capturable.twin`."""
+        return self
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -62,7 +62,7 @@ def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSetti
     except MissingDependencyError as error:
         warn(f"{error}; until then pictures go through host memory")
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
-    return OnnxRuntimeCudaEngine(data, metadata, index, driver)
+    return OnnxRuntimeCudaEngine(data, metadata, index, driver, settings.graphs)
 
 
 def onnx_device(device: str) -> int | None:

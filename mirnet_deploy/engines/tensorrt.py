@@ -128,6 +128,8 @@ class TensorRTRunner:
         elder: the runner whose scratch memory and constants this one, a twin, uses; None for a runner with its own.
     """
 
+    at_once = False
+
     def __init__(
         self, engine: TensorRTEngine, logger: Any, stream: Stream, elder: TensorRTRunner | None = None
     ) -> None:

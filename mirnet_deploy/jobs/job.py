@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mirnet_deploy.brightness import MOST_GAIN
 from mirnet_deploy.errors import ImageError, MirnetDeployError
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.jobs.targets import Targets
+from mirnet_deploy.pixels import MOST_GAIN
 from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:  # the runtime loads with the first picture

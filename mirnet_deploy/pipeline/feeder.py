@@ -16,9 +16,6 @@ from mirnet_deploy.pipeline.slots import Slot
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.tiling import Tile
 
-FLAWS = "flaws"
-"""The name of the buffer in which a slot counts NaN and infinite values: int32 [1]."""
-FLAWS_BYTES = 4
 _BY_REFERENCE = ("context", "mode")
 """Tensors that all batches share. Of every other tensor each batch has its own part."""
 
@@ -44,7 +41,7 @@ class Feeder:
         Args:
             thumbnail: its height and width, no larger in area than a tile; None where no means are shared.
         """
-        nbytes = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size) + FLAWS_BYTES
+        nbytes = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size)
         if thumbnail:
             # Rows and columns have a buffer each, which serves tiles and thumbnail and is as long as the longer side.
             sides = (max(pair) for pair in zip(size, thumbnail, strict=True))
@@ -58,6 +55,7 @@ class Feeder:
         target: DevicePicture | None,
         table: TileTable,
         padded: tuple[int, int],
+        flaws: int,
         pools: Mapping[str, Tensor] | None = None,
         advance: Callable[[int], None] = lambda pixels: None,
     ) -> None:
@@ -68,6 +66,7 @@ class Feeder:
         Args:
             target: takes the result; None where only the means are wanted.
             padded: height and width of the picture with its padding.
+            flaws: the address of an int32, to which the number of NaN and infinite values in the result is added.
             pools: what the engine takes and gives besides pictures, by name (`pool_tensors`). None for the plain
                 network.
             advance: is called with the number of the result's pixels in each batch, as soon as it is enqueued.
@@ -80,7 +79,7 @@ class Feeder:
             driver.follow(slot.stream, slots[0].stream)
         for number, first in enumerate(range(0, len(table.tiles), self.batch)):
             some = table.tiles[first : first + self.batch]
-            self._one(used[number % len(used)], source, target, table, first, some, padded, pools)
+            self._one(used[number % len(used)], source, target, table, first, some, padded, flaws, pools)
             if target:
                 advance(sum(_area_within(tile, target) for tile in some))
         for slot in used[1:]:
@@ -95,6 +94,7 @@ class Feeder:
         first: int,
         some: Sequence[Tile],
         padded: tuple[int, int],
+        flaws: int,
         pools: Mapping[str, Tensor] | None,
     ) -> None:
         """Enqueues one batch, the tiles `some`, which begin at index `first` of the table.
@@ -122,7 +122,6 @@ class Feeder:
             slot.copy(tensors[STATISTICS].address, found.address, found.nbytes)
         if target:
             largest = max(tile.core_size[1] for tile in some), max(tile.core_size[0] for tile in some), len(some)
-            flaws = slot.buffer(FLAWS, FLAWS_BYTES)
             put(slot.driver, slot.stream, result, table.cores(first), largest, source, target, flaws)
 
     def _pictures(self, slot: Slot, count: int, size: tuple[int, int]) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.pipeline.feeder import Feeder
 from mirnet_deploy.pipeline.limits import Limits
-from mirnet_deploy.pipeline.on_device import enqueue_picture
+from mirnet_deploy.pipeline.on_device import Finish, enqueue_picture
+from mirnet_deploy.pipeline.reports import Report, Reports
 from mirnet_deploy.pipeline.slots import Observer, Slots
 from mirnet_deploy.pipeline.work import Advance, Work
 from mirnet_deploy.pixels import Sink, Source
@@ -37,6 +38,7 @@ class Pipeline:
     def __init__(self, engine: Engine, limits: Limits, observer: Observer) -> None:
         self.engine, self.limits = engine, limits
         self.slots = Slots(engine, observer)
+        self._reports = Reports(engine.driver)
 
     @contextmanager
     def open(
@@ -66,22 +68,26 @@ class Pipeline:
         grid: TileGrid,
         thumbnail: tuple[int, int] | None,
         passes: int,
+        finish: Finish,
         stream: int,
         *,
         most_slots: int,
         batch: int,
-    ) -> None:
-        """See `enqueue_picture`. The work begins after what `stream`, the handle of the caller's stream, holds now, and
-        what is enqueued there later follows it."""
+    ) -> Report:
+        """See `enqueue_picture`; returns the report to come. The work begins after what `stream`, the handle of the
+        caller's stream, holds now, and what is enqueued there later follows it."""
         driver = self.engine.driver
         with self.slots.take(most_slots, wait=False) as slots:
             driver.follow(slots[0].stream, stream)
-            enqueue_picture(self._feeder(batch), slots, source, target, grid, thumbnail, passes)
+            enqueue_picture(self._feeder(batch), slots, source, target, grid, thumbnail, passes, finish)
+            report = self._reports.download(slots[0])
             driver.follow(stream, slots[0].stream)
+            return report
 
     def close(self) -> None:
         """Waits for the pictures under way and frees the slots. The engine is not closed."""
         self.slots.close()
+        self._reports.close()
 
     def _feeder(self, batch: int) -> Feeder:
         return Feeder(self.engine, self.limits, batch)

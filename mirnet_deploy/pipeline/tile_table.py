@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.devices.arguments import CORE, ORIGIN
 from mirnet_deploy.devices.base import Tensor
-from mirnet_deploy.devices.kernels import CORE, ORIGIN
 from mirnet_deploy.tiling import Tile
 
 

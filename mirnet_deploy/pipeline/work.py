@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.context import GIVEN, STATISTICS
 from mirnet_deploy.devices.base import DevicePicture, Tensor
-from mirnet_deploy.engines.base import Engine
-from mirnet_deploy.errors import EngineError
+from mirnet_deploy.devices.result_kernels import clear
+from mirnet_deploy.engines.base import Engine, flaws_error
 from mirnet_deploy.pipeline.bands import Band, shared_pictures
-from mirnet_deploy.pipeline.feeder import FLAWS, FLAWS_BYTES, Feeder, pool_tensors
+from mirnet_deploy.pipeline.feeder import Feeder, pool_tensors
 from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.pipeline.on_device import shrink_on_device
 from mirnet_deploy.pipeline.slots import Slot
@@ -25,6 +25,8 @@ from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
 from mirnet_deploy.tiling import Tile, TileGrid, padded_side
 
+FLAWS_BYTES = 4
+"""Of the counter of NaN and infinite values, an int32."""
 Advance = Callable[[int], None]
 """Is called per batch, in every pass, with the number of the result's pixels that were enqueued."""
 Given = tuple[NDArray[np.float32], NDArray[np.float64]]
@@ -38,8 +40,8 @@ class Started:
     slots: list[Slot]
     statistics: NDArray[np.float32]
     """float32 [n,K], the means that the pools measured over each tile's core; [n,0] without pools."""
-    flaws: list[NDArray[np.uint8]]
-    """Per slot uint8 [1,4], the bytes of an int32: its NaN and infinite values. Empty where no result is written."""
+    flaws: NDArray[np.uint8]
+    """uint8 [1,4], the bytes of an int32: the number of NaN and infinite values in the result."""
     band: Band | None = None
     """The band of the result that is still to be stored; None where there is none."""
 
@@ -194,31 +196,24 @@ class Work:
         slot = slots[0]
         table = slot.tile_table("tiles", tiles, self._feeder.filling)
         pools = None if given is None else self._pools(slot, table, given)
-        flaws = [each.staging(FLAWS, (1, FLAWS_BYTES), np.uint8) for each in slots]
-        for each, none in zip(slots, flaws, strict=True):
-            none[...] = 0
-            each.upload(none, each.buffer(FLAWS, FLAWS_BYTES))
-        self._feeder.enqueue(slots, source, target, table, self.size, pools, self._advance)
+        counter, flaws = slot.buffer("flaws", FLAWS_BYTES), slot.staging("flaws", (1, FLAWS_BYTES), np.uint8)
+        clear(slot.driver, slot.stream, counter, FLAWS_BYTES)
+        self._feeder.enqueue(slots, source, target, table, self.size, counter, pools, self._advance)
         statistics = np.zeros((len(tiles), 0), np.float32)
         if pools:
             found = pools[STATISTICS]
             statistics = slot.staging(STATISTICS, (len(tiles), found.shape[1]), np.float32)
             slot.download(found.address, statistics)
-        for each, seen in zip(slots, flaws, strict=True):
-            each.download(each.buffer(FLAWS, FLAWS_BYTES), seen)
-        return Started(slots, statistics, flaws if target else [])
+        slot.download(counter, flaws)
+        return Started(slots, statistics, flaws)
 
     def _ended(self, started: Started) -> NDArray[np.float64]:
         """Waits for the tiles, checks them, stores their band, and returns the means as `_run` does."""
         for slot in started.slots:
             slot.stream.synchronize()
         # 8-bit results (interface `image`) hide NaN and infinite values, which the means still show.
-        if any(seen.any() for seen in started.flaws) or not np.isfinite(started.statistics).all():
-            metadata = self.engine.metadata
-            raise EngineError(
-                f"{metadata.name} ({metadata.precision}) gave values that are NaN or infinite on {self.engine.device}; "
-                "export it again in FP32"
-            )
+        if started.flaws.any() or not np.isfinite(started.statistics).all():
+            raise flaws_error(self.engine)
         if started.band:
             started.band.store(self.out)
         return np.array(started.statistics, np.float64)

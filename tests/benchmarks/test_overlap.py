@@ -44,8 +44,8 @@ def test_every_copy_and_run_of_a_video_is_noted(tmp_path: Path) -> None:
         spans = watch.spans()
     tiles = 4 * 6
     assert len(spans["engine"]) == 3 * tiles
-    # Of every frame the picture and its count of flaws; the table of tiles once in each slot that held it.
-    assert 2 * 3 < len(spans["upload"]) <= 2 * 3 + 2 * 2 * 3
+    # Of every frame the picture; the table of tiles once in each slot that held it.
+    assert 3 < len(spans["upload"]) <= 3 + 2 * 3
     assert len(spans["download"]) >= 2 * 3
     assert all(begin < end for kind in spans.values() for begin, end in kind)
     assert watch.spans()["engine"] == []

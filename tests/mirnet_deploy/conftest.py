@@ -28,13 +28,14 @@ def pair(tmp_path: Path) -> Iterator[Open]:
         interface: str = "float",
         most: int = sys.maxsize,
         eager: tuple[int, ...] = (),
+        at_once: bool = False,
         **settings: Any,
     ) -> tuple[MIRNetRuntime, MIRNetRuntime, Driver]:
         path = tmp_path / f"{kind}-{interface}.onnx"
         make_onnx(path, kind, interface=interface)
         settings = {"tile": 64, **settings}
         opened.append(MIRNetRuntime(path, device="cpu", **settings))
-        engine = Engine(path, Driver(most, eager))
+        engine = Engine(path, Driver(most, eager), at_once=at_once)
         opened.append(MIRNetRuntime(engine, **settings))
         return opened[-2], opened[-1], engine.driver
 

@@ -7,9 +7,9 @@ import pytest
 from artifacts import make_onnx
 
 from mirnet_deploy import MIRNetRuntime, RuntimeSettings
-from mirnet_deploy.brightness import MOST_GAIN, finish, gain_for, toned
+from mirnet_deploy.brightness import finish, gain_for
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.pixels import unit
+from mirnet_deploy.pixels import MOST_GAIN, toned, unit
 
 
 def dusk(dtype=np.uint8, shape=(90, 120)):
@@ -100,15 +100,12 @@ def test_the_histogram_is_fine_enough():
         assert toned(picture, gain_for(brightness, picture)).mean() == pytest.approx(brightness, abs=1e-3)
 
 
-def test_pictures_on_a_device_and_sinks_that_cannot_be_read_are_refused(identity):
+def test_sinks_that_cannot_be_read_are_refused(identity):
     class Forgetful:
         shape = (90, 120, 3)
 
         def __setitem__(self, rows, pixels):
             pytest.fail("refused before anything is written")
 
-    with MIRNetRuntime(identity, brightness=0.5) as runtime:
-        with pytest.raises(UsageError, match="enhance_device"):
-            runtime.enhance_device(dusk(), dusk(), stream=0)
-        with pytest.raises(UsageError, match="read again"):
-            runtime.enhance_into(dusk(np.uint16), Forgetful())
+    with MIRNetRuntime(identity, brightness=0.5) as runtime, pytest.raises(UsageError, match="read again"):
+        runtime.enhance_into(dusk(np.uint16), Forgetful())

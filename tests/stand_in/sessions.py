@@ -113,7 +113,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
     data, metadata = read_onnx(resolve_model(model))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        engine = OnnxRuntimeCudaEngine(data, metadata, 0, cuda)  # type: ignore[arg-type]
+        engine = OnnxRuntimeCudaEngine(data, metadata, 0, cuda, graphs=False)  # type: ignore[arg-type]
     tensors = tensors_of(cuda, metadata)
     shared: queue.Queue[Runner] = queue.Queue()
     failed: list[BaseException] = []
@@ -121,7 +121,7 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
     closing = threading.Event()
 
     def opened() -> Any:
-        runner = engine.runner(cuda.stream())
+        runner: Any = engine.runner(cuda.stream())
         runner._session = Watched(runner._session)
         return runner
 

@@ -68,6 +68,22 @@ class Stream:
         self.run_to(len(self.work))
 
 
+class Event:
+    """See `devices.base.Event`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream, self._count = stream, len(stream.work)
+
+    def done(self) -> bool:
+        return self._stream.done >= self._count
+
+    def synchronize(self) -> None:
+        self._stream.run_to(self._count)
+
+    def close(self) -> None:
+        pass
+
+
 class Memory(HostMemory):
     """Poisoned memory, which its driver counts until it is freed."""
 
@@ -158,6 +174,9 @@ class Driver(HostDriver):
         handle = len(self.streams) + 1
         return self.streams.setdefault(handle, Stream(self, handle, eager))
 
+    def record(self, stream: Any) -> Any:
+        return Event(stream)
+
     def follow(self, after: Any, before: Any) -> None:
         last, first = (self.streams[each] if isinstance(each, int) else each for each in (after, before))
         count = len(first.work)
@@ -170,12 +189,13 @@ class Driver(HostDriver):
 
 
 class Engine:
-    """ONNX Runtime on the memory and streams of a `Driver`."""
+    """ONNX Runtime on the memory and streams of a `Driver`. For `at_once` see `Capturable`."""
 
     device = backend = "deferred"
     concurrency = ON_DEVICE
 
-    def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True) -> None:
+    def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True, at_once: bool = False) -> None:
+        self._at_once = at_once
         data, self.metadata = read_onnx(path)
         self._policy = GraphPolicy(graphs)
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -191,7 +211,7 @@ class Engine:
     def runner(self, stream: Any) -> Any:
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
         inner = OnnxRuntimeRunner(self._session, None, outputs, ("cpu", 0))
-        return GraphRunner(Runner(inner, stream), self.driver, stream, self._policy)
+        return GraphRunner(Runner(inner, stream, self._at_once), self.driver, stream, self._policy)
 
     def close(self) -> None:
         self.driver.close()
@@ -200,8 +220,8 @@ class Engine:
 class Runner:
     """Enqueues its runs on a stream of the `Driver`, behind what came before."""
 
-    def __init__(self, inner: OnnxRuntimeRunner, stream: Any) -> None:
-        self._inner, self._stream = inner, stream
+    def __init__(self, inner: OnnxRuntimeRunner, stream: Any, at_once: bool) -> None:
+        self._inner, self._stream, self.at_once = inner, stream, at_once
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         self._stream.enqueue(lambda: self._inner.enqueue(tensors))

@@ -15,26 +15,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mirnet_deploy.devices import kernels, nvrtc
+from mirnet_deploy.brightness import gain_for
+from mirnet_deploy.consistency.prediction import difference
+from mirnet_deploy.devices import kernels, nvrtc, result_kernels
+from mirnet_deploy.devices.arguments import ARGUMENTS, CORE, ORIGIN, REPORT, TYPES, Arguments, typed
 from mirnet_deploy.devices.base import DevicePicture, Driver, Kernel, Stream, Tensor
 from mirnet_deploy.devices.host import HostDriver
-from mirnet_deploy.devices.kernels import ARGUMENTS, CORE, ORIGIN, TYPES, Arguments, typed
 from mirnet_deploy.devices.nvrtc import SOURCE, compiled
 from mirnet_deploy.errors import EngineError
 
 SHIM = """
 #include <cmath>
+#include <cstring>
 using std::isfinite;
 struct Dim { int x, y, z; };
 static Dim blockIdx, blockDim = {1, 1, 1}, threadIdx = {0, 0, 0};
 extern "C" void place(int x, int y, int z) { blockIdx = {x, y, z}; }
-static int atomicAdd(int *address, int value) { const int old = *address; *address += value; return old; }
+template <class T> static T atomicAdd(T *address, T value) { const T old = *address; *address += value; return old; }
+static void atomicMax(int *address, int value) { if (value > *address) *address = value; }
+static int __float_as_int(float value) { int bits; std::memcpy(&bits, &value, 4); return bits; }
 #define __global__
 #define __device__
 """
 
 DTYPES = (np.uint8, np.uint16, np.float32)
-TYPE_OF_C = {"int": np.int32, "long long": np.int64}
+TYPE_OF_C = {"int": np.int32, "long long": np.int64, "double": np.float64}
 Launch = Callable[[Driver, Stream], None]
 
 
@@ -115,6 +120,16 @@ def test_python_knows_the_layout_of_every_structure(name: str, layout: np.dtype[
     assert found
     assert tuple(found[1].split(", ")) == layout.names
     assert layout.itemsize == 4 * len(layout.names)
+
+
+def test_python_knows_the_layout_of_a_report(cuda: CompiledDriver) -> None:
+    found = re.search(
+        r"struct Report { double (.*); unsigned long long (.*); float (.*); int (.*); };", SOURCE.read_text()
+    )
+    assert found
+    assert tuple(", ".join(found.groups()).split(", ")) == REPORT.names
+    assert not any(REPORT[name].itemsize * 8 % 32 for name in REPORT.names or ())
+    assert REPORT.itemsize == 32
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -222,6 +237,77 @@ def test_correct_and_defect_give_the_same_bytes(cuda: CompiledDriver) -> None:
     kernels.defect(cuda, cuda.stream(), *seen, tensor_of(out))
     expected = np.average(statistics, axis=0, weights=[32, 96, 16]) - measured[0]
     np.testing.assert_allclose(out[0], expected, atol=1e-6)
+
+
+def test_check_counts_and_clear_forgets(cuda: CompiledDriver) -> None:
+    seen = values((3, 7), np.float32)
+    seen[0, 3], seen[2, 1], seen[2, 6] = np.nan, np.inf, -np.inf
+    for driver in (HostDriver(), cuda):
+        report = np.zeros(1, REPORT)
+        for _ in range(2):
+            result_kernels.check(driver, driver.stream(), tensor_of(seen), report.ctypes.data)
+        assert report["flaws"] == 6
+        report["low"] = report["squares"] = 5
+        result_kernels.clear(driver, driver.stream(), report.ctypes.data, REPORT.itemsize)
+        assert report.tobytes() == bytes(REPORT.itemsize)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_differ_tells_the_psnr_and_the_largest_difference(cuda: CompiledDriver, dtype: Any) -> None:
+    one, step = values((9, 14, 3), dtype), 3 if dtype == np.uint8 else 3e-5
+    two = np.clip(one.astype(np.float64) + step * np.sin(np.arange(one.size)).reshape(one.shape), 0, None).astype(dtype)
+    reports = []
+    for driver in (HostDriver(), cuda):
+        report = np.zeros(1, REPORT)
+        result_kernels.differ(driver, driver.stream(), picture_of(one), picture_of(two), report.ctypes.data)
+        reports.append(report)
+    np.testing.assert_array_equal(*reports)
+    white = 255 if dtype == np.uint8 else 1
+    psnr, largest = difference(one.astype(np.float32) / np.float32(white), two.astype(np.float32) / np.float32(white))
+    mean = float(reports[0]["squares"][0]) / 2**42 / one.size
+    assert -10 * np.log10(mean) == pytest.approx(psnr, abs=0.01)
+    assert reports[0]["largest"][0] == pytest.approx(largest)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("channels", "bgr"), [(3, False), (4, True)])
+@pytest.mark.parametrize("brightness", [0.0, 0.2, 0.7])
+def test_the_gain_and_the_toned_picture_are_those_of_the_host(
+    cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool, brightness: float
+) -> None:
+    """The gain as `brightness.gain_for` finds it; the rest byte for byte."""
+    result, source = (
+        values((13, 18, 3), np.uint16 if dtype == np.uint8 else dtype),
+        values((13, 18, channels), dtype, 1),
+    )
+    expected = gain_for(brightness, result)
+    made = []
+    for driver in (HostDriver(), cuda):
+        report, bins, sums = np.zeros(1, REPORT), np.ones(1 << 16, np.uint32), np.ones((64, 64))
+        there = report.ctypes.data
+        result_kernels.find_gain(
+            driver, driver.stream(), picture_of(result), brightness, there, bins.ctypes.data, sums.ctypes.data
+        )
+        assert bins.sum() == result.size
+        assert result_kernels.gain_of(report[0]) == pytest.approx(expected, rel=1e-6)  # as fine as float32
+        out = np.zeros_like(source)
+        lies = picture_of(result), picture_of(source, bgr), picture_of(out, bgr)
+        result_kernels.tone(driver, driver.stream(), *lies, there, True, 0.6)
+        made.append(out)
+    np.testing.assert_array_equal(*made)
+    if channels == 4:
+        np.testing.assert_array_equal(made[0][..., 3], source[..., 3])
+
+
+def test_tone_in_place_blends_with_the_source(cuda: CompiledDriver) -> None:
+    result, source = values((6, 9, 4), np.uint8), values((6, 9, 4), np.uint8, 1)
+    report = np.zeros(1, REPORT)
+
+    def launch(out: NDArray[Any]) -> Launch:
+        ends = picture_of(out), picture_of(source), picture_of(out)
+        return lambda d, s: result_kernels.tone(d, s, *ends, report.ctypes.data, False, 0.5)
+
+    both(cuda, result, launch)
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_89", "sm_90", "sm_120"])

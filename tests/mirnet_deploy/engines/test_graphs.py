@@ -16,10 +16,11 @@ from mirnet_deploy import MIRNetRuntime
 
 @pytest.mark.parametrize("eager", [(), (0,), (0, 1)], ids=["late", "even", "all"])
 @pytest.mark.parametrize("settings", [{}, {"batch": 3}, {"consistency": "local"}, {"tile": "none"}])
+@pytest.mark.parametrize("at_once", [False, True])
 def test_replayed_graphs_give_the_results_of_the_host(
-    pair: Open, settings: dict[str, Any], eager: tuple[int, ...]
+    pair: Open, settings: dict[str, Any], eager: tuple[int, ...], at_once: bool
 ) -> None:
-    host, device, driver = pair(eager=eager, **settings)
+    host, device, driver = pair(eager=eager, at_once=at_once, **settings)
     for step in range(4):
         image = np.roll(picture(), 30 * step, axis=1)
         np.testing.assert_array_equal(device.enhance(image), host.enhance(image))
@@ -27,8 +28,9 @@ def test_replayed_graphs_give_the_results_of_the_host(
     assert driver.launches > driver.captures > 0
 
 
-def test_changing_shapes_do_not_replay_each_others_graphs(pair: Open) -> None:
-    host, device, driver = pair()
+@pytest.mark.parametrize("at_once", [False, True])
+def test_changing_shapes_do_not_replay_each_others_graphs(pair: Open, at_once: bool) -> None:
+    host, device, driver = pair(at_once=at_once)
     for step in range(3):
         for size in ((150, 203), (70, 30), (64, 300), (150, 203), (300, 200)):
             image = np.roll(picture(*size), 7 * step, axis=0)
@@ -36,8 +38,9 @@ def test_changing_shapes_do_not_replay_each_others_graphs(pair: Open) -> None:
     assert driver.launches
 
 
-def test_a_device_that_cannot_capture_warns_once_and_goes_on(pair: Open) -> None:
-    host, device, driver = pair()
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_device_that_cannot_capture_warns_once_and_goes_on(pair: Open, at_once: bool) -> None:
+    host, device, driver = pair(at_once=at_once)
     driver.capturable = False
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -47,6 +50,22 @@ def test_a_device_that_cannot_capture_warns_once_and_goes_on(pair: Open) -> None
         "CUDA graphs are off, and every kernel is launched by itself: the test's device captures nothing"
     ]
     assert device.graphs == "refused: the test's device captures nothing"
+
+
+def test_a_batch_is_captured_once_right_after_its_first_run(pair: Open) -> None:
+    """So that its shape is never run again the slow way."""
+    _, device, driver = pair(at_once=True, consistency="local", batch=1)
+    runs = 0
+
+    def count(pixels: int) -> None:
+        nonlocal runs
+        runs += 1
+
+    image = picture(64, 300)
+    for _ in range(3):
+        device.enhance_into(image, np.empty_like(image), count)
+    assert 0 < driver.captures <= 2  # slots
+    assert driver.launches == runs - driver.captures
 
 
 def test_graphs_can_be_turned_off(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def test_a_graph_that_leaves_buffers_is_opened_so_that_closing_frees_them(
     data, metadata = read_onnx(make_onnx(tmp_path / "a.onnx"))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        engine = OnnxRuntimeCudaEngine(data, metadata, 0, Driver())  # type: ignore[arg-type]
+        engine = OnnxRuntimeCudaEngine(data, metadata, 0, Driver(), graphs=defers)  # type: ignore[arg-type]
+    assert engine.graphs == ("refused: runs of this graph leave page-locked memory behind" if defers else "off")
     runner = engine.runner(SimpleNamespace(handle=7))  # type: ignore[arg-type]
     for _ in range(2 * WAITS_EVERY + 1):
         runner.enqueue(TENSORS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mirnet_deploy.devices.arguments import CORE, ORIGIN
 from mirnet_deploy.devices.host_kernels import at
-from mirnet_deploy.devices.kernels import CORE, ORIGIN
 from mirnet_deploy.pipeline.tile_table import TileTable, packed
 from mirnet_deploy.tiling import make_grid
 
