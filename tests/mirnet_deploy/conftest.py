@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,18 +77,59 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"fp32": "lite", **found}
 
 
+MOST_SHARED = 6
+"""Runtimes that tests share at a time."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[OrderedDict[str, MIRNetRuntime]]:
+    """Open runtimes, the one used last at the end."""
+    held: OrderedDict[str, MIRNetRuntime] = OrderedDict()
+    yield held
+    for each in held.values():
+        each.close()
+
+
 @pytest.fixture(params=["fp32", "fp16", "plan"])
-def on_gpu(request: pytest.FixtureRequest, models: dict[str, str]) -> Iterator[OpenGpu]:
-    """Opens runtimes on the GPU, and closes them."""
-    kind = request.param
-    if kind not in models:
+def gpu_model(request: pytest.FixtureRequest, models: dict[str, str]) -> str:
+    """An artifact for a GPU."""
+    if request.param not in models:
         pytest.skip("no plan was built here; see the log of gpu_suite.sh")
+    return models[request.param]
+
+
+def _opened(model: str, settings: dict[str, Any]) -> MIRNetRuntime:
+    runtime = MIRNetRuntime(model, device="cuda:0", **{"tile": 256, **settings})
+    assert runtime.info.device == "cuda:0"
+    assert "host copies" not in runtime.info.backend
+    return runtime
+
+
+@pytest.fixture
+def on_gpu(gpu_model: str, shared: OrderedDict[str, MIRNetRuntime]) -> OpenGpu:
+    """Gives runtimes on the GPU. Tests share those of the same settings: the first picture of each takes seconds."""
+
+    def open_runtime(**settings: Any) -> MIRNetRuntime:
+        key = gpu_model + repr(sorted(settings.items()))
+        if key not in shared:
+            while len(shared) >= MOST_SHARED:
+                shared.popitem(last=False)[1].close()
+            shared[key] = _opened(gpu_model, settings)
+        shared.move_to_end(key)
+        return shared[key]
+
+    return open_runtime
+
+
+@pytest.fixture
+def new_on_gpu(gpu_model: str, shared: OrderedDict[str, MIRNetRuntime]) -> Iterator[OpenGpu]:
+    """Opens runtimes on the GPU that the test has to itself, and closes all others."""
+    while shared:
+        shared.popitem()[1].close()
     opened: list[MIRNetRuntime] = []
 
     def open_runtime(**settings: Any) -> MIRNetRuntime:
-        opened.append(MIRNetRuntime(models[kind], device="cuda:0", **{"tile": 256, **settings}))
-        assert opened[-1].info.device == "cuda:0"
-        assert "host copies" not in opened[-1].info.backend
+        opened.append(_opened(gpu_model, settings))
         return opened[-1]
 
     yield open_runtime

@@ -161,6 +161,24 @@ def test_device_pictures_of_any_pitch_and_order_have_every_byte_written(
     np.testing.assert_array_equal(source.back()[0], image)
 
 
+@pytest.mark.parametrize("settings", [{"brightness": 0.5}, {"brightness": 0.3, "strength": 0.6}, {"strength": 0.4}])
+def test_device_pictures_are_finished_and_their_error_is_predicted(
+    on_gpu: OpenGpu, current: Any, settings: dict[str, Any]
+) -> None:
+    runtime = on_gpu(**settings)
+    source, target = OnGpu(current, NIGHT, NIGHT.strides[0], 0), OnGpu(current, NIGHT, NIGHT.strides[0], 0)
+    stream = current.Stream(1)
+    enqueued = [runtime.enhance_device(source.picture, target.picture, stream=stream.handle) for _ in range(3)]
+    expected = runtime.enhance_with_info(NIGHT)
+    for each in enqueued:
+        info = each.info()
+        assert info.gain == pytest.approx(expected.info.gain, rel=1e-3)  # other passes
+        assert info.predicted_psnr is not None
+        assert info.predicted_psnr > 45
+    stream.synchronize()
+    assert np.abs(target.back()[0].astype(int) - expected.pixels).max() <= 3
+
+
 def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
     runtime = on_gpu(consistency="local")
     reference = runtime.enhance(NIGHT)

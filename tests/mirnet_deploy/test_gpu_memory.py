@@ -18,6 +18,7 @@ from artifacts import make_onnx, make_plan
 from deferred import OpenGpu, picture
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
 
 pytestmark = pytest.mark.gpu
@@ -47,10 +48,10 @@ def watched() -> Iterator[Callable[[], int]]:
         thread.join()
 
 
-def test_the_memory_plan_is_what_is_taken(on_gpu: OpenGpu, current: Any) -> None:
-    on_gpu(tile=256).enhance(picture(8, 8))  # the libraries' own memory is there from now on
+def test_the_memory_plan_is_what_is_taken(new_on_gpu: OpenGpu, current: Any) -> None:
+    new_on_gpu(tile=256).enhance(picture(8, 8))  # the libraries' own memory is there from now on
     with watched() as peak:
-        runtime = on_gpu(tile=512, graphs=False)
+        runtime = new_on_gpu(tile=512, graphs=False)
         image = picture(1200, 1800)
         planned = runtime.memory_plan(*image.shape[:2])
         runtime.enhance(image)
@@ -59,9 +60,11 @@ def test_the_memory_plan_is_what_is_taken(on_gpu: OpenGpu, current: Any) -> None
 
 
 @pytest.mark.slow
-def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on_gpu: OpenGpu, current: Any) -> None:
+def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(
+    new_on_gpu: OpenGpu, current: Any
+) -> None:
     sizes = [(40, 60), (64, 64), (300, 270)]
-    runtime = on_gpu()
+    runtime = new_on_gpu()
     for size in sizes * 4:
         runtime.enhance(picture(*size))
     before = current.mem_get_info()[0]
@@ -69,7 +72,7 @@ def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on
         runtime.enhance(picture(*sizes[count % 2]))
     assert abs(before - current.mem_get_info()[0]) <= SLACK
     for count in range(50):
-        with on_gpu() as each:
+        with new_on_gpu() as each:
             each.enhance(picture(64, 64))
         if count == 4:
             before = current.mem_get_info()[0]
@@ -77,9 +80,9 @@ def test_a_thousand_pictures_and_fifty_runtimes_leave_the_memory_where_it_was(on
 
 
 def test_out_of_memory_leads_to_a_retreat_with_a_warning_or_an_error_with_a_remedy(
-    on_gpu: OpenGpu, current: Any
+    new_on_gpu: OpenGpu, current: Any
 ) -> None:
-    runtime = on_gpu(tile=512, batch=1)
+    runtime = new_on_gpu(tile=512, batch=1)
     runtime.enhance(picture(64, 64))
     image = picture(1200, 1800)
     free = current.mem_get_info()[0]
@@ -96,14 +99,14 @@ def test_out_of_memory_leads_to_a_retreat_with_a_warning_or_an_error_with_a_reme
     assert refused or said, "the memory did not run out"
     assert len(said) <= 1
     assert not refused or "close what else" in refused
-    again = on_gpu(tile=512).enhance(image)
+    again = new_on_gpu(tile=512).enhance(image)
     assert np.abs(runtime.enhance(image).astype(int) - again).max() <= 2  # other tiles
 
 
-def test_no_cuda_context_is_left_current(on_gpu: OpenGpu) -> None:
+def test_no_cuda_context_is_left_current(new_on_gpu: OpenGpu) -> None:
     cuda = ctypes.CDLL("libcuda.so.1")
     there = ctypes.c_void_p()
-    runtime = on_gpu()
+    runtime = new_on_gpu()
     runtime.enhance(picture())
     assert cuda.cuCtxGetCurrent(ctypes.byref(there)) == 0
     assert there.value is None
@@ -124,6 +127,19 @@ def test_nan_and_infinite_values_are_an_error(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "nan.onnx", "nan")
     with MIRNetRuntime(path, device="cuda:0", tile=64) as runtime, pytest.raises(EngineError, match="NaN or infinite"):
         runtime.enhance(picture())
+
+
+def test_nan_and_infinite_values_are_told_of_pictures_on_the_device(tmp_path: Path, current: Any) -> None:
+    path, image = make_onnx(tmp_path / "nan.onnx", "nan"), picture()
+    source, target = (current.mem_alloc(image.nbytes) for _ in range(2))
+    current.memcpy_htod(source, image)
+    height, width, _ = image.shape
+    there = [DevicePicture(int(each), 3 * width, height, width, image.dtype) for each in (source, target)]
+    stream = current.Stream(1)
+    with MIRNetRuntime(path, device="cuda:0", tile=64) as runtime:
+        enqueued = runtime.enhance_device(*there, stream=stream.handle)
+        with pytest.raises(EngineError, match="NaN or infinite"):
+            enqueued.info()
 
 
 def test_a_permanent_error_ends_the_runtime() -> None:

@@ -35,6 +35,7 @@ class Log:
         path.write_text("")
         self._path, self._begin = path, time.monotonic()
         self._told = False
+        self._began: dict[str, float] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._collected([item.nodeid for item in session.items])
@@ -47,12 +48,14 @@ class Log:
         # A test ends with its call, or with a set-up that fails or skips; a dead process has neither.
         if report.when in ("setup", "teardown") and report.passed:
             return
-        reason = "" if report.passed else str(report.longrepr).strip().splitlines()[-1:]
-        at = round(time.monotonic() - self._begin, 1)
-        self._write(
-            {"test": report.nodeid, "outcome": report.outcome, "seconds": report.duration, "at": at}
-            | ({"reason": reason[0]} if reason else {})
-        )
+        now = time.monotonic()
+        # A test whose process died has no duration of its own.
+        seconds = report.duration or now - self._began.get(report.nodeid, now)
+        line = {"test": report.nodeid, "outcome": report.outcome, "seconds": seconds, "at": round(now - self._begin, 1)}
+        self._write(line | ({} if report.passed else {"reason": _reason(str(report.longrepr))}))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._began[nodeid] = time.monotonic()
 
     def _collected(self, ids: list[str]) -> None:
         if ids and not self._told:
@@ -62,6 +65,13 @@ class Log:
     def _write(self, line: dict[str, Any]) -> None:
         with self._path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+def _reason(text: str) -> str:
+    """What a report says of a failure: the lines that pytest marks with E, else the last line."""
+    lines = text.strip().splitlines()
+    marked = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return " | ".join(marked[:4]) or (lines[-1] if lines else "")
 
 
 def summary(path: Path) -> list[str]:
