@@ -39,6 +39,11 @@ class BuilderLibrary:
     """Whether TensorRT-RTX builds for the GPU here, whose compute capability need not be one of `RTX_TARGETS`."""
 
     @property
+    def builds_for_here(self) -> bool:
+        """Whether it builds for the GPU of this machine: TensorRT always does."""
+        return self.is_current or self.name == "tensorrt"
+
+    @property
     def version(self) -> str:
         """The library's version."""
         return str(self.trt.__version__)

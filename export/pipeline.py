@@ -138,7 +138,7 @@ def export_plan(
     plan = build_plan(model, islands, settings, source.metadata.precision, library, on_progress)
     on_progress(1.0)
     metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
-    metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops))
+    metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops, library.builds_for_here))
     try:
         write_atomically(path, plan.data)
         write_sidecar(path, metadata)
@@ -148,15 +148,23 @@ def export_plan(
 
 
 def plan_parity(
-    checkpoint: LoadedCheckpoint, plan: bytes, metadata: ArtifactMetadata, crops: Sequence[NDArray[np.uint8]]
+    checkpoint: LoadedCheckpoint,
+    plan: bytes,
+    metadata: ArtifactMetadata,
+    crops: Sequence[NDArray[np.uint8]],
+    for_here: bool,
 ) -> Parity:
     """The plan's own figures where a GPU here runs it; otherwise "not executed", with the reason if a GPU is there.
 
     It runs in the runtime, as it ships. That clips the float interface's results to [0, 1], so PyTorch's are clipped
     too. Crops, uint8 [H,W,3] RGB, that are larger than the plan's tile are cut to it.
 
+    Args:
+        for_here: whether the plan was built for the GPU of this machine, which then must take it.
+
     Raises:
-        ExportError: the plan was loaded, and fails to run or misses its bound.
+        ExportError: the plan was loaded, and fails to run or misses its bound; or the GPU that it was built for refuses
+            it (seen with TensorRT-RTX on compute capability 9.0, for which it builds).
     """
     if not cuda_devices():
         return Parity(NOT_EXECUTED)
@@ -168,6 +176,8 @@ def plan_parity(
         try:
             runtime = MIRNetRuntime(staged, device="cuda", consistency="local")
         except (EngineError, MissingDependencyError) as error:
+            if for_here and isinstance(error, EngineError):
+                raise ExportError(f"the plan was built for this machine's GPU, which refuses it: {error}") from error
             return Parity(f"{NOT_EXECUTED}: {error}")
         with runtime:
             expected = parity.references(checkpoint.network, metadata.interface, crops)

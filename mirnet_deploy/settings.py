@@ -57,7 +57,7 @@ class RuntimeSettings:
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
     smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it."""
     graphs: bool = True
-    """Whether a GPU replays a plan's batches as CUDA graphs. Where that is refused, a warning and
+    """Whether a GPU replays batches that come again as CUDA graphs. Where that is refused, a warning and
     `MIRNetRuntime.graphs` say so."""
 
     def __post_init__(self) -> None:

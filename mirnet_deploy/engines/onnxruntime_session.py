@@ -69,8 +69,9 @@ def open_session(
     ort = onnxruntime_module()
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # The same bits for the same picture, whatever else runs in the process.
-    options.use_deterministic_compute = True
+    # The same bits for the same picture, whatever else runs in the process. On CUDA it would only replace the means by
+    # slower ones of cuDNN: those of its own repeat their bits as well (benchmarks/GPU.md).
+    options.use_deterministic_compute = index is None
     # From the second run of a shape on, a memory pattern takes one block more, besides what the arena already holds
     # (seen at 384 pixels: 0.54 GiB with it, 0.35 without).
     options.enable_mem_pattern = False

@@ -116,7 +116,8 @@ class Work:
     def measure(self, tiles: Sequence[Tile], context: NDArray[np.float64]) -> NDArray[np.float64]:
         """The means that the pools measure over the core of each tile while using `context`, [K]: [n,K].
 
-        The tiles are all of one size, lie anywhere in the padded picture, and are given row by row.
+        The tiles are all of one size, lie anywhere in the padded picture, and are given row by row. Where the picture
+        lies on the device they take one slot: they are few, and each further slot would plan their shape for itself.
         """
         return self._run(tiles, (GIVEN, context), write=False)
 
@@ -161,7 +162,8 @@ class Work:
         """
         if self._pictures:
             source, target = self._pictures
-            return self._ended(self._start(self._slots, source, target if write else None, tiles, given))
+            slots = self._slots if write else self._slots[:1]
+            return self._ended(self._start(slots, source, target if write else None, tiles, given))
         found: list[NDArray[np.float64]] = []
         under_way: deque[Started] = deque()
         for number, (_, row) in enumerate(groupby(tiles, key=lambda tile: tile.origin[0])):

@@ -33,6 +33,15 @@ def test_a_step_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: no step benches; expected setup")
 
 
+def test_what_the_budget_does_not_reach_is_named(tmp_path: Path) -> None:
+    done = suite(tmp_path, "tests", "training", "bench", BUDGET="0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = done.stderr.strip().removeprefix("not reached in 0 s: ").split()
+    assert names[:5] == ["tests", "training-lite", "training-base", "training-paper", "export-lite"]
+    assert names[-2:] == ["bench-lite-torch", "ort-cuda-lite"]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.long
 def test_the_benchmarks_and_the_training_leave_figures(tmp_path: Path) -> None:
     done = suite(tmp_path, "bench", "training", BENCH="60")
@@ -54,6 +63,6 @@ def test_the_abort_experiments_tell_the_two_ways_apart(tmp_path: Path) -> None:
     paths["STAND_IN_DELAY_US"] = "20000"  # of host functions: the abort is a race without
     done = suite(tmp_path, "aborts", **paths)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "aborts.json").read_text())["closed"] == 40
+    assert json.loads((tmp_path / "aborts.json").read_text())["closed"] == 12
     assert "with the fusion: ended with 134" in done.stdout
     assert "terminate called" in (tmp_path / "aborts-before.log").read_text()

@@ -145,7 +145,7 @@ class TestParityOnADevice:
             return MIRNetRuntime(exported("image", "fp16").path, device="cpu", consistency=consistency)
 
         monkeypatch.setattr(pipeline, "MIRNetRuntime", open_onnx)
-        measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
+        measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=False)
         assert measured.executed.startswith("onnxruntime")
         assert measured.psnr is not None
         assert measured.psnr > 45
@@ -175,7 +175,7 @@ class TestParityOnADevice:
 
         monkeypatch.setattr(pipeline, "MIRNetRuntime", lambda *_, **__: MIRNetRuntime(Idle()))
         with pytest.raises(ExportError, match="the plan does not agree with the PyTorch network"):
-            pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
+            pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=False)
 
     def test_a_device_that_cannot_run_the_plan_is_recorded_as_not_executed(
         self,
@@ -188,8 +188,10 @@ class TestParityOnADevice:
             raise EngineError("the plan is for sm89")
 
         monkeypatch.setattr(pipeline, "MIRNetRuntime", refuse)
-        measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops)
+        measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=False)
         assert measured == Parity("not executed: the plan is for sm89")
+        with pytest.raises(ExportError, match=r"built for this machine's GPU, which refuses it: the plan is for sm89"):
+            pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=True)
 
 
 class TestFindBuilder:

@@ -53,18 +53,29 @@ def agrees(result: NDArray[Any], reference: NDArray[Any], runtime: MIRNetRuntime
         assert 10 * np.log10(1 / np.mean(error**2)) >= 45
 
 
+def equals(result: NDArray[Any], other: NDArray[Any], runtime: MIRNetRuntime) -> None:
+    """Compares two results of one picture bit by bit. FP32 of ONNX Runtime's CUDA provider differs from run to run by
+    a level at a few pixels of a million (benchmarks/GPU.md)."""
+    if runtime.info.metadata.precision == "fp32" and "onnxruntime" in runtime.info.backend:
+        assert np.abs(result.astype(np.int64) - other).max() <= 1
+        assert (result != other).mean() < 1e-4
+    else:
+        np.testing.assert_array_equal(result, other)
+
+
 # Values
 
 
-@pytest.mark.parametrize("graphs", [True, False])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("consistency", ["local", "fast", "exact"])
+@pytest.mark.parametrize(
+    ("dtype", "consistency", "graphs"),
+    [(np.uint8, "exact", True), (np.uint16, "fast", True), (np.float32, "local", True), (np.uint8, "local", False)],
+)
 def test_a_picture_in_host_memory(on_gpu: OpenGpu, expected: Any, dtype: Any, consistency: str, graphs: bool) -> None:
     runtime = on_gpu(consistency=consistency, graphs=graphs)
     image = NIGHT if dtype == np.uint8 else (NIGHT / 255 * (1 if dtype == np.float32 else 65535)).astype(dtype)
     if runtime.info.metadata.interface == "image" and dtype != np.uint8:
         pytest.skip("the interface takes uint8")
-    for _ in range(3):  # run, captured, replayed
+    for _ in range(3):  # run and captured, replayed
         agrees(runtime.enhance(image), expected(image, consistency=consistency), runtime)
     assert runtime.graphs == ("on" if graphs else "off")
 
@@ -80,7 +91,7 @@ def test_strided_and_bgr_pictures(on_gpu: OpenGpu, expected: Any) -> None:
     strided = NIGHT[::-2, ::-1]
     agrees(runtime.enhance(strided), expected(np.ascontiguousarray(strided)), runtime)
     bgr = np.ascontiguousarray(NIGHT[..., ::-1])
-    np.testing.assert_array_equal(turned.enhance(bgr)[..., ::-1], runtime.enhance(NIGHT))
+    equals(turned.enhance(bgr)[..., ::-1], runtime.enhance(NIGHT), runtime)
 
 
 def test_a_video_gives_the_same_results_again(on_gpu: OpenGpu) -> None:
@@ -90,7 +101,7 @@ def test_a_video_gives_the_same_results_again(on_gpu: OpenGpu) -> None:
     again = list(runtime.frames(frames, 3))
     assert len(streamed) == 8
     for one, other in zip(streamed, again, strict=True):
-        np.testing.assert_array_equal(one.pixels, other.pixels)
+        equals(one.pixels, other.pixels, runtime)
     agrees(streamed[0].pixels, runtime.enhance(NIGHT), runtime)
 
 
@@ -100,7 +111,7 @@ def test_bands_give_what_a_resident_picture_gives(on_gpu: OpenGpu) -> None:
     planned = runtime.memory_plan(*image.shape[:2])
     banded = on_gpu(consistency="local", max_memory=planned.total - planned.pictures // 2)
     assert banded.memory_plan(*image.shape[:2]).banded
-    np.testing.assert_array_equal(banded.enhance(image), runtime.enhance(image))
+    equals(banded.enhance(image), runtime.enhance(image), runtime)
 
 
 def test_threads_share_a_runtime(on_gpu: OpenGpu) -> None:
@@ -109,7 +120,7 @@ def test_threads_share_a_runtime(on_gpu: OpenGpu) -> None:
     serial = [runtime.enhance(image) for image in images]
     with ThreadPoolExecutor(8) as threads:
         for one, other in zip(threads.map(runtime.enhance, images), serial, strict=True):
-            np.testing.assert_array_equal(one, other)
+            equals(one, other, runtime)
 
 
 # Pictures on the device
@@ -188,17 +199,17 @@ def test_pictures_of_other_libraries(on_gpu: OpenGpu) -> None:
         runtime.enhance_device(source, target, stream=stream.ptr)
         doubled = target.astype(cupy.int32) * 2  # the caller's next work follows ours
         stream.synchronize()
-        np.testing.assert_array_equal(cupy.asnumpy(target), reference)
-        np.testing.assert_array_equal(cupy.asnumpy(doubled), reference.astype(np.int32) * 2)
+        equals(cupy.asnumpy(target), reference, runtime)
+        np.testing.assert_array_equal(cupy.asnumpy(doubled), cupy.asnumpy(target).astype(np.int32) * 2)
         target[...] = 0
         runtime.enhance_device(DlpackAlone(source), DlpackAlone(target), stream=stream.ptr)
         stream.synchronize()
-        np.testing.assert_array_equal(cupy.asnumpy(target), reference)
+        equals(cupy.asnumpy(target), reference, runtime)
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         night, result = torch.from_numpy(NIGHT).cuda(), torch.zeros(NIGHT.shape, dtype=torch.uint8, device="cuda")
         runtime.enhance_device(night, result, stream=torch.cuda.current_stream().cuda_stream)
-        np.testing.assert_array_equal(result.cpu().numpy(), reference)
+        equals(result.cpu().numpy(), reference, runtime)
 
 
 class DlpackAlone:
@@ -220,7 +231,7 @@ def test_a_read_only_picture_is_read_and_never_written(on_gpu: OpenGpu) -> None:
         kept = described(source, data=(source.data.ptr, True))
         runtime.enhance_device(kept, target, stream=stream.ptr)
         stream.synchronize()
-        np.testing.assert_array_equal(cupy.asnumpy(target), runtime.enhance(NIGHT))
+        equals(cupy.asnumpy(target), runtime.enhance(NIGHT), runtime)
         with pytest.raises(ImageError, match="dst is read-only"):
             runtime.enhance_device(target, kept, stream=stream.ptr)
 
@@ -245,7 +256,7 @@ def test_the_work_waits_for_the_producers_stream(on_gpu: OpenGpu) -> None:
         assert not producer.done, "the producer was too fast for this test to say anything"
     runtime.enhance_device(described(source, stream=producer.ptr), target, stream=consumer.ptr)
     consumer.synchronize()
-    np.testing.assert_array_equal(cupy.asnumpy(target), reference)
+    equals(cupy.asnumpy(target), reference, runtime)
 
 
 def test_pictures_that_lie_elsewhere_are_refused(on_gpu: OpenGpu) -> None:
