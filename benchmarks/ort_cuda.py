@@ -3,9 +3,8 @@
 They differ in how cuDNN chooses kernels for convolutions, in TF32, layout, fused bias, the library's own CUDA graphs,
 and batches. Every way differs from the first in one thing or two. Most replay graphs, since without them it is the
 launches of small kernels that are measured. Choosing measures nothing, whatever the option is called: `HEURISTIC`,
-`EXHAUSTIVE` and `DEFAULT` are cuDNN's heuristics A and B and its fallback. Without TF32 the library leaves out every
-kernel that uses tensor cores, those of FP16 convolutions too (both: onnxruntime 1.31). A row is saved as soon as it is
-there, and is not measured again by a run that goes on with the same file.
+`EXHAUSTIVE` and `DEFAULT` are cuDNN's heuristics A and B and its fallback (onnxruntime 1.31). A row is saved as soon as it
+is there, and is not measured again by a run that goes on with the same file.
 """
 
 from __future__ import annotations

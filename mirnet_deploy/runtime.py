@@ -32,7 +32,7 @@ class MIRNetRuntime:
     """Enhances pictures with one model on one device.
 
     A runtime may be shared by threads: concurrent calls give the same bits as serial ones, and each takes the memory of
-    one call.
+    one call. (ONNX files in FP32 on a GPU repeat their bits at all but a few pixels of a million.)
 
     A picture runs whole where that fits (`tile="auto"`), otherwise in tiles. The network takes means over everything it
     sees, so tiles must share the means of the whole picture, or they come out visibly brighter and darker than one

@@ -77,8 +77,7 @@ def open_session(
     options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
-    tf32 = metadata.precision == "fp16"
-    providers = [CPU] if index is None else [_cuda_provider(ort, index, stream, frees_on_closing, tf32), CPU]
+    providers = [CPU] if index is None else [_cuda_provider(ort, index, stream, frees_on_closing), CPU]
     left_out = [] if index is None else LEFT_OUT
     try:
         session = ort.InferenceSession(
@@ -105,19 +104,17 @@ def prepare_for_cuda(ort: Any) -> None:
         ort.preload_dlls()  # loads CUDA and cuDNN from their pip packages, which are on no loader path
 
 
-def _cuda_provider(
-    ort: Any, index: int, stream: int | None, frees_on_closing: bool, tf32: bool
-) -> tuple[str, dict[str, Any]]:
+def _cuda_provider(ort: Any, index: int, stream: int | None, frees_on_closing: bool) -> tuple[str, dict[str, Any]]:
     if CUDA not in ort.get_available_providers():
         raise EngineError(
             f"device is cuda:{index}, but this onnxruntime {ort.__version__} has no CUDA provider: "
             'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
         )
     prepare_for_cuda(ort)
-    # TF32 rounds to 10 bits of mantissa, which is not FP32. Without it the library leaves out every kernel that uses
-    # tensor cores, those of FP16 convolutions too. HEURISTIC and EXHAUSTIVE are two of cuDNN's heuristics (A and B);
-    # neither measures anything, and planning takes several times as long with the second.
-    options: dict[str, Any] = {"device_id": index, "use_tf32": int(tf32), "cudnn_conv_algo_search": "HEURISTIC"}
+    # TF32 rounds to 10 bits of mantissa, which is not FP32, and brings nothing to FP16. HEURISTIC and EXHAUSTIVE are two
+    # of cuDNN's heuristics (A and B): neither measures anything, and with the second planning takes 2.5 times as long
+    # (measured in benchmarks/GPU.md).
+    options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
     if stream is not None:
         options["user_compute_stream"] = str(stream)
     if frees_on_closing:
