@@ -116,12 +116,13 @@ while (($#)); do
         ;;
     rtx) # FOLDER holds a version of TensorRT-RTX in each of its folders, as `pip install --target` makes them
         for version in "${2:?FOLDER: the versions of TensorRT-RTX}"/*/; do
-            name=rtx-$(basename "$version")
             [[ -d $version ]] || continue
-            step "$name" env PYTHONPATH="$version${PYTHONPATH:+:$PYTHONPATH}" timeout "$rtx_s" bash -c \
-                'python3 -m mirnet_deploy export weights/lite.pt --fp16 --builder tensorrt_rtx --target current --force -o "$0" &&
-                python3 -m mirnet_deploy enhance examples/pairs/low/1.jpg --model "$0/mirnet.plan" --device cuda:0 --force -o "$0"' \
-                "$out/$name"
+            name=rtx-$(basename "$version") with=(env PYTHONPATH="$version${PYTHONPATH:+:$PYTHONPATH}" timeout "$rtx_s")
+            step "$name" "${with[@]}" python3 -m mirnet_deploy export weights/lite.pt --fp16 \
+                --builder tensorrt_rtx --target current --force --output-dir "$out/$name"
+            [[ -f $out/$name/mirnet.plan ]] || continue
+            step "$name-enhance" "${with[@]}" python3 -m mirnet_deploy enhance examples/pairs/low/1.jpg \
+                --model "$out/$name/mirnet.plan" --device "$device" --force --output "$out/$name"
         done
         shift
         ;;
