@@ -3,8 +3,8 @@
 They differ in how cuDNN chooses kernels for convolutions, in TF32, layout, fused bias, the library's own CUDA graphs,
 and batches. Every way differs from the first in one thing or two. Most replay graphs, since without them it is the
 launches of small kernels that are measured. Choosing measures nothing, whatever the option is called: `HEURISTIC`,
-`EXHAUSTIVE` and `DEFAULT` are cuDNN's heuristics A and B and its fallback (onnxruntime 1.31). A row is saved as soon as it
-is there, and is not measured again by a run that goes on with the same file.
+`EXHAUSTIVE` and `DEFAULT` are cuDNN's heuristics A and B and its fallback (onnxruntime 1.31). A row is saved as soon as
+it is there, and is not measured again by a run that goes on with the same file, unless it failed.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def measure_ways(settings: OrtCudaSettings, target: Path, say: Callable[[str], N
     index = onnx_device(settings.device)
     machine = {"gpus": [gpu.name for gpu in describe_machine().gpus], "onnxruntime": onnxruntime_module().__version__}
     held = _held(target, machine)
+    held = [row for row in held if row["failure"] is None]  # what failed is tried again
     done = {(row["sha256"], row["size"], row["way"]["name"]) for row in held}
     begin, added = time.monotonic(), []
     first: dict[tuple[str, str], np.ndarray[Any, Any]] = {}

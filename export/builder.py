@@ -65,7 +65,8 @@ class BuilderLibrary:
         Raises:
             EngineError: the library refuses a target.
         """
-        config.clear_flag(self.trt.BuilderFlag.TF32)
+        if hasattr(self.trt.BuilderFlag, "TF32"):  # both libraries have it; one without has no TF32 to switch off
+            config.clear_flag(self.trt.BuilderFlag.TF32)
         if self.name != "tensorrt_rtx":
             return
         config.num_compute_capabilities = len(self.targets)

@@ -111,9 +111,9 @@ def _cuda_provider(ort: Any, index: int, stream: int | None, frees_on_closing: b
             'pip uninstall onnxruntime, then pip install "mirnet-deploy[cuda]"'
         )
     prepare_for_cuda(ort)
-    # TF32 rounds to 10 bits of mantissa, which is not FP32, and brings nothing to FP16. HEURISTIC and EXHAUSTIVE are two
-    # of cuDNN's heuristics (A and B): neither measures anything, and with the second planning takes 2.5 times as long
-    # (measured in benchmarks/GPU.md).
+    # TF32 rounds to 10 bits of mantissa, which is not FP32, and brings nothing to FP16. HEURISTIC and EXHAUSTIVE are
+    # two of cuDNN's heuristics (A and B): neither measures anything, and with the second planning takes 2.5 times as
+    # long (benchmarks/GPU.md).
     options: dict[str, Any] = {"device_id": index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
     if stream is not None:
         options["user_compute_stream"] = str(stream)

@@ -57,6 +57,10 @@ def test_a_way_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypa
     assert done.exit_code == 1
     assert "error: 1 measurements failed" in done.stderr
     assert [row["failure"] for row in rows_of(target)] == ["RuntimeError: no plan", None]
+    monkeypatch.undo()
+    again = run(target, "--engine", tmp_path / "a.onnx", "--size", "8x8", "--size", "12x8")
+    assert again.exit_code == 0, again.output
+    assert [(row["size"], row["failure"]) for row in rows_of(target)] == [("12x8", None), ("8x8", None)]
 
 
 def test_the_time_limit_leaves_the_rest_to_the_next_run(tmp_path: Path) -> None:
