@@ -57,7 +57,13 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     """Processor, memory, GPUs and the versions that speed depends on; the JSON holds the rest."""
     memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else "memory unknown"
     gpus = [f"{gpu['name']} (driver {gpu['driver']})" for gpu in machine["gpus"]] or ["no NVIDIA GPU"]
-    libraries = {**machine["onnxruntime"], **machine["tensorrt"], "torch": machine["torch"], "numpy": machine["numpy"]}
+    libraries = {
+        **machine["onnxruntime"],
+        **machine["tensorrt"],
+        "openvino": machine["openvino"],
+        "torch": machine["torch"],
+        "numpy": machine["numpy"],
+    }
     versions = [f"{name} {version}" for name, version in libraries.items() if version]
     cores = f"{machine['cores']} cores{' with bf16' if machine['bf16'] else ''}"
     parts = [machine["cpu"], cores, memory, *gpus, machine["os"], f"Python {machine['python']}", *versions]

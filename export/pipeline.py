@@ -14,13 +14,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision
+from mirnet_deploy.artifacts.onnx_graph import without_defaults
 from mirnet_deploy.artifacts.sidecar import sidecar_path, write_sidecar
-from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, ExportError, MissingDependencyError
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.builder import BuilderLibrary
 from mirnet_deploy.export.onnx_file import export_onnx
-from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan, without_defaults
+from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.files import write_atomically
@@ -134,7 +136,7 @@ def export_plan(
         advance(now - done)
         done = now
 
-    model = data if settings.plain else without_defaults(data)
+    model = data if settings.plain else without_defaults(data, CONTEXT_INPUTS)
     plan = build_plan(model, islands, settings, source.metadata.precision, library, on_progress)
     on_progress(1.0)
     metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
@@ -176,7 +178,7 @@ def plan_parity(
         try:
             runtime = MIRNetRuntime(staged, device="cuda", consistency="local")
         except (EngineError, MissingDependencyError) as error:
-            if for_here and isinstance(error, EngineError):
+            if for_here and isinstance(error, EngineError) and not isinstance(error, DeviceMemoryError):
                 raise ExportError(f"the plan was built for this machine's GPU, which refuses it: {error}") from error
             return Parity(f"{NOT_EXECUTED}: {error}")
         with runtime:

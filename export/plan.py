@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import onnx
-
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata, Parity, Precision
 from mirnet_deploy.errors import ExportError
@@ -104,15 +102,6 @@ def parse(model: bytes, network: Any, library: BuilderLibrary) -> None:
         f"{library.name} {library.version} does not take node {error.node_name()} ({error.node_operator()}): "
         f"{_one_line(error.desc())}"
     )
-
-
-def without_defaults(model: bytes) -> bytes:
-    """The ONNX model without defaults for the `CONTEXT_INPUTS`: the parsers drop an input that has one."""
-    proto = onnx.load_from_string(model)
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in CONTEXT_INPUTS]
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
-    return bytes(proto.SerializeToString())
 
 
 def check_interface(network: Any, settings: ExportSettings, library: BuilderLibrary) -> None:

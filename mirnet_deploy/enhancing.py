@@ -98,7 +98,7 @@ class PictureEnhancer:
         """See `MIRNetRuntime.enhance_device`."""
         start = time.perf_counter()
         settings, widened = self._settings, self._widens(target.dtype)
-        finish = Finish(None if settings.brightness == "auto" else settings.brightness, settings.strength, widened)
+        finishing = Finish(None if settings.brightness == "auto" else settings.brightness, settings.strength, widened)
 
         def enqueue(fit: Fit, grid: TileGrid, _: bool) -> Enqueued:
             thumbnail, times = None, 1
@@ -107,7 +107,7 @@ class PictureEnhancer:
                 thumbnail = size_for(source, grid.tile_size, self._engine.metadata, self._limits)
                 times = passes if settings.consistency == "exact" else 1
             shares = {"most_slots": fit.slots_for(grid, banded=False), "batch": fit.batch}
-            report = self._pipeline.enqueue(source, target, grid, thumbnail, times, finish, stream, **shares)
+            report = self._pipeline.enqueue(source, target, grid, thumbnail, times, finishing, stream, **shares)
             known = PictureInfo(len(grid), grid.tile_size, settings, time.perf_counter() - start, times)
             return Enqueued(self._engine, report, known, math.prod(thumbnail) if thumbnail else 0)
 

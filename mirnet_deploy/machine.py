@@ -53,6 +53,7 @@ class Machine:
     """Distribution of `ORT_WHEELS` -> version. Where there are two, they have overwritten each other's files."""
     providers: tuple[str, ...]
     """Execution providers in the installed ONNX Runtime; () where it is missing or broken."""
+    openvino: str | None
     tensorrt: dict[str, str]
     """Flavour (`tensorrt`, `tensorrt_rtx`) -> version."""
     pycuda: str | None
@@ -77,6 +78,7 @@ def describe_machine() -> Machine:
         gpus=_gpus(),
         onnxruntime={name: found for name in ORT_WHEELS if (found := _version(name))},
         providers=_providers(),
+        openvino=_version("openvino"),
         tensorrt=_tensorrt(),
         pycuda=_version("pycuda"),
         torch=_version("torch"),

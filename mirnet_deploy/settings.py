@@ -13,6 +13,7 @@ from mirnet_deploy.errors import UsageError
 Consistency = Literal["exact", "fast", "local"]
 TileSetting = int | Literal["auto", "none"]
 Brightness = float | Literal["auto"]
+Backend = Literal["auto", "onnxruntime", "openvino"]
 
 _RECORDED = {"recorded": True}
 """Marks a field that decides how a result looks, and therefore belongs in its record."""
@@ -30,6 +31,9 @@ class RuntimeSettings:
 
     device: str = "auto"
     """"auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N"."""
+    backend: Backend = field(default="auto", metadata=_RECORDED)
+    """The library that runs an ONNX file: "onnxruntime", or on the CPU "openvino"; "auto" is ONNX Runtime. Their
+    results differ by rounding."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
     """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
     "auto" an ONNX model takes a picture whole up to `limits.WHOLE_BUDGET` or what half of the host's free memory holds,
@@ -67,7 +71,11 @@ class RuntimeSettings:
             device_index(self.device)
         if not _is_one_of(self.tile, ("auto", "none")) and not _is_count(self.tile):
             raise UsageError(f"tile is {self.tile!r}; expected 'auto', 'none' or a whole number of pixels")
-        for name, choices in (("consistency", get_args(Consistency)), ("channel_order", get_args(ChannelOrder))):
+        for name, choices in (
+            ("backend", get_args(Backend)),
+            ("consistency", get_args(Consistency)),
+            ("channel_order", get_args(ChannelOrder)),
+        ):
             if not _is_one_of(getattr(self, name), choices):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
         if not (_is_number(self.tolerance) and 0 < self.tolerance < float("inf")):

@@ -19,6 +19,7 @@ HOW = {
     "local128": "a checkpoint in PyTorch whose pools see 128x128 pixels around each pixel, as in TLC",
     "local256": "a checkpoint in PyTorch whose pools see 256x256 pixels around each pixel",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
+    "openvino": "an ONNX file as it is without the word, on OpenVINO",
     "alone": "an artifact's engine alone, on data that the runtime's pipeline put on the device beforehand",
 }
 """Word that may stand behind an @ in an engine's name -> what it stands for."""

@@ -20,7 +20,8 @@ class RuntimeSubject:
     """
 
     def __init__(self, spec: SubjectSpec, observer: Observer | None = None) -> None:
-        self.runtime = MIRNetRuntime(spec.model, spec.settings, observer=observer)
+        settings = spec.settings.changed({"backend": "openvino"}) if spec.how == "openvino" else spec.settings
+        self.runtime = MIRNetRuntime(spec.model, settings, observer=observer)
         info = self.runtime.info
         tile = str(info.settings.tile)
         if info.tile_size:

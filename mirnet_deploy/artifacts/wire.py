@@ -1,4 +1,4 @@
-"""Reads protobuf messages field by field, without a schema and without a library.
+"""Reads and writes protobuf messages field by field, without a schema and without a library.
 
 Source: https://protobuf.dev/programming-guides/encoding/.
 """
@@ -14,8 +14,19 @@ def fields_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     Raises:
         ValueError: the message ends within a field, or has a wire type that is unknown.
     """
+    for number, value, _ in entries_of(message):
+        yield number, value
+
+
+def entries_of(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """As `fields_of`, and with each field all of its bytes, its number and length included.
+
+    Raises:
+        ValueError: as `fields_of`.
+    """
     at = 0
     while at < len(message):
+        begin = at
         tag, at = _varint(message, at)
         size = 0
         match tag & 7:
@@ -31,8 +42,29 @@ def fields_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
                 raise ValueError(f"unknown wire type {kind} at byte {at}")
         if at + size > len(message):
             raise ValueError(f"it ends at byte {len(message)}, in the middle of a field")
-        yield tag >> 3, message[at : at + size]
+        yield tag >> 3, message[at : at + size], message[begin : at + size]
         at += size
+
+
+def written(number: int, value: bytes) -> bytes:
+    """A field of bytes, text or a message, with its number and length.
+
+    >>> written(2, b"testing").hex()
+    '120774657374696e67'
+    """
+    return _written_varint(number << 3 | 2) + _written_varint(len(value)) + value
+
+
+def _written_varint(value: int) -> bytes:
+    """
+    >>> _written_varint(150).hex()
+    '9601'
+    """
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

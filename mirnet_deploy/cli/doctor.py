@@ -55,6 +55,7 @@ def findings(machine: Machine) -> list[Finding]:
         Finding("Memory", "ok", memory),
         *_gpus(machine),
         _onnxruntime(machine),
+        _library("OpenVINO (runs .onnx on a CPU)", machine.openvino, "openvino"),
         *_tensorrt(machine),
         _library("pycuda (drives GPUs)", machine.pycuda, "pycuda", wanted=bool(machine.gpus)),
         _library("torch (trains, exports)", machine.torch, "train"),

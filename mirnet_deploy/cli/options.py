@@ -75,6 +75,11 @@ def _bytes(text: str) -> int:
 
 RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "device": _option("device", "Where to run.", metavar="auto|cpu|cuda[:N]"),
+    "backend": _option(
+        "backend",
+        "Library that runs an ONNX file; openvino is faster on many processors. auto: onnxruntime.",
+        type=click.Choice(["auto", "onnxruntime", "openvino"]),
+    ),
     "threads": _option("threads", "CPU threads of a run.  [default: all cores]", type=int),
     "tile": _option(
         "tile",

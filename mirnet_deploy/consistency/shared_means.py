@@ -62,7 +62,7 @@ def enhance_consistently(
     Raises:
         EngineError: the engine refuses, or its artifact has no context.
     """
-    thumbnail = Thumbnail(work, grid.tile_size)
+    thumbnail = Thumbnail(work, grid)
     guess, sampled = thumbnail.guess(defect), 0.0
     if defect is None and passes > 1:
         guess, sampled = _with_sample(work, grid, thumbnail, guess)

@@ -14,6 +14,7 @@ from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.pipeline.work import Work
 from mirnet_deploy.pixels import SHRINK_BYTES, Source, unit
+from mirnet_deploy.tiling import TileGrid
 
 BUDGET = 350_000 * 16
 """The most pixels times `n_feat` of a thumbnail. As a coarse grid a much smaller one serves as well; a larger one gives
@@ -37,10 +38,12 @@ class Guess:
 class Thumbnail:
     """A picture, [H,W,3], made small by averaging over areas."""
 
-    def __init__(self, picture: Work, tile_size: tuple[int, int]) -> None:
-        """It has no more pixels than a tile of `tile_size` (height, width), so that a run takes no more memory."""
+    def __init__(self, picture: Work, grid: TileGrid) -> None:
+        """It has no more pixels than a tile of `grid`, so that a run takes no more memory."""
         metadata, limits = picture.engine.metadata, picture.limits
-        self.work = picture.shrunk(size_for(picture.image, tile_size, metadata, limits))
+        size = size_for(picture.image, grid.tile_size, metadata, limits)
+        picture.reserve(grid, size)
+        self.work = picture.shrunk(size)
         self.pixels = unit(self.work.image)
         """float32 [h,w,3] in [0, 1]."""
         self._zeros = np.zeros(metadata.context)

@@ -173,7 +173,7 @@ class ToneArguments(NamedTuple):
     kind: Int32
     bgr: Int32
     report: Pointer
-    toned: Int32
+    curve: Int32
     strength: Double
 
 

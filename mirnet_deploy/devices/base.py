@@ -174,7 +174,8 @@ class Driver(Protocol):
     def launch(self, kernel: Kernel, size: tuple[int, int, int], arguments: Any, stream: Stream) -> None:
         """Enqueues a kernel of `kernels.cu` over a grid of `size` (columns, rows, tiles) threads.
 
-        `arguments` is the kernel's tuple from `devices.kernels`, whose functions are the only callers.
+        `arguments` is the kernel's tuple from `devices.arguments`. The functions of `devices.kernels` and
+        `devices.result_kernels` are the only callers.
         """
 
     def close(self) -> None:

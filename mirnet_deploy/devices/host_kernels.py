@@ -176,9 +176,9 @@ def _tone(_: Grid, a: ToneArguments) -> None:
     before = _rgb(a.source, a.source_pitch, (a.height, a.width, a.channels), kinds[1], a.bgr)
     picture = _rgb(a.picture, a.pitch, (a.height, a.width, a.channels), kinds[1], a.bgr)
     values = unit(made)
-    if a.toned:
+    if a.curve:
         values = toned(values, math.exp(float(report["low"] + report["high"]) / 2))
-    if a.strength != 1:
+    if np.float32(a.strength) != 1:
         old = unit(before)
         values = old + np.float32(a.strength) * (values - old)
     picture[...] = rounded(values, kinds[1])

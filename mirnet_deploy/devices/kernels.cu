@@ -1,5 +1,5 @@
 // What the pipeline does to pixels and to means on a CUDA device. `host_kernels.py` does the same in numpy, and
-// `kernels.py` describes the arguments and structures for Python; tests compile this file for the CPU and compare.
+// `arguments.py` describes the arguments and structures for Python; tests compile this file for the CPU and compare.
 //
 // A picture is [height, width, channels] of uint8, uint16 or float32 in [0, 1] (`kind` 0, 1 or 2), its rows `pitch`
 // bytes apart. It has 3 or 4 channels, RGB or BGR first (`bgr`); a fourth channel (alpha) is copied from the source to
@@ -225,16 +225,16 @@ extern "C" __global__ void narrow(const double *sums, double wanted, Report *rep
     report->high = high;
 }
 
-// Writes the network's result into a picture: through the tone curve of the report's gain if `toned`, and blended with
+// Writes the network's result into a picture: through the tone curve of the report's gain if `curve`, and blended with
 // the source by `strength`. Result and picture may be one. Grid: columns and rows.
 extern "C" __global__ void tone(const u8 *result, long long result_pitch, int result_channels, int result_kind,
                                 int result_bgr, const u8 *source, long long source_pitch, u8 *picture,
                                 long long pitch, int height, int width, int channels, int kind, int bgr,
-                                const Report *report, int toned, double strength)
+                                const Report *report, int curve, double strength)
 {
     const int col = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     if (col >= width || row >= height) return;
-    const double gain = toned ? exp((report->low + report->high) / 2.0) : 1.0;
+    const double gain = curve ? exp((report->low + report->high) / 2.0) : 1.0;
     const float share = static_cast<float>(strength);
     const u8 *made = result + result_pitch * row, *before = source + source_pitch * row;
     u8 *line = picture + pitch * row;
@@ -242,7 +242,7 @@ extern "C" __global__ void tone(const u8 *result, long long result_pitch, int re
         const int element = channels * col + (bgr ? 2 - channel : channel);
         const int from = result_channels * col + (result_bgr ? 2 - channel : channel);
         float value = load(made, from, result_kind) / white_of(result_kind);
-        if (toned) value = curved(value, gain);
+        if (curve) value = curved(value, gain);
         if (share != 1.0f) {
             const float old = load(before, element, kind) / white_of(kind);
             value = old + share * (value - old);

@@ -89,10 +89,10 @@ def tone(
     source: DevicePicture,
     target: DevicePicture,
     report: int,
-    toned: bool,
+    curve: bool,
     strength: float,
 ) -> None:
-    """Writes the network's result into `target`, through the tone curve if `toned`, and blended with the source.
+    """Writes the network's result into `target`, through the tone curve if `curve`, and blended with the source.
 
     Args:
         result: of the size of `target`, of any dtype and order of channels; may be `target` itself.
@@ -101,5 +101,5 @@ def tone(
     """
     lies = result.address, result.pitch, result.channels, KINDS[result.dtype], int(result.bgr)
     ends = source.address, source.pitch, *described(target)
-    arguments = ToneArguments(*lies, *ends, report, toned, strength)
+    arguments = ToneArguments(*lies, *ends, report, curve, strength)
     driver.launch("tone", (target.width, target.height, 1), arguments, stream)

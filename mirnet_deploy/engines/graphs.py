@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
 from mirnet_deploy.devices.base import Driver, Graph, Stream, Tensor
 from mirnet_deploy.engines.base import Runner
-from mirnet_deploy.errors import EngineError, warn
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, warn
 
-MOST = 8
+MOST = 16
 """Batches that a runner remembers, each with at most one graph: of tiles, the last of a picture, of thumbnails and of
-patches, each with the means in any slot's memory."""
+patches, for a few sizes of pictures."""
 _Key = tuple[tuple[str, int, tuple[int, ...]], ...]
 """Name, address and shape of every tensor of a batch."""
 
@@ -39,6 +40,7 @@ class Capturable(Runner, Protocol):
 
     def twin(self) -> Capturable:
         """Another runner on the same stream and scratch memory. It takes turns with this one and is closed before it.
+        Not called where `at_once`.
 
         Raises:
             EngineError: no further runner can be made.
@@ -75,10 +77,12 @@ class _Repeated:
     graph: Graph | None = None
 
     def close(self) -> None:
-        if self.graph:
-            self.graph.close()
-        if self.runner:
-            self.runner.close()
+        try:
+            if self.graph:
+                self.graph.close()
+        finally:
+            if self.runner:
+                self.runner.close()
 
 
 class GraphRunner:
@@ -112,16 +116,20 @@ class GraphRunner:
             self._run_and_capture(batch, tensors)
 
     def close(self) -> None:
-        """See `Runner.close`."""
-        for batch in self._repeated.values():
-            batch.close()
-        self._repeated.clear()
-        self._runner.close()
+        """See `Runner.close`. What can be closed is, also where a graph cannot, as after an error of the device that
+        stays."""
+        with ExitStack() as closing:
+            closing.callback(self._runner.close)
+            for batch in self._repeated.values():
+                closing.callback(batch.close)
+            self._repeated.clear()
 
     def _run_and_capture(self, batch: _Repeated, tensors: Mapping[str, Tensor]) -> None:
         """Runs the batch and captures it right after. A first run after a change of shapes cannot be captured."""
         try:
             batch.runner = batch.runner or self._runner.twin()
+        except DeviceMemoryError:
+            raise  # smaller batches may have room
         except EngineError as error:
             self._policy.refuse(str(error))
             self._runner.enqueue(tensors)
@@ -135,6 +143,8 @@ class GraphRunner:
             return
         try:
             batch.graph = self._driver.capture(self._stream, lambda: runner.enqueue(tensors))
+        except DeviceMemoryError:
+            raise
         except EngineError as error:
             self._policy.refuse(str(error))
 

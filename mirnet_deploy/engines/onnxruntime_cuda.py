@@ -138,7 +138,7 @@ class OnnxRuntimeRunner:
 
     def twin(self) -> OnnxRuntimeRunner:
         """See `Capturable.twin`."""
-        return self
+        raise AssertionError("a session's runs are captured at once")
 
     def close(self) -> None:
         """See `Runner.close`."""

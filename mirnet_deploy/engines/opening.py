@@ -12,8 +12,9 @@ from mirnet_deploy.engines.base import Engine
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
+from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.engines.tensorrt import TensorRTEngine
-from mirnet_deploy.errors import ArtifactError, MissingDependencyError, warn
+from mirnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError, warn
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.settings import RuntimeSettings, device_index
 
@@ -22,17 +23,20 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
     """Loads an artifact of `mirnet-deploy export`. No library reads the file before it has been checked.
 
     Args:
-        model: a bundled model's name, an `.onnx` file (ONNX Runtime) or a `.plan` file (TensorRT).
-        settings: of these the engine uses `device`, `threads` and `graphs`; None for the defaults.
+        model: a bundled model's name, an `.onnx` file (ONNX Runtime or OpenVINO) or a `.plan` file (TensorRT).
+        settings: of these the engine uses `device`, `backend`, `threads` and `graphs`; None for the defaults.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
         EngineError: the library or the device refuses.
         MissingDependencyError: the inference library is not installed.
+        UsageError: the backend asked for does not run such a file, or not on that device.
     """
     settings = settings or RuntimeSettings()
     path = resolve_model(model)
     if path.suffix == ".plan":
+        if settings.backend != "auto":
+            raise UsageError(f"backend is {settings.backend!r}, and {path} is a plan, which TensorRT runs")
         return TensorRTEngine(path, settings.device, settings.graphs)
     if path.suffix == ".onnx":
         return _open_onnx(path, settings)
@@ -54,6 +58,10 @@ def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
 def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> Engine:
     """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
     Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
+    if settings.backend == "openvino":
+        if settings.device not in ("auto", "cpu"):
+            raise UsageError(f"backend is 'openvino', which runs on the CPU, and device is {settings.device!r}")
+        return OpenVinoEngine(data, metadata, settings.threads)
     index = onnx_device(settings.device)
     if index is None or CUDA not in onnxruntime_module().get_available_providers():
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mirnet_deploy.artifacts.context import STATISTICS
+from mirnet_deploy.artifacts.context import GIVEN, STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.devices.base import DevicePicture, Tensor
 from mirnet_deploy.devices.kernels import cut, put
@@ -16,8 +16,10 @@ from mirnet_deploy.pipeline.slots import Slot
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.tiling import Tile
 
-_BY_REFERENCE = ("context", "mode")
-"""Tensors that all batches share. Of every other tensor each batch has its own part."""
+_SHARED = ("context", "mode")
+"""Tensors that are the same for all batches. Of every other tensor each batch has its own part."""
+_SIDES = 1024
+"""Buffers for rows and columns grow in steps of so many."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,25 @@ class Feeder:
         nbytes = 2 * 3 * metadata.batch_dtype.itemsize * count * math.prod(size)
         if thumbnail:
             # Rows and columns have a buffer each, which serves tiles and thumbnail and is as long as the longer side.
-            sides = (max(pair) for pair in zip(size, thumbnail, strict=True))
-            nbytes += 4 * count * (sum(sides) + metadata.context)
+            sides = (_steps(max(pair)) for pair in zip(size, thumbnail, strict=True))
+            nbytes += 4 * count * (sum(sides) + metadata.context) + 4 * (metadata.context + len(GIVEN))
         return nbytes
+
+    def reserve(self, slots: Sequence[Slot], together: int, size: tuple[int, int], thumbnail: tuple[int, int]) -> None:
+        """Makes the slots' buffers large enough for batches of tiles of `size` (height, width) and for a thumbnail,
+        before the first of them runs: a buffer that grows has another address, and graphs are captured anew.
+
+        Args:
+            together: tiles in one table.
+        """
+        metadata, count = self.engine.metadata, max(min(self.batch, together), self.limits.least[0])
+        pixels = 3 * metadata.batch_dtype.itemsize * count * max(math.prod(size), math.prod(thumbnail))
+        rows, cols = (4 * count * _steps(max(pair)) for pair in zip(size, thumbnail, strict=True))
+        lengths = dict.fromkeys(TENSOR_NAMES[metadata.interface], pixels)
+        lengths |= {"batch rows": rows, "batch cols": cols, f"batch {STATISTICS}": 4 * count * metadata.context}
+        for slot in slots[: math.ceil(together / self.batch)]:
+            for name, nbytes in lengths.items():
+                slot.buffer(name, nbytes)
 
     def enqueue(
         self,
@@ -109,10 +127,7 @@ class Feeder:
         cut(slot.driver, slot.stream, source, padded, table.origins(first), batch)
         parts = {}
         for name, tensor in (pools or {}).items():
-            if name in _BY_REFERENCE:
-                tensors[name] = tensor
-                continue
-            parts[name] = part = tensor.part(first, count)
+            parts[name] = part = tensor if name in _SHARED else tensor.part(first, count)
             tensors[name] = replace(part, address=slot.buffer(f"batch {name}", part.nbytes))
             if name != STATISTICS:
                 slot.copy(part.address, tensors[name].address, part.nbytes)
@@ -132,6 +147,10 @@ class Feeder:
         nbytes = math.prod(shape) * metadata.batch_dtype.itemsize
         names = TENSOR_NAMES[metadata.interface]
         return {name: Tensor(slot.buffer(name, nbytes), shape, metadata.batch_dtype) for name in names}
+
+
+def _steps(side: int) -> int:
+    return -(-side // _SIDES) * _SIDES
 
 
 def pool_tensors(slot: Slot, name: str, table: TileTable, context: Tensor, mode: Tensor) -> dict[str, Tensor]:

@@ -87,6 +87,7 @@ def _enqueue_passes(
     its means and as they are after it."""
     slot, metadata = slots[0], feeder.engine.metadata
     driver, stream, flaws = slot.driver, slot.stream, result_kernels.flaws_of(report)
+    feeder.reserve(slots, len(grid), grid.tile_size, thumbnail)
     small = shrink_on_device(slot, source, thumbnail, "device small", metadata.batch_dtype)
     used, better = (_like(slot, small, f"device thumbnail {name}") for name in ("used", "better"))
     whole = Tile((0, 0), thumbnail, (0, 0), thumbnail)
@@ -114,13 +115,13 @@ def _enqueue_finish(
     slot: Slot, source: DevicePicture, result: DevicePicture, target: DevicePicture, finish: Finish, report: int
 ) -> None:
     """Enqueues the tone curve and the blend with the source, from `result` into `target`."""
-    driver, stream, toned = slot.driver, slot.stream, finish.brightness is not None
+    driver, stream, curve = slot.driver, slot.stream, finish.brightness is not None
     if finish.brightness is not None:
         bins = slot.buffer("device histogram", result_kernels.HISTOGRAM_BYTES)
         sums = slot.buffer("device sums", result_kernels.SUMS_BYTES)
         result_kernels.find_gain(driver, stream, result, finish.brightness, report, bins, sums)
-    if toned or finish.strength != 1:
-        result_kernels.tone(driver, stream, result, source, target, report, toned, finish.strength)
+    if curve or finish.strength != 1:
+        result_kernels.tone(driver, stream, result, source, target, report, curve, finish.strength)
 
 
 def nbytes(context: int, small: tuple[int, int] | None, dtype: np.dtype[Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,9 @@ class Reports:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._free: list[NDArray[np.uint8]] = []
-        self._dropped: list[tuple[NDArray[np.uint8], Event]] = []
+        self._dropped: deque[tuple[NDArray[np.uint8], Event]] = deque()
         self._state = threading.Lock()
+        self._closed = False
 
     def download(self, slot: Slot) -> Report:
         """Enqueues the download of the report of the picture that the slot's stream has made."""
@@ -65,14 +67,28 @@ class Reports:
         slot.download(slot.buffer(NAME, REPORT.itemsize), memory)
         event = self._driver.record(slot.stream)
         report = Report(memory, event)
-        # A list alone is touched here, since a finalizer may run in the midst of anything else.
-        weakref.finalize(report, self._dropped.append, (memory, event)).atexit = False
+        weakref.finalize(report, self._drop, memory, event).atexit = False
         return report
+
+    def close(self) -> None:
+        """Gives back everything but what reports that are still used hold. All streams must be done."""
+        self._closed = True
+        while self._dropped:
+            self._dropped.popleft()[1].close()
+        with self._state, self._driver.active():
+            self._free.clear()
+
+    def _drop(self, memory: NDArray[np.uint8], event: Event) -> None:
+        """Takes the memory of a report back. Runs as a finalizer, in the midst of anything else: it takes no lock."""
+        if self._closed:
+            event.close()
+        else:
+            self._dropped.append((memory, event))
 
     def _take(self) -> NDArray[np.uint8]:
         with self._state:
             for _ in range(len(self._dropped)):
-                memory, event = self._dropped.pop(0)
+                memory, event = self._dropped.popleft()
                 if _is_done(event):
                     event.close()
                     self._free.append(memory)
@@ -82,13 +98,6 @@ class Reports:
                 block = self._driver.staging(_TOGETHER * REPORT.itemsize).reshape(_TOGETHER, 1, -1)
                 self._free += list(block)
             return self._free.pop()
-
-    def close(self) -> None:
-        """Gives the events of reports that are no longer used back."""
-        with self._state:
-            for _, event in self._dropped:
-                event.close()
-            self._dropped.clear()
 
 
 def _is_done(event: Event) -> bool:

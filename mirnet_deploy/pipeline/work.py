@@ -100,6 +100,15 @@ class Work:
         """The shapes that the engine takes."""
         return self._feeder.limits
 
+    def reserve(self, grid: TileGrid, thumbnail: tuple[int, int]) -> None:
+        """See `Feeder.reserve`; for the tiles of `grid`, and a thumbnail of a height and width."""
+        if self._pictures:
+            self._feeder.reserve(self._slots, len(grid), grid.tile_size, thumbnail)
+            return
+        together = max(len(list(row)) for _, row in groupby(grid, key=lambda tile: tile.origin[0]))
+        for slot in self._slots:  # each takes rows of tiles
+            self._feeder.reserve([slot], together, grid.tile_size, thumbnail)
+
     def plain(self, grid: TileGrid) -> None:
         """Enhances the picture, every tile with the means of its own pixels: with one tile, the plain network."""
         self._run(grid.tiles, None)

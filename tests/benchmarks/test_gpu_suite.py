@@ -34,10 +34,11 @@ def test_a_step_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
 
 
 def test_what_the_budget_does_not_reach_is_named(tmp_path: Path) -> None:
-    done = suite(tmp_path, "tests", "training", "bench", BUDGET="0")
+    done = suite(tmp_path, "aborts", "tests", "training", "bench", BUDGET="0")
     assert done.returncode == 0, done.stdout + done.stderr
     names = done.stderr.strip().removeprefix("not reached in 0 s: ").split()
-    assert names[:5] == ["tests", "training-lite", "training-base", "training-paper", "export-lite"]
+    assert names[:4] == ["aborts.json", "aborts-before", "tests", "tests-memory"]
+    assert names[4:8] == ["training-lite", "training-base", "training-paper", "export-lite"]
     assert names[-2:] == ["bench-lite-torch", "ort-cuda-lite"]
     assert list(tmp_path.iterdir()) == []
 

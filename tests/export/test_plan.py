@@ -19,7 +19,7 @@ from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.base import HostEngine
-from mirnet_deploy.errors import EngineError, ExportError, MissingDependencyError, UsageError
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, ExportError, MissingDependencyError, UsageError
 from mirnet_deploy.export import builder, pipeline
 from mirnet_deploy.export.builder import BuilderLibrary, find_builder
 from mirnet_deploy.export.pipeline import Exported, export_plan
@@ -192,6 +192,13 @@ class TestParityOnADevice:
         assert measured == Parity("not executed: the plan is for sm89")
         with pytest.raises(ExportError, match=r"built for this machine's GPU, which refuses it: the plan is for sm89"):
             pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=True)
+
+        def is_full(*_: object, **__: object) -> MIRNetRuntime:
+            raise DeviceMemoryError("the GPU is full")
+
+        monkeypatch.setattr(pipeline, "MIRNetRuntime", is_full)
+        measured = pipeline.plan_parity(checkpoint, b"plan", metadata, crops, for_here=True)
+        assert measured == Parity("not executed: the GPU is full")
 
 
 class TestFindBuilder:

@@ -9,10 +9,12 @@ from export_types import Export
 from graph_faults import FP32_NODE, leave_one_in_fp32
 from onnx import TensorProto, helper, numpy_helper
 
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS
 from mirnet_deploy.artifacts.metadata import Interface
+from mirnet_deploy.artifacts.onnx_graph import without_defaults
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import find_builder
-from mirnet_deploy.export.plan import build_plan, without_defaults
+from mirnet_deploy.export.plan import build_plan
 from mirnet_deploy.export.precision import element_types, find_islands, prove_onnx
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
@@ -64,7 +66,9 @@ def test_one_convolution_left_in_fp32_is_named(exported: Export, checkpoint: Loa
     assert library is not None
     settings = ExportSettings(tile=64, halo=8)
     with pytest.raises(ExportError, match=f"node {FP32_NODE} computes in FLOAT; expected HALF"):
-        build_plan(without_defaults(model.SerializeToString()), islands, settings, "fp16", library, print)
+        build_plan(
+            without_defaults(model.SerializeToString(), CONTEXT_INPUTS), islands, settings, "fp16", library, print
+        )
 
 
 def test_a_pool_that_sums_in_half_is_named(exported: Export, checkpoint: LoadedCheckpoint) -> None:

@@ -51,7 +51,7 @@ def watched() -> Iterator[Callable[[], int]]:
 def test_the_memory_plan_is_what_is_taken(new_on_gpu: OpenGpu, current: Any) -> None:
     new_on_gpu(tile=256).enhance(picture(8, 8))  # the libraries' own memory is there from now on
     with watched() as peak:
-        runtime = new_on_gpu(tile=512, graphs=False)
+        runtime = new_on_gpu(tile=512)
         image = picture(1200, 1800)
         planned = runtime.memory_plan(*image.shape[:2])
         runtime.enhance(image)

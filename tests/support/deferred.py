@@ -71,8 +71,9 @@ class Stream:
 class Event:
     """See `devices.base.Event`."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream, self._count = stream, len(stream.work)
+    def __init__(self, stream: Stream, driver: Driver) -> None:
+        self._stream, self._count, self._driver = stream, len(stream.work), driver
+        driver.events += 1
 
     def done(self) -> bool:
         return self._stream.done >= self._count
@@ -81,7 +82,7 @@ class Event:
         self._stream.run_to(self._count)
 
     def close(self) -> None:
-        pass
+        self._driver.events -= 1
 
 
 class Memory(HostMemory):
@@ -131,7 +132,11 @@ class Driver(HostDriver):
         self.peak = 0
         self.refused: list[Exception] = []
         """What the next allocations raise, one each, the last one first."""
+        self.refused_captures: list[Exception] = []
+        """What the next captures raise, one each."""
         self.captures = self.launches = 0
+        self.events = 0
+        """How many there are that nobody has closed."""
         self.capturable = True
         self.streams: dict[int, Stream] = {}
 
@@ -150,6 +155,8 @@ class Driver(HostDriver):
             raise EngineError(self.broken)
 
     def capture(self, stream: Any, enqueue: Callable[[], None]) -> Any:
+        if self.refused_captures:
+            raise self.refused_captures.pop()
         if not self.capturable:
             raise EngineError("the test's device captures nothing")
         self.captures += 1
@@ -175,7 +182,7 @@ class Driver(HostDriver):
         return self.streams.setdefault(handle, Stream(self, handle, eager))
 
     def record(self, stream: Any) -> Any:
-        return Event(stream)
+        return Event(stream, self)
 
     def follow(self, after: Any, before: Any) -> None:
         last, first = (self.streams[each] if isinstance(each, int) else each for each in (after, before))

@@ -31,6 +31,7 @@ BARE = Machine(
     gpus=(),
     onnxruntime={},
     providers=(),
+    openvino=None,
     tensorrt={},
     pycuda=None,
     torch=None,
@@ -82,7 +83,14 @@ def test_the_table_exits_0():
 
 
 @pytest.mark.parametrize(
-    ("subject", "extra"), [("ONNX Runtime", "cpu"), ("TensorRT-RTX", "rtx"), ("torch", "train"), ("onnx", "export")]
+    ("subject", "extra"),
+    [
+        ("ONNX Runtime", "cpu"),
+        ("OpenVINO", "openvino"),
+        ("TensorRT-RTX", "rtx"),
+        ("torch", "train"),
+        ("onnx", "export"),
+    ],
 )
 def test_a_bare_machine_is_told_what_to_install(subject, extra):
     found = finding(BARE, subject)

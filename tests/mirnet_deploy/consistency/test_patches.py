@@ -87,7 +87,7 @@ def test_patches_lie_at_the_same_places_in_picture_and_thumbnail(tmp_path, monke
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     grid = make_grid(*(-(-side // 4) * 4 for side in size), tile=(tile, tile), halo=12)
     with work_on(engine, image) as work:
-        thumbnail = Thumbnail(work, (tile, tile))
+        thumbnail = Thumbnail(work, grid)
         guess = thumbnail.guess(None)
     patches = Patches.of(thumbnail.size, grid, Limits())
     assert patches is not None
@@ -119,9 +119,9 @@ def test_patches_lie_at_the_same_places_in_picture_and_thumbnail(tmp_path, monke
 def test_there_are_no_patches_where_they_do_not_fit(tmp_path) -> None:
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.zeros((600, 600, 3), np.uint8)
-    with work_on(engine, image) as work:
-        thumbnail = Thumbnail(work, (256, 256))
     grid = make_grid(600, 600, tile=(256, 256), halo=12)
+    with work_on(engine, image) as work:
+        thumbnail = Thumbnail(work, grid)
     assert Patches.of(thumbnail.size, grid, Limits((1, 200, 200), (1, 256, 256))) is None
     assert Patches.of(thumbnail.size, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
 

@@ -12,6 +12,8 @@ from artifacts import make_onnx
 from deferred import Driver, Engine, Open, picture
 
 from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy.devices.base import Tensor
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning
 
 
 @pytest.mark.parametrize("eager", [(), (0,), (0, 1)], ids=["late", "even", "all"])
@@ -66,6 +68,49 @@ def test_a_batch_is_captured_once_right_after_its_first_run(pair: Open) -> None:
         device.enhance_into(image, np.empty_like(image), count)
     assert 0 < driver.captures <= 2  # slots
     assert driver.launches == runs - driver.captures
+
+
+def test_pictures_of_one_size_take_one_graph_for_each_shape(pair: Open) -> None:
+    """Buffers have their last size before the first run, and shared means lie in each slot's own: no shape is captured
+    twice, which takes seconds."""
+    _, device, driver = pair(at_once=True, batch=1)
+    for _ in range(4):
+        device.enhance(picture(600, 800))
+    shapes = 2  # of tiles and of the thumbnail
+    assert driver.captures <= shapes + 1, "the second slot has tiles only"
+
+
+class Refusing:
+    """A graph of a device that has failed."""
+
+    def launch(self, stream: Any) -> None:
+        raise EngineError("broken")
+
+    def close(self) -> None:
+        raise EngineError("broken")
+
+
+def test_a_runner_is_closed_although_its_graphs_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    engine = Engine(make_onnx(tmp_path / "a.onnx"), Driver(), at_once=True)
+    monkeypatch.setattr(engine.driver, "capture", lambda stream, enqueue: Refusing())
+    runner = engine.runner(engine.driver.stream())
+    monkeypatch.setattr(runner._runner, "close", lambda: closed.append("runner"))
+    tensors = {"input": Tensor(64, (1, 3, 8, 8)), "output": Tensor(4096, (1, 3, 8, 8))}
+    runner.enqueue(tensors)
+    with pytest.raises(EngineError, match="broken"):
+        runner.close()
+    assert closed == ["runner"]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_lack_of_memory_is_not_taken_for_a_refusal_of_graphs(pair: Open, at_once: bool) -> None:
+    host, device, driver = pair(consistency="local", at_once=at_once)
+    driver.refused_captures = [DeviceMemoryError("full")]
+    with pytest.warns(MirnetDeployWarning, match="ran out of memory"):
+        result = device.enhance(picture())
+    np.testing.assert_array_equal(result, host.enhance(picture()))
+    assert device.graphs == "on"
 
 
 def test_graphs_can_be_turned_off(tmp_path: Path) -> None:

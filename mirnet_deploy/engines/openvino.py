@@ -1,0 +1,143 @@
+"""OpenVINO on arrays in host memory: the second engine of `.onnx` files on the CPU.
+
+Its reader takes inputs that have defaults for constants and drops them in silence. It therefore gets the file without
+these defaults (`artifacts.onnx_graph`), and every run gets all inputs, as with plans.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, MEASURED, STATISTICS, Pools
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.artifacts.onnx_graph import without_defaults
+from mirnet_deploy.engines.base import HostEngine, closed_error, no_context_error
+from mirnet_deploy.errors import ArtifactError, MissingDependencyError, engine_error, first_line
+
+
+def openvino_module() -> Any:
+    """The module `openvino`.
+
+    Raises:
+        MissingDependencyError: it is not installed, or is broken.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'the backend openvino needs OpenVINO ({first_line(error)}): pip install "mirnet-deploy[openvino]"'
+        ) from error
+    return openvino
+
+
+class OpenVinoEngine(HostEngine):
+    """An `Engine` over one compiled model. Threads run at the same time, each with a request of its own; the library
+    shares the cores among them.
+
+    Args:
+        data: the bytes of the ONNX file.
+        threads: how many one run may use; None leaves it to the library.
+
+    Raises:
+        ArtifactError: the graph does not fit its interface.
+        EngineError: OpenVINO cannot load the graph.
+        MissingDependencyError: openvino is not installed.
+    """
+
+    device = "cpu"
+
+    def __init__(self, data: bytes, metadata: ArtifactMetadata, threads: int | None = None) -> None:
+        self._library = library = openvino_module()
+        self.metadata = metadata
+        # Without the hint, processors with bfloat16 compute in it.
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = library.Core()
+            model = core.read_model(without_defaults(data, CONTEXT_INPUTS))
+            _check_model(model, library, metadata)
+            self._compiled: Any = core.compile_model(model, "CPU", options)
+        except (RuntimeError, ValueError) as error:
+            raise engine_error(f"OpenVINO cannot load {metadata.name}", error) from error
+        self._idle: list[Any] = []
+        self._state = threading.Lock()
+        self.backend = f"openvino {library.__version__.split('-')[0]} CPU"
+
+    def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """See `HostEngine.run`."""
+        count, height, width = _size(batch, self.metadata)
+        inputs = {}
+        if self.metadata.context:
+            zeros = np.zeros((1, self.metadata.context), np.float32)
+            rows, cols = (np.ones((count, side), np.float32) for side in (height, width))
+            inputs = Pools(zeros, MEASURED, rows, cols)._asdict()
+        return self._run(batch, inputs)[0]
+
+    def run_pooled(self, batch: NDArray[Any], pools: Pools) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """See `HostEngine.run_pooled`."""
+        if not self.metadata.context:
+            raise no_context_error(self.metadata)
+        result, statistics = self._run(batch, pools._asdict())
+        return result, statistics
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with self._state:
+            self._compiled, self._idle = None, []
+
+    def _run(self, batch: NDArray[Any], inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
+        """The result, and where the artifact has a context the statistics, float32 [N,K]."""
+        source, result = TENSOR_NAMES[self.metadata.interface]
+        request = self._request()
+        try:
+            for name, array in {source: batch, **inputs}.items():
+                request.set_tensor(name, self._library.Tensor(np.ascontiguousarray(array), shared_memory=True))
+            request.infer()
+            wanted = [result, STATISTICS] if inputs else [result]
+            results = [np.array(request.get_tensor(name).data) for name in wanted]
+        except RuntimeError as error:
+            raise engine_error(f"OpenVINO failed on a batch of shape {list(batch.shape)}", error) from error
+        with self._state:
+            if self._compiled is not None:
+                self._idle.append(request)
+        return results
+
+    def _request(self) -> Any:
+        with self._state:
+            if self._compiled is None:
+                raise closed_error(self.metadata)
+            return self._idle.pop() if self._idle else self._compiled.create_infer_request()
+
+
+def _size(batch: NDArray[Any], metadata: ArtifactMetadata) -> tuple[int, int, int]:
+    """Number, height and width of the pictures of a batch."""
+    count, *sides = batch.shape
+    height, width = sides[1:] if metadata.interface == "float" else sides[:2]
+    return count, height, width
+
+
+def _check_model(model: Any, library: Any, metadata: ArtifactMetadata) -> None:
+    """Checks names, types and ranks of the inputs and outputs."""
+    source, result = TENSOR_NAMES[metadata.interface]
+    kind = library.Type.f32 if metadata.interface == "float" else library.Type.u8
+    inputs, outputs = {source: (kind, 4)}, {result: (kind, 4)}
+    if metadata.context:
+        inputs |= {name: (library.Type.f32, 1 if name == "mode" else 2) for name in CONTEXT_INPUTS}
+        outputs[STATISTICS] = (library.Type.f32, 2)
+    for side, nodes, expected in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
+        actual = {
+            node.get_any_name(): (node.get_element_type(), node.get_partial_shape().rank.get_length()) for node in nodes
+        }
+        if actual != expected:
+            found, wanted = (
+                ", ".join(f"{name} {kind.get_type_name()} of rank {rank}" for name, (kind, rank) in each.items())
+                for each in (actual, expected)
+            )
+            raise ArtifactError(
+                f"{metadata.name} has {side} {found or 'none'}; the interface {metadata.interface!r} has {wanted}"
+            )

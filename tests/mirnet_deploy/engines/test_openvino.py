@@ -1,0 +1,128 @@
+"""OpenVINO against ONNX Runtime: the same results, to rounding, of every kind of run."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from artifacts import make_onnx, make_plan
+from deferred import picture
+
+from mirnet_deploy import MIRNetRuntime, RuntimeSettings
+from mirnet_deploy.artifacts.context import CORRECTED, GIVEN, MEASURED, Pools
+from mirnet_deploy.artifacts.models import resolve_model
+from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from mirnet_deploy.engines.opening import open_engine
+from mirnet_deploy.engines.openvino import OpenVinoEngine
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, UsageError
+
+
+def both(path: Path) -> tuple[OpenVinoEngine, OnnxRuntimeEngine]:
+    data, metadata = read_onnx(path)
+    return OpenVinoEngine(data, metadata), OnnxRuntimeEngine(data, metadata)
+
+
+def batch_of(engine: OpenVinoEngine, count: int, height: int, width: int) -> Any:
+    rng = np.random.default_rng(height)
+    if engine.metadata.interface == "image":
+        return rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    return rng.random((count, 3, height, width), np.float32)
+
+
+@pytest.mark.parametrize("mode", [MEASURED, GIVEN, CORRECTED])
+def test_the_bundled_model_agrees_with_onnx_runtime_in_every_mode(mode: Any) -> None:
+    """Seven digits and more, also of the means; shapes change from run to run."""
+    openvino, onnxruntime = both(resolve_model("lite"))
+    size = openvino.metadata.context
+    for count, height, width in ((1, 48, 64), (2, 32, 40), (1, 48, 64)):
+        batch = batch_of(openvino, count, height, width)
+        context = np.random.default_rng(1).normal(0, 0.02, (1, size)).astype(np.float32)
+        rows, cols = np.ones((count, height), np.float32), np.ones((count, width), np.float32)
+        rows[:, :7], cols[:, -9:] = 0, 0
+        pools = Pools(context, mode, rows, cols)
+        for one, other in zip(openvino.run_pooled(batch, pools), onnxruntime.run_pooled(batch, pools), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-5)
+        np.testing.assert_allclose(openvino.run(batch), onnxruntime.run(batch), atol=2e-5)
+
+
+@pytest.mark.parametrize("interface", ["float", "image"])
+@pytest.mark.parametrize("context", [0, 3])
+def test_artifacts_of_both_interfaces_with_and_without_a_context(tmp_path: Path, interface: str, context: int) -> None:
+    kind = "mean" if context and interface == "float" else "blur"  # below 0 the two cast to bytes in different ways
+    openvino, onnxruntime = both(make_onnx(tmp_path / "a.onnx", kind, interface=interface, context=context))
+    batch = batch_of(openvino, 2, 20, 28)
+    result = openvino.run(batch)
+    assert (result.shape, result.dtype) == (batch.shape, batch.dtype)
+    np.testing.assert_allclose(result.astype(float), onnxruntime.run(batch), atol=1 if interface == "image" else 1e-6)
+    if not context:
+        with pytest.raises(EngineError, match="exported with --plain"):
+            openvino.run_pooled(batch, Pools(*[np.ones((1, 1), np.float32)] * 4))
+
+
+def test_a_result_is_its_callers_own(tmp_path: Path) -> None:
+    engine, _ = both(make_onnx(tmp_path / "a.onnx"))
+    first, second = batch_of(engine, 1, 8, 8), batch_of(engine, 1, 8, 8) / 2
+    kept = engine.run(first)
+    engine.run(second)
+    np.testing.assert_array_equal(kept, first)
+
+
+def test_threads_run_at_once_and_get_their_own_results(tmp_path: Path) -> None:
+    engine, _ = both(make_onnx(tmp_path / "a.onnx", "blur"))
+    batches = [batch_of(engine, 1, 8 + 4 * step, 12) for step in range(12)]
+    serial = [engine.run(batch) for batch in batches]
+    with ThreadPoolExecutor(6) as threads:
+        for one, other in zip(threads.map(engine.run, batches), serial, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_tiles_share_their_means(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "a.onnx", "mean")
+    image = picture(150, 203, np.float32)
+    with MIRNetRuntime(path, backend="openvino", tile="none") as whole, MIRNetRuntime(path, tile="none") as other:
+        expected = whole.enhance(image)
+        np.testing.assert_allclose(expected, other.enhance(image), atol=1e-6)
+    with MIRNetRuntime(path, backend="openvino", tile=64) as tiled:
+        result = tiled.enhance_with_info(image)
+        assert tiled.info.backend.startswith("openvino 2")
+    assert result.info.tiles > 1
+    assert result.info.predicted_psnr is not None
+    np.testing.assert_allclose(result.pixels, expected, atol=1e-4)
+
+
+def test_a_closed_engine_says_so(tmp_path: Path) -> None:
+    engine, _ = both(make_onnx(tmp_path / "a.onnx"))
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="is closed"):
+        engine.run(np.zeros((1, 3, 8, 8), np.float32))
+
+
+def test_a_graph_of_another_interface_is_refused(tmp_path: Path) -> None:
+    data, metadata = read_onnx(make_onnx(tmp_path / "a.onnx"))
+    image = read_onnx(make_onnx(tmp_path / "b.onnx", interface="image"))[1]
+    with pytest.raises(ArtifactError, match=r"has inputs input f32 of rank 4.*the interface 'image' has image u8"):
+        OpenVinoEngine(data, image)
+    with pytest.raises(EngineError, match="OpenVINO cannot load a: "):
+        OpenVinoEngine(b"", metadata)
+
+
+def test_what_openvino_does_not_run_is_refused(tmp_path: Path) -> None:
+    path = make_onnx(tmp_path / "a.onnx")
+    with pytest.raises(UsageError, match=r"backend is 'openvino', which runs on the CPU, and device is 'cuda:0'"):
+        MIRNetRuntime(path, backend="openvino", device="cuda:0")
+    with pytest.raises(UsageError, match=r"a\.plan is a plan, which TensorRT runs"):
+        MIRNetRuntime(make_plan(tmp_path / "a.plan"), backend="onnxruntime")
+    with pytest.raises(UsageError, match="backend is 'openvino' for an engine that is open"):
+        MIRNetRuntime(open_engine(path, RuntimeSettings(device="cpu")), backend="openvino")
+
+
+def test_a_missing_library_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "mirnet-deploy\[openvino\]"'):
+        MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), backend="openvino")
