@@ -10,7 +10,6 @@ it is there, and is not measured again by a run that goes on with the same file,
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
+from mirnet_deploy.consistency.prediction import psnr_of
 from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, LEFT_OUT, onnxruntime_module, prepare_for_cuda
 from mirnet_deploy.engines.opening import onnx_device
 from mirnet_deploy.errors import ArtifactError, EngineError
@@ -66,8 +66,6 @@ ON_CPU = Way("on a CPU", search="", tf32=False, graphs=False)
 """For rehearsals."""
 WARMING = 3
 """Runs that are not counted: kernels are searched for in the first, and a graph is captured after the second."""
-MOST_PSNR = 150.0
-"""dB, of results that do not differ."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Row:
     runs: int = 0
     psnr: float | None = None
     """In dB, of this way's result against the first way's; None where that was not measured in the same run. At most
-    `MOST_PSNR`."""
+    `MAX_PSNR`."""
     failure: str | None = None
 
     @property
@@ -231,8 +229,7 @@ def _timed(
 def _psnr(reference: np.ndarray[Any, Any], result: np.ndarray[Any, Any]) -> float:
     """Of two results of one engine, of any shape, uint8 or float32 in [0, 1]."""
     white = 255.0 if reference.dtype == np.uint8 else 1.0
-    mse = float(np.mean(((result.astype(np.float64) - reference) / white) ** 2))
-    return min(MOST_PSNR, -10 * math.log10(mse)) if mse > 0 else MOST_PSNR
+    return psnr_of(float(np.mean(((result.astype(np.float64) - reference) / white) ** 2)))
 
 
 def _batch(metadata: ArtifactMetadata, size: Size, count: int) -> np.ndarray[Any, Any]:

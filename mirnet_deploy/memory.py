@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.pipeline.work import FLAWS_BYTES, fits, given_bytes, padded_size
 from mirnet_deploy.pixels import Source
-from mirnet_deploy.tiling import Tile, TileGrid, make_grid
+from mirnet_deploy.tiling import TileGrid, make_grid, rows_of
 
 Result = TypeVar("Result")
 
@@ -42,7 +41,7 @@ class Fit:
 
     def slots_for(self, grid: TileGrid, banded: bool) -> int:
         """Runs at once that have tiles of the picture to work on. In bands they take turns by rows of tiles."""
-        return min(self.slots, len(_rows(grid)) if banded else math.ceil(len(grid) / self.batch))
+        return min(self.slots, len(rows_of(grid)) if banded else math.ceil(len(grid) / self.batch))
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,6 @@ class MemoryPlan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self) | {"total": self.total}
-
-
-def _rows(grid: TileGrid) -> list[list[Tile]]:
-    """The tiles, row by row."""
-    return [list(tiles) for _, tiles in groupby(grid, key=lambda tile: tile.origin[0])]
 
 
 class Fitting:
@@ -263,7 +257,7 @@ class Fitting:
         context = engine.metadata.context if len(grid) > 1 else 0
         small = size_for(image, grid.tile_size, engine.metadata, limits) if context else None
         # Tiles in one table: in bands every slot has that of a row.
-        together, tables = (max(map(len, _rows(grid))), slots) if banded else (len(grid), 1)
+        together, tables = (max(map(len, rows_of(grid))), slots) if banded else (len(grid), 1)
         count = max(min(fit.batch, together), limits.least[0])
         batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
         batches += tables * self._tables(together, grid.tile_size, context)

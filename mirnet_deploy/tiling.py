@@ -10,9 +10,9 @@ border of the picture, where the core ends with the tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from mirnet_deploy.errors import UsageError
 
@@ -134,6 +134,11 @@ def make_grid(height: int, width: int, *, tile: tuple[int, int], halo: int, mult
         for col, left, right in cols
     )
     return TileGrid(height, width, size, halo, tiles)
+
+
+def rows_of(tiles: Iterable[Tile]) -> list[list[Tile]]:
+    """Tiles that are given row by row, as lists of those that begin at the same height."""
+    return [list(row) for _, row in groupby(tiles, key=lambda tile: tile.origin[0])]
 
 
 def _cut(length: int, tile: int, halo: int, multiple: int) -> list[tuple[int, int, int]]:

@@ -129,6 +129,11 @@ class ArtifactMetadata:
 
         return np.dtype(np.float32 if self.interface == "float" else np.uint8)
 
+    @property
+    def batch_axes(self) -> tuple[int, int, int]:
+        """The axes of number, height and width in a batch, [N,3,H,W] or [N,H,W,3], by the interface."""
+        return (0, 2, 3) if self.interface == "float" else (0, 1, 2)
+
     def profile_shapes(self) -> tuple[list[int], list[int], list[int]]:
         """Min, opt and max shape of a plan's picture input: each [N,3,H,W] or [N,H,W,3], by the interface.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -14,10 +14,14 @@ from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
 from mirnet_deploy.devices.host import HostDriver, HostStream
 from mirnet_deploy.devices.host_kernels import at
-from mirnet_deploy.errors import EngineError
+from mirnet_deploy.errors import ArtifactError, EngineError
 
 BYTES_PER_VALUE = 92
 """Bytes that ONNX Runtime takes per pixel of a batch and per feature of the network (`n_feat`; tested on `lite`)."""
+
+
+NamedTensor = tuple[str, str, int]
+"""Name of an input or output, its type as the library calls it, and its rank."""
 
 
 class Concurrency(NamedTuple):
@@ -177,6 +181,22 @@ def no_context_error(metadata: ArtifactMetadata) -> EngineError:
         f"{metadata.name} was exported with --plain and cannot share means between tiles; export it again without, or "
         "use consistency='local'"
     )
+
+
+def check_tensors(
+    metadata: ArtifactMetadata, side: str, actual: Sequence[NamedTensor], expected: Sequence[NamedTensor]
+) -> None:
+    """Checks the inputs or outputs (`side`) of a loaded graph against those that its interface has.
+
+    Raises:
+        ArtifactError: names, types, ranks or their order differ.
+    """
+    if actual != expected:
+        found, wanted = (
+            ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in each) or "none"
+            for each in (actual, expected)
+        )
+        raise ArtifactError(f"{metadata.name} has {side} {found}; the interface {metadata.interface!r} has {wanted}")
 
 
 def flaws_error(engine: Engine) -> EngineError:

@@ -6,8 +6,9 @@ from typing import Any
 
 from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
+from mirnet_deploy.engines.base import check_tensors
 from mirnet_deploy.engines.gate import Gate
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, engine_error, first_line
+from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, first_line
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -133,12 +134,4 @@ def _check_graph(session: Any, metadata: ArtifactMetadata) -> None:
         ("inputs", session.get_inputs(), [(source, kind, 4)]),
         ("outputs", session.get_outputs(), outputs),
     ):
-        actual = [(node.name, node.type, len(node.shape)) for node in nodes]
-        if actual != expected:
-            found, wanted = (
-                ", ".join(f"{name} {kind} of rank {rank}" for name, kind, rank in each) or "none"
-                for each in (actual, expected)
-            )
-            raise ArtifactError(
-                f"{metadata.name} has {side} {found}; the interface {metadata.interface!r} has {wanted}"
-            )
+        check_tensors(metadata, side, [(node.name, node.type, len(node.shape)) for node in nodes], expected)

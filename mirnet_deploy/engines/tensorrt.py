@@ -168,8 +168,7 @@ class TensorRTRunner:
         `MEASURED`, rows and columns of ones, and memory for statistics that nobody reads."""
         if self._elder:
             return self._elder._plain_pools(shape)
-        batch = shape[0]
-        height, width = shape[2:] if self._metadata.interface == "float" else shape[1:3]
+        batch, height, width = (shape[axis] for axis in self._metadata.batch_axes)
         size, _, lines, statistics = _plain_sizes(self._metadata)
         if self._constants is None:
             values = np.concatenate([np.zeros(size), MEASURED, np.ones(lines)]).astype(np.float32)

@@ -35,7 +35,7 @@ class Limits:
         """The limits of an artifact."""
         if metadata.kind != "plan":
             return cls()
-        axes = (0, 2, 3) if metadata.interface == "float" else (0, 1, 2)
+        axes = metadata.batch_axes
         least, _, most = metadata.profile_shapes()
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
 

@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from mirnet_deploy.pipeline.on_device import shrink_on_device
 from mirnet_deploy.pipeline.slots import Slot
 from mirnet_deploy.pipeline.tile_table import TileTable
 from mirnet_deploy.pixels import Sink, Source, mirrored, rounded, shrink
-from mirnet_deploy.tiling import Tile, TileGrid, padded_side
+from mirnet_deploy.tiling import Tile, TileGrid, padded_side, rows_of
 
 FLAWS_BYTES = 4
 """Of the counter of NaN and infinite values, an int32."""
@@ -105,7 +104,7 @@ class Work:
         if self._pictures:
             self._feeder.reserve(self._slots, len(grid), grid.tile_size, thumbnail)
             return
-        together = max(len(list(row)) for _, row in groupby(grid, key=lambda tile: tile.origin[0]))
+        together = max(map(len, rows_of(grid)))
         for slot in self._slots:  # each takes rows of tiles
             self._feeder.reserve([slot], together, grid.tile_size, thumbnail)
 
@@ -175,10 +174,10 @@ class Work:
             return self._ended(self._start(slots, source, target if write else None, tiles, given))
         found: list[NDArray[np.float64]] = []
         under_way: deque[Started] = deque()
-        for number, (_, row) in enumerate(groupby(tiles, key=lambda tile: tile.origin[0])):
+        for number, row in enumerate(rows_of(tiles)):
             if len(under_way) == len(self._slots):
                 found.append(self._ended(under_way.popleft()))
-            under_way.append(self._start_band(self._slots[number % len(self._slots)], list(row), given, write))
+            under_way.append(self._start_band(self._slots[number % len(self._slots)], row, given, write))
         return np.concatenate(found + [self._ended(started) for started in under_way])
 
     def _start_band(self, slot: Slot, tiles: Sequence[Tile], given: Given | None, write: bool) -> Started:
