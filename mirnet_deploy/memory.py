@@ -19,7 +19,7 @@ from mirnet_deploy.pipeline.bands import Band
 from mirnet_deploy.pipeline.feeder import Feeder, statistics_bytes
 from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.tile_table import TileTable
-from mirnet_deploy.pipeline.work import FLAWS_BYTES, fits, given_bytes, padded_size
+from mirnet_deploy.pipeline.work import FLAWS_BYTES, given_bytes, padded_size
 from mirnet_deploy.pixels import Source
 from mirnet_deploy.tiling import TileGrid, make_grid, rows_of
 
@@ -84,6 +84,8 @@ class Fitting:
     def __init__(self, pipeline: Pipeline, fit: Fit, most: int | None) -> None:
         self._pipeline, self._fit, self._most = pipeline, fit, most
         self._state = threading.Lock()
+        self._fitted = 0
+        """Bytes of the largest picture that went to the device as a whole since the last retreat."""
 
     def attempt(
         self, image: Source | DevicePicture, work: Callable[[Fit, TileGrid, bool], Result], copies: int = 0
@@ -106,11 +108,13 @@ class Fitting:
         begun = fit
         while True:
             try:
-                made = work(fit, self.grid(image, fit), banded or not self._fits_whole(image))
+                in_bands = banded or not self._fits_whole(image)
+                made = work(fit, self.grid(image, fit), in_bands)
             except DeviceMemoryError as error:
                 fit = self._retreat(fit, image, error)
                 retreats += 1
                 continue
+            self._fitted = max(self._fitted, 0 if in_bands else _nbytes(image))
             if retreats:
                 self._warn(fit, self.grid(image, begun), self.grid(image, fit))
             return made
@@ -121,8 +125,7 @@ class Fitting:
         Raises:
             DeviceMemoryError: no fit stays within the bytes that a picture may take.
         """
-        image = np.broadcast_to(np.zeros((), dtype), (height, width, 3))  # a view of one value
-        return self._within(image, copies)[0]
+        return self._within(np.broadcast_to(np.zeros((), dtype), (height, width, 3)), copies)[0]  # a view of one value
 
     def grid(self, image: Source | DevicePicture, fit: Fit) -> TileGrid:
         """The tiles of a picture, [H,W,C]; one where it runs whole.
@@ -154,9 +157,8 @@ class Fitting:
                 if self._most is None or plan.total <= self._most:
                     return plan, fit
                 totals.append(plan.total)
-        height, width = image.shape[:2]
         raise DeviceMemoryError(
-            f"a picture of {width}x{height} takes at least {min(totals) >> 20} MiB, and max_memory is "
+            f"a picture of {image.shape[1]}x{image.shape[0]} takes at least {min(totals) >> 20} MiB, and max_memory is "
             f"{(self._most or 0) >> 20} MiB; {self._remedy()}"
         )
 
@@ -167,16 +169,16 @@ class Fitting:
         """
         slots = self._pipeline.slots
         with self._state:
+            self._fitted = 0
             made = slots.made
             slots.limit(max(1, made // 2))
             if self._fit != fit and self._fit in self._smaller(fit):
                 return self._fit
             smaller = next(self._smaller(fit), None)
             if smaller is None and made <= 1:
-                height, width = image.shape[:2]
                 raise DeviceMemoryError(
-                    f"a picture of {width}x{height} does not fit into the memory of {self._pipeline.engine.device}: "
-                    f"{error}; {self._remedy()}"
+                    f"a picture of {image.shape[1]}x{image.shape[0]} does not fit into the memory of "
+                    f"{self._pipeline.engine.device}: {error}; {self._remedy()}"
                 ) from error
             self._fit = smaller or fit
             return self._fit
@@ -234,10 +236,11 @@ class Fitting:
     def _fits_whole(self, image: Source | DevicePicture) -> bool:
         """Whether the picture lies where the engine works, or fits there now as a whole."""
         driver = self._pipeline.engine.driver
-        if isinstance(image, DevicePicture) or driver.is_host:
+        # What a picture of this size took is there still: buffers only grow. To ask takes as long as a few kernels.
+        if isinstance(image, DevicePicture) or driver.is_host or _nbytes(image) <= self._fitted:
             return True
         with driver.active():
-            return fits(image.shape, image.dtype, driver.free_memory())
+            return 2 * _nbytes(image) <= driver.free_memory() // 2  # the picture and its result
 
     def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool) -> MemoryPlan:
         """Adds up the bytes that every part says it allocates."""
@@ -261,15 +264,19 @@ class Fitting:
         count = max(min(fit.batch, together), limits.least[0])
         batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
         batches += tables * self._tables(together, grid.tile_size, context)
-        if isinstance(image, DevicePicture):
+        if there := isinstance(image, DevicePicture):
             batches += on_device.nbytes(context, small, engine.metadata.batch_dtype)
             batches += self._tables(1, small, context) if small else 0
         else:
             batches += tables * FLAWS_BYTES
-        if small and not isinstance(image, DevicePicture):
+        if small and not there:
             pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
             batches += tables * self._means(grid, together, small, context)
-        footprint = slots * engine.footprint(count, *grid.tile_size)
+        tiles = [(max(some, limits.least[0]), *grid.tile_size) for some in {count, together % count} - {0}]
+        shared = [(limits.least[0], *small)] if small else []  # which only the first slot runs, as it does patches
+        if small and not there and (patches := Patches.of(small, grid, limits)):
+            shared.append((count, *patches.large[0].size))
+        footprint = engine.footprint(*tiles, *shared) + (slots - 1) * engine.footprint(*tiles)
         return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
 
     def _tables(self, tiles: int, size: tuple[int, int], context: int) -> int:
@@ -285,3 +292,7 @@ class Fitting:
         patches = Patches.of(small, grid, self._pipeline.limits)
         sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0
         return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)
+
+
+def _nbytes(image: Source | DevicePicture) -> int:
+    return 3 * image.shape[0] * image.shape[1] * image.dtype.itemsize

@@ -6,9 +6,11 @@ NVIDIA's own bindings.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -37,6 +39,8 @@ BLOCKS: dict[Kernel, tuple[int, int, int]] = {
     "differ": (32, 8, 1),
 }
 """Threads of a block of each kernel: (columns, rows, tiles)."""
+RUNTIMES = "libcudart.so.13", "libcudart.so.12"
+"""CUDA's runtime library, as ONNX Runtime loads it."""
 NON_BLOCKING = 1
 """The flag of a stream that does not wait for stream 0, which other libraries may use."""
 
@@ -166,12 +170,16 @@ class CudaDriver:
         """See `Driver.capture`. Other threads may go on using the device meanwhile."""
         mode = self._bindings.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.checked(lambda cuda: cuda.cuStreamBeginCapture(stream.handle, mode))
+        ended = False
         try:
             enqueue()
+            ended = True
+            graph = self.checked(lambda cuda: cuda.cuStreamEndCapture(stream.handle))
         except BaseException:
-            self._bindings.cuStreamEndCapture(stream.handle)  # fails as well, but makes the stream usable again
+            if not ended:
+                self._bindings.cuStreamEndCapture(stream.handle)  # fails as well, but makes the stream usable again
+            forget_runtime_error()
             raise
-        graph = self.checked(lambda cuda: cuda.cuStreamEndCapture(stream.handle))
         try:
             return CudaGraph(self.checked(lambda cuda: cuda.cuGraphInstantiate(graph, 0)), self)
         finally:
@@ -234,6 +242,14 @@ class CudaDriver:
             return EngineError(f"{what}: {reason}; see `mirnet-deploy doctor`")
         self._broken = reason
         return EngineError(f"{what}: {reason}; start the process anew, since such an error stays")
+
+
+def forget_runtime_error() -> None:
+    """Drops the error that CUDA's runtime library keeps for this thread until somebody asks for it. ONNX Runtime asks
+    after every kernel, and would take what a failed capture has left for a failure of its next kernel."""
+    for name in RUNTIMES:
+        with suppress(OSError):  # it is not loaded
+            ctypes.CDLL(name, mode=os.RTLD_NOLOAD).cudaGetLastError()
 
 
 @cache

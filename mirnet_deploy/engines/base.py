@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
@@ -22,6 +23,8 @@ BYTES_PER_VALUE = 92
 
 NamedTensor = tuple[str, str, int]
 """Name of an input or output, its type as the library calls it, and its rank."""
+BatchShape = tuple[int, int, int]
+"""Tiles in a batch, and their height and width."""
 
 
 class Concurrency(NamedTuple):
@@ -82,10 +85,9 @@ class Engine(Protocol):
     def graphs(self) -> str:
         """Whether batches are replayed as CUDA graphs: "on", "off", or "refused: " and the reason."""
 
-    def footprint(self, count: int, height: int, width: int) -> int:
-        """Bytes of the device's memory that one runner takes besides its tensors, for batches of `count` tiles.
-
-        The most that a plan takes; an estimate for an ONNX file.
+    def footprint(self, *shapes: BatchShape) -> int:
+        """Bytes of the device's memory that one runner takes besides its tensors, if it has run batches of all these
+        shapes. The most that a plan takes; an estimate for an ONNX file.
         """
 
     def runner(self, stream: Stream) -> Runner:
@@ -140,9 +142,9 @@ class HostEngine(ABC):
     def close(self) -> None:
         """See `Engine.close`."""
 
-    def footprint(self, count: int, height: int, width: int) -> int:
+    def footprint(self, *shapes: BatchShape) -> int:
         """See `Engine.footprint`."""
-        return network_footprint(self.metadata, count, height, width)
+        return max(network_footprint(self.metadata, shape) for shape in shapes)
 
     def runner(self, stream: Stream) -> Runner:
         """See `Engine.runner`."""
@@ -170,9 +172,9 @@ class _HostRunner:
         pass
 
 
-def network_footprint(metadata: ArtifactMetadata, count: int, height: int, width: int) -> int:
-    """Estimated bytes that ONNX Runtime takes for a batch of `count` tiles, besides its inputs and outputs."""
-    return BYTES_PER_VALUE * metadata.network["n_feat"] * count * height * width
+def network_footprint(metadata: ArtifactMetadata, shape: BatchShape) -> int:
+    """Estimated bytes that ONNX Runtime takes for a batch of one shape, besides its inputs and outputs."""
+    return BYTES_PER_VALUE * metadata.network["n_feat"] * math.prod(shape)
 
 
 def no_context_error(metadata: ArtifactMetadata) -> EngineError:

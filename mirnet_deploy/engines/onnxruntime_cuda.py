@@ -5,17 +5,17 @@ the process when the session closes: sessions are opened so that our graphs leav
 are freed on the thread that closes (`artifacts.onnx_graph`). And a session that closes writes into the caches of other
 threads, which these read without a lock while they run any session: `SESSIONS` keeps the two apart.
 
-Whenever a batch has another shape than the one before, the library plans every convolution anew, which takes seconds.
-Runs are therefore captured as CUDA graphs at once, on the pipeline's stream (`engines.graphs`), and not by the
-library's own `enable_cuda_graph`, which waits for every replay. The memory of a captured run is the session's arena,
-which never shrinks; all runs of a session are on one stream, so they may share it. Graphs that leave buffers behind are
+Whenever a batch has another shape than the one before, the library plans every convolution anew, which takes seconds,
+and frees what it had planned. Every shape therefore has a session of its own, and runs are captured as CUDA graphs at
+once, on the pipeline's stream (`engines.graphs`), not by the library's own `enable_cuda_graph`, which waits for every
+replay. The memory of a captured run is its session's arena, which never shrinks. Graphs that leave buffers behind are
 not captured: a replay would read what was freed.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_graph import BY_VALUE, deferring_nodes
 from mirnet_deploy.devices.base import Driver, Stream, Tensor
-from mirnet_deploy.engines.base import ON_DEVICE, Runner, closed_error, network_footprint
+from mirnet_deploy.engines.base import ON_DEVICE, BatchShape, Runner, closed_error, network_footprint
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_session import CUDA, NO_GRAPH, SESSIONS, onnxruntime_module, open_session
 from mirnet_deploy.errors import engine_error, warn
@@ -34,7 +34,7 @@ WAITS_EVERY = 50
 
 
 class OnnxRuntimeCudaEngine:
-    """An `Engine` over one ONNX file. A session has one stream, so every runner has its own session.
+    """An `Engine` over one ONNX file. A session has one stream and one shape, so every runner has its own sessions.
 
     Args:
         data: the bytes of the ONNX file.
@@ -62,10 +62,10 @@ class OnnxRuntimeCudaEngine:
                 "free, and is not captured as a CUDA graph; export it again to avoid that"
             )
 
-    def footprint(self, count: int, height: int, width: int) -> int:
-        """See `Engine.footprint`: what ONNX Runtime takes on a CPU, twice, since its arena grows by blocks of doubling
-        size (1.6 times was seen on an H200), and twice the file for its copy of the weights."""
-        return 2 * network_footprint(self.metadata, count, height, width) + 2 * len(self._data)
+    def footprint(self, *shapes: BatchShape) -> int:
+        """See `Engine.footprint`: for every shape's session, what ONNX Runtime takes on a CPU, twice, since its arena
+        grows by blocks of doubling size (1.6 times was seen on an H200), and twice the file for its weights."""
+        return sum(2 * network_footprint(self.metadata, shape) + 2 * len(self._data) for shape in shapes)
 
     @property
     def graphs(self) -> str:
@@ -76,9 +76,12 @@ class OnnxRuntimeCudaEngine:
         """See `Engine.runner`."""
         if not self._data:
             raise closed_error(self.metadata)
-        session = open_session(
-            self._data, self.metadata, self._index, stream=stream.handle, frees_on_closing=self._frees_on_closing
-        )
+
+        def another() -> Any:
+            return open_session(
+                self._data, self.metadata, self._index, stream=stream.handle, frees_on_closing=self._frees_on_closing
+            )
+
         options, waiting = onnxruntime_module().RunOptions(), None
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         if self._frees_on_closing:
@@ -86,8 +89,8 @@ class OnnxRuntimeCudaEngine:
             for each in (options, waiting):
                 each.add_run_config_entry(*NO_GRAPH)
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
-        runner = OnnxRuntimeRunner(session, options, outputs, ("cuda", self._index), waiting)
-        return GraphRunner(runner, self.driver, stream, self._policy) if self._policy.on else runner
+        runner = OnnxRuntimeRunner(another(), options, outputs, ("cuda", self._index), waiting, another)
+        return GraphRunner(runner, self.driver, stream, self._policy)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -103,15 +106,22 @@ class OnnxRuntimeRunner:
         outputs: names of the artifact's outputs.
         device: "cuda" or "cpu", and the device's number.
         waiting: `RunOptions` of every `WAITS_EVERY`th run; None where it has those of the others.
+        another: opens one more session like `session`, for a twin.
     """
 
-    at_once = True
+    one_shape = True
 
     def __init__(
-        self, session: Any, options: Any, outputs: set[str], device: tuple[str, int], waiting: Any = None
+        self,
+        session: Any,
+        options: Any,
+        outputs: set[str],
+        device: tuple[str, int],
+        waiting: Any = None,
+        another: Callable[[], Any] | None = None,
     ) -> None:
         self._session, self._options, self._outputs, self._device = session, options, outputs, device
-        self._waiting, self._runs = waiting or options, 0
+        self._waiting, self._runs, self._another = waiting or options, 0, another
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Runner.enqueue`."""
@@ -137,8 +147,12 @@ class OnnxRuntimeRunner:
         return True
 
     def twin(self) -> OnnxRuntimeRunner:
-        """See `Capturable.twin`."""
-        raise AssertionError("a session's runs are captured at once")
+        """See `Capturable.twin`. The first one takes over this runner's session, which has not run yet."""
+        session, self._session = self._session, None
+        if session is None:
+            assert self._another
+            session = self._another()
+        return OnnxRuntimeRunner(session, self._options, self._outputs, self._device, self._waiting, self._another)
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -9,6 +9,7 @@ instead of 321 (`lite@openvino` at 600x400, OpenVINO 2026.4).
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
@@ -19,7 +20,14 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, MEASURED, STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_graph import without_defaults
-from mirnet_deploy.engines.base import HostEngine, NamedTensor, check_tensors, closed_error, no_context_error
+from mirnet_deploy.engines.base import (
+    BatchShape,
+    HostEngine,
+    NamedTensor,
+    check_tensors,
+    closed_error,
+    no_context_error,
+)
 from mirnet_deploy.errors import MissingDependencyError, engine_error, first_line
 
 KEPT = 3
@@ -83,9 +91,10 @@ class OpenVinoEngine(HostEngine):
         self._state = threading.Lock()
         self.backend = f"openvino {library.__version__.split('-')[0]} CPU"
 
-    def footprint(self, count: int, height: int, width: int) -> int:
+    def footprint(self, *shapes: BatchShape) -> int:
         """See `Engine.footprint`; of as many models as are kept."""
-        return KEPT * BYTES_PER_VALUE * self.metadata.network["n_feat"] * count * height * width
+        kept = sorted(map(math.prod, shapes))[-KEPT:]
+        return BYTES_PER_VALUE * self.metadata.network["n_feat"] * sum(kept)
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         """See `HostEngine.run`."""

@@ -19,7 +19,7 @@ from mirnet_deploy.artifacts.models import onnx_beside
 from mirnet_deploy.artifacts.sidecar import read_artifact
 from mirnet_deploy.devices.base import Memory, Stream, Tensor
 from mirnet_deploy.devices.cuda import CudaDriver
-from mirnet_deploy.engines.base import ON_DEVICE, closed_error
+from mirnet_deploy.engines.base import ON_DEVICE, BatchShape, closed_error
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
 from mirnet_deploy.errors import ArtifactError, EngineError, engine_error
@@ -61,7 +61,7 @@ class TensorRTEngine:
             self._release()
             raise
 
-    def footprint(self, count: int, height: int, width: int) -> int:
+    def footprint(self, *shapes: BatchShape) -> int:
         """See `Engine.footprint`. It is the same for all shapes: an execution context takes at once the memory of the
         largest shape of its profile."""
         constants = sum(_plain_sizes(self.metadata)) * 4 if self.metadata.context else 0
@@ -128,7 +128,7 @@ class TensorRTRunner:
         elder: the runner whose scratch memory and constants this one, a twin, uses; None for a runner with its own.
     """
 
-    at_once = False
+    one_shape = False
 
     def __init__(
         self, engine: TensorRTEngine, logger: Any, stream: Stream, elder: TensorRTRunner | None = None

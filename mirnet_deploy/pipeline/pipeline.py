@@ -51,7 +51,7 @@ class Pipeline:
             advance: see `Advance`.
             most_slots: slots to use at most.
             batch: tiles to run at once.
-            banded: whether to go in bands even if the picture would fit on the device.
+            banded: whether to go in bands, because the picture does not fit on the device as a whole.
 
         Raises:
             EngineError: the engine refuses, here or in the block, or gave NaN or infinite values.

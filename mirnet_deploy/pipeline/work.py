@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +50,7 @@ class Work:
         image, out: [H,W,3] of one dtype; they share no memory.
         advance: see `Advance`.
         name: begins the names of the picture's buffers in the slots.
-        banded: whether to go in bands even if the picture would fit on the device.
+        banded: whether to go in bands, because the picture does not fit on the device as a whole.
         there: the picture, if it is on the device already.
 
     Raises:
@@ -80,7 +78,7 @@ class Work:
         self._pictures: tuple[DevicePicture, DevicePicture] | None = None
         if self._driver.is_host:
             self._pictures = shared_pictures(image, out)
-        elif there or (not banded and fits(image.shape, image.dtype, self._driver.free_memory())):
+        elif there or not banded:
             rows = 0, image.shape[0]
             self._resident = self._band(slots[0], "result", rows)
             if there is None:
@@ -252,8 +250,3 @@ def padded_size(image: Source | DevicePicture, engine: Engine, limits: Limits) -
     """Height and width of a picture with its padding, as the engine takes it whole."""
     multiple, least = engine.metadata.size_multiple, limits.least
     return padded_side(image.shape[0], multiple, least[1]), padded_side(image.shape[1], multiple, least[2])
-
-
-def fits(shape: tuple[int, ...], dtype: np.dtype[Any], free: int) -> bool:
-    """Whether a picture and its result take no more than half of a device's free memory."""
-    return 2 * math.prod(shape) * dtype.itemsize <= free // 2

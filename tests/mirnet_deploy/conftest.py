@@ -29,14 +29,14 @@ def pair(tmp_path: Path) -> Iterator[Open]:
         interface: str = "float",
         most: int = sys.maxsize,
         eager: tuple[int, ...] = (),
-        at_once: bool = False,
+        one_shape: bool = False,
         **settings: Any,
     ) -> tuple[MIRNetRuntime, MIRNetRuntime, Driver]:
         path = tmp_path / f"{kind}-{interface}.onnx"
         make_onnx(path, kind, interface=interface)
         settings = {"tile": 64, **settings}
         opened.append(MIRNetRuntime(path, device="cpu", **settings))
-        engine = Engine(path, Driver(most, eager), at_once=at_once)
+        engine = Engine(path, Driver(most, eager), one_shape=one_shape)
         opened.append(MIRNetRuntime(engine, **settings))
         return opened[-2], opened[-1], engine.driver
 

@@ -19,6 +19,7 @@ from deferred import Driver, Engine, OnDevice, Open, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime, enhancing
+from mirnet_deploy.engines.base import BatchShape
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning
 
 FULL = DeviceMemoryError("the device is full")
@@ -241,7 +242,7 @@ SCRATCH = 10_000_000
 class Scratch(Engine):
     """An engine whose runners take memory of their own."""
 
-    def footprint(self, count: int, height: int, width: int) -> int:
+    def footprint(self, *shapes: BatchShape) -> int:
         return SCRATCH
 
     def runner(self, stream: Any) -> Any:

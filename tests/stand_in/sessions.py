@@ -122,7 +122,8 @@ def main(model: str, sessions: int, runs: int, threads: int) -> dict[str, Any]:
 
     def opened() -> Any:
         runner: Any = engine.runner(cuda.stream())
-        runner._session = Watched(runner._session)
+        first = runner._runner  # the runner of a shape takes its session over
+        first._session = Watched(first._session)
         return runner
 
     def run_some() -> None:

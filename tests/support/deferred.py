@@ -23,7 +23,7 @@ from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.base import DevicePicture, Tensor
 from mirnet_deploy.devices.host import HostDriver, HostMemory
 from mirnet_deploy.devices.host_kernels import at
-from mirnet_deploy.engines.base import ON_DEVICE
+from mirnet_deploy.engines.base import ON_DEVICE, BatchShape
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeRunner
 from mirnet_deploy.errors import DeviceMemoryError, EngineError
@@ -196,19 +196,19 @@ class Driver(HostDriver):
 
 
 class Engine:
-    """ONNX Runtime on the memory and streams of a `Driver`. For `at_once` see `Capturable`."""
+    """ONNX Runtime on the memory and streams of a `Driver`. For `one_shape` see `Capturable`."""
 
     device = backend = "deferred"
     concurrency = ON_DEVICE
 
-    def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True, at_once: bool = False) -> None:
-        self._at_once = at_once
+    def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True, one_shape: bool = False) -> None:
+        self._one_shape = one_shape
         data, self.metadata = read_onnx(path)
         self._policy = GraphPolicy(graphs)
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         self.driver = driver or Driver()
 
-    def footprint(self, count: int, height: int, width: int) -> int:
+    def footprint(self, *shapes: BatchShape) -> int:
         return 0
 
     @property
@@ -218,29 +218,39 @@ class Engine:
     def runner(self, stream: Any) -> Any:
         outputs = {TENSOR_NAMES[self.metadata.interface][1], STATISTICS}
         inner = OnnxRuntimeRunner(self._session, None, outputs, ("cpu", 0))
-        return GraphRunner(Runner(inner, stream, self._at_once), self.driver, stream, self._policy)
+        return GraphRunner(Runner(inner, stream, self._one_shape), self.driver, stream, self._policy)
 
     def close(self) -> None:
         self.driver.close()
 
 
 class Runner:
-    """Enqueues its runs on a stream of the `Driver`, behind what came before."""
+    """Enqueues its runs on a stream of the `Driver`, behind what came before. A runner of one shape fails with any
+    other, and a graph that was captured of it fails once it is closed."""
 
-    def __init__(self, inner: OnnxRuntimeRunner, stream: Any, at_once: bool) -> None:
-        self._inner, self._stream, self.at_once = inner, stream, at_once
+    def __init__(self, inner: OnnxRuntimeRunner, stream: Any, one_shape: bool) -> None:
+        self._inner, self._stream, self.one_shape = inner, stream, one_shape
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._closed = False
 
     def enqueue(self, tensors: Mapping[str, Tensor]) -> None:
-        self._stream.enqueue(lambda: self._inner.enqueue(tensors))
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        assert not self.one_shape or self._shapes in (None, shapes), "a runner of one shape got another"
+        self._shapes = shapes
+        self._stream.enqueue(lambda: self._run(tensors))
+
+    def _run(self, tensors: Mapping[str, Tensor]) -> None:
+        assert not self._closed, "work of a runner that is closed"
+        self._inner.enqueue(tensors)
 
     def capturable(self) -> bool:
         return True
 
     def twin(self) -> Runner:
-        return self
+        return Runner(self._inner, self._stream, self.one_shape)
 
     def close(self) -> None:
-        pass
+        self._closed = True
 
 
 def picture(height: int = 150, width: int = 203, dtype: Any = np.uint8, channels: int = 3) -> NDArray[Any]:
