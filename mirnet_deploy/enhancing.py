@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class PictureEnhancer:
             image, out = image[..., ::-1], out[..., ::-1]  # views: the pipeline reads and writes BGR in place
         if not self._settings.finishes:
             grid, outcome = self._run(image, out, defect, advance)
-            return PictureInfo.of(self._settings, grid, outcome, time.perf_counter() - start, None), outcome
+            return self._info(grid, outcome, start, None), outcome
         if not isinstance(out, Rewritable):
             raise UsageError("brightness and strength need a sink whose rows can be read again")
         if isinstance(image, np.ndarray) and self._widens(image.dtype):
@@ -92,7 +93,7 @@ class PictureEnhancer:
             result = out
             grid, outcome = self._run(image, result, defect, advance)
         gain = finish(self._settings, image, result, out)
-        return PictureInfo.of(self._settings, grid, outcome, time.perf_counter() - start, gain), outcome
+        return self._info(grid, outcome, start, gain), outcome
 
     def enqueue(self, source: DevicePicture, target: DevicePicture, stream: int, passes: int) -> Enqueued:
         """See `MIRNetRuntime.enhance_device`."""
@@ -108,10 +109,14 @@ class PictureEnhancer:
                 times = passes if settings.consistency == "exact" else 1
             shares = {"most_slots": fit.slots_for(grid, banded=False), "batch": fit.batch}
             report = self._pipeline.enqueue(source, target, grid, thumbnail, times, finishing, stream, **shares)
-            known = PictureInfo(len(grid), grid.tile_size, settings, time.perf_counter() - start, times)
+            known = replace(self._info(grid, None, start, None), passes=times)
             return Enqueued(self._engine, report, known, math.prod(thumbnail) if thumbnail else 0)
 
         return self._fitting.attempt(source, enqueue, WIDE_BYTES if widened else 0)
+
+    def _info(self, grid: TileGrid, outcome: Outcome | None, start: float, gain: float | None) -> PictureInfo:
+        seconds = time.perf_counter() - start
+        return PictureInfo.of(self._settings, grid, outcome, seconds, gain, self._engine.backend)
 
     def close(self) -> None:
         """Waits for the pictures under way and frees their memory. May be called twice."""

@@ -24,6 +24,9 @@ TENSORRT_WHEELS = {
 TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 """Flavour -> its import names, best first."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+"""Of a processor that computes in bfloat16."""
+INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", *BF16_FLAGS, "asimd", "sve", "i8mm")
+"""Flags of a processor that matter to a network's speed."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         os=platform.platform(terse=True),
         cpu=cpu,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=describe_processor()["cores"],
         bf16=None if flags is None else any(flag in flags for flag in BF16_FLAGS),
         memory_bytes=_memory(),
         gpus=_gpus(),
@@ -106,6 +109,19 @@ def cuda_devices() -> tuple[str, ...]:
     except (OSError, AttributeError):
         return ()
     return tuple(names)
+
+
+def describe_processor() -> dict[str, Any]:
+    """What decides how fast this processor runs a network: its name, its instructions for that, and the number of
+    logical processors that this process may use. Plain values."""
+    name, flags = _processor()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"name": name, "instructions": [flag for flag in INSTRUCTIONS if flag in (flags or ())], "cores": cores}
+
+
+def library_versions() -> dict[str, str]:
+    """Distribution -> version, of the installed libraries that run ONNX files."""
+    return {name: found for name in (*ORT_WHEELS, "openvino") if (found := _version(name))}
 
 
 def _version(distribution: str) -> str | None:

@@ -28,7 +28,7 @@ class RuntimeInfo:
     device: str
     """"cpu" or "cuda:N"."""
     backend: str
-    """Library, version and provider."""
+    """Library, version, provider, and the precision where that is not FP32 by the library's default."""
     settings: RuntimeSettings
     """As asked for."""
     tile_size: tuple[int, int] | None
@@ -67,13 +67,21 @@ class PictureInfo:
     """Whether the prediction is within the tolerance; None as above."""
     gain: float | None = None
     """Gain of the tone curve that set the brightness asked for; None where the brightness is left to the network."""
+    backend: str = ""
+    """See `RuntimeInfo.backend`: what "auto" came to."""
 
     @classmethod
     def of(
-        cls, settings: RuntimeSettings, grid: TileGrid, outcome: Outcome | None, seconds: float, gain: float | None
+        cls,
+        settings: RuntimeSettings,
+        grid: TileGrid,
+        outcome: Outcome | None,
+        seconds: float,
+        gain: float | None,
+        backend: str,
     ) -> PictureInfo:
         """What is known of a picture that was made in the tiles of `grid`; no `outcome` where they shared no means."""
-        info = cls(len(grid), grid.tile_size, settings, seconds, gain=gain)
+        info = cls(len(grid), grid.tile_size, settings, seconds, gain=gain, backend=backend)
         if outcome is None:
             return info
         return replace(info, passes=outcome.passes, sampled=outcome.sampled).predicting(outcome.prediction)

@@ -40,8 +40,8 @@ class MIRNetRuntime:
 
     Args:
         model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`; or an opened engine,
-            whose device, backend, threads and graphs were chosen when it was opened. The runtime then owns it and
-            closes it, also where an error is raised here.
+            whose device, backend, precision, threads and graphs were chosen when it was opened. The runtime then owns
+            it and closes it, also where an error is raised here.
         settings: how to enhance; None for the defaults.
         observer: is told of every copy and every run of the engine, for measurements.
         changes: fields of `RuntimeSettings` by name, which replace those of `settings`: `tile=256`.
@@ -279,7 +279,7 @@ class MIRNetRuntime:
 
 def _check_opened(settings: RuntimeSettings) -> None:
     """Refuses settings of an engine for one that is open already."""
-    for name in ("device", "backend", "threads", "graphs"):
+    for name in ("device", "backend", "precision", "threads", "graphs"):
         value = getattr(settings, name)
         if value != getattr(RuntimeSettings(), name):
             raise UsageError(f"{name} is {value!r} for an engine that is open; give it to open_engine")

@@ -14,6 +14,7 @@ Consistency = Literal["exact", "fast", "local"]
 TileSetting = int | Literal["auto", "none"]
 Brightness = float | Literal["auto"]
 Backend = Literal["auto", "onnxruntime", "openvino"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 _RECORDED = {"recorded": True}
 """Marks a field that decides how a result looks, and therefore belongs in its record."""
@@ -32,8 +33,12 @@ class RuntimeSettings:
     device: str = "auto"
     """"auto" (the first GPU if the engine can use one, else the CPU), "cpu", "cuda" or "cuda:N"."""
     backend: Backend = field(default="auto", metadata=_RECORDED)
-    """The library that runs an ONNX file: "onnxruntime", or on the CPU "openvino"; "auto" is ONNX Runtime. Their
-    results differ by rounding."""
+    """The library that runs an ONNX file: "onnxruntime", or on the CPU "openvino"; their results differ by rounding.
+    "auto" is ONNX Runtime on a GPU, and on the CPU the one that was fastest here (`engines.choice`)."""
+    precision: Precision = field(default="auto", metadata=_RECORDED)
+    """In which the CPU computes: "fp32", or "bf16" (bfloat16, by OpenVINO, on processors that have it); "auto" is fp32
+    with a backend that is named, and otherwise what was fastest here with a result within 50 dB of FP32. A GPU computes
+    as the file was exported."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
     """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
     "auto" an ONNX model takes a picture whole up to `limits.WHOLE_BUDGET` or what half of the host's free memory holds,
@@ -73,6 +78,7 @@ class RuntimeSettings:
             raise UsageError(f"tile is {self.tile!r}; expected 'auto', 'none' or a whole number of pixels")
         for name, choices in (
             ("backend", get_args(Backend)),
+            ("precision", get_args(Precision)),
             ("consistency", get_args(Consistency)),
             ("channel_order", get_args(ChannelOrder)),
         ):

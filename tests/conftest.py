@@ -15,6 +15,8 @@ from PIL import Image
 # The commands on our pages run beside the tests (`pages`): threads that spin while they wait would starve both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# No test races backends, and none depends on what was fastest here.
+os.environ.setdefault("MIRNET_DEPLOY_BACKEND", "onnxruntime")
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 """The cores that this process had at its start; None where the system does not tell."""

@@ -36,6 +36,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, *
         _show_others(message, category, *rest, **more)
 
 
+class _Notes(logging.Handler):
+    """Shows what the package logs in one line each, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"note: {record.getMessage()}", err=True)
+
+
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mirnet-deploy")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
@@ -45,7 +52,11 @@ def main(debug: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names need not be text; they go out as they came in
             stream.reconfigure(errors="surrogateescape")
-    if debug:
+    package = logging.getLogger("mirnet_deploy")
+    if not debug:
+        package.addHandler(_Notes())
+        package.setLevel(logging.INFO)
+    else:
         # Also tracebacks of errors that are caught on the way, such as those of one picture among many.
         logging.basicConfig()
-        logging.getLogger("mirnet_deploy").setLevel(logging.DEBUG)
+        package.setLevel(logging.DEBUG)

@@ -8,7 +8,8 @@ from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.cuda import CudaDriver
-from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.base import Engine, HostEngine
+from mirnet_deploy.engines.choice import Way, fastest, overridden, ways_here
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
@@ -24,19 +25,21 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
 
     Args:
         model: a bundled model's name, an `.onnx` file (ONNX Runtime or OpenVINO) or a `.plan` file (TensorRT).
-        settings: of these the engine uses `device`, `backend`, `threads` and `graphs`; None for the defaults.
+        settings: of these the engine uses `device`, `backend`, `precision`, `threads` and `graphs`; None for the
+            defaults.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, or does not fit its sidecar.
-        EngineError: the library or the device refuses.
+        EngineError: the library, the device or the processor refuses.
         MissingDependencyError: the inference library is not installed.
         UsageError: the backend asked for does not run such a file, or not on that device.
     """
     settings = settings or RuntimeSettings()
     path = resolve_model(model)
     if path.suffix == ".plan":
-        if settings.backend != "auto":
-            raise UsageError(f"backend is {settings.backend!r}, and {path} is a plan, which TensorRT runs")
+        for name in ("backend", "precision"):
+            if (value := getattr(settings, name)) != "auto":
+                raise UsageError(f"{name} is {value!r}, and {path} is a plan, which TensorRT runs as it was built")
         return TensorRTEngine(path, settings.device, settings.graphs)
     if path.suffix == ".onnx":
         return _open_onnx(path, settings)
@@ -58,12 +61,16 @@ def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
 def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> Engine:
     """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
     Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
-    if settings.backend == "openvino":
-        if settings.device not in ("auto", "cpu"):
-            raise UsageError(f"backend is 'openvino', which runs on the CPU, and device is {settings.device!r}")
-        return OpenVinoEngine(data, metadata, settings.threads)
-    index = onnx_device(settings.device)
-    if index is None or CUDA not in onnxruntime_module().get_available_providers():
+    asked = settings.backend == "openvino" or settings.precision != "auto"
+    index = None if asked and settings.device == "auto" else onnx_device(settings.device)
+    if index is None:
+        return _on_cpu(data, metadata, settings)
+    if asked:
+        name = "backend" if settings.backend == "openvino" else "precision"
+        raise UsageError(
+            f"{name} is {getattr(settings, name)!r}, which is for the CPU, and device is {settings.device!r}"
+        )
+    if CUDA not in onnxruntime_module().get_available_providers():
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
     try:
         driver = CudaDriver(index)
@@ -71,6 +78,30 @@ def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSetti
         warn(f"{error}; until then pictures go through host memory")
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
     return OnnxRuntimeCudaEngine(data, metadata, index, driver, settings.graphs)
+
+
+def _on_cpu(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> HostEngine:
+    """The engine that the settings name; where they leave it open, what the environment says, or the fastest here."""
+    backend, precision = settings.backend, settings.precision
+
+    def open_way(way: Way) -> HostEngine:
+        if way.backend == "openvino":
+            return OpenVinoEngine(data, metadata, settings.threads, way.precision)
+        return OnnxRuntimeEngine(data, metadata, None, settings.threads)
+
+    if precision == "bf16":
+        if backend == "onnxruntime":
+            raise UsageError("precision is 'bf16', which ONNX Runtime does not compute in on a CPU; use openvino")
+        return open_way(Way("openvino", "bf16"))
+    if backend != "auto":
+        return open_way(Way(backend))
+    if way := overridden():
+        return open_way(way if precision == "auto" else Way(way.backend))
+    ways = ways_here()
+    if len(ways) == 1:
+        return open_way(ways[0])
+    allowed = (lambda way: way.precision == "fp32") if precision == "fp32" else (lambda way: True)
+    return open_way(fastest(metadata, ways, allowed, open_way, settings.threads))
 
 
 def onnx_device(device: str) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,10 @@ from mirnet_deploy.engines.base import (
     closed_error,
     no_context_error,
 )
-from mirnet_deploy.errors import MissingDependencyError, engine_error, first_line
+from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, first_line
 
+HINTS = {"fp32": "f32", "bf16": "bf16"}
+"""Our names of precisions -> OpenVINO's."""
 KEPT = 3
 """Shapes whose compiled models are kept, those used last: of tiles, thumbnails and patches."""
 BYTES_PER_VALUE = 45
@@ -68,28 +70,36 @@ class OpenVinoEngine(HostEngine):
 
     Raises:
         ArtifactError: the graph does not fit its interface.
-        EngineError: OpenVINO cannot load the graph.
+        EngineError: OpenVINO cannot load the graph, or the processor does not compute in the precision.
         MissingDependencyError: openvino is not installed.
     """
 
     device = "cpu"
 
-    def __init__(self, data: bytes, metadata: ArtifactMetadata, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        metadata: ArtifactMetadata,
+        threads: int | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         self._library = library = openvino_module()
         self.metadata = metadata
         # Without the hint, processors with bfloat16 compute in it.
-        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
         try:
             self._core: Any = library.Core()
+            if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise EngineError("precision is 'bf16', and this processor does not compute in bfloat16")
             self._model: Any = self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
         except (RuntimeError, ValueError) as error:
             raise engine_error(f"OpenVINO cannot load {metadata.name}", error) from error
         _check_model(self._model, metadata)
         self._compiled: OrderedDict[tuple[int, ...], _Compiled] = OrderedDict()
         self._state = threading.Lock()
-        self.backend = f"openvino {library.__version__.split('-')[0]} CPU"
+        self.backend = f"openvino {library.__version__.split('-')[0]} CPU{', bf16' if precision == 'bf16' else ''}"
 
     def footprint(self, *shapes: BatchShape) -> int:
         """See `Engine.footprint`; of as many models as are kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
@@ -82,7 +82,7 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Model
     )
     record = settings.record(hashlib.sha256(data).hexdigest(), task)
     with targets.replacing(task.target) as temporary:
-        temporary.write_bytes(stamped(content, record))
+        temporary.write_bytes(stamped(content, replace(record, backend=info.backend)))
     return Made(info, picture.height, picture.width, _notes(picture, task.format))
 
 
@@ -102,7 +102,7 @@ def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model,
             with temporary.open("wb") as stream:
                 stream.write(head)
                 copyfileobj(strips, stream)
-            stamp_file(temporary, record)
+            stamp_file(temporary, replace(record, backend=made.info.backend))
         if settings.runtime.tones and source.dtype == np.uint8:
             made.notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
         return made

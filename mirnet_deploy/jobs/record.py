@@ -15,7 +15,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +28,7 @@ _LONGEST = 1 << 16
 
 @dataclass(frozen=True)
 class Record:
-    """All that decides an output: where the records are equal, so are the pictures."""
+    """All that decides an output: where records are equal, so are the pictures, but for the rounding of backends."""
 
     input: str
     """SHA-256 of the input file."""
@@ -37,6 +37,9 @@ class Record:
     settings: Mapping[str, str | int | float | None]
     version: str
     """Of mirnet-deploy."""
+    backend: str = field(default="", compare=False)
+    """What computed it, as `PictureInfo.backend` says, so that it can be made again bit for bit. That another one would
+    compute it now is no reason to."""
 
 
 @dataclass(frozen=True)

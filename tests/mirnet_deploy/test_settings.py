@@ -22,6 +22,7 @@ from mirnet_deploy.settings import Consistency, parse_tile
     [
         ("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cpu:0", "cuda0", "", 0, None]),
         ("backend", ["onnx", "OpenVINO", "", None]),
+        ("precision", ["fp16", "BF16", "", None]),
         ("tile", [0, -4, True, 1.5, "512", "Auto", None, np.array([256, 512])]),
         ("consistency", ["best", "", None]),
         ("tolerance", [0, -1, float("inf"), float("nan"), "60", True, None]),
@@ -90,7 +91,7 @@ def test_changes_are_checked_and_leave_the_settings_as_they_were() -> None:
     assert settings.batch == 1
     with pytest.raises(UsageError, match="batch is 0"):
         settings.changed({"batch": 0})
-    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, backend, tile, consistency"):
+    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, backend, precision, tile, consistency"):
         settings.changed({"tiles": 4})
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.tile = 4  # type: ignore[misc]

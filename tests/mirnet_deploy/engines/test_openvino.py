@@ -114,7 +114,7 @@ def test_a_graph_of_another_interface_is_refused(tmp_path: Path) -> None:
 
 def test_what_openvino_does_not_run_is_refused(tmp_path: Path) -> None:
     path = make_onnx(tmp_path / "a.onnx")
-    with pytest.raises(UsageError, match=r"backend is 'openvino', which runs on the CPU, and device is 'cuda:0'"):
+    with pytest.raises(UsageError, match=r"backend is 'openvino', which is for the CPU, and device is 'cuda:0'"):
         MIRNetRuntime(path, backend="openvino", device="cuda:0")
     with pytest.raises(UsageError, match=r"a\.plan is a plan, which TensorRT runs"):
         MIRNetRuntime(make_plan(tmp_path / "a.plan"), backend="onnxruntime")

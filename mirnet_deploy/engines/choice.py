@@ -1,0 +1,209 @@
+"""Which library runs an ONNX file fastest on this processor, and in which precision: measured once, and remembered.
+
+No rule would do: which is faster depends on the processor's instructions, on the versions of both libraries and on the
+network. The first time that a model is opened here, each way that is installed enhances a real dark crop a few times,
+in turn. The fastest wins whose result is close enough to that of FP32. What was measured is kept under the user's cache
+folder, and holds for this model, these versions and this processor alone. Source of the bound: at 50 dB the difference
+is below half a level of 8 bits in the mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.engines.base import HostEngine
+from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.files import write_atomically
+from mirnet_deploy.machine import BF16_FLAGS, describe_processor, library_versions
+
+OVERRIDE = "MIRNET_DEPLOY_BACKEND"
+"""Environment variable that takes the place of the settings' "auto": a library, or "openvino:bf16"."""
+BOUND = 50.0
+"""Least PSNR in dB, before rounding, between a way's result and that of FP32."""
+SECONDS = 2.0
+"""After so long no further round of the race begins."""
+ROUNDS = 5
+CROP = Path(__file__).parent.parent / "samples" / "crop_a.png"
+_SIDE = 256
+_VERSION = 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A library, and the precision in which it computes."""
+
+    backend: Literal["onnxruntime", "openvino"]
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __str__(self) -> str:
+        return self.backend if self.precision == "fp32" else f"{self.backend}:{self.precision}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a way did in the race."""
+
+    way: Way
+    ms: float
+    """Median of its runs."""
+    psnr: float | None
+    """In dB, against the first way, which computes in FP32; None for equal bits."""
+
+
+def overridden() -> Way | None:
+    """What the environment asks for in place of "auto".
+
+    Raises:
+        UsageError: it is something else than a library, or "openvino:bf16".
+    """
+    text = os.environ.get(OVERRIDE, "")
+    if not text:
+        return Way("onnxruntime") if os.environ.get("CI") else None  # a race is no part of a build
+    known = {str(way): way for way in (Way("onnxruntime"), Way("openvino"), Way("openvino", "bf16"))}
+    if text not in known:
+        raise UsageError(f"{OVERRIDE} is {text!r}; expected one of {', '.join(known)}")
+    return known[text]
+
+
+def ways_here() -> list[Way]:
+    """What can be tried with the libraries that are installed, and on this processor; FP32 first. ONNX Runtime alone
+    where there is neither library, so that opening it says what is missing."""
+    installed = library_versions()
+    ways = [Way("onnxruntime")] if set(installed) - {"openvino"} or not installed else []
+    if "openvino" in installed:
+        ways.append(Way("openvino"))
+        if set(BF16_FLAGS) & set(describe_processor()["instructions"]):
+            ways.append(Way("openvino", "bf16"))
+    return ways
+
+
+def fastest(
+    metadata: ArtifactMetadata,
+    ways: Sequence[Way],
+    allowed: Callable[[Way], bool],
+    open_way: Callable[[Way], HostEngine],
+    threads: int | None,
+) -> Way:
+    """The fastest of `ways` that is allowed and close enough to FP32. Races them where that is not known yet.
+
+    Args:
+        ways: all that can run here; the first computes in FP32.
+        threads: of a run, as in `RuntimeSettings`.
+    """
+    facts = {
+        "version": _VERSION,
+        "model": metadata.sha256,
+        "libraries": library_versions(),
+        "processor": describe_processor(),
+        "threads": threads,
+        "ways": [str(way) for way in ways],
+    }
+    path = _folder() / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    measured = _remembered(path, facts)
+    if measured is None:
+        _log.info("measuring once which library runs %s fastest here: %s", metadata.name, ", ".join(map(str, ways)))
+        measured = race(ways, open_way, metadata)
+        _remember(path, facts, measured)
+    fitting = [each for each in measured if allowed(each.way) and (each.psnr is None or each.psnr >= BOUND)]
+    return min(fitting, key=lambda each: each.ms).way
+
+
+def race(ways: Sequence[Way], open_way: Callable[[Way], HostEngine], metadata: ArtifactMetadata) -> list[Measured]:
+    """Times all ways in turn on a dark crop, and compares them with the first. One that cannot be opened or run is left
+    out, and said in the log."""
+    batch = _batch(metadata)
+    times: dict[Way, list[float]] = {}
+    results: dict[Way, NDArray[np.float64]] = {}
+    engines: dict[Way, HostEngine] = {}
+    try:
+        for way in ways:
+            try:
+                engines[way] = open_way(way)
+                results[way] = _unit(engines[way].run(batch))
+                times[way] = []
+            except MirnetDeployError as error:
+                _log.warning("%s takes no part: %s", way, error)
+                if way == ways[0]:
+                    raise
+        begin = time.perf_counter()
+        for _ in range(ROUNDS):
+            for way, each in times.items():
+                start = time.perf_counter()
+                engines[way].run(batch)
+                each.append(time.perf_counter() - start)
+            if time.perf_counter() - begin > SECONDS:
+                break
+    finally:
+        for engine in engines.values():
+            engine.close()
+    reference = results[ways[0]]
+    return [
+        Measured(way, 1000 * statistics.median(each), _psnr(results[way], reference)) for way, each in times.items()
+    ]
+
+
+def _batch(metadata: ArtifactMetadata) -> NDArray[Any]:
+    """The crop as a batch of one: smaller for large networks, whose first run alone would take seconds."""
+    side = _SIDE if metadata.network["n_feat"] <= 32 else _SIDE // 2
+    read = cv2.imread(str(CROP))
+    assert read is not None, CROP
+    crop = np.ascontiguousarray(read[:side, :side, ::-1])
+    if metadata.interface == "image":
+        return crop[None]
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+
+def _unit(result: NDArray[Any]) -> NDArray[np.float64]:
+    scaled = result.astype(np.float64) / (255 if result.dtype == np.uint8 else 1)
+    return scaled.clip(0, 1)
+
+
+def _psnr(result: NDArray[np.float64], reference: NDArray[np.float64]) -> float | None:
+    mean = float(np.mean((result - reference) ** 2))
+    return None if mean == 0 else float(-10 * np.log10(mean)) if np.isfinite(mean) else 0.0
+
+
+def _folder() -> Path:
+    return user_cache_path("mirnet-deploy", appauthor=False) / "choices"
+
+
+def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
+    """What was measured under the same facts; None where nothing was. What cannot be read is ignored, and said."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["facts"] != facts:
+            raise ValueError("it is of another machine")
+        measured = [Measured(Way(**each["way"]), float(each["ms"]), each["psnr"]) for each in stored["measured"]]
+        if [str(each.way) for each in measured][:1] != facts["ways"][:1]:
+            raise ValueError("its ways are not these")
+        return measured
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.warning("%s is ignored, and measured anew: %s", path, error)
+        return None
+
+
+def _remember(path: Path, facts: dict[str, Any], measured: Sequence[Measured]) -> None:
+    text = json.dumps({"facts": facts, "measured": [asdict(each) for each in measured]}, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as error:
+        _log.warning("%s cannot be written, so the next process measures again: %s", path, error)
