@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from mirnet_deploy import MIRNetRuntime, RuntimeSettings
 from mirnet_deploy.artifacts.context import CORRECTED, GIVEN, MEASURED, Pools
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.engines import openvino
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.engines.openvino import OpenVinoEngine
@@ -126,3 +129,66 @@ def test_a_missing_library_names_its_extra(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "mirnet-deploy\[openvino\]"'):
         MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), backend="openvino")
+
+
+def run_small(path: Path, precision: Any = "fp32") -> Any:
+    engine = OpenVinoEngine(*read_onnx(path), precision=precision)
+    try:
+        return engine.run(batch_of(engine, 1, 32, 40))
+    finally:
+        engine.close()
+
+
+def test_compiled_models_are_kept_and_a_damaged_one_is_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "CACHE", tmp_path / "cache")
+    path = make_onnx(tmp_path / "a.onnx", "blur")
+    first = run_small(path)
+    (blob,) = (tmp_path / "cache").iterdir()
+    whole = blob.read_bytes()
+    np.testing.assert_array_equal(run_small(path), first)
+    for damaged in (whole[: len(whole) // 2], b"", bytes(len(whole))):
+        blob.chmod(0o600)
+        blob.write_bytes(damaged)
+        np.testing.assert_array_equal(run_small(path), first)
+
+
+def test_without_a_folder_for_them_models_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(openvino, "CACHE", tmp_path / "file" / "cache")
+    assert np.isfinite(run_small(make_onnx(tmp_path / "a.onnx", "blur"))).all()
+
+
+def test_the_folder_of_compiled_models_is_bounded(tmp_path: Path) -> None:
+    for number in range(5):
+        path = tmp_path / str(number)
+        path.write_bytes(bytes(100))
+        os.utime(path, (number, number))
+    openvino.prune(tmp_path, 250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"]
+    openvino.prune(tmp_path / "missing", 0)
+
+
+def test_openvino_sends_nothing_about_its_user(tmp_path: Path) -> None:
+    """In a process whose every attempt to reach the network is written down: importing OpenVINO loads its telemetry."""
+    code = f"""
+import socket, sys
+tried = []
+def refused(*arguments, **named):
+    tried.append(arguments)
+    raise OSError("no network")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refused
+from mirnet_deploy import MIRNetRuntime
+import numpy as np
+with MIRNetRuntime({str(resolve_model("lite"))!r}, backend="openvino") as runtime:
+    runtime.enhance(np.zeros((16, 16, 3), np.uint8))
+import threading
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join(5)
+assert "openvino" in sys.modules
+print(tried)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "[]"
