@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +45,7 @@ BYTES_PER_VALUE = 45
 """Bytes that a compiled model takes per pixel of its batch and per feature of the network: an estimate."""
 
 
+TELEMETRY = "openvino_telemetry"
 CACHE = user_cache_path("mirnet-deploy", appauthor=False) / "openvino"
 """The folder of compiled models, which OpenVINO names: to load one takes half the time that compiling takes."""
 CACHED = 64 << 20
@@ -63,12 +66,27 @@ def openvino_module() -> Any:
         MissingDependencyError: it is not installed, or is broken.
     """
     try:
-        import openvino
+        with _without_telemetry():
+            import openvino
     except ImportError as error:
         raise MissingDependencyError(
             f'the backend openvino needs OpenVINO ({first_line(error)}): pip install "mirnet-deploy[openvino]"'
         ) from error
     return openvino
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Keeps openvino-telemetry from being loaded in the block. Importing OpenVINO would load it, and unless the user
+    has forbidden that, it reports to Google Analytics (seen in 2026.4). Without it OpenVINO works just as well."""
+    if TELEMETRY in sys.modules or "openvino" in sys.modules:  # by somebody else
+        yield
+        return
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        yield
+    finally:
+        del sys.modules[TELEMETRY]
 
 
 class OpenVinoEngine(HostEngine):

@@ -21,7 +21,7 @@ from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.engines import choice
 from mirnet_deploy.engines.choice import OVERRIDE, Way, fastest, overridden, ways_here
-from mirnet_deploy.engines.openvino import OpenVinoEngine
+from mirnet_deploy.engines.openvino import OpenVinoEngine, openvino_module
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.machine import describe_machine
 
@@ -183,7 +183,7 @@ def test_a_plan_has_no_choice(tmp_path: Path) -> None:
 
 
 def test_a_processor_without_bfloat16_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import openvino
+    openvino = openvino_module()
 
     class Core(openvino.Core):  # type: ignore[misc]
         def get_property(self, *_: Any) -> list[str]:
