@@ -24,6 +24,9 @@ MAX_PSNR = 150.0
 MAX_ABS = 1 / 255
 """The most that any pixel may be off, in a range of 1, at a tolerance of 60 dB: ten times as much at 40 dB, and so on,
 but not less than twice `BORDER_ERROR`, which no pass can remove."""
+STEPS = 4
+"""Steps of a coarse precision that a pixel may be off in any case. Other means round single values the other way, and
+no pass can change that: with bfloat16 seven passes were made where the first was within 60 dB."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Prediction:
     """dB; at most `MAX_PSNR`."""
     max_abs: float
     """The largest absolute difference, in a range of 1."""
+    step: float = 0.0
+    """See `Engine.step`."""
 
     def within(self, tolerance: float) -> bool:
         """Whether the result is as good as whole: at least `tolerance` dB, and no pixel too far off (`MAX_ABS`).
@@ -43,23 +48,23 @@ class Prediction:
         >>> Prediction(psnr=75.0, max_abs=2 / 255).within(40)
         True
         """
-        most = max(MAX_ABS * 10 ** ((60 - tolerance) / 20), 2 * BORDER_ERROR)
+        most = max(MAX_ABS * 10 ** ((60 - tolerance) / 20), 2 * BORDER_ERROR, STEPS * self.step)
         return self.psnr >= tolerance and self.max_abs <= most
 
 
-def predict(used: NDArray[np.float32], better: NDArray[np.float32]) -> Prediction:
+def predict(used: NDArray[np.float32], better: NDArray[np.float32], step: float) -> Prediction:
     """Predicts the error of a picture from its thumbnail, float32 [h,w,3] in [0, 1], enhanced with the means that were
     used and with better ones.
 
     PSNR(used, better) - `PSNR_MARGIN`, and max |used - better| * `MAX_ABS_FACTOR` + `BORDER_ERROR`. The constants are
     fitted (benchmarks/TILING.md).
     """
-    return from_difference(*difference(used, better))
+    return from_difference(*difference(used, better), step)
 
 
-def from_difference(psnr: float, max_abs: float) -> Prediction:
+def from_difference(psnr: float, max_abs: float, step: float = 0.0) -> Prediction:
     """The prediction of `predict`, from the PSNR in dB and the largest absolute difference of the two results."""
-    return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR + BORDER_ERROR)
+    return Prediction(psnr - PSNR_MARGIN, max_abs * MAX_ABS_FACTOR + BORDER_ERROR, step)
 
 
 def psnr_of(mse: float) -> float:

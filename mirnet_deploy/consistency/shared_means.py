@@ -71,7 +71,7 @@ def enhance_consistently(
         made += 1
         measured = work.given(grid, guess.context)
         better = thumbnail.guess(measured - guess.measured)
-        prediction = predict(guess.enhanced, better.enhanced)
+        prediction = predict(guess.enhanced, better.enhanced, work.engine.step)
         if made == passes or prediction.within(tolerance):
             return Outcome(made, sampled, prediction, better.context - better.measured)
         guess = better

@@ -82,6 +82,11 @@ class Engine(Protocol):
         """How many runners the engine may have."""
 
     @property
+    def step(self) -> float:
+        """The distance of neighbouring values just below 1 in a precision too coarse for a picture of 8 bits: 2**-8 in
+        bfloat16; else 0."""
+
+    @property
     def graphs(self) -> str:
         """Whether batches are replayed as CUDA graphs: "on", "off", or "refused: " and the reason."""
 
@@ -113,6 +118,7 @@ class HostEngine(ABC):
     driver: Driver = HostDriver()
     concurrency = ON_HOST
     graphs = "off"
+    step = 0.0
 
     @abstractmethod
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:

@@ -46,6 +46,7 @@ class OnnxRuntimeCudaEngine:
     """
 
     concurrency = ON_DEVICE
+    step = 0.0
 
     def __init__(self, data: bytes, metadata: ArtifactMetadata, index: int, driver: Driver, graphs: bool) -> None:
         self._data, self.metadata, self._index, self.driver = data, metadata, index, driver

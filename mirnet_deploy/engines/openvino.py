@@ -113,7 +113,7 @@ class OpenVinoEngine(HostEngine):
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         self._library = library = openvino_module()
-        self.metadata = metadata
+        self.metadata, self.step = metadata, 2**-8 if precision == "bf16" else 0.0
         # Without the hint, processors with bfloat16 compute in it.
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         if threads is not None:

@@ -39,6 +39,7 @@ class TensorRTEngine:
     """
 
     concurrency = ON_DEVICE
+    step = 0.0
 
     def __init__(self, path: Path, device: str, graphs: bool) -> None:
         index = 0 if device == "auto" else device_index(device)

@@ -200,6 +200,7 @@ class Engine:
 
     device = backend = "deferred"
     concurrency = ON_DEVICE
+    step = 0.0
 
     def __init__(self, path: Path, driver: Driver | None = None, graphs: bool = True, one_shape: bool = False) -> None:
         self._one_shape = one_shape

@@ -22,10 +22,13 @@ def test_the_limit_of_one_pixel_follows_the_tolerance_down_to_what_passes_can_re
 
 def test_a_prediction_follows_its_formula() -> None:
     used = np.full((4, 4, 3), 0.5, np.float32)
-    assert predict(used, used).psnr == pytest.approx(150 - PSNR_MARGIN)
-    seen = predict(used, used + np.float32(0.001))
+    assert predict(used, used, 0).psnr == pytest.approx(150 - PSNR_MARGIN)
+    seen = predict(used, used + np.float32(0.001), 0)
     assert seen.psnr == pytest.approx(60 - PSNR_MARGIN, abs=0.01)
     assert seen.max_abs == pytest.approx(0.001 * MAX_ABS_FACTOR + BORDER_ERROR, rel=1e-3)
     assert replace(seen, psnr=61.0).within(60)
     assert not replace(seen, psnr=61.0, max_abs=1 / 254).within(60)
     assert replace(seen, psnr=61.0, max_abs=1 / 26).within(40)
+    assert replace(seen, psnr=61.0, max_abs=3.9 / 256, step=1 / 256).within(60)
+    assert not replace(seen, psnr=61.0, max_abs=4.1 / 256, step=1 / 256).within(60)
+    assert not replace(seen, psnr=59.0, step=1 / 256).within(60)

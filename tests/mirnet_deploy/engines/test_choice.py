@@ -185,7 +185,7 @@ def test_a_plan_has_no_choice(tmp_path: Path) -> None:
 def test_a_processor_without_bfloat16_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = openvino_module()
 
-    class Core(openvino.Core):  # type: ignore[misc]
+    class Core(openvino.Core):  # type: ignore[misc, name-defined]
         def get_property(self, *_: Any) -> list[str]:
             return ["FP32", "INT8"]
 

@@ -40,6 +40,7 @@ class Counted(Engine):
     """An engine on a deferred device with at most four runners, three of them for one picture."""
 
     concurrency = Concurrency(4, 3)
+    step = 0.0
     made = 0
     refusals: tuple[int, ...] = ()
     """Which runners are refused, by their numbers from 1 on."""
