@@ -16,6 +16,8 @@ from mirnet_deploy.errors import ExportError
 from mirnet_deploy.training.network import SKFF, ChannelAttention, MIRNet
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+PART = "#part"
+"""Stands between the name of a parameter and the number of its part, where a rewrite has split it."""
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 _SPATIAL = ([2, 3], [-2, -1])
 
@@ -45,7 +47,7 @@ def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
     for node in model.graph.node:
         if node.op_type not in CONVOLUTIONS:
             continue
-        weight = node.input[1]
+        weight = node.input[1].partition(PART)[0]
         if weight not in known:
             raise ExportError(f"node {node.name} convolves with {weight}, which is not a parameter of the network")
         (inside if weight in island_weights else outside).add(node.name)
