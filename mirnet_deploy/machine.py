@@ -24,6 +24,14 @@ TENSORRT_WHEELS = {
 TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 """Flavour -> its import names, best first."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+INSTRUCTIONS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AMX": ("amx_tile",),
+    "bf16": BF16_FLAGS,
+}
+"""Set of vector instructions -> the flags each of which says that a processor has it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Machine:
     pycuda: str | None
     torch: str | None
     onnx: str | None
+    instructions: tuple[str, ...] | None = None
+    """Those of `INSTRUCTIONS` that the processor has; None where unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and JSON."""
@@ -83,6 +93,9 @@ def describe_machine() -> Machine:
         pycuda=_version("pycuda"),
         torch=_version("torch"),
         onnx=_version("onnx"),
+        instructions=None
+        if flags is None
+        else tuple(name for name, marks in INSTRUCTIONS.items() if any(mark in flags for mark in marks)),
     )
 
 
