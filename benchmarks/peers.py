@@ -28,7 +28,7 @@ TORCH_BYTES_PER_VALUE = 70
 """Bytes that PyTorch takes per pixel and per feature of the network (`n_feat`), and gives back after a picture. From
 600x400 to 1200x800 `lite`'s peak rises by 66 (eager), 61 (channels last) and 55 (compiled), with torch 2.13."""
 SESSION_BYTES_PER_VALUE = 150
-"""The same of ONNX Runtime on a plain export, which it keeps: 146 with version 1.32. (Ours take less; `engines.base`.)"""
+"""The same of ONNX Runtime on a plain export, which it keeps: 146 with version 1.32."""
 MEMORY_SHARE = 0.9
 """Of the memory that is free, what a peer may take: with all of it the machine would begin to swap."""
 FEWEST_ROUNDS = 6

@@ -14,10 +14,10 @@ from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.settings import RuntimeSettings
 
 HOW = {
-    "channels-last": "a checkpoint in PyTorch, float32, channels last",
-    "compiled-fp32": "a checkpoint through torch.compile (on CUDA with its graphs), float32, channels last",
     "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
     "compiled": "a checkpoint through torch.compile (on CUDA with its graphs), half precision, channels last",
+    "channels-last": "a checkpoint in PyTorch, float32, channels last",
+    "compiled-fp32": "a checkpoint through torch.compile (on CUDA with its graphs), float32, channels last",
     "local128": "a checkpoint in PyTorch whose pools see 128x128 pixels around each pixel, as in TLC",
     "local256": "a checkpoint in PyTorch whose pools see 256x256 pixels around each pixel",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
