@@ -8,7 +8,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -22,11 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mirnet_deploy.benchmarks import peers
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
-from mirnet_deploy.benchmarks.inputs import Size, sample_picture
+from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of, ratio_interval
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeersConfig, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
-from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.cli import main
 from mirnet_deploy.cli.peers import _bundled_with, _random_weights
 from mirnet_deploy.errors import UsageError
@@ -41,34 +40,29 @@ ROWS = [
 ]
 
 
+LITE = Path(__file__).parents[2] / "weights" / "lite.pt"
+Whole: TypeAlias = tuple[Result, dict[str, Any], Path]
+
+
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["bench", "peers", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    network = MIRNet(MIRNetConfig(8, 1, 1))
-    path = tmp_path_factory.mktemp("peers") / "tiny.pt"
-    save_checkpoint(path, {"config": network.config.to_dict(), "network": network.state_dict()})
-    return path
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The command with every peer; what it printed, its JSON, and the file that holds it.
 
-
-@pytest.fixture(scope="module")
-def whole(checkpoint: Path) -> tuple[Result, dict[str, Any]]:
-    """The command with every peer; what it printed, and its JSON.
-
-    torch.compile traces, but leaves out the C++ compiler, which takes half a minute: see the long test.
+    Here torch.compile traces, and leaves out the C++ compiler, which takes half a minute: see the long test.
     """
-    target = checkpoint.with_name("peers.json")
+    target = tmp_path_factory.mktemp("peers") / "peers.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-        result = run(checkpoint, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
-    return result, json.loads(target.read_text())
+        result = run(LITE, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
+    return result, json.loads(target.read_text()), target
 
 
-def test_every_peer_runs_the_same_weights_and_gives_the_same_picture(whole: tuple[Result, dict[str, Any]]) -> None:
-    result, report = whole
+def test_every_peer_runs_the_same_weights_and_gives_the_same_picture(whole: Whole) -> None:
+    result, report, _ = whole
     (table,) = report["tables"]
     rows = {row["peer"]: row for row in table["rows"]}
     assert list(rows) == ROWS, result.output
@@ -90,36 +84,39 @@ def test_every_peer_runs_the_same_weights_and_gives_the_same_picture(whole: tupl
 
 @pytest.mark.long
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
-def test_torch_compile_with_its_compiler(checkpoint: Path) -> None:
-    subjects = [SubjectSpec(str(checkpoint)), SubjectSpec(f"{checkpoint}@compiled-fp32")]
-    picture = sample_picture(Size(30, 23))
-    results = []
-    for spec in subjects:
-        with open_subject(spec) as subject:
-            results.append(subject.enhance(picture).astype(int))
-    assert np.abs(results[0] - results[1]).max() <= 1
+def test_a_checkpoint_is_exported_and_compiled(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = MIRNet(MIRNetConfig(8, 1, 1))
+    checkpoint, target = tmp_path / "tiny.pt", tmp_path / "peers.json"
+    save_checkpoint(checkpoint, {"config": network.config.to_dict(), "network": network.state_dict()})
+    result = run(checkpoint, "--size", "30x23", "--runs", 2, "--peer", "compile", "--peer", "pytorch", "--json", target)
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(target.read_text())["tables"]
+    assert table["artifact"] == "exported anew"
+    assert [row["peer"] for row in table["rows"]] == ["ours", "ours, openvino", "PyTorch", "torch.compile"]
+    assert all(row["max_levels"] <= 1 and row["interval"] is None for row in table["rows"])
 
 
-def test_the_table_says_on_what_it_was_measured(whole: tuple[Result, dict[str, Any]]) -> None:
-    result, report = whole
+def test_the_table_says_on_what_it_was_measured(whole: Whole) -> None:
+    result, report, _ = whole
     assert report["machine"]["cpu"] in result.output
     assert "unmeasured" in result.output
     assert "ours (onnxruntime)" in result.output
     assert "arithmetic at the rate" in result.output
     assert (report["format"], report["ended"]) == ("mirnet-deploy bench peers", "whole")
     assert (report["settings"]["sizes"], report["settings"]["runs"]) == (["32x24"], 6)
-    assert report["tables"][0]["artifact"] == "exported anew"
+    assert report["tables"][0]["artifact"] == "bundled lite"
 
 
-def test_a_file_of_the_users_is_not_replaced(whole: object, checkpoint: Path) -> None:
-    result = run(checkpoint, "--json", checkpoint.with_name("peers.json"))
+def test_a_file_of_the_users_is_not_replaced(whole: Whole) -> None:
+    result = run(LITE, "--json", whole[2])
     assert (result.exit_code, "exists" in result.output) == (2, True)
 
 
-def test_multiplications_are_those_that_torch_counts(whole: tuple[Result, dict[str, Any]], checkpoint: Path) -> None:
+def test_multiplications_are_those_that_torch_counts(whole: Whole) -> None:
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        load_checkpoint(checkpoint).network(torch.rand(1, 3, 24, 32))
-    twice = 9 * 8 * 12 * 16  # a blur that the exporter saw to be there twice
+        load_checkpoint(LITE).network(torch.rand(1, 3, 24, 32))
+    twice = 2 * 9 * 16 * 12 * 16  # a blur in each of two blocks that the exporter saw to be there twice
     assert whole[1]["tables"][0]["multiplications"] == counted.get_total_flops() // 2 - twice
 
 
@@ -282,7 +279,7 @@ def test_what_cannot_be_asked_for_is_refused(values: dict[str, Any], said: str) 
 
 
 def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint() -> None:
-    assert _bundled_with(file_sha256(Path(__file__).parents[2] / "weights" / "lite.pt")) == "lite"
+    assert _bundled_with(file_sha256(LITE)) == "lite"
     assert _bundled_with("00" * 32) is None
 
 
