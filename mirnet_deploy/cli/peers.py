@@ -92,6 +92,8 @@ def command(models: tuple[str, ...], json_path: str | None, force: bool, **optio
         write_json(report.to_json(), json_path)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error
+    if report.ended != "whole":
+        raise MirnetDeployError(f"{report.ended}; what was measured is above")
     if report.failures:
         raise MirnetDeployError(f"{len(report.failures)} measurements failed; they are listed above")
 

@@ -265,6 +265,14 @@ def test_when_the_time_is_over_nothing_is_begun(fake_files: PeerFiles) -> None:
     assert report.ended == "cut short: 1e-09 s were over"
 
 
+def test_rounds_that_are_missing_are_said(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = iter([0.0] * 20)  # the time is over in one of the later rounds
+    monkeypatch.setattr(peers, "time", SimpleNamespace(monotonic=lambda: next(begun, 99.0), sleep=lambda seconds: None))
+    table, report, _ = measure(fake_files, peers=("pytorch",), runs=50, max_seconds=9)
+    assert 0 < len(table.rows[0].times_ms) < 50
+    assert report.ended == "cut short: 9 s were over"
+
+
 def test_threads_are_those_of_every_library(fake_files: PeerFiles) -> None:
     specs = [peer.spec.settings for peer in peers_of(fake_files, PeersConfig(threads=3))]
     assert {(each.threads, each.device) for each in specs} == {(3, "cpu")}
