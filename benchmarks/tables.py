@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
@@ -128,6 +129,48 @@ def picture_table(rows: Sequence[QualityRow]) -> Table:
         plain, matched = ("inf" if value is None else _number(value, 2) for value in (row.psnr, row.gt_mean_psnr))
         table.add_row(row.picture, row.engine, plain, _number(row.ssim, 4), matched, _number(row.gt_mean_ssim, 4))
     return table
+
+
+def peers_head(report: PeersReport) -> list[str]:
+    """What stands above the tables of a comparison with peers: on what they were measured, and how."""
+    machine, config = report.machine, report.config
+    has = machine["instructions"]
+    without = [name for name in ("AVX-512", "bf16") if name not in (has or ())]
+    # One processor says nothing of those of another kind.
+    others = f"with {' or '.join(without)}" if without else "without AVX-512 or bf16"
+    threads = f"{config.threads} threads" if config.threads else "threads as each library chooses"
+    return [
+        f"machine: {machine_line(machine)}",
+        f"instructions: {'unknown' if has is None else ', '.join(has) or 'none of those asked for'}; {threads}. "
+        f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
+        "All take and give uint8 RGB, compute in float32, and take turns, one run each. Ratio: median over that of "
+        f"{OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time that the network's "
+        "multiplications would take at the rate of a float32 matrix product, measured in the same rounds.",
+    ]
+
+
+def peers_table(table: PeerTable) -> Table:
+    """The runtime and its peers on one model at one size."""
+    rounds = max((len(row.times_ms) for row in table.rows), default=0)
+    title = f"{table.model} ({table.artifact}) at {table.size}, {rounds} round{'s' * (rounds != 1)}"
+    columns = ["", "ms", "ratio", "95 %", "of floor", "first s", "levels", "PSNR dB"]
+    made = _table(title, columns)
+    for row in table.rows:
+        # Which library ours is by default stands nowhere else.
+        name = f"{row.peer} ({row.backend.split()[0]})" if row.peer == OURS and row.backend else row.peer
+        if row.failure:
+            made.add_row(name, "failed")  # the reason stands in full below the table
+            continue
+        interval = MISSING if row.interval is None else "{:.2f} to {:.2f}".format(*row.interval)
+        share = MISSING if row.of_floor is None else f"{row.of_floor:.0%}"
+        figures = [_number(row.median_ms, 1), _number(row.ratio, 2), interval, share, _number(row.first_s, 1)]
+        apart = f"{row.max_levels}{' DIFFERS' if row.differs else ''}"
+        decibels = "equal" if row.max_levels == 0 else _number(row.psnr, 1)
+        made.add_row(name, *figures, *(("reference", "") if row.peer == table.reference else (apart, decibels)))
+    rate = MISSING if table.product_gmacs is None else f"{table.product_gmacs:.0f}"
+    floor = f"arithmetic at the rate of a matrix product ({table.multiplications / 1e9:.2f} G at {rate} G/s)"
+    made.add_row(floor, _number(table.floor_ms, 1), _number(table.floor_ratio, 2))
+    return made
 
 
 def _number(value: float | None, digits: int) -> str:

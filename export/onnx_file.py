@@ -51,6 +51,20 @@ def export_onnx(
     return save_model(model, path, replace(metadata, parity=measured))
 
 
+def export_plain(checkpoint: LoadedCheckpoint, path: Path) -> ArtifactMetadata:
+    """Writes what PyTorch's exporter alone makes of the network, with a sidecar, and returns the sidecar's content.
+
+    float32 [N,3,H,W] in and out, of any size; no rewrites, no context. For comparisons: it is not held against PyTorch.
+
+    Raises:
+        ExportError: PyTorch cannot export the network, or a file cannot be written.
+    """
+    settings = ExportSettings(interface="float", plain=True, name=path.stem)
+    model = trace(with_interface(checkpoint.network, "float"), "float", settings.opset, context=0)
+    proof = prove_onnx(model, checkpoint.network, "fp32")
+    return save_model(model, path, _describe(checkpoint, settings, "fp32", proof))
+
+
 def _describe(
     checkpoint: LoadedCheckpoint, settings: ExportSettings, precision: Precision, proof: str
 ) -> ArtifactMetadata:

@@ -25,8 +25,14 @@ TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", 
 """Flavour -> its import names, best first."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Of a processor that computes in bfloat16."""
-INSTRUCTIONS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", *BF16_FLAGS, "asimd", "sve", "i8mm")
-"""Flags of a processor that matter to a network's speed."""
+INSTRUCTIONS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AMX": ("amx_tile",),
+    "bf16": BF16_FLAGS,
+}
+"""Set of vector instructions -> the flags each of which says that a processor has it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Machine:
     pycuda: str | None
     torch: str | None
     onnx: str | None
+    instructions: tuple[str, ...] | None = None
+    """Those of `INSTRUCTIONS` that the processor has; None where unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and JSON."""
@@ -70,13 +78,14 @@ class Machine:
 
 def describe_machine() -> Machine:
     """Describes this machine. Takes a fraction of a second, most of it for NVML and for importing ONNX Runtime."""
-    cpu, flags = _processor()
+    processor = describe_processor()
+    has = processor["instructions"]
     return Machine(
         python=platform.python_version(),
         os=platform.platform(terse=True),
-        cpu=cpu,
-        cores=describe_processor()["cores"],
-        bf16=None if flags is None else any(flag in flags for flag in BF16_FLAGS),
+        cpu=processor["name"],
+        cores=processor["cores"],
+        bf16=None if has is None else "bf16" in has,
         memory_bytes=_memory(),
         gpus=_gpus(),
         onnxruntime={name: found for name in ORT_WHEELS if (found := _version(name))},
@@ -86,6 +95,7 @@ def describe_machine() -> Machine:
         pycuda=_version("pycuda"),
         torch=_version("torch"),
         onnx=_version("onnx"),
+        instructions=None if has is None else tuple(has),
     )
 
 
@@ -112,11 +122,12 @@ def cuda_devices() -> tuple[str, ...]:
 
 
 def describe_processor() -> dict[str, Any]:
-    """What decides how fast this processor runs a network: its name, its instructions for that, and the number of
-    logical processors that this process may use. Plain values."""
+    """What decides how fast this processor runs a network, in plain values: its name, those of `INSTRUCTIONS` that it
+    has (None where unknown), and the number of logical processors that this process may use."""
     name, flags = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"name": name, "instructions": [flag for flag in INSTRUCTIONS if flag in (flags or ())], "cores": cores}
+    has = [kind for kind, marks in INSTRUCTIONS.items() if any(mark in (flags or ()) for mark in marks)]
+    return {"name": name, "instructions": None if flags is None else has, "cores": cores}
 
 
 def library_versions() -> dict[str, str]:

@@ -27,6 +27,7 @@ def test_blocks_that_are_not_run_are_counted() -> None:
         ("README.md", "bash ci"): 1,
         ("README.md", "bash gpu"): 1,
         ("ARCHITECTURE.md", "text"): 1,
+        ("benchmarks/CPU.md", "bash long"): 1,
         ("benchmarks/GPU.md", "bash long"): 1,
         ("benchmarks/GPU.md", "bash stand_in"): 1,
         ("benchmarks/TILING.md", "bash long"): 1,

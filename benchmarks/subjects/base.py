@@ -16,14 +16,17 @@ from mirnet_deploy.settings import RuntimeSettings
 HOW = {
     "fp16": "a checkpoint in PyTorch, half precision (FP32 islands), channels last",
     "compiled": "a checkpoint through torch.compile (on CUDA with its graphs), half precision, channels last",
+    "channels-last": "a checkpoint in PyTorch, float32, channels last",
+    "compiled-fp32": "a checkpoint through torch.compile (on CUDA with its graphs), float32, channels last",
     "local128": "a checkpoint in PyTorch whose pools see 128x128 pixels around each pixel, as in TLC",
     "local256": "a checkpoint in PyTorch whose pools see 256x256 pixels around each pixel",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
+    "native": "an ONNX file without context inputs by OpenVINO's own API alone, the whole picture at once",
     "openvino": "an ONNX file as it is without the word, on OpenVINO",
     "alone": "an artifact's engine alone, on data that the runtime's pipeline put on the device beforehand",
 }
 """Word that may stand behind an @ in an engine's name -> what it stands for."""
-CHECKPOINT_HOW = frozenset({"fp16", "compiled", "local128", "local256"})
+CHECKPOINT_HOW = frozenset({"fp16", "compiled", "local128", "local256", "channels-last", "compiled-fp32"})
 """The words of `HOW` that are for checkpoints; the others are for artifacts."""
 
 

@@ -15,7 +15,8 @@ from mirnet_deploy.pixels import padded
 
 class CheckpointSubject:
     """A checkpoint run by PyTorch, always on the whole picture: in float32, the reference that artifacts are compared
-    with; or, as `HOW` says, in half precision, compiled as well, or with pools that see only what is near.
+    with; or, as `HOW` says, channels last, in half precision, compiled as well, or with pools that see only what is
+    near.
 
     Raises:
         CheckpointError: the file is not a MIRNet.
@@ -41,11 +42,13 @@ class CheckpointSubject:
         if device == "auto":
             device = "cuda:0" if torch.cuda.is_available() else "cpu"
         network: Any = loaded.network
-        half = spec.how in ("fp16", "compiled")
-        self._pools = LocalPools(int(spec.how[-3:])) if spec.how and not half else None
-        self._format = torch.channels_last if half else torch.contiguous_format
+        how = spec.how or ""
+        half, self._compiled = how in ("fp16", "compiled"), how.startswith("compiled")
+        self._pools = LocalPools(int(how[-3:])) if how.startswith("local") else None
+        self._format = torch.contiguous_format if not how or self._pools else torch.channels_last
         if half:
-            network = network.half_with_islands().to(memory_format=self._format)
+            network = network.half_with_islands()
+        network = network.to(memory_format=self._format)
         try:
             self._network = network.to(device)
         except (RuntimeError, AssertionError) as error:
@@ -53,7 +56,7 @@ class CheckpointSubject:
                 f"device {device} is not there for PyTorch {torch.__version__}; use --device cpu"
             ) from error
         self._device = device
-        if spec.how == "compiled":
+        if self._compiled:
             # On CUDA, its CUDA graphs too: without them it is the launches that are measured. Shapes are fixed, since
             # what is compiled for any shape is slower.
             mode = "reduce-overhead" if device.startswith("cuda") else "default"
@@ -100,3 +103,7 @@ class CheckpointSubject:
 
     def __exit__(self, *_: object) -> None:
         del self._network
+        if self._compiled:
+            import torch
+
+            torch.compiler.reset()  # with 8 versions of a function it would give up compiling, and only warn

@@ -8,7 +8,7 @@ from mirnet_deploy.artifacts.models import is_checkpoint, onnx_beside
 from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.benchmarks.subjects.base import CHECKPOINT_HOW, HOW, Subject, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.checkpoint import CheckpointSubject
-from mirnet_deploy.benchmarks.subjects.rivals import AloneSubject, SessionSubject
+from mirnet_deploy.benchmarks.subjects.rivals import AloneSubject, NativeSubject, SessionSubject
 from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.errors import EngineError, UsageError
 from mirnet_deploy.machine import cuda_devices
@@ -35,6 +35,8 @@ def open_subject(spec: SubjectSpec) -> Subject:
         _refuse_without_gpu(path)
     if how == "session":
         return SessionSubject(spec)
+    if how == "native":
+        return NativeSubject(spec)
     return AloneSubject(spec) if how == "alone" else RuntimeSubject(spec)
 
 

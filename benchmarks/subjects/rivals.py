@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.metadata import TENSOR_NAMES
+from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
@@ -18,6 +18,7 @@ from mirnet_deploy.devices.base import Stream, Tensor
 from mirnet_deploy.engines.base import Runner
 from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, onnxruntime_module
 from mirnet_deploy.engines.opening import onnx_device
+from mirnet_deploy.engines.openvino import openvino_module
 from mirnet_deploy.errors import EngineError, UsageError, engine_error
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pixels import padded
@@ -71,22 +72,93 @@ class SessionSubject:
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Subject.enhance`: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""
-        height, width = image.shape[:2]
         source, result = TENSOR_NAMES[self._metadata.interface]
-        order = slice(None, None, -1 if self._metadata.channel_order == "bgr" else 1)
-        batch: NDArray[Any] = np.ascontiguousarray(padded(image, self._metadata.size_multiple)[None, ..., order])
-        if self._metadata.interface == "float":
-            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-        output: NDArray[Any] = self._session.run([result], {source: batch})[0][0]
-        if self._metadata.interface == "float":
-            output = np.rint(output.clip(0, 1) * np.float32(255)).astype(np.uint8).transpose(1, 2, 0)
-        return np.ascontiguousarray(output[:height, :width, order])
+        output = self._session.run([result], {source: _batch_of(image, self._metadata)})[0]
+        return _picture_of(output, image.shape, self._metadata)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._session = None
+
+
+def _batch_of(image: NDArray[np.uint8], metadata: ArtifactMetadata) -> NDArray[Any]:
+    """A picture, uint8 [H,W,3] RGB, padded and as the artifact takes it: a batch of one."""
+    order = slice(None, None, -1 if metadata.channel_order == "bgr" else 1)
+    batch: NDArray[Any] = np.ascontiguousarray(padded(image, metadata.size_multiple)[None, ..., order])
+    if metadata.interface == "float":
+        batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+    return batch
+
+
+def _picture_of(batch: NDArray[Any], shape: tuple[int, ...], metadata: ArtifactMetadata) -> NDArray[np.uint8]:
+    """The result of `_batch_of`'s batch, as uint8 RGB of the picture's `shape`, [H,W,3]."""
+    order = slice(None, None, -1 if metadata.channel_order == "bgr" else 1)
+    output = batch[0]
+    if metadata.interface == "float":
+        output = np.rint(output.clip(0, 1) * np.float32(255)).astype(np.uint8).transpose(1, 2, 0)
+    return np.ascontiguousarray(output[: shape[0], : shape[1], order])
+
+
+class NativeSubject:
+    """An ONNX file by OpenVINO's own API, the whole picture at once, from and to numpy arrays: float32, the hint
+    LATENCY, all else as the library has it. The model is compiled for the size of the picture, as its guide advises.
+
+    Raises:
+        ArtifactError, MissingDependencyError: as `MIRNetRuntime` raises them.
+        EngineError: OpenVINO cannot load the file.
+        UsageError: the file is not an ONNX file, or takes more than the picture: OpenVINO drops the defaults of inputs.
+    """
+
+    graphs = "off"
+
+    def __init__(self, spec: SubjectSpec) -> None:
+        path = resolve_model(spec.model)
+        if path.suffix != ".onnx":
+            raise UsageError(f"engine is {spec.engine!r}; OpenVINO runs ONNX files")
+        data, self._metadata = read_onnx(path)
+        if self._metadata.context:
+            raise UsageError(f"engine is {spec.engine!r}; expected an artifact of export --plain")
+        library = openvino_module()
+        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if spec.settings.threads is not None:
+            self._options["INFERENCE_NUM_THREADS"] = spec.settings.threads
+        try:
+            self._core: Any = library.Core()
+            self._model: Any = self._core.read_model(data)
+        except (RuntimeError, ValueError) as error:
+            raise engine_error(f"OpenVINO cannot load {path}", error) from error
+        self._compiled: Any = None
+        self._shape: tuple[int, ...] = ()
+        self.report = SubjectReport.of_artifact(
+            spec.engine,
+            str(path),
+            self._metadata,
+            backend=f"openvino {library.__version__.split('-')[0]} CPU, its own API",
+            device="cpu",
+            tile="none",
+        )
+
+    @property
+    def name(self) -> str:
+        """See `Subject.name`."""
+        return self.report.name
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `Subject.enhance`: as `SessionSubject.enhance`. The first picture of a size compiles the model."""
+        batch = _batch_of(image, self._metadata)
+        if self._shape != batch.shape:
+            self._compiled = None  # its memory goes first
+            self._model.reshape(list(batch.shape))
+            self._compiled, self._shape = self._core.compile_model(self._model, "CPU", self._options), batch.shape
+        return _picture_of(self._compiled(batch)[0], image.shape, self._metadata)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._compiled = self._model = None
 
 
 class AloneSubject(RuntimeSubject):

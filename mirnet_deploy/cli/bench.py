@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
     "ort-cuda": ("mirnet_deploy.cli.ort_cuda", "Time the ways to run ONNX files on a GPU."),
     "overlap": ("mirnet_deploy.cli.overlap", "Time how copies and computing overlap on a GPU."),
+    "peers": ("mirnet_deploy.cli.peers", "Compare the runtime on the CPU with all that one might run instead."),
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }
 ONLY_TILING = ("middle", "modes", "seams")
@@ -53,9 +54,10 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     multiple=True,
     metavar="NAME|FILE[@HOW]",
     help=f"{ENGINE_HELP[:-1]}; or a checkpoint. Repeat to compare: engines take turns, ratios are to the first. "
-    "@fp16 and @compiled: a checkpoint in PyTorch's half precision; @local128 and @local256: with the means of its "
-    "surroundings; @session: an ONNX file by InferenceSession.run; @alone: the engine without the pipeline. "
-    "Checkpoints and @session run pictures whole, whatever --tile says.",
+    "@fp16 and @compiled: a checkpoint in PyTorch's half precision; @channels-last and @compiled-fp32: in float32; "
+    "@local128 and @local256: with the means of its surroundings; @session and @native: an ONNX file by "
+    "InferenceSession.run, and by OpenVINO's own API; @alone: the engine without the pipeline. "
+    "Checkpoints, @session and @native run pictures whole, whatever --tile says.",
 )
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")

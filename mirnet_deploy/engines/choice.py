@@ -29,7 +29,7 @@ from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import write_atomically
-from mirnet_deploy.machine import BF16_FLAGS, describe_processor, library_versions
+from mirnet_deploy.machine import describe_processor, library_versions
 
 OVERRIDE = "MIRNET_DEPLOY_BACKEND"
 """Environment variable that takes the place of the settings' "auto": a library, or "openvino:bf16"."""
@@ -88,7 +88,8 @@ def ways_here() -> list[Way]:
     ways = [Way("onnxruntime")] if set(installed) - {"openvino"} or not installed else []
     if "openvino" in installed:
         ways.append(Way("openvino"))
-        if set(BF16_FLAGS) & set(describe_processor()["instructions"]):
+        has = describe_processor()["instructions"]
+        if has is None or "bf16" in has:  # where it is unknown, the race finds out
             ways.append(Way("openvino", "bf16"))
     return ways
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "ARCHITECTURE.md",
+    "benchmarks/CPU.md",
     "benchmarks/GPU.md",
     "benchmarks/TILING.md",
     "examples/README.md",

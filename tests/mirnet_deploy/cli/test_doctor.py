@@ -14,6 +14,7 @@ import onnxruntime
 import psutil
 import pynvml
 import pytest
+import torch
 from click.testing import CliRunner
 
 from mirnet_deploy import machine
@@ -53,6 +54,12 @@ def test_facts_agree_with_other_libraries():
     assert here.providers == tuple(onnxruntime.get_available_providers())
     assert here.onnxruntime == {"onnxruntime": onnxruntime.__version__}
     assert here.torch == importlib.metadata.version("torch")
+    if here.instructions is not None and platform.machine() == "x86_64":
+        vectors = torch.backends.cpu.get_cpu_capability()
+        assert ("AVX-512" in here.instructions, "AVX2" in here.instructions) == (
+            vectors == "AVX512",
+            vectors in ("AVX2", "AVX512"),
+        )
     import tensorrt_rtx
 
     assert here.tensorrt["tensorrt_rtx"] == tensorrt_rtx.__version__

@@ -1,0 +1,265 @@
+"""The runtime on the CPU beside all that a user might run instead, on the same weights: one run of each in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+import numpy as np
+
+from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
+from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
+from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
+from mirnet_deploy.benchmarks.peers_report import OURS, PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.opening import open_subject
+from mirnet_deploy.engines import openvino
+from mirnet_deploy.errors import EngineError
+from mirnet_deploy.machine import available_memory
+from mirnet_deploy.metrics import psnr
+from mirnet_deploy.pixels import padded
+from mirnet_deploy.settings import Backend, RuntimeSettings
+from mirnet_deploy.training.config import SIZE_MULTIPLE
+
+TORCH_BYTES_PER_VALUE = 70
+"""Bytes that PyTorch takes per pixel and per feature of the network (`n_feat`), and gives back after a picture. From
+600x400 to 1200x800 `lite`'s peak rises by 66 (eager), 61 (channels last) and 55 (compiled), with torch 2.13."""
+SESSION_BYTES_PER_VALUE = 150
+"""The same of ONNX Runtime on a plain export, which it keeps: 146 with version 1.32."""
+MEMORY_SHARE = 0.9
+"""Of the memory that is free, what a peer may take: with all of it the machine would begin to swap."""
+FEWEST_ROUNDS = 6
+"""Rounds without which there is no interval: even the whole range of 5 values holds a median only in 94 % of samples
+(1 - 2 / 2**5)."""
+RESAMPLES = 10_000
+PAUSE_S = 0.05
+"""Between two runs: threads that spin for more work would take the next one's cores. ONNX Runtime's do for 20 ms."""
+NO_TIME = "not measured: the time of --max-seconds was over"
+
+
+@dataclass(frozen=True)
+class _Peer:
+    """How one row is run."""
+
+    name: str
+    spec: SubjectSpec
+    bytes_per_value: int = 0
+    """Memory that it takes per pixel and feature; 0 where it looks after that itself."""
+    keeps: bool = False
+    """Whether it keeps that memory from one picture to the next."""
+
+
+@dataclass
+class _Rows:
+    """The rows of one table under way: those that run, with their results, and those that failed."""
+
+    rows: dict[str, PeerRow] = field(default_factory=dict)
+    running: dict[str, Subject] = field(default_factory=dict)
+    results: dict[str, Image] = field(default_factory=dict)
+    reserved: int = 0
+    """Bytes that one of those that run takes for a while, in every round."""
+
+
+def ratio_interval(times: Sequence[float], ours: Sequence[float]) -> tuple[float, float] | None:
+    """A 95 % interval of median(times) / median(ours), whose values of one place were measured in the same round.
+
+    The paired bootstrap with percentiles: rounds are drawn with replacement, as many as there are, and both medians
+    taken of the same rounds, `RESAMPLES` times (from a fixed seed); the interval is from the 2.5th to the 97.5th
+    percentile of these ratios. Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+
+    Returns:
+        None where there are fewer than `FEWEST_ROUNDS` rounds.
+    """
+    if len(ours) < FEWEST_ROUNDS or len(times) != len(ours):
+        return None
+    drawn = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
+    medians, our_medians = (np.median(np.asarray(each, np.float64)[drawn], axis=1) for each in (times, ours))
+    low, high = np.percentile(medians / our_medians, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def measure_peers(
+    prepare: Sequence[Callable[[], PeerFiles]],
+    report: PeersReport,
+    notice: Callable[[], object],
+    advance: Callable[[], object],
+) -> Iterator[PeerTable]:
+    """Measures every model at every size, and yields each table when it is complete. What fails is a row of it.
+
+    Args:
+        prepare: makes the files of a model, when its turn has come; the time that this takes does not count.
+        report: says what to measure, and is filled in.
+        notice: called whenever there is more in the report.
+        advance: called after every run.
+
+    Raises:
+        MirnetDeployError: the files of a model cannot be made.
+    """
+    import torch
+
+    config = report.config
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    left = config.max_seconds
+    for make in prepare:
+        files = make()
+        began = time.monotonic()
+        for size in config.sizes:
+            yield _Run(files, size, report, began + left, notice, advance).measure()
+        left -= time.monotonic() - began
+    rows = [row for table in report.tables for row in table.rows]
+    cut = any(row.failure == NO_TIME or 0 < len(row.times_ms) < config.runs for row in rows)
+    report.ended = f"cut short: {config.max_seconds:g} s were over" if cut else "whole"
+
+
+def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
+    """The rows of a table: ours as users have it and in every backend, then what `config` compares it with.
+
+    Ours come first, while the machine's memory is free: how they cut a picture depends on that.
+    """
+    settings = RuntimeSettings(device="cpu", threads=config.threads)
+    backends = [name for name in get_args(Backend) if name != "auto"]
+    ours = [_Peer(f"{OURS}, {name}", SubjectSpec(files.ours, settings.changed({"backend": name}))) for name in backends]
+    torch, plain = str(files.checkpoint), str(files.plain)
+    others = {
+        "pytorch": _Peer("PyTorch", SubjectSpec(torch, settings), TORCH_BYTES_PER_VALUE),
+        "channels-last": _Peer(
+            "PyTorch, channels last", SubjectSpec(f"{torch}@channels-last", settings), TORCH_BYTES_PER_VALUE
+        ),
+        "compile": _Peer("torch.compile", SubjectSpec(f"{torch}@compiled-fp32", settings), TORCH_BYTES_PER_VALUE),
+        "onnxruntime": _Peer(
+            "ONNX Runtime, plain export", SubjectSpec(f"{plain}@session", settings), SESSION_BYTES_PER_VALUE, keeps=True
+        ),
+        "openvino": _Peer(
+            "OpenVINO, plain export", SubjectSpec(f"{plain}@native", settings), openvino.BYTES_PER_VALUE, keeps=True
+        ),
+    }
+    assert tuple(others) == PEERS
+    return [_Peer(OURS, SubjectSpec(files.ours, settings)), *ours, *(others[name] for name in config.peers)]
+
+
+class _Run:
+    """The measurement of one table."""
+
+    def __init__(
+        self,
+        files: PeerFiles,
+        size: Size,
+        report: PeersReport,
+        deadline: float,
+        notice: Callable[[], object],
+        advance: Callable[[], object],
+    ) -> None:
+        self._files, self._config, self._report = files, report.config, report
+        self._deadline, self._notice, self._advance = deadline, notice, advance
+        self._picture = sample_picture(size)
+        height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
+        self._values = height * width * files.n_feat
+        count = multiplications(files.plain, height, width)
+        self._table = PeerTable(files.name, files.artifact, str(size), count)
+        report.tables.append(self._table)
+
+    def measure(self) -> PeerTable:
+        """First runs, in which results are compared, then rounds."""
+        found = _Rows()
+        with ExitStack() as stack:
+            for peer in peers_of(self._files, self._config):
+                if self._is_over():
+                    found.rows[peer.name] = PeerRow(peer.name, failure=NO_TIME)
+                else:
+                    self._first_run(peer, found, stack)
+                self._advance()
+                self._tell(found)
+            self._compare(found)
+            self._time(found)
+        self._tell(found)
+        return self._table
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    def _tell(self, found: _Rows) -> None:
+        self._table = replace(self._table, rows=tuple(found.rows.values()))
+        self._report.tables[-1] = self._table
+        self._notice()
+
+    def _between(self) -> None:
+        time.sleep(PAUSE_S)
+        self._advance()
+
+    def _first_run(self, peer: _Peer, found: _Rows, stack: ExitStack) -> None:
+        """Adds the row of a peer that gave a result or failed. Adds none where a backend of ours is the default one."""
+        name, need = peer.name, peer.bytes_per_value * self._values
+        free = available_memory()
+        # In every round, what others take for a while must fit beside what this one keeps.
+        wanted = need + (found.reserved if peer.keeps else 0)
+        try:
+            if peer.bytes_per_value and free is not None and wanted > MEMORY_SHARE * free:
+                raise EngineError(
+                    f"it would take about {wanted / 2**30:.1f} GiB"
+                    f"{' beside the others' if wanted > need else ''}, and {free / 2**30:.1f} GiB are free"
+                )
+            subject = open_subject(peer.spec)
+            backend = subject.report.backend
+            if not peer.bytes_per_value and any(backend == row.backend for row in found.rows.values()):
+                subject.__exit__(None, None, None)
+                return
+            stack.enter_context(subject)
+            began = time.monotonic()
+            found.results[name] = np.asarray(subject.enhance(self._picture))
+            found.rows[name] = PeerRow(name, backend, time.monotonic() - began)
+            found.running[name] = subject
+            found.reserved = max(found.reserved, 0 if peer.keeps else need)
+        except Exception as error:  # any library's out-of-memory, or a missing compiler: the others go on
+            found.rows[name] = PeerRow(name, failure=one_line(error))
+
+    def _compare(self, found: _Rows) -> None:
+        """Holds every result against PyTorch's, or without one against the first that there is."""
+        reference = next((name for name in found.results if not name.startswith(OURS)), next(iter(found.results), ""))
+        self._table = replace(self._table, reference=reference)
+        for name, result in found.results.items():
+            # int16: a difference of bytes would wrap around.
+            apart = int(np.abs(result.astype(np.int16) - found.results[reference]).max())
+            decibels = psnr(result, found.results[reference], data_range=255) if apart else None
+            found.rows[name] = replace(found.rows[name], max_levels=apart, psnr=decibels)
+        found.results.clear()  # they are large, and no longer needed
+
+    def _time(self, found: _Rows) -> None:
+        """Times all that run, and the matrix product, in turn, and fills in the rows."""
+        product = MatrixProduct(self._config.product_side)
+        names = list(found.running)
+        engines: list[Enhancer] = [*found.running.values(), product]
+        times, failures = time_interleaved(
+            engines,
+            self._picture,
+            runs=self._config.runs,
+            warmup=self._config.warmup,
+            advance=self._between,
+            is_over=self._is_over,
+        )
+        if rounds := times.get(len(names)):
+            rate = product.multiplications / min(rounds)  # in a millisecond
+            floor = self._table.multiplications / rate
+            self._table = replace(self._table, product_gmacs=rate / 1e6, floor_ms=floor)
+        ours = times.get(names.index(OURS), []) if OURS in names else []
+        for position, name in enumerate(names):
+            row = found.rows[name]
+            if position not in times:
+                found.rows[name] = replace(row, failure=failures.get(position, NO_TIME))
+                continue
+            found.rows[name] = self._with_times(row, times[position], ours)
+
+    def _with_times(self, row: PeerRow, times: Sequence[float], ours: Sequence[float]) -> PeerRow:
+        """The row with its figures; times in milliseconds, one of each round."""
+        median, floor = percentiles(times)[0], self._table.floor_ms
+        return replace(
+            row,
+            times_ms=tuple(times),
+            median_ms=median,
+            ratio=median / percentiles(ours)[0] if ours else None,
+            interval=ratio_interval(times, ours) if row.peer != OURS else None,
+            of_floor=floor / median if floor else None,
+        )

@@ -1,0 +1,308 @@
+"""The comparison with other ways to run the network: all of them on a tiny one, and the figures on known numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from artifacts import make_onnx
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper, save
+from torch.utils.flop_counter import FlopCounterMode
+
+from mirnet_deploy.benchmarks import peers
+from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
+from mirnet_deploy.benchmarks.inputs import Size
+from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of, ratio_interval
+from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeersConfig, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
+from mirnet_deploy.cli import main
+from mirnet_deploy.cli.peers import _bundled_with, _random_weights
+from mirnet_deploy.errors import UsageError
+from mirnet_deploy.files import file_sha256
+from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
+from mirnet_deploy.training.config import MIRNetConfig
+from mirnet_deploy.training.network import MIRNet
+
+ROWS = [
+    *("ours", "ours, openvino", "PyTorch", "PyTorch, channels last", "torch.compile"),
+    *("ONNX Runtime, plain export", "OpenVINO, plain export"),
+]
+
+
+LITE = Path(__file__).parents[2] / "weights" / "lite.pt"
+Whole: TypeAlias = tuple[Result, dict[str, Any], Path]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["bench", "peers", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The command with every peer; what it printed, its JSON, and the file that holds it.
+
+    Here torch.compile traces, and leaves out the C++ compiler, which takes half a minute: see the long test.
+    """
+    target = tmp_path_factory.mktemp("peers") / "peers.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        result = run(LITE, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
+    return result, json.loads(target.read_text()), target
+
+
+def test_every_peer_runs_the_same_weights_and_gives_the_same_picture(whole: Whole) -> None:
+    result, report, _ = whole
+    (table,) = report["tables"]
+    rows = {row["peer"]: row for row in table["rows"]}
+    assert list(rows) == ROWS, result.output
+    assert result.exit_code == 0, result.output
+    for name, row in rows.items():
+        assert row["failure"] is None, row
+        assert len(row["times_ms"]) == 6
+        assert row["median_ms"] == pytest.approx(np.median(row["times_ms"]))
+        assert row["ratio"] == pytest.approx(row["median_ms"] / rows["ours"]["median_ms"])
+        assert row["of_floor"] == pytest.approx(table["floor_ms"] / row["median_ms"])
+        assert row["max_levels"] <= 1
+        assert (row["psnr"] is None) == (row["max_levels"] == 0)
+        if name != "ours":
+            low, high = row["interval"]
+            assert low <= row["ratio"] <= high
+    assert table["reference"] == "PyTorch"
+    assert table["floor_ms"] == pytest.approx(table["multiplications"] / table["product_gmacs"] / 1e6)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+def test_a_checkpoint_is_exported_and_compiled(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = MIRNet(MIRNetConfig(8, 1, 1))
+    checkpoint, target = tmp_path / "tiny.pt", tmp_path / "peers.json"
+    save_checkpoint(checkpoint, {"config": network.config.to_dict(), "network": network.state_dict()})
+    result = run(checkpoint, "--size", "30x23", "--runs", 2, "--peer", "compile", "--peer", "pytorch", "--json", target)
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(target.read_text())["tables"]
+    assert table["artifact"] == "exported anew"
+    assert [row["peer"] for row in table["rows"]] == ["ours", "ours, openvino", "PyTorch", "torch.compile"]
+    assert all(row["max_levels"] <= 1 and row["interval"] is None for row in table["rows"])
+
+
+def test_the_table_says_on_what_it_was_measured(whole: Whole) -> None:
+    result, report, _ = whole
+    assert report["machine"]["cpu"] in result.output
+    assert "unmeasured" in result.output
+    assert "ours (onnxruntime)" in result.output
+    assert "arithmetic at the rate" in result.output
+    assert (report["format"], report["ended"]) == ("mirnet-deploy bench peers", "whole")
+    assert (report["settings"]["sizes"], report["settings"]["runs"]) == (["32x24"], 6)
+    assert report["tables"][0]["artifact"] == "bundled lite"
+
+
+def test_a_file_of_the_users_is_not_replaced(whole: Whole) -> None:
+    result = run(LITE, "--json", whole[2])
+    assert (result.exit_code, "exists" in result.output) == (2, True)
+
+
+def test_multiplications_are_those_that_torch_counts(whole: Whole) -> None:
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        load_checkpoint(LITE).network(torch.rand(1, 3, 24, 32))
+    twice = 2 * 9 * 16 * 12 * 16  # a blur in each of two blocks that the exporter saw to be there twice
+    assert whole[1]["tables"][0]["multiplications"] == counted.get_total_flops() // 2 - twice
+
+
+def test_multiplications_of_a_small_graph_counted_by_hand(tmp_path: Path) -> None:
+    def weight(name: str, *shape: int) -> Any:
+        return numpy_helper.from_array(np.zeros(shape, np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "grouped"], ["a"], group=3, strides=[2, 2], pads=[1, 1, 1, 1]),  # [1,6,4,5]
+        helper.make_node("ConvTranspose", ["a", "up"], ["b"], strides=[2, 2]),  # [1,2,8,10]
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),  # [1,2]
+        helper.make_node("Gemm", ["d", "dense"], ["e"]),  # [1,7]
+        helper.make_node("MatMul", ["e", "last"], ["y"]),  # [1,4]
+    ]
+    weights = [weight("grouped", 6, 1, 3, 3), weight("up", 6, 2, 2, 2), weight("dense", 2, 7), weight("last", 7, 4)]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph(nodes, "small", [x], [y], weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "small.onnx")
+    by_hand = 6 * 4 * 5 * (1 * 3 * 3) + 6 * 4 * 5 * (2 * 2 * 2) + 7 * 2 + 4 * 7
+    assert multiplications(tmp_path / "small.onnx", 8, 10) == by_hand
+
+
+def test_the_matrix_product_is_one() -> None:
+    product = MatrixProduct(16)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    assert product.enhance(picture) is picture
+    np.testing.assert_allclose(product._result.numpy(), product._left.numpy() @ product._right.numpy(), rtol=1e-5)
+    assert product.multiplications == 16**3
+
+
+def test_a_clock_that_drifts_leaves_a_ratio_without_spread() -> None:
+    ours = [10.0, 11, 12, 14, 20, 31, 40]
+    assert ratio_interval([2 * each for each in ours], ours) == pytest.approx((2, 2))
+
+
+def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    ours = rng.normal(100, 5, 21)
+    theirs = 1.3 * ours + rng.normal(0, 4, 21)
+    found = ratio_interval(list(theirs), list(ours))
+    expected = scipy.stats.bootstrap(
+        (theirs, ours),
+        lambda x, y, axis: np.median(x, axis=axis) / np.median(y, axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert found == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_few_rounds_have_no_interval() -> None:
+    assert ratio_interval([1.0] * 5, [1.0] * 5) is None
+
+
+class Fake:
+    """A peer that adds a known number of levels, and runs out of memory where its name says so."""
+
+    graphs = "off"
+
+    def __init__(self, spec: SubjectSpec) -> None:
+        self.name = spec.engine
+        backend = "openvino 1" if spec.settings.backend == "openvino" else "onnxruntime 1"
+        self.report = SimpleNamespace(name=spec.engine, backend=backend)
+        Fake.opened.append(spec.engine)
+
+    opened: list[str]
+    levels: dict[str, int]
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        how = self.name.rpartition("@")[2]
+        if how == "native":
+            raise MemoryError("no room for 3 GiB\nand a second line")
+        return image + np.uint8(Fake.levels.get(how, 0))
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def fake_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeerFiles:
+    Fake.opened, Fake.levels = [], {}
+    monkeypatch.setattr(peers, "open_subject", Fake)
+    monkeypatch.setattr(peers, "PAUSE_S", 0)
+    plain = make_onnx(tmp_path / "plain.onnx", "blur", context=0)
+    return PeerFiles("fake", Path("fake.pt"), plain, "fake", "a fake", n_feat=16)
+
+
+def measure(files: PeerFiles, **values: Any) -> tuple[PeerTable, PeersReport, list[int]]:
+    """The one table, its report, and how many rows there were at every notice."""
+    config = PeersConfig(**{"sizes": (Size(32, 24),), "runs": 6, "warmup": 0, "product_side": 8, **values})
+    report, seen = PeersReport(config), []
+
+    def notice() -> None:
+        json.loads(report.to_json())
+        seen.append(len(report.tables[-1].rows))
+
+    (table,) = measure_peers([lambda: files], report, notice, lambda: None)
+    return table, report, seen
+
+
+def test_a_peer_that_fails_is_a_row_of_one_line_and_the_others_go_on(fake_files: PeerFiles) -> None:
+    table, report, seen = measure(fake_files)
+    rows = {row.peer: row for row in table.rows}
+    assert rows.pop("OpenVINO, plain export").failure == "MemoryError: no room for 3 GiB"
+    assert all(len(row.times_ms) == 6 and row.ratio for row in rows.values())
+    assert report.failures == ["OpenVINO, plain export, fake at 32x24: MemoryError: no room for 3 GiB"]
+    # After every row, ours by ONNX Runtime being the default's and thus none; and at the end, complete.
+    assert seen == [1, 1, 2, 3, 4, 5, 6, 7, 7]
+    assert table.multiplications == 24 * 32 * 3 * 25
+
+
+def test_a_result_that_is_another_is_called_so(fake_files: PeerFiles) -> None:
+    Fake.levels = {"session": 2, "channels-last": 1}
+    table, report, _ = measure(fake_files, peers=("pytorch", "channels-last", "onnxruntime"))
+    found = {row.peer: (row.max_levels, row.differs) for row in table.rows}
+    assert found["ONNX Runtime, plain export"] == (2, True)
+    assert found["PyTorch, channels last"] == (1, False)
+    assert report.failures == ["ONNX Runtime, plain export, fake at 32x24: its result is 2 levels from that of PyTorch"]
+    # Every value is one level away, which is an error of 1 in 255: 20 log10(255).
+    (near,) = [row.psnr for row in table.rows if row.max_levels == 1]
+    assert near == pytest.approx(20 * math.log10(255))
+
+
+def test_what_does_not_fit_into_memory_is_not_begun(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = 24 * 32
+    monkeypatch.setattr(peers, "available_memory", lambda: 100 * 16 * pixels)
+    table, _, _ = measure(fake_files)
+    failures = {row.peer: row.failure for row in table.rows if row.failure}
+    # Those of PyTorch come one after the other; what keeps its memory must fit beside the largest of them.
+    assert list(failures) == ["ONNX Runtime, plain export", "OpenVINO, plain export"]
+    assert failures["OpenVINO, plain export"] == ("it would take about 0.0 GiB beside the others, and 0.0 GiB are free")
+    assert not {name.rpartition("@")[2] for name in Fake.opened} & {"session", "native"}
+
+
+def test_when_the_time_is_over_nothing_is_begun(fake_files: PeerFiles) -> None:
+    table, report, _ = measure(fake_files, max_seconds=1e-9)
+    assert {row.failure for row in table.rows} == {NO_TIME}
+    assert Fake.opened == []
+    assert report.ended == "cut short: 1e-09 s were over"
+
+
+def test_rounds_that_are_missing_are_said(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = iter([0.0] * 20)  # the time is over in one of the later rounds
+    monkeypatch.setattr(peers, "time", SimpleNamespace(monotonic=lambda: next(begun, 99.0), sleep=lambda seconds: None))
+    table, report, _ = measure(fake_files, peers=("pytorch",), runs=50, max_seconds=9)
+    assert 0 < len(table.rows[0].times_ms) < 50
+    assert report.ended == "cut short: 9 s were over"
+
+
+def test_threads_are_those_of_every_library(fake_files: PeerFiles) -> None:
+    specs = [peer.spec.settings for peer in peers_of(fake_files, PeersConfig(threads=3))]
+    assert {(each.threads, each.device) for each in specs} == {(3, "cpu")}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [({"runs": 0}, "--runs"), ({"peers": ("tvm",)}, "tvm"), ({"max_seconds": 0}, "--max-seconds")]
+)
+def test_what_cannot_be_asked_for_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        PeersConfig(**values)
+
+
+def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint() -> None:
+    assert _bundled_with(file_sha256(LITE)) == "lite"
+    assert _bundled_with("00" * 32) is None
+
+
+def test_the_papers_network_has_the_same_random_weights_every_time(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # the paper's own is 127 MB
+        patch.setattr(MIRNetConfig, "preset", lambda name: MIRNetConfig(8, 1, 1))
+        one, two = (load_checkpoint(_random_weights(tmp_path)).network.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_without_a_clone_a_model_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run()
+    assert (result.exit_code, "name a checkpoint" in result.output) == (2, True)
+
+
+def test_the_command_offers_every_peer() -> None:
+    assert all(name in run("--help").output for name in PEERS)
