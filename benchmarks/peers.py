@@ -13,12 +13,21 @@ import numpy as np
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
-from mirnet_deploy.benchmarks.peers_report import OURS, PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.peers_report import (
+    COARSE,
+    OURS,
+    PEERS,
+    PeerFiles,
+    PeerRow,
+    PeersConfig,
+    PeersReport,
+    PeerTable,
+)
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
 from mirnet_deploy.errors import EngineError
-from mirnet_deploy.machine import available_memory
+from mirnet_deploy.machine import available_memory, describe_processor
 from mirnet_deploy.metrics import psnr
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import Backend, RuntimeSettings
@@ -116,11 +125,12 @@ def measure_peers(
 
 
 def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
-    """The rows of a table: ours as users have it and in every backend, then what `config` compares it with.
+    """The rows of a table: ours with the fastest backend, in every backend, and in bfloat16 where the processor has it;
+    then what `config` compares it with. All others compute in float32.
 
     Ours come first, while the machine's memory is free: how they cut a picture depends on that.
     """
-    settings = RuntimeSettings(device="cpu", threads=config.threads)
+    settings = RuntimeSettings(device="cpu", threads=config.threads, precision="fp32")
     backends = [name for name in get_args(Backend) if name != "auto"]
     ours = [_Peer(f"{OURS}, {name}", SubjectSpec(files.ours, settings.changed({"backend": name}))) for name in backends]
     torch, plain = str(files.checkpoint), str(files.plain)
@@ -138,6 +148,8 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
         ),
     }
     assert tuple(others) == PEERS
+    if "bf16" in (describe_processor()["instructions"] or ()):
+        ours.append(_Peer(COARSE, SubjectSpec(files.ours, settings.changed({"precision": "bf16"}))))
     return [_Peer(OURS, SubjectSpec(files.ours, settings)), *ours, *(others[name] for name in config.peers)]
 
 

@@ -95,7 +95,9 @@ def padding_at_the_start(model: onnx.ModelProto) -> int:
             continue
         if "pads_at_the_start" not in nodes.weights:
             nodes.add("pads_at_the_start", np.array([0, 0, 1, 1, 0, 0, 0, 0]))
+        nodes.users[amounts.name].remove(pad)
         pad.input[1] = "pads_at_the_start"
+        nodes.drop_unused(amounts)
         rewritten += 1
     return rewritten
 
@@ -144,8 +146,12 @@ class _Nodes:
         for each in (node, *before):
             self._graph.node.remove(each)
         self.users[node.input[1]].remove(node)
-        if not self.users[node.input[1]]:
-            self._graph.initializer.remove(self.weights[node.input[1]])
+        self.drop_unused(self.weights[node.input[1]])
+
+    def drop_unused(self, weight: onnx.TensorProto) -> None:
+        """Removes a constant that no node reads any more: ONNX Runtime would warn of it."""
+        if not self.users[weight.name]:
+            self._graph.initializer.remove(weight)
 
 
 def _halves(node: onnx.NodeProto) -> bool:

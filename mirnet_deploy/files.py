@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -30,6 +32,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder(name: str) -> Path:
+    """The folder called `name` among what this package keeps for the user and can make again. It need not exist."""
+    return user_cache_path("mirnet-deploy", appauthor=False) / name
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -127,7 +127,12 @@ def describe_processor() -> dict[str, Any]:
     name, flags = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     has = [kind for kind, marks in INSTRUCTIONS.items() if any(mark in (flags or ()) for mark in marks)]
-    return {"name": name, "instructions": None if flags is None else has, "cores": cores}
+    return {
+        "name": name,
+        "instructions": None if flags is None else has,
+        "flags": flags and sorted(flags),
+        "cores": cores,
+    }
 
 
 def library_versions() -> dict[str, str]:
@@ -167,7 +172,8 @@ def _processor() -> tuple[str, list[str] | None]:
     except OSError:
         return platform.processor() or platform.machine(), None
     values = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = values.get("model name") or platform.processor() or platform.machine()
+    arm = " ".join(values[key] for key in ("cpu implementer", "cpu part") if key in values)  # which has no names here
+    name = values.get("model name") or arm or platform.processor() or platform.machine()
     flags = values.get("flags") or values.get("features")
     return name, None if flags is None else flags.split()
 

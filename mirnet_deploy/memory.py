@@ -84,8 +84,6 @@ class Fitting:
     def __init__(self, pipeline: Pipeline, fit: Fit, most: int | None) -> None:
         self._pipeline, self._fit, self._most = pipeline, fit, most
         self._state = threading.Lock()
-        self._fitted = 0
-        """Bytes of the largest picture that went to the device as a whole since the last retreat."""
 
     def attempt(
         self, image: Source | DevicePicture, work: Callable[[Fit, TileGrid, bool], Result], copies: int = 0
@@ -108,13 +106,11 @@ class Fitting:
         begun = fit
         while True:
             try:
-                in_bands = banded or not self._fits_whole(image)
-                made = work(fit, self.grid(image, fit), in_bands)
+                made = work(fit, self.grid(image, fit), banded or not self._fits_whole(image))
             except DeviceMemoryError as error:
                 fit = self._retreat(fit, image, error)
                 retreats += 1
                 continue
-            self._fitted = max(self._fitted, 0 if in_bands else _nbytes(image))
             if retreats:
                 self._warn(fit, self.grid(image, begun), self.grid(image, fit))
             return made
@@ -169,7 +165,6 @@ class Fitting:
         """
         slots = self._pipeline.slots
         with self._state:
-            self._fitted = 0
             made = slots.made
             slots.limit(max(1, made // 2))
             if self._fit != fit and self._fit in self._smaller(fit):
@@ -236,11 +231,11 @@ class Fitting:
     def _fits_whole(self, image: Source | DevicePicture) -> bool:
         """Whether the picture lies where the engine works, or fits there now as a whole."""
         driver = self._pipeline.engine.driver
-        # What a picture of this size took is there still: buffers only grow. To ask takes as long as a few kernels.
-        if isinstance(image, DevicePicture) or driver.is_host or _nbytes(image) <= self._fitted:
+        if isinstance(image, DevicePicture) or driver.is_host:
             return True
+        nbytes = 3 * image.shape[0] * image.shape[1] * image.dtype.itemsize
         with driver.active():
-            return 2 * _nbytes(image) <= driver.free_memory() // 2  # the picture and its result
+            return 2 * nbytes <= driver.free_memory() // 2  # the picture and its result
 
     def _plan(self, image: Source | DevicePicture, fit: Fit, copies: int, banded: bool) -> MemoryPlan:
         """Adds up the bytes that every part says it allocates."""
@@ -292,7 +287,3 @@ class Fitting:
         patches = Patches.of(small, grid, self._pipeline.limits)
         sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0
         return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)
-
-
-def _nbytes(image: Source | DevicePicture) -> int:
-    return 3 * image.shape[0] * image.shape[1] * image.dtype.itemsize

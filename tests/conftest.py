@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # No test races backends, and none depends on what was fastest here.
 os.environ.setdefault("MIRNET_DEPLOY_BACKEND", "onnxruntime")
+# What tests keep is not the user's; but what pip keeps may be.
+os.environ.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
+if "MIRNET_DEPLOY_TEST_CACHE" not in os.environ:
+    os.environ["MIRNET_DEPLOY_TEST_CACHE"] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mirnet-cache-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 """The cores that this process had at its start; None where the system does not tell."""

@@ -54,7 +54,8 @@ def main(debug: bool) -> None:
             stream.reconfigure(errors="surrogateescape")
     package = logging.getLogger("mirnet_deploy")
     if not debug:
-        package.addHandler(_Notes())
+        if not any(isinstance(each, _Notes) for each in package.handlers):  # a program may call this more than once
+            package.addHandler(_Notes())
         package.setLevel(logging.INFO)
     else:
         # Also tracebacks of errors that are caught on the way, such as those of one picture among many.

@@ -247,6 +247,8 @@ class CudaDriver:
 def forget_runtime_error() -> None:
     """Drops the error that CUDA's runtime library keeps for this thread until somebody asks for it. ONNX Runtime asks
     after every kernel, and would take what a failed capture has left for a failure of its next kernel."""
+    if not hasattr(os, "RTLD_NOLOAD"):  # Windows, where this was never seen
+        return
     for name in RUNTIMES:
         with suppress(OSError):  # it is not loaded
             ctypes.CDLL(name, mode=os.RTLD_NOLOAD).cudaGetLastError()

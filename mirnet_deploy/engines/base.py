@@ -17,7 +17,7 @@ from mirnet_deploy.devices.host import HostDriver, HostStream
 from mirnet_deploy.devices.host_kernels import at
 from mirnet_deploy.errors import ArtifactError, EngineError
 
-BYTES_PER_VALUE = 92
+BYTES_PER_VALUE = 88
 """Bytes that ONNX Runtime takes per pixel of a batch and per feature of the network (`n_feat`; tested on `lite`)."""
 
 

@@ -3,8 +3,8 @@
 No rule would do: which is faster depends on the processor's instructions, on the versions of both libraries and on the
 network. The first time that a model is opened here, each way that is installed enhances a real dark crop a few times,
 in turn. The fastest wins whose result is close enough to that of FP32. What was measured is kept under the user's cache
-folder, and holds for this model, these versions and this processor alone. Source of the bound: at 50 dB the difference
-is below half a level of 8 bits in the mean.
+folder, and holds for this model, these versions and this processor alone. Not measured is what a library takes for each
+new size of pictures: OpenVINO compiles a model for it (benchmarks/CPU.md).
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import MirnetDeployError, UsageError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import cache_folder, write_atomically
 from mirnet_deploy.machine import describe_processor, library_versions
 
 OVERRIDE = "MIRNET_DEPLOY_BACKEND"
 """Environment variable that takes the place of the settings' "auto": a library, or "openvino:bf16"."""
 BOUND = 50.0
-"""Least PSNR in dB, before rounding, between a way's result and that of FP32."""
+"""Least PSNR in dB, before rounding, between a way's result and that of FP32: 0.8 levels of 255, root mean square."""
 SECONDS = 2.0
 """After so long no further round of the race begins."""
 ROUNDS = 5
 CROP = Path(__file__).parent.parent / "samples" / "crop_a.png"
 _SIDE = 256
 _VERSION = 1
+_known: dict[str, list[Measured]] = {}
+"""What this process has measured or read, by the name of its file."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class Measured:
     ms: float
     """Median of its runs."""
     psnr: float | None
-    """In dB, against the first way, which computes in FP32; None for equal bits."""
+    """In dB, against the first way; None of that itself, and for equal bits. 0 where a value is not finite."""
 
 
 def overridden() -> Way | None:
@@ -104,7 +105,8 @@ def fastest(
     """The fastest of `ways` that is allowed and close enough to FP32. Races them where that is not known yet.
 
     Args:
-        ways: all that can run here; the first computes in FP32.
+        ways: all that can run here; the others are compared with the first, which computes in FP32 (or, of a file in
+            FP16, as that says).
         threads: of a run, as in `RuntimeSettings`.
     """
     facts = {
@@ -115,12 +117,16 @@ def fastest(
         "threads": threads,
         "ways": [str(way) for way in ways],
     }
-    path = _folder() / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
-    measured = _remembered(path, facts)
+    path = (
+        cache_folder("choices") / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    )
+    measured = _known.get(path.name) or _remembered(path, facts)
     if measured is None:
         _log.info("measuring once which library runs %s fastest here: %s", metadata.name, ", ".join(map(str, ways)))
         measured = race(ways, open_way, metadata)
-        _remember(path, facts, measured)
+        if len(measured) == len(ways):  # else one failed that may run another time
+            _remember(path, facts, measured)
+    _known[path.name] = measured
     fitting = [each for each in measured if allowed(each.way) and (each.psnr is None or each.psnr >= BOUND)]
     return min(fitting, key=lambda each: each.ms).way
 
@@ -153,10 +159,9 @@ def race(ways: Sequence[Way], open_way: Callable[[Way], HostEngine], metadata: A
     finally:
         for engine in engines.values():
             engine.close()
-    reference = results[ways[0]]
-    return [
-        Measured(way, 1000 * statistics.median(each), _psnr(results[way], reference)) for way, each in times.items()
-    ]
+    reference = results.pop(ways[0])
+    close = {way: _psnr(result, reference) for way, result in results.items()}
+    return [Measured(way, 1000 * statistics.median(each), close.get(way)) for way, each in times.items()]
 
 
 def _batch(metadata: ArtifactMetadata) -> NDArray[Any]:
@@ -180,18 +185,17 @@ def _psnr(result: NDArray[np.float64], reference: NDArray[np.float64]) -> float 
     return None if mean == 0 else float(-10 * np.log10(mean)) if np.isfinite(mean) else 0.0
 
 
-def _folder() -> Path:
-    return user_cache_path("mirnet-deploy", appauthor=False) / "choices"
-
-
 def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
     """What was measured under the same facts; None where nothing was. What cannot be read is ignored, and said."""
     try:
         stored = json.loads(path.read_bytes())
         if stored["facts"] != facts:
             raise ValueError("it is of another machine")
-        measured = [Measured(Way(**each["way"]), float(each["ms"]), each["psnr"]) for each in stored["measured"]]
-        if [str(each.way) for each in measured][:1] != facts["ways"][:1]:
+        measured = [
+            Measured(Way(**each["way"]), float(each["ms"]), None if each["psnr"] is None else float(each["psnr"]))
+            for each in stored["measured"]
+        ]
+        if [str(each.way) for each in measured] != facts["ways"] or measured[0].psnr is not None:
             raise ValueError("its ways are not these")
         return measured
     except FileNotFoundError:

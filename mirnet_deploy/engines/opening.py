@@ -16,7 +16,7 @@ from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
 from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.engines.tensorrt import TensorRTEngine
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError, warn
-from mirnet_deploy.machine import cuda_devices
+from mirnet_deploy.machine import ORT_WHEELS, cuda_devices, library_versions
 from mirnet_deploy.settings import RuntimeSettings, device_index
 
 
@@ -61,14 +61,15 @@ def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
 def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> Engine:
     """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
     Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
-    asked = settings.backend == "openvino" or settings.precision != "auto"
-    index = None if asked and settings.device == "auto" else onnx_device(settings.device)
+    only_cpu = settings.backend == "openvino" or settings.precision == "bf16"
+    index = None if only_cpu and settings.device == "auto" else onnx_device(settings.device)
     if index is None:
         return _on_cpu(data, metadata, settings)
-    if asked:
+    if only_cpu or settings.precision != "auto":
         name = "backend" if settings.backend == "openvino" else "precision"
         raise UsageError(
             f"{name} is {getattr(settings, name)!r}, which is for the CPU, and device is {settings.device!r}"
+            f"{f', here cuda:{index}: add the device cpu' if settings.device == 'auto' else ''}"
         )
     if CUDA not in onnxruntime_module().get_available_providers():
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
@@ -108,4 +109,6 @@ def onnx_device(device: str) -> int | None:
     """The number of the CUDA device that ONNX Runtime uses for the setting `device`; None for the CPU."""
     if device != "auto":
         return device_index(device)
+    if not set(library_versions()) & set(ORT_WHEELS):  # OpenVINO may be there
+        return None
     return 0 if CUDA in onnxruntime_module().get_available_providers() and cuda_devices() else None

@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
@@ -36,18 +35,19 @@ from mirnet_deploy.engines.base import (
     no_context_error,
 )
 from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, first_line
+from mirnet_deploy.files import cache_folder
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """Our names of precisions -> OpenVINO's."""
-KEPT = 3
-"""Shapes whose compiled models are kept, those used last: of tiles, thumbnails and patches."""
+KEPT = 4
+"""Shapes whose compiled models are kept, those used last: of tiles, the last of a picture, thumbnails and patches."""
 BYTES_PER_VALUE = 45
 """Bytes that a compiled model takes per pixel of its batch and per feature of the network: an estimate."""
 
 
 TELEMETRY = "openvino_telemetry"
-CACHE = user_cache_path("mirnet-deploy", appauthor=False) / "openvino"
-"""The folder of compiled models, which OpenVINO names: to load one takes half the time that compiling takes."""
+CACHE = "openvino"
+"""The cache folder of compiled models, which OpenVINO names: to load one takes half the time that compiling takes."""
 CACHED = 64 << 20
 """Bytes of that folder, at most: some 15 shapes of `lite`."""
 
@@ -86,7 +86,7 @@ def _without_telemetry() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[TELEMETRY]
+        sys.modules.pop(TELEMETRY, None)  # another thread may have been here too
 
 
 class OpenVinoEngine(HostEngine):
@@ -118,8 +118,8 @@ class OpenVinoEngine(HostEngine):
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        if _writable(CACHE):
-            self._options["CACHE_DIR"] = str(CACHE)
+        if _writable(cache_folder(CACHE)):
+            self._options["CACHE_DIR"] = str(cache_folder(CACHE))
         try:
             self._core: Any = library.Core()
             if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -158,7 +158,7 @@ class OpenVinoEngine(HostEngine):
             self._compiled.clear()
 
     def _run(self, batch: NDArray[Any], inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
-        """The result, and where the artifact has a context the statistics, float32 [N,K]."""
+        """The result, and where means are given (`inputs`) the statistics, float32 [N,K]."""
         source, result = TENSOR_NAMES[self.metadata.interface]
         given = {source: batch, **inputs}
         try:
@@ -187,7 +187,7 @@ class OpenVinoEngine(HostEngine):
                 model = self._models[key[0]].clone()
                 model.reshape(shapes)
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", self._options), [])
-                prune(CACHE, CACHED)
+                prune(cache_folder(CACHE), CACHED)
                 if len(self._compiled) > KEPT:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(key)
@@ -196,16 +196,20 @@ class OpenVinoEngine(HostEngine):
 
 
 def prune(folder: Path, most: int) -> None:
-    """Deletes the files of a cache folder that were used longest ago, until it holds no more than `most` bytes. Other
-    processes may be doing the same, and what cannot be deleted stays."""
-    with suppress(OSError):
-        found = [(path, path.stat()) for path in folder.iterdir()]
-        total = sum(stat.st_size for _, stat in found)
-        for path, stat in sorted(found, key=lambda each: max(each[1].st_atime, each[1].st_mtime)):
-            if total <= most:
-                break
+    """Deletes the compiled models of a folder that were used longest ago, until they take no more than `most` bytes,
+    but never the last one. Other processes may be doing the same, and what cannot be deleted stays."""
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.blob"):
+        with suppress(OSError):
+            stat = path.stat()
+            found.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
+    total = sum(nbytes for _, nbytes, _ in found)
+    for _, nbytes, path in sorted(found)[:-1]:
+        if total <= most:
+            break
+        with suppress(OSError):
             path.unlink()
-            total -= stat.st_size
+            total -= nbytes
 
 
 def _writable(folder: Path) -> bool:

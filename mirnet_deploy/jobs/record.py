@@ -28,7 +28,7 @@ _LONGEST = 1 << 16
 
 @dataclass(frozen=True)
 class Record:
-    """All that decides an output: where records are equal, so are the pictures, but for the rounding of backends."""
+    """All that decides an output: where records are equal, so are the pictures, but for what `backend` rounds."""
 
     input: str
     """SHA-256 of the input file."""
@@ -39,7 +39,7 @@ class Record:
     """Of mirnet-deploy."""
     backend: str = field(default="", compare=False)
     """What computed it, as `PictureInfo.backend` says, so that it can be made again bit for bit. That another one would
-    compute it now is no reason to."""
+    compute it now, as close to FP32 as `engines.choice` asks, is no reason to."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from mirnet_deploy.benchmarks import peers
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of, ratio_interval
-from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeersConfig, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.cli import main
 from mirnet_deploy.cli.peers import _bundled_with, _random_weights
@@ -57,6 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     target = tmp_path_factory.mktemp("peers") / "peers.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        patch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
         result = run(LITE, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
     return result, json.loads(target.read_text()), target
 
@@ -207,6 +209,7 @@ def fake_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeerFiles:
     Fake.opened, Fake.levels = [], {}
     monkeypatch.setattr(peers, "open_subject", Fake)
     monkeypatch.setattr(peers, "PAUSE_S", 0)
+    monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
     plain = make_onnx(tmp_path / "plain.onnx", "blur", context=0)
     return PeerFiles("fake", Path("fake.pt"), plain, "fake", "a fake", n_feat=16)
 
@@ -222,6 +225,18 @@ def measure(files: PeerFiles, **values: Any) -> tuple[PeerTable, PeersReport, li
 
     (table,) = measure_peers([lambda: files], report, notice, lambda: None)
     return table, report, seen
+
+
+def test_bfloat16_is_a_row_where_the_processor_has_it_and_may_be_off(
+    fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2", "bf16"]})
+    found = {each.name: each.spec.settings.precision for each in peers_of(fake_files, PeersConfig())}
+    assert found.pop("ours, bfloat16") == "bf16"
+    assert set(found.values()) == {"fp32"}
+    row = PeerRow("ours, bfloat16", max_levels=3)
+    assert not row.differs
+    assert replace(row, peer="ours").differs
 
 
 def test_a_peer_that_fails_is_a_row_of_one_line_and_the_others_go_on(fake_files: PeerFiles) -> None:

@@ -130,6 +130,7 @@ def test_padding_at_the_start_is_exact() -> None:
         model, x = blurred(2), np.random.default_rng(0).random((2, 3, height, width), np.float32)
         (before,) = run(model, x)
         assert padding_at_the_start(model) == 1
+        assert sorted(tensor.name for tensor in model.graph.initializer) == ["kernel", "pads_at_the_start"]
         np.testing.assert_array_equal(run(model, x)[0], before)
 
 

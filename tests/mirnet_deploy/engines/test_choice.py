@@ -22,7 +22,7 @@ from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.engines import choice
 from mirnet_deploy.engines.choice import OVERRIDE, Way, fastest, overridden, ways_here
 from mirnet_deploy.engines.openvino import OpenVinoEngine, openvino_module
-from mirnet_deploy.errors import EngineError, UsageError
+from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
 from mirnet_deploy.machine import describe_machine
 
 ORT, OPENVINO, BF16 = Way("onnxruntime"), Way("openvino"), Way("openvino", "bf16")
@@ -53,7 +53,8 @@ def metadata(tmp_path: Path) -> ArtifactMetadata:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and Racer's clock."""
-    monkeypatch.setattr(choice, "_folder", lambda: tmp_path / "choices")
+    monkeypatch.setattr(choice, "cache_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(choice, "_known", {})
     monkeypatch.setattr("mirnet_deploy.engines.choice.time.perf_counter", lambda: Racer.now)
     return tmp_path / "choices"
 
@@ -61,8 +62,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def choose(
     metadata: ArtifactMetadata, racers: dict[Way, Any], allowed: Callable[[Way], bool] = lambda way: True
 ) -> tuple[Way, list[Way]]:
-    """The way chosen, and the ways that were opened for that."""
+    """The way chosen, and the ways that were opened for that, in a process that knows of none yet."""
     opened: list[Way] = []
+    choice._known.clear()
 
     def open_way(way: Way) -> Any:
         opened.append(way)
@@ -91,6 +93,32 @@ def test_a_way_that_cannot_run_takes_no_part(metadata: ArtifactMetadata, caplog:
     assert "openvino:bf16 takes no part: broken" in caplog.text
     with pytest.raises(EngineError, match="broken"):
         choose(metadata, {OPENVINO: EngineError("broken"), BF16: Racer(1)})
+
+
+def test_a_way_that_failed_is_tried_again_by_the_next_process(metadata: ArtifactMetadata) -> None:
+    choose(metadata, {ORT: Racer(50), OPENVINO: EngineError("out of memory")})
+    assert choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20)}) == (OPENVINO, [ORT, OPENVINO])
+
+
+def test_a_model_that_gives_nan_in_fp32_is_left_to_it(metadata: ArtifactMetadata) -> None:
+    """Its runs say what is wrong with it."""
+    racers = {ORT: Racer(50, error=float("nan")), OPENVINO: Racer(20, error=float("nan"))}
+    assert choose(metadata, racers)[0] == ORT
+    assert choose(metadata, racers) == (ORT, [])
+
+
+def test_a_process_measures_once_also_where_nothing_can_be_written(metadata: ArtifactMetadata, folder: Path) -> None:
+    folder.write_text("in the way")
+    racers = {ORT: Racer(50), OPENVINO: Racer(20)}
+    choose(metadata, racers)
+    opened: list[Way] = []
+
+    def open_way(way: Way) -> Any:
+        opened.append(way)
+        return racers[way]
+
+    assert fastest(metadata, list(racers), lambda way: True, open_way, None) == OPENVINO
+    assert not opened
 
 
 @pytest.mark.parametrize(
@@ -147,6 +175,43 @@ def test_the_environment_takes_the_place_of_auto(monkeypatch: pytest.MonkeyPatch
     assert overridden() is None
     monkeypatch.setenv("CI", "true")
     assert overridden() == ORT
+
+
+@pytest.mark.parametrize(("installed", "backend"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
+def test_one_library_alone_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, backend: str
+) -> None:
+    from mirnet_deploy.engines import opening
+
+    def missing() -> Any:
+        raise MissingDependencyError("it is not installed")
+
+    for module in (choice, opening):
+        monkeypatch.setattr(module, "library_versions", lambda: {installed: "1"})
+    monkeypatch.setattr(choice, "describe_processor", lambda: {"instructions": []})
+    monkeypatch.delenv(OVERRIDE)
+    monkeypatch.delenv("CI", raising=False)
+    other = "openvino.openvino_module" if installed == "onnxruntime" else "onnxruntime_session.onnxruntime_module"
+    monkeypatch.setattr(f"mirnet_deploy.engines.{other}", missing)
+    if installed == "openvino":
+        monkeypatch.setattr(opening, "onnxruntime_module", missing)
+    with MIRNetRuntime(make_onnx(tmp_path / "a.onnx")) as runtime:
+        assert runtime.info.backend.startswith(backend)
+
+
+def test_a_gpu_is_not_left_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mirnet_deploy.engines.opening.onnx_device", lambda device: 0)
+    with pytest.raises(
+        UsageError, match="precision is 'fp32', which is for the CPU, and device is 'auto', here cuda:0"
+    ):
+        MIRNetRuntime(make_onnx(tmp_path / "a.onnx"), precision="fp32")
+
+
+def test_the_instructions_of_a_processor_are_known_by_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mirnet_deploy.machine._processor", lambda: ("one", ["avx2", "avx512_bf16"]))
+    assert BF16 in ways_here()
+    monkeypatch.setattr("mirnet_deploy.machine._processor", lambda: ("one", ["avx2"]))
+    assert BF16 not in ways_here()
 
 
 def test_what_is_asked_for_runs_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

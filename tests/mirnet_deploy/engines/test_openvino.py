@@ -142,7 +142,7 @@ def run_small(path: Path, precision: Any = "fp32") -> Any:
 def test_compiled_models_are_kept_and_a_damaged_one_is_compiled_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(openvino, "cache_folder", lambda name: tmp_path / "cache")
     path = make_onnx(tmp_path / "a.onnx", "blur")
     first = run_small(path)
     (blob,) = (tmp_path / "cache").iterdir()
@@ -156,17 +156,20 @@ def test_compiled_models_are_kept_and_a_damaged_one_is_compiled_anew(
 
 def test_without_a_folder_for_them_models_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(openvino, "CACHE", tmp_path / "file" / "cache")
+    monkeypatch.setattr(openvino, "cache_folder", lambda name: tmp_path / "file" / "cache")
     assert np.isfinite(run_small(make_onnx(tmp_path / "a.onnx", "blur"))).all()
 
 
 def test_the_folder_of_compiled_models_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "cl_cache").mkdir()  # of OpenVINO's plug-in for GPUs
     for number in range(5):
-        path = tmp_path / str(number)
+        path = tmp_path / f"{number}.blob"
         path.write_bytes(bytes(100))
         os.utime(path, (number, number))
     openvino.prune(tmp_path, 250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3.blob", "4.blob", "cl_cache"]
+    openvino.prune(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4.blob", "cl_cache"], "the last one is in use"
     openvino.prune(tmp_path / "missing", 0)
 
 
