@@ -350,7 +350,7 @@ def test_eight_threads_give_the_bits_of_serial_calls(models, kind, tile):
 
 
 def test_an_unknown_setting_is_refused(models):
-    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, backend, tile"):
+    with pytest.raises(TypeError, match="no setting 'tiles'; expected device, backend, precision, tile"):
         MIRNetRuntime(models["identity"], tiles=64)
 
 

@@ -16,7 +16,7 @@ LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})
 
 
 @pytest.mark.parametrize(
-    ("free", "side"), [(None, 512), (64 << 30, 512), (2 << 30, 512), (640 << 20, 464), (1 << 20, 64)]
+    ("free", "side"), [(None, 512), (64 << 30, 512), (2 << 30, 512), (640 << 20, 480), (1 << 20, 64)]
 )
 def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
