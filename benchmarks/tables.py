@@ -143,9 +143,10 @@ def peers_head(report: PeersReport) -> list[str]:
         f"machine: {machine_line(machine)}",
         f"instructions: {'unknown' if has is None else ', '.join(has) or 'none of those asked for'}; {threads}. "
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
-        "All take and give uint8 RGB, compute in float32, and take turns, one run each. Ratio: median over that of "
-        f"{OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time that the network's "
-        "multiplications would take at the rate of a float32 matrix product, measured in the same rounds.",
+        "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each. Ratio: "
+        f"median over that of {OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time "
+        "that the network's multiplications would take at the rate of a float32 matrix product, measured in the same "
+        "rounds.",
     ]
 
 

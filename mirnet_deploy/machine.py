@@ -123,7 +123,8 @@ def cuda_devices() -> tuple[str, ...]:
 
 def describe_processor() -> dict[str, Any]:
     """What decides how fast this processor runs a network, in plain values: its name, those of `INSTRUCTIONS` that it
-    has (None where unknown), and the number of logical processors that this process may use."""
+    has and all flags that the system lists (None where unknown), and the number of logical processors that this process
+    may use."""
     name, flags = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     has = [kind for kind, marks in INSTRUCTIONS.items() if any(mark in (flags or ()) for mark in marks)]

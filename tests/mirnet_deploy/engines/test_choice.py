@@ -95,6 +95,22 @@ def test_a_way_that_cannot_run_takes_no_part(metadata: ArtifactMetadata, caplog:
         choose(metadata, {OPENVINO: EngineError("broken"), BF16: Racer(1)})
 
 
+def test_a_way_that_fails_in_a_later_round_takes_no_part_either(
+    metadata: ArtifactMetadata, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Tired(Racer):
+        runs = 0
+
+        def run(self, batch: NDArray[Any]) -> NDArray[Any]:
+            self.runs += 1
+            if self.runs == 3:
+                raise EngineError("out of memory")
+            return super().run(batch)
+
+    assert choose(metadata, {ORT: Racer(50), OPENVINO: Tired(1)})[0] == ORT
+    assert "openvino takes no part: out of memory" in caplog.text
+
+
 def test_a_way_that_failed_is_tried_again_by_the_next_process(metadata: ArtifactMetadata) -> None:
     choose(metadata, {ORT: Racer(50), OPENVINO: EngineError("out of memory")})
     assert choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20)}) == (OPENVINO, [ORT, OPENVINO])
