@@ -13,6 +13,8 @@ from mirnet_deploy.images.formats import Format
 
 Samples = NDArray[Any]
 """uint8 or uint16."""
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange width and height."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,14 @@ class Picture:
     """The format it was read from."""
     lossless: bool = True
     """False for a picture that was read from JPEG or lossy WebP. Decides how a WebP is written back."""
+    xmp: bytes | None = None
+    """The XMP packet; its orientation is 1, and its pixel sizes are those of `pixels`."""
+    iptc: bytes | None = None
+    """IPTC-IIM data sets, from the first 0x1C on."""
+    resolution: tuple[float, float] | None = None
+    """Pixels per inch, across and down; None where the file does not say."""
+    lost: tuple[str, ...] = ()
+    """One line for the user for everything in the file that is not kept: "its gain map is lost"."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -76,10 +86,14 @@ class Picture:
 
     def upright(self, orientation: int) -> Picture:
         """Turned and mirrored as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); other values mean 1."""
+        resolution = self.resolution
+        if resolution and orientation in _TRANSPOSED:
+            resolution = resolution[1], resolution[0]
         return replace(
             self,
             pixels=_upright(self.pixels, orientation),
             alpha=None if self.alpha is None else _upright(self.alpha, orientation),
+            resolution=resolution,
         )
 
 
@@ -118,7 +132,7 @@ def _upright(samples: Samples, orientation: int) -> Samples:
     >>> _upright(np.array([[1, 2], [3, 4]]), 6).tolist()
     [[3, 1], [4, 2]]
     """
-    if orientation in (5, 6, 7, 8):
+    if orientation in _TRANSPOSED:
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]

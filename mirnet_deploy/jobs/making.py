@@ -131,7 +131,7 @@ def _needs_bands(task: Task, *, toned: bool) -> bool:
 
 def _notes(picture: Picture, target: Format) -> list[str]:
     """One note per property of the picture that is lost because a file of format `target` cannot hold it."""
-    notes = []
+    notes = list(picture.lost)
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
         notes.append(f"16 bit became 8, since a {target} holds no more")
     if target == "bmp" and (picture.exif or picture.icc):
