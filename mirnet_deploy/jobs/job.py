@@ -1,11 +1,12 @@
 """Many pictures through one model: what is done already is skipped, and what fails does not stop the rest.
 
-A file that carries a record of mirnet-deploy is never an input.
+While pictures are enhanced, the next is read or the last one written. A file that carries a record of mirnet-deploy is never an input.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,6 +25,7 @@ from mirnet_deploy.pixels import MOST_GAIN
 from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:  # the runtime loads with the first picture
+    from mirnet_deploy.pixels import Sink, Source
     from mirnet_deploy.results import PictureInfo
 
 _log = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ class Job:
     open_model: Callable[[], Model]
     """Is called at most once, and only if a picture needs it."""
     at_once: int = 1
-    """Pictures to work on at the same time. Each takes memory of its own."""
+    """Pictures to enhance at the same time. Each takes memory of its own, and so does one more, which is read or written
+    meanwhile."""
     results: dict[int, Result] = field(default_factory=dict)
     """Index of the entry -> its result."""
 
@@ -101,7 +104,8 @@ class Job:
         return None
 
     def _enhance_all(self, todo: dict[int, Task], model: Model, progress: Progress) -> None:
-        executor = ThreadPoolExecutor(self.at_once, thread_name_prefix="picture")
+        model = _InTurn(model, self.at_once)
+        executor = ThreadPoolExecutor(self.at_once + 1, thread_name_prefix="picture")
         try:
             indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
             for future in as_completed(indices):
@@ -126,6 +130,18 @@ class Job:
         notes = "; ".join([*made.notes, *_shortfalls(made, self.settings.runtime)]) or None
         seconds = time.perf_counter() - start
         return Result(task.source, "done", task.target, None, notes, seconds, made.width, made.height, made.info)
+
+
+class _InTurn:
+    """A model that enhances at most so many pictures at the same time; others wait."""
+
+    def __init__(self, model: Model, at_once: int) -> None:
+        self._model, self._turns = model, threading.Semaphore(at_once)
+
+    def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
+        """See `Model`."""
+        with self._turns:
+            return self._model.enhance_into(source, sink, advance)
 
 
 def _without_task(entry: NoTask) -> Result:

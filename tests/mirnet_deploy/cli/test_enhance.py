@@ -426,13 +426,13 @@ def test_an_interruption_leaves_only_whole_files(
     assert "Traceback" not in rest
     made = sorted(set(names(folder)) - set(before))
     assert not [name for name in made if "partial" in name]
-    for name in made:  # the write that was under way was finished
+    for name in made:  # writes that were under way were finished
         stamp = read_stamp(folder / name)
         assert stamp is not None
         assert stamp.intact
         with Image.open(folder / name) as image:
             image.load()
-    assert made == ([] if moment == "working" else ["a_enhanced.png"])
+    assert bool(made) == (moment == "writing")
 
 
 def test_an_unknown_device_is_an_error_even_where_all_is_done(folder: Path, model: Path) -> None:
