@@ -1,6 +1,7 @@
 """Many pictures through one model: what is done already is skipped, and what fails does not stop the rest.
 
-While pictures are enhanced, the next is read or the last one written. A file that carries a record of mirnet-deploy is never an input.
+While pictures are enhanced, the next is read or the last one written. A file that carries a record of mirnet-deploy is
+never an input.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ class Job:
     open_model: Callable[[], Model]
     """Is called at most once, and only if a picture needs it."""
     at_once: int = 1
-    """Pictures to enhance at the same time. Each takes memory of its own, and so does one more, which is read or written
-    meanwhile."""
+    """Pictures to enhance at the same time. Each takes memory of its own; so does one more, read or written meanwhile."""
     results: dict[int, Result] = field(default_factory=dict)
     """Index of the entry -> its result."""
 
