@@ -119,6 +119,8 @@ class HostEngine(ABC):
     concurrency = ON_HOST
     graphs = "off"
     step = 0.0
+    bytes_per_value = BYTES_PER_VALUE
+    """Bytes that a run takes per pixel of its batch and per feature of the network (`n_feat`): an estimate."""
 
     @abstractmethod
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:

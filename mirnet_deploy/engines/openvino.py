@@ -104,6 +104,7 @@ class OpenVinoEngine(HostEngine):
     """
 
     device = "cpu"
+    bytes_per_value = BYTES_PER_VALUE
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ class Job:
     open_model: Callable[[], Model]
     """Is called at most once, and only if a picture needs it."""
     at_once: int = 1
-    """Pictures to enhance at the same time. Each takes memory of its own; so does one more, read or written meanwhile."""
+    """Pictures to enhance at the same time. Each takes memory of its own; so does one more that is read or written."""
     results: dict[int, Result] = field(default_factory=dict)
     """Index of the entry -> its result."""
 

@@ -6,16 +6,16 @@ import math
 from dataclasses import dataclass
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
-from mirnet_deploy.engines.base import BYTES_PER_VALUE
+from mirnet_deploy.engines.base import BYTES_PER_VALUE, Engine, HostEngine
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import available_memory
 from mirnet_deploy.settings import TileSetting
 from mirnet_deploy.tiling import check_tile
 
-WHOLE_BUDGET = 24 << 20
-"""Pixels times `n_feat` up to which a picture runs whole on an ONNX model under `tile="auto"`, where memory allows:
-1.57 megapixels for `lite`, 0.79 for `base`, 0.39 for `paper`. Whole is fastest: tiles need more than one pass to
-agree."""
+WHOLE_BYTES = 2112 << 20
+"""Memory up to which a picture runs whole on an ONNX model under `tile="auto"`: `lite` takes 1.57 megapixels in ONNX
+Runtime and 3.08 in OpenVINO, `base` half of that and `paper` a quarter. Whole is fastest: tiles need more than one pass
+to agree."""
 TILE_BUDGET = 4 << 20
 """Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
 are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
@@ -40,10 +40,11 @@ class Limits:
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
 
 
-def whole_budget() -> int:
-    """Pixels times `n_feat` that may run at once: `WHOLE_BUDGET`, or less where half of the free memory holds less."""
+def whole_budget(engine: Engine) -> int:
+    """Pixels times `n_feat` that may run at once: in `WHOLE_BYTES`, or half of the free memory where that is less."""
     free = available_memory()
-    return WHOLE_BUDGET if free is None else min(WHOLE_BUDGET, free // 2 // BYTES_PER_VALUE)
+    each = engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
+    return (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // 2)) // each
 
 
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:

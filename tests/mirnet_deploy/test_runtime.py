@@ -11,7 +11,7 @@ from artifacts import BLUR, make_onnx, make_plan, metadata
 
 from mirnet_deploy import MIRNetRuntime, RuntimeSettings
 from mirnet_deploy.artifacts.sidecar import read_sidecar
-from mirnet_deploy.engines.base import HostEngine
+from mirnet_deploy.engines.base import BYTES_PER_VALUE, HostEngine
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.pipeline import limits
 
@@ -280,7 +280,7 @@ def test_a_closed_runtime_cannot_be_used(models):
 
 
 def test_auto_runs_pictures_whole_up_to_the_budget_and_in_tiles_beyond(monkeypatch):
-    monkeypatch.setattr(limits, "WHOLE_BUDGET", 8 * 128 * 128)
+    monkeypatch.setattr(limits, "WHOLE_BYTES", 8 * 128 * 128 * BYTES_PER_VALUE)
     each, engine = recorder(metadata(halo=16))
     each.enhance(picture(64, 256))
     assert engine.shapes == [(1, 3, 64, 256)]

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from artifacts import metadata
 
-from mirnet_deploy.engines.base import BYTES_PER_VALUE
+from mirnet_deploy.engines import openvino
+from mirnet_deploy.engines.base import BYTES_PER_VALUE, HostEngine
+from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pipeline import limits
-from mirnet_deploy.pipeline.limits import WHOLE_BUDGET, Limits, choose_tile, whole_budget
+from mirnet_deploy.pipeline.limits import WHOLE_BYTES, Limits, choose_tile, whole_budget
 
 LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})
 
@@ -22,11 +25,20 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
-    budget = whole_budget()
+    budget = whole_budget(engine(OpenVinoEngine))
+    assert budget == pytest.approx(
+        min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE, abs=1
+    )
+    budget = whole_budget(engine(OnnxRuntimeEngine))
     assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
     if free:
         assert budget * BYTES_PER_VALUE <= free / 2
-    assert budget <= WHOLE_BUDGET
+    assert budget * BYTES_PER_VALUE <= WHOLE_BYTES
+
+
+def engine(kind: type[HostEngine]) -> HostEngine:
+    """An engine of that kind which has loaded nothing."""
+    return kind.__new__(kind)
 
 
 def test_free_memory_is_at_most_all_memory() -> None:
