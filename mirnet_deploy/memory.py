@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mirnet_deploy.consistency.patches import PATCHES, Patches
+from mirnet_deploy.consistency.patches import Patches
 from mirnet_deploy.consistency.thumbnail import Thumbnail, size_for
 from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.errors import DeviceMemoryError, UsageError, warn
@@ -285,5 +285,5 @@ class Fitting:
         larger."""
         tables = self._tables(together, grid.tile_size, context)
         patches = Patches.of(small, grid, self._pipeline.limits)
-        sample = self._tables(PATCHES, patches.large[0].size, context) if patches else 0
+        sample = self._tables(patches.count, patches.large[0].size, context) if patches else 0
         return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)

@@ -57,7 +57,8 @@ class PictureInfo:
     passes: int = 1
     """Passes over the whole picture; the last one wrote the result."""
     sampled: float = 0.0
-    """Share of the picture, 0 to 1, that was measured before the first pass, for a first guess of the means."""
+    """Share of the picture that was measured before the first pass, for a first guess of the means; what was measured
+    twice counts twice."""
     predicted_psnr: float | None = None
     """PSNR in dB between this result and the network's for the whole picture, before rounding. None where there is
     nothing to predict (one tile) or nothing was predicted ("local")."""

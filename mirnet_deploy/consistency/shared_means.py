@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency.patches import PATCHES, Patches, describe, regression_estimate, representatives
+from mirnet_deploy.consistency.patches import AGAIN, Patches, evenly, regression_estimate
 from mirnet_deploy.consistency.prediction import Prediction, predict
 from mirnet_deploy.consistency.thumbnail import Guess, Thumbnail
 from mirnet_deploy.pipeline.work import Work
@@ -36,7 +36,8 @@ class Outcome:
     passes: int
     """Passes over the whole picture; the result is that of the last one."""
     sampled: float
-    """The share of the picture's pixels that were measured in a sample, before the first pass."""
+    """The share of the picture's pixels that were measured in a sample, before the first pass, each as often as it was
+    measured."""
     prediction: Prediction
     defect: NDArray[np.float64]
     """[K]: the picture's means minus the thumbnail's. The next frame of a video starts with it."""
@@ -65,7 +66,7 @@ def enhance_consistently(
     thumbnail = Thumbnail(work, grid)
     guess, sampled = thumbnail.guess(defect), 0.0
     if defect is None and passes > 1:
-        guess, sampled = _with_sample(work, grid, thumbnail, guess)
+        guess, sampled = _with_sample(work, grid, thumbnail, guess, tolerance)
     made = 0
     while True:
         made += 1
@@ -77,16 +78,31 @@ def enhance_consistently(
         guess = better
 
 
-def _with_sample(work: Work, grid: TileGrid, thumbnail: Thumbnail, guess: Guess) -> tuple[Guess, float]:
-    """A better guess from a sample of patches, and the sample's share of the picture; the same guess and 0 if a sample
-    is not worth its cost."""
+def _with_sample(
+    work: Work, grid: TileGrid, thumbnail: Thumbnail, guess: Guess, tolerance: float
+) -> tuple[Guess, float]:
+    """A better guess from a sample of patches, and the share of the picture's pixels that it measured, each as often as
+    it did; the same guess and 0 if a sample is not worth its cost."""
     patches = Patches.of(thumbnail.size, grid, work.limits)
     if patches is None:
         return guess, 0.0
     areas = np.array([patch.core_area for patch in patches.large], np.float64)
-    picks, shares = representatives(describe(work.image, patches, thumbnail, guess), areas, PATCHES)
-    large, small = ([tiles[pick] for pick in picks] for tiles in (patches.large, patches.small))
-    seen = work.measure(large, guess.context)
-    known = thumbnail.work.measure(small, guess.context)
-    measured = regression_estimate(seen, known, shares, guess.measured)
-    return thumbnail.guess(measured - guess.measured), float(areas[picks].sum() / grid.area)
+    picks = evenly(areas, patches.count)
+
+    def measure(some: NDArray[np.intp], context: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """What the pools measure on the patches `some`, and in the same places of the thumbnail: [n,K] each."""
+        tiles = ([each[pick] for pick in some] for each in (patches.large, patches.small))
+        return tuple(one.measure(part, context) for one, part in zip((work, thumbnail.work), tiles, strict=True))
+
+    seen, known = measure(picks, guess.context)
+    measured = regression_estimate(seen, known, guess.measured)
+    better, sampled = thumbnail.guess(measured - guess.measured), areas[picks].sum() / grid.area
+    if predict(guess.enhanced, better.enhanced, work.engine.step).within(tolerance):
+        return better, sampled
+    # With the better guess the pools measure something else again. Only that change is looked for now, which the
+    # thumbnail foretells nearly, so few patches tell the rest.
+    again = picks[::AGAIN]
+    seen_then, known_then = measure(again, better.context)
+    changes = seen_then - seen[::AGAIN], known_then - known[::AGAIN]
+    measured += regression_estimate(*changes, better.measured - guess.measured)
+    return thumbnail.guess(measured - better.measured), sampled + areas[again].sum() / grid.area

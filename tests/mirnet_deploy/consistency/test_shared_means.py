@@ -18,7 +18,7 @@ from PIL import Image
 from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
-from mirnet_deploy.consistency import patches, shared_means
+from mirnet_deploy.consistency import patches
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.training.config import MIRNetConfig
@@ -183,10 +183,9 @@ def test_tiles_of_a_photograph_agree_with_the_whole_and_the_error_is_foreseen(
 def test_a_sample_of_patches_comes_close_in_one_pass(
     night: NDArray[np.uint8], whole: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fewer and smaller patches, since a picture with enough of the usual size takes too long here."""
-    for module in (patches, shared_means):
-        monkeypatch.setattr(module, "PATCHES", 24)
-    monkeypatch.setattr(patches, "SAMPLE_COST", 2.0)
+    """With smaller patches, since a picture with enough of the usual size takes too long here."""
+    monkeypatch.setattr(patches, "SAMPLE_COST", 9.0)
+    monkeypatch.setattr(patches, "FEWEST", 1)
     monkeypatch.setattr(patches, "PATCH", 64)
     image = night.astype(np.float32) / np.float32(255)
     with MIRNetRuntime("lite", tile=400, tolerance=20.0) as each:
