@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import integrity, png16, tiff
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
-from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, unlink_next
+from mirnet_deploy.images.ifd import ORIENTATION, reset_orientation, unlink_next
 from mirnet_deploy.images.picture import Picture, Samples, check_size
+from mirnet_deploy.images.tiff_directories import CAMERA_RAW, all_directories, is_camera_raw
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
@@ -117,24 +118,10 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
-    # Before any decoding, because cv2 and Pillow, each in cases of its own, turn a TIFF by themselves.
-    data, orientation = reset_orientation(data)
-    directory = read_directory(data)
-    check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
-    integrity.check_tiff(directory)
-    if directory.next:
-        raise ImageError(_ANIMATED)
-    if directory.integer(tiff.PHOTOMETRIC, -1) == 5:
-        raise ImageError(_CMYK)
-    bits = max(directory.integers(tiff.BITS, (1,)))
-    if set(directory.integers(tiff.SAMPLE_FORMAT, (1,))) != {1} or bits not in (1, 2, 4, 8, 16):
-        raise ImageError(f"has {bits}-bit float, signed or other samples; expected unsigned ones of 8 or 16 bit")
-    if bits == 16:
-        pixels, alpha = tiff.decode_tiff16(directory)
-    else:
-        pixels, alpha = _samples(TiffImagePlugin.TiffImageFile(io.BytesIO(data)))
-    picture = Picture(pixels, alpha, tiff.exif_of_tiff(data), tiff.icc_of_tiff(directory), "tiff")
-    return picture.upright(orientation)
+    directories = all_directories(data)
+    if is_camera_raw(directories):
+        raise ImageError(CAMERA_RAW)
+    return tiff.decode_tiff(directories, max_pixels)
 
 
 def _decode_bmp(data: bytes, max_pixels: int) -> Picture:
