@@ -188,7 +188,9 @@ def movable_fields(block: Block, start: int | None = None) -> tuple[ByteOrder, d
 
 def integer_field(order: ByteOrder, size: Literal["H", "I", "Q"], *values: int) -> Field:
     """A field of SHORT (H), LONG (I) or, for a BigTIFF, LONG8 (Q) values."""
-    return Field({"H": 3, "I": _LONG, "Q": _LONG8}[size], len(values), struct.pack(f"{order}{len(values)}{size}", *values))
+    return Field(
+        {"H": 3, "I": _LONG, "Q": _LONG8}[size], len(values), struct.pack(f"{order}{len(values)}{size}", *values)
+    )
 
 
 _Inner = Mapping[int, "_Inner"]

@@ -37,7 +37,12 @@ class TiffPixels:
         self._form = form = read_form(directory)
         self._read = read
         self._decoder, self._colours = SegmentDecoder(form, directory), Colours(form, directory)
-        self.height, self.width, self.dtype, self.grey = form.height, form.width, self._colours.dtype, self._colours.grey
+        self.height, self.width, self.dtype, self.grey = (
+            form.height,
+            form.width,
+            self._colours.dtype,
+            self._colours.grey,
+        )
         self.alpha = form.alpha is not None
         """Whether the picture has alpha."""
         self.lost = form.lost
@@ -127,7 +132,9 @@ def _whole(source: TiffPixels) -> tuple[Samples, Samples | None]:
         target = pixels[top : top + source.rows, left : left + source.columns]
         target[...] = part[: target.shape[0], : target.shape[1]]
         if alpha is not None and part_alpha is not None:
-            alpha[top : top + source.rows, left : left + source.columns] = part_alpha[: target.shape[0], : target.shape[1]]
+            alpha[top : top + source.rows, left : left + source.columns] = part_alpha[
+                : target.shape[0], : target.shape[1]
+            ]
     return pixels, alpha
 
 
@@ -138,7 +145,11 @@ def _old_jpeg(data: bytes, directory: Directory) -> Samples:
     """
     header = directory.form.room
     at = slice(header, 2 * header)
-    data = data[: at.start] + directory.start.to_bytes(header, "little" if directory.order == "<" else "big") + data[at.stop :]
+    data = (
+        data[: at.start]
+        + directory.start.to_bytes(header, "little" if directory.order == "<" else "big")
+        + data[at.stop :]
+    )
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(reset_orientation(data)[0]))
     if image.mode not in ("L", "RGB", "YCbCr"):
         raise ImageError(f"is an old-style JPEG TIFF of mode {image.mode}; expected grey or RGB")

@@ -174,6 +174,8 @@ class BandedTiff:
             return ImageError(f"{self._path} {error}")
         if isinstance(error, OSError) and error.errno is not None:
             return error
+        if isinstance(error, MemoryError):
+            return ImageError(f"{self._path} does not fit into memory, not even in bands: its strips are too large")
         reason = " ".join(str(error).split()) or type(error).__name__
         return ImageError(f"{self._path} is damaged or cut short: it cannot be decoded ({reason})")
 

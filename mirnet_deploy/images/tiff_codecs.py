@@ -1,4 +1,4 @@
-"""Decompresses the strips and tiles of TIFFs. Samples stay as they are stored: no photometric interpretation is applied.
+"""Decompresses the strips and tiles of TIFFs. Samples stay as stored: no photometric interpretation is applied.
 
 A segment that a library must decode is handed to it as a small TIFF of its own: what the library makes of channels,
 predictors, depths and orientation does not matter then (seen with OpenCV 5.0 and Pillow 13: 16-bit RGB is read as
@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
@@ -30,6 +31,11 @@ _CODEC_TAGS = frozenset(
     | {tags.YCBCR_COEFFICIENTS, tags.YCBCR_SUBSAMPLING, tags.YCBCR_POSITIONING, tags.REFERENCE_BLACK_WHITE}
 )
 """What a decoder must know beside the layout."""
+_BY_TIFFFILE = frozenset(
+    {*_BY_BYTES, tags.JPEG, tags.JPEG_2000, tags.WEBP, 22610, 33003, 33004, 33005, 33007, 34887, 34892, 34926, 34927}
+    | {34933, 34934, 50002, 52546}
+)
+"""Compressions that tifffile decodes with imagecodecs, also where Pillow and OpenCV do not."""
 _UNREVERSED = frozenset({tags.JPEG, tags.WEBP, tags.JPEG_2000})
 """Compressions whose bytes are never in reverse order of bits, whatever FillOrder says (as in libtiff)."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -72,27 +78,30 @@ class SegmentDecoder:
             blocks = [block.translate(_REVERSED) for block in blocks]
         samples = self._decode(blocks, rows)
         if samples.shape != (sum(rows), form.columns, form.depth):
-            raise ImageError(f"is damaged: a strip or tile of the TIFF holds {samples.shape}")
+            height, width, *depth = samples.shape
+            raise ImageError(
+                f"is damaged: strips or tiles of the TIFF hold {width}x{height} pixels of {depth} channels, expected "
+                f"{form.columns}x{sum(rows)} of {form.depth}"
+            )
         return samples
 
     def _choose(self) -> Decoder:
         form, compression = self._form, self._form.compression
         plain = compression in (tags.PLAIN, tags.DEFLATE, tags.OLD_DEFLATE)
         by_bytes = compression in _BY_BYTES and _libtiff_knows(_BY_BYTES[compression])
-        if form.photometric == tags.YCBCR and (plain or by_bytes):
-            return self._ycbcr
-        if plain:
-            return self._plain
-        if by_bytes:
-            return self._bytes_by_libtiff
-        if compression in _CCITT and form.bits == 1 and form.depth == 1:
-            return self._bilevel
-        if compression == tags.JPEG and form.bits == 8 and form.depth in (1, 2, 3, 4):
-            return self._jpeg
-        if compression == tags.WEBP and form.bits == 8 and form.depth in (3, 4):
-            return self._webp
-        if compression == tags.JPEG_2000 and form.photometric != tags.YCBCR and form.depth in (1, 3, 4):
-            return self._jpeg_2000
+        bytewise, ycbcr = form.bits == 8, form.photometric == tags.YCBCR
+        choices = (
+            (ycbcr and (plain or by_bytes), self._ycbcr),
+            (plain, self._plain),
+            (by_bytes, self._bytes_by_libtiff),
+            (compression in _CCITT and form.bits == form.depth == 1, self._bilevel),
+            (compression == tags.JPEG and bytewise and form.depth <= 4, self._jpeg),
+            (compression == tags.WEBP and bytewise and form.depth in (3, 4), self._webp),
+            (compression == tags.JPEG_2000 and not ycbcr and form.depth in (1, 3, 4), self._jpeg_2000),
+        )
+        for fits, decode in choices:
+            if fits:
+                return decode
         _check_tifffile(compression)
         return self._tifffile
 
@@ -214,7 +223,10 @@ class SegmentDecoder:
 
 def _by_pillow(file: bytes) -> Image.Image:
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(file))
-    image.load()
+    try:
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise ImageError("has a strip of more bytes than twice PIL.Image.MAX_IMAGE_PIXELS; raise that") from error
     return image
 
 
@@ -229,21 +241,16 @@ def _libtiff_knows(compression: str) -> bool:
 
 
 def _check_tifffile(compression: int) -> None:
-    """Checks that tifffile is here and decodes a compression.
+    """Checks that a compression is one that tifffile decodes, and that it is installed with its codecs.
 
     Raises:
-        ImageError: it does not.
+        ImageError: it is not.
     """
     name = tags.COMPRESSIONS.get(compression, f"method {compression}")
-    try:
-        import imagecodecs  # noqa: F401
-        import tifffile
-    except ImportError as error:
-        raise ImageError(
-            f'is a TIFF with {name} compression, a kind that is not read without: pip install "mirnet-deploy[large]"'
-        ) from error
-    if compression not in tifffile.TIFF.DECOMPRESSORS:
+    if compression not in _BY_TIFFFILE:
         raise ImageError(f"is a TIFF with {name} compression, a kind that is not read")
+    if not (find_spec("tifffile") and find_spec("imagecodecs")):
+        raise ImageError(f'is a TIFF with {name} compression of a kind that takes: pip install "mirnet-deploy[large]"')
 
 
 def _few_bits(lines: Samples, bits: int, count: int) -> Samples:

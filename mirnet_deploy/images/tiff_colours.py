@@ -25,7 +25,9 @@ class Colours:
         self._map = map_
         self.grey = form.colours == 1 and map_ is None
         """Whether pixels are [h,w], else [h,w,3]."""
-        self.dtype: np.dtype[np.uint8 | np.uint16] = np.dtype(np.uint8 if form.bits <= 8 or map_ is not None else np.uint16)
+        self.dtype: np.dtype[np.uint8 | np.uint16] = np.dtype(
+            np.uint8 if form.bits <= 8 or map_ is not None else np.uint16
+        )
         """Of pixels and alpha: samples of fewer bits are spread over 8 or 16."""
 
     def convert(self, samples: Samples) -> tuple[Samples, Samples | None]:
@@ -50,7 +52,9 @@ class Colours:
         bits, top = self._form.bits, np.iinfo(self.dtype).max
         if samples.dtype == self.dtype and bits == 8 * self.dtype.itemsize:
             return samples
-        table: NDArray[np.uint8 | np.uint16] = np.rint(np.arange(1 << bits) * (top / ((1 << bits) - 1))).astype(self.dtype)
+        table: NDArray[np.uint8 | np.uint16] = np.rint(np.arange(1 << bits) * (top / ((1 << bits) - 1))).astype(
+            self.dtype
+        )
         return table[samples]
 
 

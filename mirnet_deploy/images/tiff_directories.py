@@ -17,6 +17,8 @@ CAMERA_RAW = "is camera RAW (DNG/NEF: a colour filter array), a kind that is not
 
 _MOST_DIRECTORIES = 1000
 """A file with more is not a single picture; they are not all read."""
+_CR2 = b"II*\0\x10\0\0\0CR\2"
+"""How Canon's raw files begin, whose directories do not name a colour filter array."""
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType."""
 _OLD_REDUCED = 2
@@ -78,7 +80,7 @@ def all_directories(block: Block) -> list[Found]:
 def is_camera_raw(directories: Sequence[Found]) -> bool:
     """Whether any of the directories holds a camera's raw data: a colour filter array, DNG's linear raw, or a CR2."""
     raw = {tags.COLOUR_FILTER_ARRAY, tags.LINEAR_RAW}
-    return directories[0].directory.block[8:10] == b"CR" or any(
+    return directories[0].directory.block[:11] == _CR2 or any(
         found.directory.integer(tags.PHOTOMETRIC, -1) in raw for found in directories
     )
 

@@ -131,7 +131,7 @@ def _bits(directory: Directory) -> int:
     bits = next(iter(depths), 0)
     if not kinds <= {1, 4} or not 1 <= bits <= 16:
         kind = " and ".join(tags.SAMPLE_KINDS.get(number, "unknown") for number in sorted(kinds))
-        raise ImageError(f"has {bits}-bit {kind} samples; expected unsigned ones of 8 or 16 bit")
+        raise ImageError(f"has {bits}-bit {kind} samples; expected unsigned ones of at most 16 bits")
     return bits
 
 
@@ -147,7 +147,9 @@ def _photometric(directory: Directory, compression: int) -> tuple[int, int]:
     if photometric in tags.FOREIGN_COLOURS:
         raise ImageError(f"is {tags.FOREIGN_COLOURS[photometric]}, a kind that is not read; convert it to RGB first")
     if photometric not in _COLOURS:
-        raise ImageError(f"has colours of kind {photometric}, which is not read; expected grey, RGB, YCbCr or a palette")
+        raise ImageError(
+            f"has colours of kind {photometric}, which is not read; expected grey, RGB, YCbCr or a palette"
+        )
     return photometric, _COLOURS[photometric]
 
 
@@ -159,12 +161,17 @@ def _extra(directory: Directory, samples: int, colours: int) -> tuple[int | None
     # One more channel, of which the file says nothing at all, is alpha: OpenCV writes so.
     kinds = directory.integers(tags.EXTRA_SAMPLES, (tags.STRAIGHT,) if count == 1 else ())
     kinds = (*kinds, *[tags.UNSPECIFIED] * count)[:count]
-    found = [index for index, kind in enumerate(kinds) if kind in (tags.PREMULTIPLIED, tags.STRAIGHT, tags.COREL_STRAIGHT)]
+    found = [
+        index for index, kind in enumerate(kinds) if kind in (tags.PREMULTIPLIED, tags.STRAIGHT, tags.COREL_STRAIGHT)
+    ]
     rest = [colours + index + 1 for index in range(count) if index not in found[:1]]
     if colours == 1 and len(rest) > 1:
         raise ImageError(f"has {samples} channels and does not say what they show; expected grey or RGB, and alpha")
-    meanings = "of unspecified meaning" if not found[1:] else "beyond its colours and alpha"
-    lost = (f"its channel {', '.join(map(str, rest))} ({meanings}) is lost",) if rest else ()
+    lost = ()
+    if rest:
+        meaning = "beyond its colours and alpha" if found[1:] else "of unspecified meaning"
+        which = f"channel {rest[0]}" if len(rest) == 1 else f"channels {', '.join(map(str, rest))}"
+        lost = (f"its {which} ({meaning}) {'is' if len(rest) == 1 else 'are'} lost",)
     return (colours + found[0] if found else None), bool(found) and kinds[found[0]] == tags.PREMULTIPLIED, lost
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 _ORIENTATION = re.compile(rb"""(<tiff:Orientation>|tiff:Orientation=["'])\s*[2-8]\s*(?=[<"'])""")
-_SIZES = {"width": (b"tiff:ImageWidth", b"exif:PixelXDimension"), "height": (b"tiff:ImageLength", b"exif:PixelYDimension")}
+_SIZES = {
+    "width": (b"tiff:ImageWidth", b"exif:PixelXDimension"),
+    "height": (b"tiff:ImageLength", b"exif:PixelYDimension"),
+}
 
 
 def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
