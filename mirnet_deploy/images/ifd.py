@@ -236,20 +236,21 @@ def pack_block(fields: Mapping[int, Field], order: ByteOrder, *, big: bool = Fal
 def _pack_directory(fields: Mapping[int, Field], order: ByteOrder, offset: int, form: _Form) -> bytes:
     """A directory that is to lie at `offset`; behind it the inner directories, and values that do not fit into a field.
 
-    In a BigTIFF too, its own offsets to inner directories are LONGs: these lie near the start.
+    In a BigTIFF, what points to a directory becomes an IFD8.
     """
     entries, contents = b"", b""
     place = offset + struct.calcsize(form.count) + form.entry * len(fields) + form.room
     for tag, field in sorted(fields.items()):
-        entries += struct.pack(f"{order}HH{form.offset}", tag, field.kind, field.count)
         if isinstance(field.content, bytes):
-            content, pointer = field.content, form.offset
+            content, kind, fits = field.content, field.kind, len(field.content) <= form.room
         else:
-            content, pointer = _pack_directory(field.content, order, place, form), "I"
-        if isinstance(field.content, bytes) and len(content) <= form.room:
+            content, fits = _pack_directory(field.content, order, place, form), False
+            kind = _IFD8 if form is _BIG else field.kind
+        entries += struct.pack(f"{order}HH{form.offset}", tag, kind, field.count)
+        if fits:
             entries += content.ljust(form.room, b"\0")
             continue
-        entries += struct.pack(f"{order}{pointer}", place).ljust(form.room, b"\0")
+        entries += struct.pack(f"{order}{form.offset}", place)
         content += b"\0" * (len(content) % 2)
         contents += content
         place += len(content)

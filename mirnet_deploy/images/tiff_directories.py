@@ -101,7 +101,8 @@ def main_picture(directories: Sequence[Found]) -> tuple[Found, tuple[str, ...]]:
         raise ImageError("is animated or has several pages; expected a single picture")
     chosen = max([pages[0], *(found for found in full if found.parent)], key=lambda found: found.area)
     lost = ["its transparency mask is lost"] if any(found.mask and found is not chosen for found in directories) else []
-    more = sum(found is not chosen for found in full)
+    # A thumbnail that is not called one is smaller than the SubIFD that it is the thumbnail of.
+    more = sum(found is not chosen and found.directory is not chosen.parent for found in full)
     if more:
         lost.append(f"{more} further picture{'s' * (more > 1)} inside it (SubIFDs) {'are' if more > 1 else 'is'} lost")
     return chosen, tuple(lost)
