@@ -167,7 +167,7 @@ def _extra(directory: Directory, samples: int, colours: int) -> tuple[int | None
     rest = [colours + index + 1 for index in range(count) if index not in found[:1]]
     if colours == 1 and len(rest) > 1:
         raise ImageError(f"has {samples} channels and does not say what they show; expected grey or RGB, and alpha")
-    lost = ()
+    lost: tuple[str, ...] = ()
     if rest:
         meaning = "beyond its colours and alpha" if found[1:] else "of unspecified meaning"
         which = f"channel {rest[0]}" if len(rest) == 1 else f"channels {', '.join(map(str, rest))}"

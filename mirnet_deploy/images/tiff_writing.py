@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from mirnet_deploy.images.tiff_metadata import Described, described_fields
 
 _STRIP_BYTES = 1 << 20
 """Bytes of samples per written strip, before compression, at most; but a strip has at least one row."""
+
+_CLASSIC_END = 1 << 32
+"""Bytes of a file, at most, whose offsets are LONGs."""
+_SIZES: tuple[tuple[bool, Literal["I", "Q"]], ...] = (False, "I"), (True, "Q")
+"""Whether a file is a BigTIFF, and the code of its offsets."""
 
 
 def encode_tiff(picture: Picture) -> bytes:
@@ -77,12 +82,11 @@ class TiffLayout:
             tags.PREDICTOR: integer_field(order, "H", tags.DIFFERENCES),
             tags.SAMPLE_FORMAT: integer_field(order, "H", *[1] * count),
         }
-        for big in (False, True):
-            # The size of the directory depends on how many offsets there are, not on their values.
-            size = "Q" if big else "I"
+        # The size of the directory depends on how many offsets there are, not on their values.
+        for big, size in _SIZES:
             fields[tags.STRIP_OFFSETS] = integer_field(order, size, *[0] * len(lengths))
             offsets = list(accumulate([len(pack_block(fields, order, big=big)), *lengths[:-1]]))
-            if big or offsets[-1] + lengths[-1] < 1 << 32:
+            if offsets[-1] + lengths[-1] < _CLASSIC_END:
                 break
         fields[tags.STRIP_OFFSETS] = integer_field(order, size, *offsets)
         return pack_block(fields, order, big=big)

@@ -72,12 +72,14 @@ def few_bits(values: Array, bits: int, photometric: int, **more: Any) -> Page:
 
 def spread(values: Array, bits: int) -> Array:
     top = 255 if bits <= 8 else 65535
-    return np.rint(values * (top / (2**bits - 1))).astype(np.uint8 if bits <= 8 else np.uint16)
+    nearest: Array = np.rint(values * (top / (2**bits - 1)))
+    return nearest.astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def premultiplied(pixels: Array, alpha: Array) -> Array:
     top = np.iinfo(alpha.dtype).max
-    return np.rint(pixels * (alpha / top if pixels.ndim == 2 else alpha[..., None] / top)).astype(alpha.dtype)
+    nearest: Array = np.rint(pixels * (alpha / top if pixels.ndim == 2 else alpha[..., None] / top))
+    return nearest.astype(alpha.dtype)
 
 
 def straightened(pixels: Array, alpha: Array) -> Array:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = bytes | Sequence[int]
+Order = Literal["<", ">"]
+Pack = Callable[[bytes], bytes | bytearray]
 SUB_DIRECTORIES = 330
 _CODES = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 16: "Q"}
 
@@ -28,9 +30,9 @@ def page(
     samples: NDArray[Any],
     photometric: int | None = 2,
     *,
-    order: str = "<",
+    order: Order = "<",
     compression: int = 1,
-    pack: Callable[[bytes], bytes] = bytes,
+    pack: Pack = bytes,
     rows: int | None = None,
     tile: int | None = None,
     planar: bool = False,
@@ -50,7 +52,7 @@ def page(
                 if tile:
                     missing = [(0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)]
                     part = np.pad(part, missing)
-                blocks.append(pack(part.astype(part.dtype.newbyteorder(order)).tobytes()))
+                blocks.append(bytes(pack(part.astype(part.dtype.newbyteorder(order)).tobytes())))
     fields: dict[int, tuple[int, Values]] = {
         256: (4, [width]),
         257: (4, [height]),
@@ -67,7 +69,7 @@ def page(
     return Page(fields | (more or {}), blocks, subs)
 
 
-def tiff(*pages: Page, order: str = "<", big: bool = False) -> bytes:
+def tiff(*pages: Page, order: Order = "<", big: bool = False) -> bytes:
     """The file of a chain of pages."""
     size = 8 if big else 4
     number, links = f"{order}{'Q' if big else 'I'}", []
