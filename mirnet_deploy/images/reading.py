@@ -1,6 +1,6 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of 16. Palettes become RGB (with alpha
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of up to 16. Palettes become RGB (with alpha
 where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the link to
 the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF,
 field by field; so is the ICC profile. XMP, text chunks and comments are dropped.
@@ -28,8 +28,9 @@ from mirnet_deploy.images.tiff_directories import CAMERA_RAW, all_directories, i
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
 
-In WebP and 8-bit TIFF, Pillow itself refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million,
-unless the program changes that value (`mirnet-deploy enhance` does).
+In WebP, and in a strip or tile of most compressed TIFFs, Pillow itself refuses more than twice
+`PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million, unless the program changes that value (`mirnet-deploy enhance`
+does).
 """
 
 _CMYK = "is CMYK; convert it to RGB first"

@@ -85,9 +85,8 @@ def premultiplied(pixels: Array, alpha: Array) -> Array:
 def straightened(pixels: Array, alpha: Array) -> Array:
     top = np.iinfo(alpha.dtype).max
     weight = np.maximum(alpha, 1).astype(float)
-    return np.rint((pixels * (top / (weight if pixels.ndim == 2 else weight[..., None]))).clip(0, top)).astype(
-        alpha.dtype
-    )
+    straight: Array = np.rint((pixels * (top / (weight if pixels.ndim == 2 else weight[..., None]))).clip(0, top))
+    return straight.astype(alpha.dtype)
 
 
 def ycbcr(subsampling: int, **options: Any) -> bytes:
