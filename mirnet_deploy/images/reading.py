@@ -1,9 +1,9 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of up to 16. Palettes become RGB (with alpha
-where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the link to
-the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF,
-field by field; so is the ICC profile. XMP, text chunks and comments are dropped.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of up to 16. Palettes become RGB (with
+alpha where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the
+link to the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a
+TIFF, field by field; so is the ICC profile. XMP, text chunks and comments are dropped, but not those of a TIFF.
 
 Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
 (even if the decoders would not notice), pictures of more than `max_pixels` (by the header), and all other formats.
