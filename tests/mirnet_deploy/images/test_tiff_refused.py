@@ -38,7 +38,9 @@ KINDS = {
 }
 SMALL_WEBP = imagecodecs.webp_encode(RGB8[:4, :4], lossless=True)
 SMALL_JPEG_2000 = imagecodecs.jpeg2k_encode(RGB8[:4, :4], reversible=True, level=0)
+SHORT_JPEG = imagecodecs.jpeg_encode(RGB8, colorspace="RGB", outcolorspace="RGB")[:-200]
 DAMAGED = {
+    "is truncated: the JPEG ends before its end": page(RGB8, compression=7, pack=lambda _: SHORT_JPEG),
     "is damaged: the TIFF's colour map has 3 entries, expected 768": page(GREY8, 3, more={320: (3, [1, 2, 3])}),
     "is damaged: the TIFF has 2 channels, and its colours need 3": page(RGB8[..., :2]),
     "is damaged: the TIFF has 3 strips or tiles, expected 10": page(RGB8, rows=9, more={278: (4, [2])}),
