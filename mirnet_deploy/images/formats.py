@@ -33,8 +33,6 @@ HEADER_LENGTH = 16
 _SUPPORTED = "expected PNG, JPEG, WebP, TIFF or BMP"
 _FOREIGN = {
     b"GIF8": "is a GIF",
-    b"II+\0": "is a BigTIFF",
-    b"MM\0+": "is a BigTIFF",
     b"8BPS": "is a Photoshop document",
     b"%PDF": "is a PDF",
     b"\xff\x0a": "is a JPEG XL",
@@ -58,7 +56,7 @@ def sniff(header: bytes) -> Format:
         return "jpg"
     if header.startswith(b"RIFF") and header[8:12] == b"WEBP":
         return "webp"
-    if header.startswith((b"II*\0", b"MM\0*")):
+    if header.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
     if header.startswith(b"BM"):
         return "bmp"

@@ -1,9 +1,10 @@
-"""Directories of a classic TIFF structure: a TIFF file, or the EXIF block of any other format.
+"""Directories of a TIFF structure: a TIFF or BigTIFF file, or the EXIF block of any other format.
 
 Where possible, only the bytes of a value are replaced and nothing else moves: maker notes hold offsets from the start
 of the block. Where fields must move, to or from a TIFF file, they keep their types and bytes. Pillow does neither: it
 decodes strings as Latin-1 and writes them as ASCII, which turns a copyright in UTF-8 into question marks.
-Source: TIFF 6.0, section 2; CIPA DC-008 (EXIF), section 4.6.
+Source: TIFF 6.0, section 2; CIPA DC-008 (EXIF), section 4.6; BigTIFF as libtiff defines it, whose counts and offsets
+have eight bytes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,42 @@ Block = bytes | mmap.mmap
 ByteOrder = Literal["<", ">"]
 """Little-endian ("<", TIFF's II) or big-endian (">", TIFF's MM), as in the formats of `struct`."""
 
-_INTEGERS = {1: "B", 3: "H", 4: "I"}
-"""TIFF type -> its code in `struct`: BYTE, SHORT, LONG."""
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""TIFF type -> its code in `struct`: BYTE, SHORT, LONG, IFD, and BigTIFF's LONG8 and IFD8."""
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF type -> bytes of one value."""
+_LONG, _LONG8, _SLONG8, _IFD8 = 4, 16, 17, 18
+_MOST_FIELDS = 65535
+"""What a classic directory can hold; a BigTIFF that claims more is damaged."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the numbers of a directory are written, as the codes of `struct`."""
+
+    count: str
+    """The number of fields."""
+    offset: str
+    """An offset, or the number of a field's values."""
+
+    @property
+    def room(self) -> int:
+        """Bytes of an offset, and of the values that stand in a field itself."""
+        return struct.calcsize(self.offset)
+
+    @property
+    def entry(self) -> int:
+        """Bytes of a field."""
+        return 4 + 2 * self.room
+
+
+_CLASSIC, _BIG = _Form("H", "I"), _Form("Q", "Q")
+_HEADERS: Mapping[bytes, tuple[ByteOrder, _Form]] = {
+    b"II*\0": ("<", _CLASSIC),
+    b"MM\0*": (">", _CLASSIC),
+    b"II+\0": ("<", _BIG),
+    b"MM\0+": (">", _BIG),
+}
 
 
 @dataclass(frozen=True)
@@ -37,16 +70,19 @@ class Directory:
     fields: dict[int, tuple[int, int, int]]
     """Tag -> (TIFF type, number of values, position of the values in the block)."""
     next_position: int
-    """Position of the four bytes that hold the offset of the next directory."""
+    """Position of the offset of the next directory."""
+    start: int
+    """Position of the directory itself."""
+    form: _Form
 
     @property
     def next(self) -> int:
         """Offset of the next directory (a page, or EXIF's thumbnail); 0 for none."""
-        (offset,) = struct.unpack_from(f"{self.order}I", self.block, self.next_position)
+        (offset,) = struct.unpack_from(f"{self.order}{self.form.offset}", self.block, self.next_position)
         return int(offset)
 
     def integers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """The BYTE, SHORT or LONG values of `tag`; `default` where it is absent or of another type."""
+        """The values of `tag`, of any unsigned type; `default` where it is absent or of another type."""
         kind, count, position = self.fields.get(tag, (0, 0, 0))
         if kind not in _INTEGERS:
             return default
@@ -61,30 +97,33 @@ def read_directory(block: Block, start: int | None = None) -> Directory:
     """Reads the directory at `start`; None for the first one (IFD0). Fields of unknown types are left out.
 
     Raises:
-        ValueError: `block` is not a classic TIFF structure, or it ends before the directory or one of its values does.
+        ValueError: `block` is not a TIFF structure, or it ends before the directory or one of its values does.
     """
-    orders: dict[bytes, ByteOrder] = {b"II*\0": "<", b"MM\0*": ">"}
-    order = orders.get(bytes(block[:4]))
+    order, form = _HEADERS.get(bytes(block[:4]), (None, _CLASSIC))
     if order is None:
         raise ValueError("no TIFF header")
+    offset = f"{order}{form.offset}"
     try:
         if start is None:
-            (start,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, start)
+            (start,) = struct.unpack_from(offset, block, form.room)
+        (count,) = struct.unpack_from(f"{order}{form.count}", block, start)
+        if count > _MOST_FIELDS:
+            raise ValueError(f"its TIFF directory claims {count} fields")
+        first = start + struct.calcsize(form.count)
+        end = first + form.entry * count
         fields = {}
-        for position in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, length = struct.unpack_from(f"{order}HHI", block, position)
-            size = _SIZES.get(kind, 0) * length
-            place = position + 8 if size <= 4 else struct.unpack_from(f"{order}I", block, position + 8)[0]
+        for position in range(first, end, form.entry):
+            tag, kind, length = struct.unpack_from(f"{order}HH{form.offset}", block, position)
+            size, value = _SIZES.get(kind, 0) * length, position + 4 + form.room
+            place = value if size <= form.room else struct.unpack_from(offset, block, value)[0]
             if place + size > len(block):
                 raise ValueError(f"its TIFF tag {tag} reaches past the end")
             if kind in _SIZES:
                 fields[tag] = (kind, length, place)
-        directory = Directory(
-            block if isinstance(block, mmap.mmap) else bytes(block), order, fields, start + 2 + 12 * count
-        )
+        whole = block if isinstance(block, mmap.mmap) else bytes(block)
+        directory = Directory(whole, order, fields, end, start, form)
         _ = directory.next
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError("its TIFF directory reaches past the end") from error
     return directory
 
@@ -117,7 +156,7 @@ def unlink_next(block: bytes) -> bytes:
     if not directory.next:
         return block
     patched = bytearray(block)
-    struct.pack_into(f"{directory.order}I", patched, directory.next_position, 0)
+    struct.pack_into(f"{directory.order}{directory.form.offset}", patched, directory.next_position, 0)
     return bytes(patched)
 
 
@@ -134,16 +173,24 @@ class Field:
     to."""
 
 
-def movable_fields(block: Block) -> tuple[ByteOrder, dict[int, Field]]:
-    """The byte order, and the fields of IFD0 with the EXIF, GPS and interoperability directories inside them.
+def movable_fields(block: Block, start: int | None = None) -> tuple[ByteOrder, dict[int, Field]]:
+    """The byte order, and the fields of the directory at `start` (None for IFD0) with the EXIF, GPS and
+    interoperability directories inside them. The types are those of a classic TIFF, also from a BigTIFF.
 
     An inner directory that cannot be read is left out.
 
     Raises:
         ValueError: as `read_directory`.
     """
-    directory = read_directory(block)
+    directory = read_directory(block, start)
     return directory.order, _movable(directory, {EXIF: {INTEROPERABILITY: {}}, GPS: {}})
+
+
+def integer_field(order: ByteOrder, size: Literal["H", "I", "Q"], *values: int) -> Field:
+    """A field of SHORT (H), LONG (I) or, for a BigTIFF, LONG8 (Q) values."""
+    return Field(
+        {"H": 3, "I": _LONG, "Q": _LONG8}[size], len(values), struct.pack(f"{order}{len(values)}{size}", *values)
+    )
 
 
 _Inner = Mapping[int, "_Inner"]
@@ -163,33 +210,48 @@ def _movable(directory: Directory, inner: _Inner) -> dict[int, Field]:
                 pointed = read_directory(directory.block, directory.integer(tag, 0))
             except ValueError:
                 continue
-            fields[tag] = Field(kind, 1, _movable(pointed, inner[tag]))
-        elif tag not in (EXIF, GPS, INTEROPERABILITY):
+            fields[tag] = Field(_LONG, 1, _movable(pointed, inner[tag]))
+        elif tag in (EXIF, GPS, INTEROPERABILITY) or kind == _SLONG8:
+            continue
+        elif kind in (_LONG8, _IFD8):
+            values = directory.integers(tag)
+            if max(values, default=0) < 1 << 32:
+                fields[tag] = integer_field(directory.order, "I", *values)
+        else:
             fields[tag] = Field(kind, count, directory.block[position : position + _SIZES[kind] * count])
     return fields
 
 
-def pack_block(fields: Mapping[int, Field], order: ByteOrder) -> bytes:
-    """A TIFF structure of one directory: its header, the directory and all that its fields hold.
+def pack_block(fields: Mapping[int, Field], order: ByteOrder, *, big: bool = False) -> bytes:
+    """A TIFF structure of one directory: its header, the directory and all that its fields hold; a BigTIFF if `big`.
 
     `order` must be the byte order that the contents of the fields have.
     """
-    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-    return header + _pack_directory(fields, order, len(header))
+    form = _BIG if big else _CLASSIC
+    header = next(magic for magic, kind in _HEADERS.items() if kind == (order, form))
+    header += struct.pack(f"{order}HHQ", 8, 0, 16) if big else struct.pack(f"{order}I", 8)
+    return header + _pack_directory(fields, order, len(header), form)
 
 
-def _pack_directory(fields: Mapping[int, Field], order: ByteOrder, offset: int) -> bytes:
-    """A directory that is to lie at `offset`; behind it the inner directories, and values of more than 4 bytes."""
+def _pack_directory(fields: Mapping[int, Field], order: ByteOrder, offset: int, form: _Form) -> bytes:
+    """A directory that is to lie at `offset`; behind it the inner directories, and values that do not fit into a field.
+
+    In a BigTIFF, what points to a directory becomes an IFD8.
+    """
     entries, contents = b"", b""
-    place = offset + 2 + 12 * len(fields) + 4
+    place = offset + struct.calcsize(form.count) + form.entry * len(fields) + form.room
     for tag, field in sorted(fields.items()):
-        content = field.content if isinstance(field.content, bytes) else _pack_directory(field.content, order, place)
-        entries += struct.pack(f"{order}HHI", tag, field.kind, field.count)
-        if isinstance(field.content, bytes) and len(content) <= 4:
-            entries += content.ljust(4, b"\0")
+        if isinstance(field.content, bytes):
+            content, kind, fits = field.content, field.kind, len(field.content) <= form.room
+        else:
+            content, fits = _pack_directory(field.content, order, place, form), False
+            kind = _IFD8 if form is _BIG else field.kind
+        entries += struct.pack(f"{order}HH{form.offset}", tag, kind, field.count)
+        if fits:
+            entries += content.ljust(form.room, b"\0")
             continue
-        entries += struct.pack(f"{order}I", place)
+        entries += struct.pack(f"{order}{form.offset}", place)
         content += b"\0" * (len(content) % 2)
         contents += content
         place += len(content)
-    return struct.pack(f"{order}H", len(fields)) + entries + bytes(4) + contents
+    return struct.pack(f"{order}{form.count}", len(fields)) + entries + bytes(form.room) + contents

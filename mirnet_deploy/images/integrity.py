@@ -13,16 +13,11 @@ import zlib
 from collections.abc import Iterator
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.ifd import Directory
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _JPEG_EOI = 0xD9
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Codes of the markers that stand alone, without a segment."""
-_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
-_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
-_TILE_MARGIN = 4096
-"""Pixels by which a TIFF's tile may be wider or higher than the picture: a tile must not claim memory without bound."""
 _BMP_UNCOMPRESSED = frozenset({0, 3, 6})
 """Values of the compression field: plain rows, and those with colour masks."""
 
@@ -92,19 +87,6 @@ def _webp_chunks(data: bytes) -> set[bytes]:
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         position += 8 + length + length % 2
     return kinds
-
-
-def check_tiff(directory: Directory) -> None:
-    """Checks that all strips or tiles lie within the file, and that no tile is much larger than the picture."""
-    offsets = directory.integers(_STRIP_OFFSETS) or directory.integers(_TILE_OFFSETS)
-    counts = directory.integers(_STRIP_COUNTS) or directory.integers(_TILE_COUNTS)
-    if not offsets or len(offsets) != len(counts):
-        raise ImageError("is damaged: the TIFF does not say where its pixels are")
-    if max(start + count for start, count in zip(offsets, counts, strict=True)) > len(directory.block):
-        raise truncated("the TIFF ends before its pixels do")
-    sides = ((_WIDTH, _TILE_WIDTH), (_HEIGHT, _TILE_HEIGHT))
-    if any(directory.integer(tile, 0) > directory.integer(whole, 0) + _TILE_MARGIN for whole, tile in sides):
-        raise ImageError("is damaged: the TIFF's tiles are larger than the picture")
 
 
 def check_bmp(data: bytes) -> None:

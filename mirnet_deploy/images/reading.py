@@ -1,9 +1,9 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of 16. Palettes become RGB (with alpha
-where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the link to
-the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF,
-field by field; so is the ICC profile. XMP, text chunks and comments are dropped.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of up to 16. Palettes become RGB (with
+alpha where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the
+link to the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a
+TIFF, field by field; so is the ICC profile. XMP, text chunks and comments are dropped, but not those of a TIFF.
 
 Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
 (even if the decoders would not notice), pictures of more than `max_pixels` (by the header), and all other formats.
@@ -16,19 +16,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import integrity, png16, tiff
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
-from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, unlink_next
+from mirnet_deploy.images.ifd import ORIENTATION, reset_orientation, unlink_next
 from mirnet_deploy.images.picture import Picture, Samples, check_size
+from mirnet_deploy.images.tiff_directories import CAMERA_RAW, all_directories, is_camera_raw
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
 
-In WebP and 8-bit TIFF, Pillow itself refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million,
-unless the program changes that value (`mirnet-deploy enhance` does).
+In WebP, and in a strip or tile of most compressed TIFFs, Pillow itself refuses more than twice
+`PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million, unless the program changes that value (`mirnet-deploy enhance`
+does).
 """
 
 _CMYK = "is CMYK; convert it to RGB first"
@@ -117,24 +119,10 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
-    # Before any decoding, because cv2 and Pillow, each in cases of its own, turn a TIFF by themselves.
-    data, orientation = reset_orientation(data)
-    directory = read_directory(data)
-    check_size(directory.integer(tiff.WIDTH, 0), directory.integer(tiff.HEIGHT, 0), max_pixels)
-    integrity.check_tiff(directory)
-    if directory.next:
-        raise ImageError(_ANIMATED)
-    if directory.integer(tiff.PHOTOMETRIC, -1) == 5:
-        raise ImageError(_CMYK)
-    bits = max(directory.integers(tiff.BITS, (1,)))
-    if set(directory.integers(tiff.SAMPLE_FORMAT, (1,))) != {1} or bits not in (1, 2, 4, 8, 16):
-        raise ImageError(f"has {bits}-bit float, signed or other samples; expected unsigned ones of 8 or 16 bit")
-    if bits == 16:
-        pixels, alpha = tiff.decode_tiff16(directory)
-    else:
-        pixels, alpha = _samples(TiffImagePlugin.TiffImageFile(io.BytesIO(data)))
-    picture = Picture(pixels, alpha, tiff.exif_of_tiff(data), tiff.icc_of_tiff(directory), "tiff")
-    return picture.upright(orientation)
+    directories = all_directories(data)
+    if is_camera_raw(directories):
+        raise ImageError(CAMERA_RAW)
+    return tiff.decode_tiff(directories, max_pixels)
 
 
 def _decode_bmp(data: bytes, max_pixels: int) -> Picture:

@@ -15,25 +15,28 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images import tiff
-from mirnet_deploy.images.ifd import ORIENTATION, Directory, read_directory
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.picture import check_size, grey_of
+from mirnet_deploy.images.tiff import TiffPixels
+from mirnet_deploy.images.tiff_directories import CAMERA_RAW, Found, all_directories, is_camera_raw, main_picture
+from mirnet_deploy.images.tiff_metadata import orientation_of, read_metadata
+from mirnet_deploy.images.tiff_writing import TiffLayout
 
 Key = tuple[slice, slice] | slice
 """Rows and columns, or rows alone."""
 
 
 @contextmanager
-def mapped_directory(path: Path) -> Iterator[Directory]:
-    """The first directory of a classic TIFF file, without reading the rest of it. Valid inside the block only.
+def _mapped(path: Path) -> Iterator[list[Found]]:
+    """The directories of a TIFF file, without reading the rest of it. Valid inside the block only.
 
     Raises:
-        ValueError: the file is not a classic TIFF, or ends too early.
+        ValueError: the file is not a TIFF, or ends too early.
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as block:
-        yield read_directory(block)
+        yield all_directories(block)
 
 
 def bytes_in_memory(path: Path, *, toned: bool) -> int:
@@ -43,61 +46,66 @@ def bytes_in_memory(path: Path, *, toned: bool) -> int:
         toned: whether its brightness is set; 8-bit pictures are then worked on in 16 bits.
 
     Returns:
-        0 where the file is not a classic TIFF or cannot be read.
+        0 where the file is not a TIFF that can be read in bands.
     """
     try:
-        with mapped_directory(path) as found:
-            samples = found.integer(tiff.WIDTH, 0) * found.integer(tiff.HEIGHT, 0) * found.integer(tiff.SAMPLES, 1)
-            size = max(1, max(found.integers(tiff.BITS, (8,))) // 8)
+        with _mapped(path) as directories:
+            if is_camera_raw(directories):
+                return 0
+            found = main_picture(directories)[0].directory
+            channels = found.integer(tags.SAMPLES, 1)
+            if found.integer(tags.PHOTOMETRIC, -1) == tags.PALETTE:
+                channels += 2
+            samples = found.integer(tags.WIDTH, 0) * found.integer(tags.HEIGHT, 0) * channels
+            size = 2 if found.integer(tags.BITS, 1) > 8 else 1
             return path.stat().st_size + 2 * samples * (size + (2 if toned and size == 1 else 0))
-    except (ValueError, OSError):
+    except (ValueError, OSError, ImageError):
         return 0
 
 
 class BandedTiff:
     """A TIFF file as a source of windows, [h,w,3] RGB, uint8 or uint16; grey is repeated in all three channels.
 
-    The file has strips or tiles, uncompressed or in any compression that tifffile knows. Each is decoded as a whole and
-    kept as long as the windows that are asked for touch its rows.
+    Its strips or tiles are decoded as `read_image` decodes them, each as a whole, and kept as long as the windows that
+    are asked for touch its rows.
 
     Raises:
-        ImageError: it has more than `max_pixels`, or is not a single upright picture of interleaved 8- or 16-bit grey
-            or RGB without alpha, or is damaged.
-        MissingDependencyError: tifffile is not installed.
+        ImageError: it has more than `max_pixels`, is turned, or is of another kind that is not read in bands, or is
+            damaged.
         OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:
-        try:
-            import tifffile
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'{path} does not fit into memory, and to read it in bands takes: pip install "mirnet-deploy[large]"'
-            ) from error
         self._path = path
+        self._kept: dict[int, tuple[NDArray[Any], NDArray[Any] | None]] = {}
+        """Index of a strip or tile, row by row -> its pixels and alpha."""
+        self._file = path.open("rb")
         try:
-            with mapped_directory(path) as found:
-                self.exif, self.icc = tiff.exif_of_tiff(found.block), tiff.icc_of_tiff(found)
-                width, height = found.integer(tiff.WIDTH, 0), found.integer(tiff.HEIGHT, 0)
-                single_upright = found.integer(ORIENTATION, 1) == 1 and not found.next
-        except ValueError as error:
-            raise self._damaged(error) from error
-        try:
-            check_size(width, height, max_pixels)
-        except ImageError as error:
-            raise ImageError(f"{path} {error}") from error
-        self._open(tifffile)
-        if self._kind not in ((1, 1, 1), (2, 3, 1)) or self.dtype not in (np.uint8, np.uint16) or not single_upright:
+            with _mapped(path) as directories:
+                self._open(directories, max_pixels)
+        except Exception as error:  # damaged bytes make the decoders raise nearly anything
             self.close()
-            raise ImageError(
-                f"{path} does not fit into memory, and only a single upright picture of interleaved 8- or 16-bit grey "
-                "or RGB without alpha is read in bands"
-            )
-        self.grey = self._kind[1] == 1
-        """Whether the file has one channel."""
-        self._across = -(-self.shape[1] // self._segment[1])
-        self._kept: dict[int, NDArray[Any]] = {}
-        """Index of a strip or tile, row by row -> its samples (see `_decoded`)."""
+            raise self._told(error) from error
+
+    def _open(self, directories: list[Found], max_pixels: int) -> None:
+        if is_camera_raw(directories):
+            raise ImageError(CAMERA_RAW)
+        found, lost = main_picture(directories)
+        directory = found.directory
+        check_size(directory.integer(tags.WIDTH, 0), directory.integer(tags.HEIGHT, 0), max_pixels)
+        if orientation_of(found) != 1 or directory.integer(tags.COMPRESSION, 1) == tags.OLD_JPEG:
+            raise ImageError("does not fit into memory, and a turned picture or old-style JPEG is not read in bands")
+        self._pixels = TiffPixels(directory, self._read)
+        metadata = read_metadata(directories[0].directory, found)
+        self.exif, self.icc, self.xmp, self.iptc = metadata.exif, metadata.icc, metadata.xmp, metadata.iptc
+        self.resolution = metadata.resolution
+        self.lost = (*lost, *self._pixels.lost, *metadata.lost)
+        """See `Picture`, for this and the metadata."""
+        self.dtype: np.dtype[Any] = self._pixels.dtype
+        self.shape = self._pixels.height, self._pixels.width, 3
+        """[H,W,3], also of a grey file."""
+        self.grey, self.alpha = self._pixels.grey, self._pixels.alpha
+        """Whether the file has one colour channel, and whether it has alpha."""
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
         """A window of rows and columns (slices of step 1), [h,w,3], as a new array.
@@ -109,23 +117,42 @@ class BandedTiff:
         top, bottom, _ = rows.indices(self.shape[0])
         left, right, _ = cols.indices(self.shape[1])
         window = np.empty((bottom - top, right - left, 3), self.dtype)
-        height, width = self._segment
-        kept_rows = range(top // height, -(-bottom // height))
-        self._kept = {index: part for index, part in self._kept.items() if index // self._across in kept_rows}
-        for down in kept_rows:
-            for across in range(left // width, -(-right // width)):
-                part = self._decoded(down * self._across + across)
-                first = max(top, down * height), max(left, across * width)
-                last = min(bottom, (down + 1) * height), min(right, (across + 1) * width)
-                inner = part[
-                    first[0] - down * height : last[0] - down * height,
-                    first[1] - across * width : last[1] - across * width,
-                ]
-                try:
-                    window[first[0] - top : last[0] - top, first[1] - left : last[1] - left] = inner
-                except ValueError as error:  # it holds fewer rows or columns than its place takes
-                    raise self._damaged(error) from error
+        for pixels, _, target in self._parts(top, bottom, left, right):
+            window[target] = pixels[..., None] if self.grey else pixels
         return window
+
+    def alpha_band(self, top: int, bottom: int) -> NDArray[Any]:
+        """The alpha of some rows, [bottom - top,W]. Only of a file that has alpha.
+
+        Raises:
+            ImageError: a strip or tile of it is damaged.
+        """
+        band = np.empty((bottom - top, self.shape[1]), self.dtype)
+        for _, alpha, target in self._parts(top, bottom, 0, self.shape[1]):
+            band[target] = alpha
+        return band
+
+    def _parts(
+        self, top: int, bottom: int, left: int, right: int
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, tuple[slice, slice]]]:
+        """Yields pixels and alpha of a window by strips or tiles, with the place of each in the window."""
+        height, width, across = self._pixels.rows, self._pixels.columns, self._pixels.across
+        kept_rows = range(top // height, -(-bottom // height))
+        self._kept = {index: part for index, part in self._kept.items() if index // across in kept_rows}
+        wanted = [down * across + side for down in kept_rows for side in range(left // width, -(-right // width))]
+        try:
+            for index, pixels, alpha in self._pixels.decoded(index for index in wanted if index not in self._kept):
+                self._kept[index] = pixels, alpha
+        except Exception as error:  # damaged bytes make the decoders raise nearly anything
+            raise self._told(error) from error
+        for index in wanted:
+            down, side = index // across * height, index % across * width
+            rows = slice(max(top, down), min(bottom, down + height))
+            columns = slice(max(left, side), min(right, side + width))
+            inner = slice(rows.start - down, rows.stop - down), slice(columns.start - side, columns.stop - side)
+            target = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+            pixels, alpha = self._kept[index]
+            yield pixels[inner], None if alpha is None else alpha[inner], target
 
     def close(self) -> None:
         """Closes the file."""
@@ -137,39 +164,18 @@ class BandedTiff:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, tifffile: Any) -> None:
-        """Opens the file and reads how its first page is stored."""
-        try:
-            self._file = tifffile.TiffFile(self._path)
-        except Exception as error:  # damaged bytes make the decoder raise nearly anything
-            raise self._damaged(error) from error
-        try:
-            page = self._page = self._file.pages[0]
-            self._kind = int(page.photometric), int(page.samplesperpixel), int(page.planarconfig)
-            self.dtype: np.dtype[Any] = np.dtype(page.dtype)
-            self.shape = (int(page.imagelength), int(page.imagewidth), 3)
-            """[H,W,3], also of a grey file."""
-            self._segment = int(page.chunks[0]), int(page.chunks[1])
-            """Height and width of a strip or tile."""
-            if min(self._segment) < 1:
-                raise ValueError(f"strips or tiles of {self._segment[1]}x{self._segment[0]}")
-        except Exception as error:
-            self.close()
-            raise self._damaged(error) from error
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(length)
 
-    def _decoded(self, index: int) -> NDArray[Any]:
-        """The samples of a strip or tile, [h,w,1 or 3]; the last strip may have fewer rows than the others."""
-        if index not in self._kept:
-            try:
-                self._file.filehandle.seek(self._page.dataoffsets[index])
-                data = self._file.filehandle.read(self._page.databytecounts[index])
-                segment = self._page.decode(data, index)[0]
-                self._kept[index] = np.asarray(segment)[0]
-            except Exception as error:
-                raise self._damaged(error) from error
-        return self._kept[index]
-
-    def _damaged(self, error: Exception) -> ImageError:
+    def _told(self, error: Exception) -> Exception:
+        """The error with the name of the file; what a decoder says of damaged bytes becomes an `ImageError`."""
+        if isinstance(error, ImageError):
+            return ImageError(f"{self._path} {error}")
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        if isinstance(error, MemoryError):
+            return ImageError(f"{self._path} does not fit into memory, not even in bands: its strips are too large")
         reason = " ".join(str(error).split()) or type(error).__name__
         return ImageError(f"{self._path} is damaged or cut short: it cannot be decoded ({reason})")
 
@@ -203,7 +209,7 @@ class RawBands:
 
 
 def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
-    """Packs a result as `encode_tiff` does, with the source's EXIF and ICC profile.
+    """Packs a result as `encode_tiff` does, with the source's alpha and metadata.
 
     Args:
         strips: an empty file that takes the compressed strips; it is rewound at the end.
@@ -212,11 +218,16 @@ def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
         The bytes that come before the strips: header and directory.
 
     Raises:
-        ImageError: the file would pass the 4 GB of a classic TIFF.
+        ImageError: the source is damaged.
         OSError: a temporary file cannot be read or written, as when the disk is full.
     """
-    shape = *result.shape[:2], 1 if result.grey else 3
-    layout = tiff.TiffLayout(shape, result.dtype, source.exif, source.icc)
-    head = layout.head([strips.write(strip) for strip in layout.strips(result.band)])
+
+    def band(top: int, bottom: int) -> NDArray[Any]:
+        pixels = result.band(top, bottom)
+        return np.dstack([pixels, source.alpha_band(top, bottom)]) if source.alpha else pixels
+
+    shape = *result.shape[:2], (1 if result.grey else 3) + source.alpha
+    layout = TiffLayout(shape, result.dtype, source, alpha=source.alpha)
+    head = layout.head([strips.write(strip) for strip in layout.strips(band)])
     strips.seek(0)
     return head

@@ -24,7 +24,7 @@ from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.png16 import encode_png16
-from mirnet_deploy.images.tiff import encode_tiff
+from mirnet_deploy.images.tiff_writing import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 

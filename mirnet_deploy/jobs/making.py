@@ -97,6 +97,7 @@ def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model,
     ):
         result = RawBands(raw, source)
         made = Made(model.enhance_into(source, result, _passes(source, task, show)), *source.shape[:2])
+        made.notes.extend(source.lost)
         head = pack_bands(result, source, strips)
         with targets.replacing(task.target) as temporary:
             with temporary.open("wb") as stream:

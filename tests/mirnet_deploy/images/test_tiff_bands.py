@@ -20,7 +20,7 @@ from PIL import Image
 
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import read_image
+from mirnet_deploy.images import read_image, tiff_codecs
 from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.record import read_stamp
@@ -39,15 +39,18 @@ BIG = 1_000_000_000
 
 
 def samples(dtype: Any, channels: int) -> NDArray[Any]:
-    """A ramp with noise, [173,211,3] or [173,211]: the sides are primes, which no strip or tile divides."""
+    """A ramp with noise, [173,211,channels] or [173,211]: the sides are primes, which no strip or tile divides."""
     ramp = np.linspace(0.1, 0.7, 211)[None, :, None] * np.ones((173, 1, channels))
     noise = np.random.default_rng(0).normal(0, 0.05, ramp.shape)
     values = ((ramp + noise).clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
-    return values if channels == 3 else values[..., 0]
+    return values if channels > 1 else values[..., 0]
 
 
 def write(path: Path, pixels: NDArray[Any], **layout: Any) -> Path:
-    tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 else "minisblack", metadata=None, **layout)
+    """The fourth channel, if there is one, is alpha, the fifth unspecified."""
+    extra = {"extrasamples": ["unassalpha", "unspecified"][: pixels.shape[2] - 3]} if pixels.ndim == 3 else {}
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    tifffile.imwrite(path, pixels, photometric=kind, metadata=None, **extra, **layout)
     return path
 
 
@@ -89,18 +92,25 @@ FINISH = ("--brightness", 0.7, "--strength", 0.8)
 
 @pytest.mark.parametrize(
     ("dtype", "channels", "more"),
-    [(np.uint8, 3, ()), (np.uint16, 3, ()), (np.uint16, 1, ()), (np.uint8, 1, ()), (np.uint16, 3, FINISH)],
+    [
+        (np.uint8, 3, ()),
+        (np.uint16, 3, ()),
+        (np.uint16, 1, ()),
+        (np.uint8, 1, ()),
+        (np.uint16, 3, FINISH),
+        (np.uint8, 5, ()),
+    ],
 )
 def test_the_command_writes_the_same_file_as_in_memory(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, channels: int, more: tuple[Any, ...]
 ) -> None:
     path = write(tmp_path / "a.tif", samples(dtype, channels), compression="lzw", rowsperstrip=16)
-    with Image.open(path) as picture:
-        assert picture.size == (211, 173)
     common = (path, "--model", model, "--tile", 64, "--tolerance", 100, "--json", *more)
     in_memory = json.loads(enhance(*common, "-o", tmp_path / "memory.tif").stdout)
     monkeypatch.setattr(making, "available_memory", lambda: bytes_in_memory(path, toned=False))
-    in_bands = json.loads(enhance(*common, "-o", tmp_path / "bands.tif").stdout)
+    done = enhance(*common, "-o", tmp_path / "bands.tif")
+    assert ("its channel 5 (of unspecified meaning) is lost" in done.stderr) == (channels == 5)
+    in_bands = json.loads(done.stdout)
     for made in (in_memory["pictures"][0]["made"], in_bands["pictures"][0]["made"]):
         assert made.pop("seconds") > 0
     assert in_bands["pictures"][0]["made"] == in_memory["pictures"][0]["made"]
@@ -129,12 +139,16 @@ def test_exif_and_profile_are_kept(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read_in_bands_are_an_error(tmp_path: Path) -> None:
-    cases = {
-        "alpha": (np.zeros((9, 9, 4), np.uint8), {"extrasamples": ["unassalpha"]}),
-        "float": (np.zeros((9, 9)), {}),
-    }
-    for name, (pixels, layout) in cases.items():
-        with pytest.raises(ImageError, match=f"{name}.tif does not fit into memory, and only a single upright picture"):
+    turned = {"extratags": [(274, 3, 1, 6, True)]}
+    for name, (pixels, layout, said) in {
+        "turned": (
+            np.zeros((9, 9, 3), np.uint8),
+            turned,
+            "does not fit into memory, and a turned picture or old-style",
+        ),
+        "float": (np.zeros((9, 9)), {}, "has 64-bit float samples; expected unsigned ones of at most 16 bits"),
+    }.items():
+        with pytest.raises(ImageError, match=rf"{name}\.tif {said}"):
             BandedTiff(write(tmp_path / f"{name}.tif", pixels, **layout), BIG)
     path = write(tmp_path / "large.tif", samples(np.uint8, 3))
     with pytest.raises(ImageError, match=r"large\.tif is 211x173.*--max-pixels"):
@@ -162,11 +176,10 @@ def test_a_damaged_strip_is_an_error_and_leaves_no_file(
         ({"rowsperstrip": 16}, 278, 4, 1, 0),
         ({"tile": (16, 16)}, 322, 4, 1, 0),
         ({"tile": (16, 16)}, 323, 4, 1, 0),
-        ({"rowsperstrip": 16}, 284, 3, 2, 1),
         ({"rowsperstrip": 16}, 277, 3, 0, 3),
         ({"rowsperstrip": 16}, 279, 4, 1, 7),
     ],
-    ids=["no rows per strip", "no width", "no height", "two planar configurations", "no samples", "one byte count"],
+    ids=["no rows per strip", "no width", "no height", "no samples", "one byte count"],
 )
 def test_damaged_tags_are_one_error_and_close_the_file(
     tmp_path: Path, layout: dict[str, Any], tag: int, kind: int, count: int, value: int
@@ -185,10 +198,16 @@ def test_damaged_tags_are_one_error_and_close_the_file(
     assert len(list(Path("/proc/self/fd").iterdir())) == opened
 
 
-def test_without_tifffile_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tifffile_is_needed_for_rare_compressions_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = write(tmp_path / "a.tif", samples(np.uint8, 3), compression="lzw")
+    rare = write(tmp_path / "b.tif", samples(np.uint8, 3), compression="jpegxl")
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(Exception, match=r"mirnet-deploy\[large\]"):
-        BandedTiff(write(tmp_path / "a.tif", samples(np.uint8, 3)), BIG)
+    monkeypatch.setattr(tiff_codecs, "find_spec", lambda _: None)
+    with BandedTiff(common, BIG) as source:
+        np.testing.assert_array_equal(source[0:173], samples(np.uint8, 3))
+    for read in (read_image, lambda path: BandedTiff(path, BIG)):
+        with pytest.raises(ImageError, match=r"b\.tif is a TIFF with JPEG XL compression .*mirnet-deploy\[large\]"):
+            read(rare)
 
 
 LIMITED = """
