@@ -111,8 +111,8 @@ def reset_orientation(block: bytes) -> tuple[bytes, int]:
 def set_pixel_sizes(block: bytes, width: int, height: int) -> bytes:
     """The block with the true width and height wherever it states them, otherwise byte for byte the same.
 
-    They stand in PixelXDimension and PixelYDimension of the EXIF directory (CIPA DC-008, 4.6.5), which are false once the
-    picture is turned, and some cameras repeat them as ImageWidth and ImageLength in IFD0. None is added. An EXIF
+    They stand in PixelXDimension and PixelYDimension of the EXIF directory (CIPA DC-008, 4.6.5), which are false once
+    the picture is turned, and some cameras repeat them as ImageWidth and ImageLength in IFD0. None is added. An EXIF
     directory that cannot be read stays as it is.
 
     Raises:

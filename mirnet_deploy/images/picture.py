@@ -43,6 +43,9 @@ class Picture:
     """IPTC-IIM data sets, from the first 0x1C on."""
     resolution: tuple[float, float] | None = None
     """Pixels per inch, across and down; None where the file does not say."""
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """Texts without a common form: (type, body) of PNG's text chunks, (b"COM", text) of a JPEG's comments. Each is
+    written back to its own format alone."""
     lost: tuple[str, ...] = ()
     """One line for the user for everything in the file that is not kept: "its gain map is lost"."""
 

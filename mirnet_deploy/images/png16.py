@@ -13,12 +13,19 @@ import numpy as np
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.picture import Picture, Samples
+from mirnet_deploy.images.png_metadata import metadata_chunks, png_chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GREY, _RGB, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 4, 6
 """Colour types, as IHDR holds them."""
+GREY_TYPES = frozenset({_GREY, _GREY_ALPHA})
+
+
+def pixels_alone(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of a PNG file of those of `chunks`, (type, body), that make the pixels."""
+    return SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
 
 
 def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Samples | None]:
@@ -36,9 +43,8 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
     """
     import cv2
 
-    # Only the chunks that make the pixels, so that cv2 can neither turn the picture nor apply a gamma.
-    file = SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
-    samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    # Without metadata, so that cv2 can neither turn the picture nor apply a gamma.
+    samples = cv2.imdecode(np.frombuffer(pixels_alone(chunks), np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16:
         raise ImageError("is damaged: its 16-bit PNG data cannot be decoded")
     bodies = dict(chunks)
@@ -56,19 +62,21 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
 
 
 def encode_png16(picture: Picture) -> bytes:
-    """The bytes of a PNG file that holds a 16-bit picture with its ICC profile and EXIF."""
+    """The bytes of a PNG file that holds a 16-bit picture with its metadata."""
     if picture.alpha is None:
         samples, colour = picture.pixels, _GREY if picture.grey else _RGB
     else:
         samples, colour = np.dstack([picture.pixels, picture.alpha]), _GREY_ALPHA if picture.grey else _RGB_ALPHA
     header = struct.pack(">IIBBBBB", picture.width, picture.height, 16, colour, 0, 0, 0)
-    parts = [SIGNATURE, _chunk(b"IHDR", header)]
-    if picture.icc:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc)))
-    if picture.exif:
-        parts.append(_chunk(b"eXIf", picture.exif))
-    parts += [_chunk(b"IDAT", zlib.compress(_filtered(samples), 6)), _chunk(b"IEND", b"")]
+    parts = [SIGNATURE, png_chunk(b"IHDR", header), metadata_chunks(picture)]
+    parts += [png_chunk(b"IDAT", zlib.compress(_filtered(samples), 6)), png_chunk(b"IEND", b"")]
     return b"".join(parts)
+
+
+def with_png_metadata(data: bytes, picture: Picture) -> bytes:
+    """A PNG as Pillow writes it, without metadata, and with that of `picture` behind its header."""
+    header = len(SIGNATURE) + 25
+    return data[:header] + metadata_chunks(picture) + data[header:]
 
 
 def _filtered(samples: Samples) -> bytes:
@@ -83,8 +91,3 @@ def _filtered(samples: Samples) -> bytes:
     differences[:, 1:] -= pixel[:, :-1]
     lines[:, 1:] = differences.reshape(height, -1)
     return lines.tobytes()
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk as it lies in the file: length, type, body, checksum."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

@@ -53,8 +53,8 @@ def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
     """The packet as it is true of one upright picture of `width` x `height` pixels, with nothing else in its file.
 
     tiff:Orientation becomes 1; tiff:ImageWidth and ImageLength, exif:PixelXDimension and PixelYDimension become the
-    size, where they are. What points to something outside the picture is taken out: gain and depth maps, films, extended
-    XMP; so are thumbnails, which show the old picture. Without any of these the packet is returned as it is.
+    size, where they are. What points to something outside the picture is taken out: gain and depth maps, films,
+    extended XMP; so are thumbnails, which show the old picture. Without any of these the packet is returned as it is.
 
     Raises:
         ValueError: it is not an XMP packet, is damaged, or has more than `LARGEST_XMP` bytes.
@@ -115,7 +115,7 @@ def _parsed(packet: bytes) -> Document:
         # XMP has no document type, and one could define entities that expand without end.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a document type")
-        document = parseString(text.encode())
+        document = parseString(text)
         if document.getElementsByTagNameNS(_RDF, "RDF"):
             return document
     except (ExpatError, ValueError, RecursionError) as error:
