@@ -127,7 +127,7 @@ def _palette_pixels(header: _Header, *, grey: bool) -> Samples:
     if header.compression == _PLAIN:
         rows = _rows(header)
         if header.bits < 8:
-            places = np.arange(8 - header.bits, -1, -header.bits, np.uint8)
+            places = np.arange(8 - header.bits, -1, -header.bits).astype(np.uint8)
             rows = (rows[..., None] >> places).reshape(header.height, -1) & ((1 << header.bits) - 1)
         indices = rows[:, : header.width]
     else:
@@ -148,7 +148,7 @@ def _mask_pixels(header: _Header) -> tuple[Samples, Samples | None]:
         raise ImageError("is damaged: its colour masks are empty")
     values = np.ascontiguousarray(rows).view(f"<u{header.bits // 8}")
     deep = max(mask.bit_count() for mask in masks[:3]) > 8
-    dtype = np.dtype(np.uint16 if deep else np.uint8)
+    dtype = np.uint16 if deep else np.uint8
     pixels = np.empty((header.height, header.width, 3), dtype)
     for channel, mask in enumerate(masks[:3]):
         pixels[..., channel] = _channel(values, mask, dtype)
@@ -165,7 +165,7 @@ def _masks(header: _Header) -> tuple[int, ...]:
     return (*header.at(f"{count}I", 40), 0)[:4]
 
 
-def _channel(values: Samples, mask: int, dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Samples:
+def _channel(values: Samples, mask: int, dtype: type[np.uint8 | np.uint16]) -> Samples:
     """One channel of packed values, its range spread over that of `dtype`; 0 where the mask is empty."""
     if not mask:
         return np.zeros(values.shape, dtype)

@@ -30,7 +30,7 @@ def iptc_in(resources: bytes) -> tuple[bytes | None, list[str]]:
     resources = resources.removeprefix(PHOTOSHOP)
     if resources[:1] == b"\x1c":
         return resources, []
-    iptc, lost = None, []
+    iptc, lost = None, list[str]()
     for number, content in _resources(resources):
         if number == _IPTC and iptc is None:
             iptc = content

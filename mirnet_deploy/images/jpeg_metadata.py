@@ -66,6 +66,8 @@ def check_jpeg_kind(data: bytes) -> None:
                 )
             if body and body[0] != 8 and 2 <= body[0] <= 16:
                 raise ImageError(f"is a JPEG of {body[0]} bits a sample, and 8 are read; save it as 16-bit PNG or TIFF")
+            if body[5:] and body[5] not in (1, 3, 4):
+                raise ImageError(f"is a JPEG of {body[5]} channels; expected 1 or 3")
 
 
 def jpeg_metadata(data: bytes, icc: bytes | None) -> Metadata:
@@ -163,11 +165,10 @@ def _density(resolution: tuple[float, float]) -> tuple[int, int, int]:
     """JFIF's unit and whole numbers, in the unit in which rounding changes less."""
     choices = []
     for unit, scale in ((_INCH, 1.0), (_CENTIMETRE, 2.54)):
-        exact = [value / scale for value in resolution]
-        whole = [min(max(round(value), 1), 65535) for value in exact]
-        choices.append((max(abs(a / b - 1) for a, b in zip(whole, exact, strict=True)), unit, *whole))
-    _, unit, across, down = min(choices)
-    return unit, across, down
+        across, down = (min(max(round(value / scale), 1), 65535) for value in resolution)
+        change = max(abs(across * scale / resolution[0] - 1), abs(down * scale / resolution[1] - 1))
+        choices.append((change, (unit, across, down)))
+    return min(choices)[1]
 
 
 def _segment(code: int, body: bytes) -> bytes:

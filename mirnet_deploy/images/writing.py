@@ -4,7 +4,7 @@
 | ------ | ----- | ------------- | ----- | ---------------------- | -------------------------------------------------- |
 | PNG    | 8, 16 | yes           | yes   | all; texts of a PNG    | exact                                              |
 | TIFF   | 8, 16 | yes           | yes   | all; no texts          | exact (Deflate)                                    |
-| BMP    | 8     | without alpha | yes   | RGB profile, dpi     | exact                                              |
+| BMP    | 8     | without alpha | yes   | RGB profile, dpi       | exact                                              |
 | WebP   | 8     | no            | yes   | EXIF, XMP, RGB profile | exact if read from a lossless WebP, else `quality` |
 | JPEG   | 8     | yes           | no    | all; JPEG's comments   | `quality`, `subsampling`                           |
 
@@ -128,8 +128,8 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
     """One line for every part of the metadata that a file of format `kind` does not hold."""
     lines = []
     if kind == "bmp":
-        names = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
-        if gone := [name for name, content in names.items() if content]:
+        parts = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
+        if gone := [name for name, content in parts.items() if content]:
             lines.append(f"its {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} lost, since a bmp holds none")
     if kind in ("bmp", "webp") and _has_grey_profile(picture):
         lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
@@ -137,7 +137,7 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
         lines.append("its IPTC is lost, since a webp holds none")
     if kind == "webp" and picture.resolution and not _states_resolution(picture):
         across, down = picture.resolution
-        lines.append(f"its resolution ({across:.6g} x {down:.6g} dpi) is lost, since a webp holds none")
+        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since a webp holds none")
     if kind == "jpg":
         sizes = {"XMP": (picture.xmp, LARGEST_XMP), "IPTC": (picture.iptc, LARGEST_IPTC)}
         for name, (content, largest) in sizes.items():

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from xml.dom.minidom import Attr, Document, Element, Text, parseString
 from xml.parsers.expat import ExpatError
-
-if TYPE_CHECKING:
-    from xml.dom.minidom import Attr, Document, Element
 
 LARGEST_XMP = 16 << 20
 """Bytes of a packet, at most: parsed, it takes some 20 times as much."""
@@ -105,8 +102,6 @@ def lost_with(packet: bytes) -> tuple[str, ...]:
 
 
 def _parsed(packet: bytes) -> Document:
-    from xml.dom.minidom import parseString
-
     if len(packet) > LARGEST_XMP:
         raise ValueError(f"its XMP has {len(packet)} bytes, and at most {LARGEST_XMP} are read")
     try:
@@ -127,9 +122,9 @@ def _properties(document: Document) -> Iterator[Attr | Element]:
     """Yields the properties of the packet's top level: attributes and child elements of each rdf:Description."""
     for rdf in document.getElementsByTagNameNS(_RDF, "RDF"):
         for description in rdf.childNodes:
-            if description.nodeType == description.ELEMENT_NODE:
-                yield from [description.attributes.item(index) for index in range(description.attributes.length)]
-                yield from [node for node in description.childNodes if node.nodeType == node.ELEMENT_NODE]
+            if isinstance(description, Element):
+                yield from list(description.attributes.values())
+                yield from [node for node in description.childNodes if isinstance(node, Element)]
 
 
 def _name(node: Attr | Element) -> tuple[str, str]:
@@ -144,20 +139,21 @@ def _is_gone(node: Attr | Element) -> bool:
 
 
 def _remove(node: Attr | Element) -> None:
-    if node.nodeType == node.ATTRIBUTE_NODE:
-        node.ownerElement.removeAttributeNode(node)
-    else:
+    if isinstance(node, Attr):
+        if node.ownerElement:
+            node.ownerElement.removeAttributeNode(node)
+    elif node.parentNode:
         node.parentNode.removeChild(node)
 
 
 def _text(node: Attr | Element) -> str:
-    if node.nodeType == node.ATTRIBUTE_NODE:
+    if isinstance(node, Attr):
         return node.value.strip()
-    return "".join(child.data for child in node.childNodes if child.nodeType == child.TEXT_NODE).strip()
+    return "".join(child.data for child in node.childNodes if isinstance(child, Text)).strip()
 
 
 def _set_text(document: Document, node: Attr | Element, text: str) -> None:
-    if node.nodeType == node.ATTRIBUTE_NODE:
+    if isinstance(node, Attr):
         node.value = text
         return
     while node.firstChild:
