@@ -85,13 +85,15 @@ def jpeg_metadata(data: bytes, icc: bytes | None) -> Metadata:
         elif code == _APP2 and body.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
             found.lost.append("its gain map for HDR screens is lost")
         elif code == _APP2 and body.startswith(b"MPF\0") and _has_other_pictures(body[4:]):
-            found.lost.append("the further pictures in its file are lost")
+            found.lost.append("the further pictures in its file (a gain map for HDR screens, for example) are lost")
         elif code == _APP11 and body.startswith(b"JP"):
             found.lost.append("its JUMBF boxes (content credentials, for example) are lost")
         elif code == _APP13 and body.startswith(PHOTOSHOP):
             resources += body[len(PHOTOSHOP) :]
         elif code == _COM:
             found.texts.append((COMMENT, body))
+        elif code == _APP2 and body.startswith(_ICC_NAME) and not icc:
+            found.lost.append("its colour profile is damaged and is left out")
     found.exif = _joined(exif)
     if resources:
         found.iptc, lost = iptc_in(resources)

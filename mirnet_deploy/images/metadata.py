@@ -9,10 +9,14 @@ from PIL import Image
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, set_pixel_sizes, unlink_next
 from mirnet_deploy.images.picture import Picture, Samples
+from mirnet_deploy.images.profiles import profile_space
 from mirnet_deploy.images.xmp import lost_with, upright_xmp, xmp_orientation
 
 EXIF_NAME = b"Exif\0\0"
 """What an EXIF block begins with in a JPEG, and by mistake elsewhere."""
+
+_MOST_LINES = 12
+"""Lines on what is lost from one file, at most: a file can be made to lose thousands of texts."""
 
 
 @dataclass
@@ -34,6 +38,9 @@ class Metadata:
         in XMP alone turns nothing, as in browsers; that it is gone is told.
         """
         exif, orientation, told = self._exif()
+        if self.icc and not profile_space(self.icc):
+            self._lose("its colour profile is damaged and is left out")
+            self.icc = None
         picture = Picture(pixels, alpha, icc=self.icc, format=kind, lossless=lossless, resolution=self.resolution)
         picture = picture.upright(orientation)
         if exif:
@@ -47,8 +54,10 @@ class Metadata:
                 self._lose(*lost_with(self.xmp))
             except ValueError as error:
                 self._lose(f"{error}, and is left out")
-        texts, lost = tuple(self.texts), tuple(dict.fromkeys(self.lost))
-        return replace(picture, exif=exif, xmp=xmp, iptc=self.iptc or None, texts=texts, lost=lost)
+        lost = list(dict.fromkeys(self.lost))
+        if len(lost) > _MOST_LINES:
+            lost[_MOST_LINES:] = [f"{len(lost) - _MOST_LINES} more parts of it are lost"]
+        return replace(picture, exif=exif, xmp=xmp, iptc=self.iptc or None, texts=tuple(self.texts), lost=tuple(lost))
 
     def _lose(self, *lines: str) -> None:
         self.lost += lines

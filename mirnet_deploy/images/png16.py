@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,11 +28,12 @@ def pixels_alone(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
     return SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
 
 
-def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Samples | None]:
+def decode_png16(file: bytes, bodies: Mapping[bytes, bytes]) -> tuple[Samples, Samples | None]:
     """Pixels and alpha of a 16-bit PNG.
 
     Args:
-        chunks: (type, body) of each chunk, as `integrity.png_chunks` yields them.
+        file: a file as `pixels_alone` makes it, so that cv2 can neither turn the picture nor apply a gamma.
+        bodies: type of a chunk -> its body.
 
     Returns:
         Pixels, uint16 HxWx3 RGB or HxW grey, and alpha, uint16 HxW, or None where there is none; C-contiguous. A
@@ -43,11 +44,9 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
     """
     import cv2
 
-    # Without metadata, so that cv2 can neither turn the picture nor apply a gamma.
-    samples = cv2.imdecode(np.frombuffer(pixels_alone(chunks), np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16:
         raise ImageError("is damaged: its 16-bit PNG data cannot be decoded")
-    bodies = dict(chunks)
     colour = bodies[b"IHDR"][9]
     if colour == _GREY:
         grey = np.ascontiguousarray(samples if samples.ndim == 2 else samples[..., 0])

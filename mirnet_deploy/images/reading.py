@@ -95,7 +95,8 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(_ANIMATED)
     # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.
-    image = PngImagePlugin.PngImageFile(io.BytesIO(png16.pixels_alone(chunks)))
+    file = png16.pixels_alone(chunks)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
     check_size(*image.size, max_pixels)
     depth, colour = bodies[b"IHDR"][8:10]
     found = png_metadata(chunks, grey=colour in png16.GREY_TYPES)
@@ -107,7 +108,7 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
         # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)
     if depth == 16:
-        pixels, alpha = png16.decode_png16(chunks)
+        pixels, alpha = png16.decode_png16(file, bodies)
     else:
         pixels, alpha = _samples(image)
     return found.picture(pixels, alpha, "png")

@@ -45,6 +45,8 @@ LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
 
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _X_RESOLUTION = 282
+_MOST_TITLES = 12
+"""Titles of lost texts that are named."""
 
 
 def encode_image(
@@ -130,7 +132,8 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
     if kind == "bmp":
         parts = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
         if gone := [name for name, content in parts.items() if content]:
-            lines.append(f"its {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} lost, since a bmp holds none")
+            names = " and ".join([", ".join(gone[:-1]), gone[-1]] if gone[1:] else gone)
+            lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a bmp holds none")
     if kind in ("bmp", "webp") and _has_grey_profile(picture):
         lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
     if kind == "webp" and picture.iptc:
@@ -144,8 +147,10 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
             if content and len(content) > largest:
                 lines.append(f"its {name} of {len(content)} bytes is lost, since a jpg holds {largest}")
     if lost := [text for text in picture.texts if not _holds(kind, text[0])]:
-        names = ["comment" if which == COMMENT else chunk_name(text.partition(b"\0")[0]) for which, text in lost]
-        lines.append(f"its text ({', '.join(dict.fromkeys(names))}) is lost, since it cannot be kept in a {kind}")
+        titles = ["comment" if which == COMMENT else chunk_name(text.partition(b"\0")[0]) for which, text in lost]
+        titles = list(dict.fromkeys(titles))
+        titles[_MOST_TITLES:] = ["…"] * (len(titles) > _MOST_TITLES)
+        lines.append(f"its text ({', '.join(titles)}) is lost, since it cannot be kept in a {kind}")
     return lines
 
 

@@ -13,7 +13,9 @@ from xml.dom.minidom import Attr, Document, Element, Text, parseString
 from xml.parsers.expat import ExpatError
 
 LARGEST_XMP = 16 << 20
-"""Bytes of a packet, at most: parsed, it takes some 20 times as much."""
+"""Bytes of a packet, at most."""
+MOST_XMP = 300_000
+"""Elements, attributes and declarations of a packet, at most: each takes some hundred bytes and microseconds."""
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
@@ -54,7 +56,7 @@ def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
     extended XMP; so are thumbnails, which show the old picture. Without any of these the packet is returned as it is.
 
     Raises:
-        ValueError: it is not an XMP packet, is damaged, or has more than `LARGEST_XMP` bytes.
+        ValueError: it is not an XMP packet, is damaged, or passes `LARGEST_XMP` or `MOST_XMP`.
     """
     document = _parsed(packet)
     changed = False
@@ -101,6 +103,10 @@ def lost_with(packet: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for namespace, line in _LOST.items() if namespace in gone))
 
 
+class _TooLargeError(ValueError):
+    """A packet is sound, but too large to be parsed."""
+
+
 def _parsed(packet: bytes) -> Document:
     if len(packet) > LARGEST_XMP:
         raise ValueError(f"its XMP has {len(packet)} bytes, and at most {LARGEST_XMP} are read")
@@ -110,9 +116,13 @@ def _parsed(packet: bytes) -> Document:
         # XMP has no document type, and one could define entities that expand without end.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a document type")
+        if text.count("<") + text.count("=") > MOST_XMP:
+            raise _TooLargeError(f"its XMP has more than {MOST_XMP} elements and attributes, which is too much to read")
         document = parseString(text)
         if document.getElementsByTagNameNS(_RDF, "RDF"):
             return document
+    except _TooLargeError:
+        raise
     except (ExpatError, ValueError, RecursionError) as error:
         raise ValueError("its XMP is damaged") from error
     raise ValueError("its XMP is damaged")

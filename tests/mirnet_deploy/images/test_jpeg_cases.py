@@ -159,7 +159,8 @@ def mpf(*kinds: int) -> bytes:
     )
 
 
-FURTHER, GAIN = "the further pictures in its file are lost", "its gain map for HDR screens is lost"
+FURTHER = "the further pictures in its file (a gain map for HDR screens, for example) are lost"
+GAIN = "its gain map for HDR screens is lost"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,8 @@ FURTHER, GAIN = "the further pictures in its file are lost", "its gain map for H
             ("its Photoshop paths are lost",),
         ),
         ([(APP1, EXIF + b"II*\0\xff\xff\xff\x7f")], ("its EXIF is damaged and is left out",)),
+        (SEGMENTS[:2], ("its colour profile is damaged and is left out",)),
+        ([(APP2, b"ICC_PROFILE\0\1\1no profile")], ("its colour profile is damaged and is left out",)),
         ([(APP1, XMP + b"<x:xmpmeta")], ("its XMP is damaged, and is left out",)),
         ([(APP0, b"JFIF\0\1\1\0\0\2\0\1\0\0")], ("its pixel aspect ratio of 2:1 is lost",)),
     ],

@@ -105,7 +105,7 @@ def test_what_is_written_is_what_is_read_again_and_the_rest_is_told(kind: Format
             "its IPTC is lost, since a webp holds none",
             "its resolution (300 x 150 dpi) is lost, since a webp holds none",
         ],
-        "bmp": ["its EXIF and XMP and IPTC are lost, since a bmp holds none"],
+        "bmp": ["its EXIF, XMP and IPTC are lost, since a bmp holds none"],
     }
     assert unkept(FULL, kind) == lost.get(kind, [])
     assert _notes(FULL, kind) == lost.get(kind, [])

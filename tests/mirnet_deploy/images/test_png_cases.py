@@ -150,6 +150,13 @@ def test_other_chunks_are_told_unless_they_are_of_the_old_picture() -> None:
     assert picture.lost == ("its bKGD chunk is lost",)
 
 
+def test_the_lines_on_what_is_lost_have_a_bound() -> None:
+    chunks = [(b"tEXt", f" {number}\0".encode()) for number in range(30)]
+    picture = decode(png(noise(3), 2, 8, *chunks), "a")
+    assert len(picture.lost) == 13
+    assert picture.lost[-1] == "18 more parts of it are lost"
+
+
 def test_kinds_that_are_not_read_are_called_that() -> None:
     with pytest.raises(ImageError, match=r"^a has the PNG chunk CgBI, which is not known"):
         decode(png(noise(3), 2, 8).replace(b"\x1a\n", b"\x1a\n" + chunk(b"CgBI", bytes(4)), 1), "a")
