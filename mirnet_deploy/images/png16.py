@@ -1,4 +1,5 @@
-"""PNG with 16 bits per sample. Pillow silently reads 16-bit RGB as 8-bit, and cannot write it; cv2 reads all kinds.
+"""The pixels of PNG, where Pillow does not do: 16 bits per sample, which it silently reads as 8 and cannot write (cv2
+reads all kinds), and data that ends early.
 
 Source: PNG (third edition), W3C.
 """
@@ -20,12 +21,44 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GREY, _RGB, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 4, 6
 """Colour types, as IHDR holds them."""
+_CHANNELS = {_GREY: 1, _RGB: 3, 3: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Passes of an interlaced PNG: first column, first row, and the steps to the next ones."""
+_PIECE = 1 << 16
 GREY_TYPES = frozenset({_GREY, _GREY_ALPHA})
 
 
 def pixels_alone(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The bytes of a PNG file of those of `chunks`, (type, body), that make the pixels."""
     return SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
+
+
+def check_rows(chunks: Sequence[tuple[bytes, bytes]]) -> None:
+    """Checks that the data of a PNG unpacks to as many bytes as its header asks for. Takes no memory for them.
+
+    Pillow takes a picture whose data ends early for a whole one, and leaves the rest black.
+
+    Raises:
+        ImageError: they are fewer, or damaged; the message does not name the file.
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", dict(chunks)[b"IHDR"])
+    needed = 0
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + -(-columns * _CHANNELS.get(colour, 0) * depth // 8))
+    stream, found = zlib.decompressobj(), 0
+    try:
+        for body in (body for kind, body in chunks if kind == b"IDAT"):
+            for start in range(0, len(body), _PIECE):
+                piece = body[start : start + _PIECE]
+                while piece and found < needed:
+                    found += len(stream.decompress(piece, 16 * _PIECE))
+                    piece = stream.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError("is damaged: the PNG's pixels cannot be unpacked") from error
+    if found < needed:
+        raise ImageError(f"is damaged: the PNG's pixels unpack to {found} bytes; expected {needed}")
 
 
 def decode_png16(file: bytes, bodies: Mapping[bytes, bytes]) -> tuple[Samples, Samples | None]:

@@ -103,7 +103,8 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     found.lost += [
         f"its {integrity.chunk_name(kind)} chunk does not match its checksum, and is left out" for kind in broken
     ]
-    image.load()  # 16-bit files too: this checks that the stream has every row
+    png16.check_rows(chunks)
+    image.load()  # 16-bit files too: unlike cv2, Pillow prints nothing about damage
     if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
         # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)

@@ -150,6 +150,19 @@ def test_other_chunks_are_told_unless_they_are_of_the_old_picture() -> None:
     assert picture.lost == ("its bKGD chunk is lost",)
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("bits", "channels", "colour"), [(8, 3, 2), (16, 3, 2), (8, 1, 0), (16, 4, 6)])
+def test_data_with_fewer_rows_than_the_header_says_is_damage(
+    bits: int, channels: int, colour: int, interlaced: bool
+) -> None:
+    """Pillow leaves the rest black."""
+    data = bytearray(png(noise(channels, bits), colour, bits, interlaced=interlaced))
+    struct.pack_into(">I", data, 20, HEIGHT + 1)
+    struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+    with pytest.raises(ImageError, match=r"^a is damaged: the PNG's pixels unpack to \d+ bytes; expected \d+"):
+        decode(bytes(data), "a")
+
+
 def test_the_lines_on_what_is_lost_have_a_bound() -> None:
     chunks = [(b"tEXt", f" {number}\0".encode()) for number in range(30)]
     picture = decode(png(noise(3), 2, 8, *chunks), "a")
