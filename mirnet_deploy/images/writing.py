@@ -88,7 +88,8 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
     if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS and not allow_8_bit:
-        raise ImageError(f"is 16-bit and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
+        depth = "has more than 8 bits a colour" if picture.format == "bmp" else "is 16-bit"
+        raise ImageError(f"{depth} and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
     if max(picture.width, picture.height) > LARGEST_SIDE.get(kind, math.inf):
         raise ImageError(
             f"is {picture.width}x{picture.height} and a {kind} holds at most {LARGEST_SIDE[kind]} pixels a side; "

@@ -23,6 +23,7 @@ encode = partial(encode_image, kind="bmp", **USUAL)
 RGB, ALPHA = noise(3), noise(1, seed=9)
 BGR, BGRA = RGB[..., ::-1], np.dstack([RGB[..., ::-1], ALPHA])
 PROFILE = rgb_profile(PRIMARIES[12], [(2.2,)] * 3, "P3")
+MASKS_10 = (0x3FF00000, 0xFFC00, 0x3FF)
 MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 TABLE = noise(3, seed=8).reshape(-1, 3)[:256]
 PALETTE = np.concatenate([TABLE[:, ::-1], np.zeros((256, 1), np.uint8)], axis=1)
@@ -78,6 +79,15 @@ def test_any_colour_masks_are_read(header: int, masks: tuple[int, ...], dtype: s
     assert (picture.alpha is None) == (len(masks) == 3)
     if picture.alpha is not None:
         np.testing.assert_array_equal(picture.alpha, wanted[3])
+
+
+def test_a_bmp_of_10_bits_is_written_with_16_or_refused_in_its_own_words() -> None:
+    rows, _ = packed(MASKS_10, *(noise(3, 16)[..., channel] for channel in range(3)))
+    picture = decode(bmp(32, rows, compression=3, masks=MASKS_10), "a")
+    again = decode(encode_image(picture, "png", **USUAL), "a")
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+    with pytest.raises(ImageError, match="has more than 8 bits a colour and a bmp holds 8; write png or tiff"):
+        encode(picture)
 
 
 @pytest.mark.parametrize("header", [52, 56])
