@@ -74,6 +74,8 @@ def decode_bmp(data: bytes, max_pixels: int) -> Picture:
         pixels, alpha = _palette_pixels(header, grey=found.icc is None), None
     else:
         pixels, alpha = _mask_pixels(header)
+    if (header.bits, header.compression) == (32, _PLAIN) and np.ptp(_rows(header)[:, 3::4]):
+        found.lost.append("the fourth byte of its pixels, which the format leaves unused, is lost")
     return found.picture(pixels, alpha, "bmp")
 
 

@@ -1,8 +1,8 @@
 """Checks that a file is whole, by its structure alone, before any pixel is decoded.
 
 The decoders are not enough (seen with OpenCV 5.0 and Pillow 13): cv2 fills the missing part of a JPEG with grey, Pillow
-takes a PNG without its end and a BMP without its last bytes. `png_chunks`, `webp_header` and every `check_*` raise
-`ImageError` for a file that is not whole; its message does not name the file.
+takes a PNG without its end and a BMP without its last bytes. All functions here raise `ImageError` for a file that is
+not whole; its message does not name the file.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class NoEndError(ImageError):
     """A JPEG has no end-of-image marker, but its one scan has begun."""
 
 
-def check_jpeg(data: bytes) -> None:
-    """Checks that segments and scans lead to an end-of-image marker (ITU-T T.81, annex B).
+def jpeg_end(data: bytes) -> int:
+    """The position behind the end-of-image marker to which segments and scans lead (ITU-T T.81, annex B).
 
     Raises:
         NoEndError: they do not, but the file may hold all pixels.
@@ -86,7 +86,7 @@ def check_jpeg(data: bytes) -> None:
     while marker := _JPEG_MARKER.search(data, position):
         code, position = marker[1][0], marker.end()
         if code == _JPEG_EOI:
-            return
+            return position
         if code in _JPEG_STANDALONE:
             continue
         if position + 2 > len(data):

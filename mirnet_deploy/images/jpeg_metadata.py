@@ -38,6 +38,7 @@ _LARGEST_PART = LARGEST_SEGMENT - len(_ICC_NAME) - 2
 _INCH, _CENTIMETRE = 1, 2
 _MPF_ENTRIES, _PRIMARY_OR_PREVIEW = 0xB002, frozenset({0x030000, 0x010001, 0x010002, 0x010003, 0x010004, 0x010005})
 """Types of the pictures in a multi-picture file that are the picture itself, or made from it."""
+_FURTHER = "the further pictures in its file (a gain map for HDR screens, for example) are lost"
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -70,8 +71,13 @@ def check_jpeg_kind(data: bytes) -> None:
                 raise ImageError(f"is a JPEG of {body[5]} channels; expected 1 or 3")
 
 
-def jpeg_metadata(data: bytes, icc: bytes | None) -> Metadata:
-    """What the segments say. `icc` is the profile, whose parts the decoder has put together."""
+def jpeg_metadata(data: bytes, icc: bytes | None, end: int) -> Metadata:
+    """What the segments say.
+
+    Args:
+        icc: the profile, whose parts the decoder has put together.
+        end: position behind the picture.
+    """
     found, resources, exif = Metadata(icc=icc), b"", list[bytes]()
     for code, body in jpeg_segments(data):
         if code == _APP0 and body.startswith(b"JFIF\0"):
@@ -85,7 +91,7 @@ def jpeg_metadata(data: bytes, icc: bytes | None) -> Metadata:
         elif code == _APP2 and body.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
             found.lost.append("its gain map for HDR screens is lost")
         elif code == _APP2 and body.startswith(b"MPF\0") and _has_other_pictures(body[4:]):
-            found.lost.append("the further pictures in its file (a gain map for HDR screens, for example) are lost")
+            found.lost.append(_FURTHER)
         elif code == _APP11 and body.startswith(b"JP"):
             found.lost.append("its JUMBF boxes (content credentials, for example) are lost")
         elif code == _APP13 and body.startswith(PHOTOSHOP):
@@ -95,10 +101,17 @@ def jpeg_metadata(data: bytes, icc: bytes | None) -> Metadata:
         elif code == _APP2 and body.startswith(_ICC_NAME) and not icc:
             found.lost.append("its colour profile is damaged and is left out")
     found.exif = _joined(exif)
-    if resources:
-        found.iptc, lost = iptc_in(resources)
-        found.lost += lost
+    found.iptc, lost = iptc_in(resources)
+    found.lost += lost + _behind(data[end:], found.lost)
     return found
+
+
+def _behind(rest: bytes, lost: list[str]) -> list[str]:
+    """A line on what follows the picture, unless it is one of the further pictures in `lost`."""
+    rest = rest.strip(b"\0\xff\r\n ")
+    if b"ftyp" in rest[:16]:
+        return ["the film of its motion photo is lost"]
+    return [f"{len(rest)} bytes behind its end are lost"] if rest and _FURTHER not in lost else []
 
 
 def _joined(parts: list[bytes]) -> bytes | None:

@@ -121,11 +121,12 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
     try:
-        integrity.check_jpeg(data)
+        end = integrity.jpeg_end(data)
         pixels, alpha = _samples(image)
     except integrity.NoEndError as error:
-        pixels, alpha = _without_end(data, error), None
-    return jpeg_metadata(data, image.info.get("icc_profile")).picture(pixels, alpha, "jpg", lossless=False)
+        end, pixels, alpha = len(data), _without_end(data, error), None
+    found = jpeg_metadata(data, image.info.get("icc_profile"), end)
+    return found.picture(pixels, alpha, "jpg", lossless=False)
 
 
 def _without_end(data: bytes, error: ImageError) -> Samples:

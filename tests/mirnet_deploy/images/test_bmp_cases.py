@@ -109,7 +109,7 @@ CASES = {
     "24": (bmp(24, bottom_up(BGR)), RGB),
     "24, top down": (bmp(24, bottom_up(BGR[::-1]), size=(WIDTH, -HEIGHT)), RGB),
     "24, OS/2": (bmp(24, bottom_up(BGR), header=12), RGB),
-    "32": (bmp(32, bottom_up(BGRA)), RGB),
+    "32": (bmp(32, bottom_up(np.dstack([BGR, np.full_like(ALPHA, 255)]))), RGB),
     "16": (bmp(16, bottom_up(five_bits())), spread(RGB >> 3, 5, np.uint8)),
     "8": (bmp(8, bottom_up(INDEX), palette=PALETTE.tobytes()), TABLE[INDEX]),
     "8, OS/2": (bmp(8, bottom_up(INDEX), header=12, palette=PALETTE[:, :3].tobytes()), TABLE[INDEX]),
@@ -131,6 +131,13 @@ def test_samples_are_as_stored(case: str) -> None:
     picture = decode(data, "a")
     np.testing.assert_array_equal(picture.pixels, pixels)
     assert (picture.alpha, picture.lost) == (None, ())
+
+
+def test_a_fourth_byte_that_the_format_does_not_use_is_told() -> None:
+    picture = decode(bmp(32, bottom_up(BGRA)), "a")
+    np.testing.assert_array_equal(picture.pixels, RGB)
+    assert picture.alpha is None
+    assert picture.lost == ("the fourth byte of its pixels, which the format leaves unused, is lost",)
 
 
 def test_the_padding_of_the_last_row_may_be_missing_and_no_more() -> None:

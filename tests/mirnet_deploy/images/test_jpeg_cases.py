@@ -50,7 +50,6 @@ CASES = {
     "1x1": jpeg(pixels=smooth()[:1, :1]),
     "1x20": jpeg(pixels=np.ascontiguousarray(smooth()[:, :1])),
     "a stray byte between segments": PLAIN.replace(b"\xff\xda", b"\0\xff\xda", 1),
-    "behind the end": PLAIN + b"\0\0\0\x18ftypmp42" + bytes(999),
     "orientation 0": jpeg((APP1, EXIF + exif(orientation(0)))),
     "no end": PLAIN[:-2],
     "half an end": PLAIN[:-1],
@@ -115,6 +114,20 @@ def test_a_grey_profile_of_a_grey_jpeg_is_kept() -> None:
     icc = grey_profile((2.2,), "grey")
     data = jpeg(pixels=smooth()[..., 0], subsampling=-1, icc_profile=icc)
     assert decode(data, "a").icc == icc
+
+
+@pytest.mark.parametrize(
+    ("behind", "lost"),
+    [
+        (b"\0\0\0\x18ftypmp42" + bytes(999), ("the film of its motion photo is lost",)),
+        (b"SEFH" * 9, ("36 bytes behind its end are lost",)),
+        (b"\0" * 99, ()),
+    ],
+)
+def test_what_lies_behind_the_end_is_told(behind: bytes, lost: tuple[str, ...]) -> None:
+    picture = decode(PLAIN + behind, "a")
+    np.testing.assert_array_equal(picture.pixels, PIXELS)
+    assert picture.lost == lost
 
 
 def with_frame(code: int, **changes: int) -> bytes:
