@@ -96,7 +96,6 @@ def test_what_a_file_holds_is_read(name: str) -> None:
 @pytest.mark.parametrize("kind", HOLDS)
 def test_what_is_written_is_what_is_read_again_and_the_rest_is_told(kind: Format) -> None:
     again = decode(encode(FULL, kind), "a")
-    lost = []
     for name in ("exif", "icc", "xmp", "iptc"):
         assert getattr(again, name) == (getattr(FULL, name) if name in HOLDS[kind] else None), name
     assert again.resolution == (pytest.approx((300, 150), rel=1e-4) if "resolution" in HOLDS[kind] else None)
