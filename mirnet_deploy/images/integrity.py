@@ -1,8 +1,8 @@
 """Checks that a file is whole, by its structure alone, before any pixel is decoded.
 
 The decoders are not enough (seen with OpenCV 5.0 and Pillow 13): cv2 fills the missing part of a JPEG with grey, Pillow
-takes a PNG without its end and a BMP without its last bytes. `png_chunks`, `webp_header` and every `check_*` raise
-`ImageError` for a file that is not whole; its message does not name the file.
+takes a PNG without its end and a BMP without its last bytes. All functions here raise `ImageError` for a file that is
+not whole; its message does not name the file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from mirnet_deploy.errors import ImageError
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_JPEG_EOI = 0xD9
+_JPEG_SOS, _JPEG_EOI, _JPEG_DRI = 0xDA, 0xD9, 0xDD
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Codes of the markers that stand alone, without a segment."""
-_BMP_UNCOMPRESSED = frozenset({0, 3, 6})
-"""Values of the compression field: plain rows, and those with colour masks."""
+_PNG_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 
 
 def truncated(detail: str) -> ImageError:
@@ -27,8 +26,12 @@ def truncated(detail: str) -> ImageError:
     return ImageError(f"is truncated: {detail}; copy or download it again")
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the chunks of a PNG up to and including IEND, as (type, body); checks the checksums of critical ones."""
+def png_chunks(data: bytes, broken: list[bytes] | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the chunks of a PNG up to and including IEND, as (type, body).
+
+    A wrong checksum is an error where the chunk makes the pixels. All others are left out, as by libpng, and their
+    types are appended to `broken`.
+    """
     position = 8
     while True:
         if position + 12 > len(data):
@@ -36,31 +39,60 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise truncated(f"the PNG ends inside its {kind.decode('latin-1')} chunk")
+            raise truncated(f"the PNG ends inside its {chunk_name(kind)} chunk")
         body = data[position + 8 : end - 4]
-        # An upper-case first letter marks a critical chunk; only these hold the colours of pixels.
-        if kind[:1].isupper() and zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError(f"is damaged: the PNG's {kind.decode('latin-1')} chunk does not match its checksum")
+        position = end
+        if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
+            # An upper-case first letter marks a critical chunk. Of the others, only tRNS is part of the pixels.
+            if kind[:1].isupper() or kind == b"tRNS":
+                raise ImageError(f"is damaged: the PNG's {chunk_name(kind)} chunk does not match its checksum")
+            if broken is not None:
+                broken.append(kind)
+            continue
+        if kind[:1].isupper() and kind not in _PNG_CRITICAL:
+            raise ImageError(
+                f"has the PNG chunk {chunk_name(kind)}, which is not known and without which it means nothing"
+            )
         yield kind, body
         if kind == b"IEND":
             return
-        position = end
 
 
-def check_jpeg(data: bytes) -> None:
-    """Checks that segments and scans lead to an end-of-image marker (ITU-T T.81, annex B)."""
-    position = 2
+def chunk_name(kind: bytes) -> str:
+    """The type of a chunk, or a keyword, in one printable line.
+
+    >>> chunk_name(b"IDAT"), chunk_name(bytes([10, 65]))
+    ('IDAT', '\\\\nA')
+    """
+    return repr(kind)[2:-1]
+
+
+class NoEndError(ImageError):
+    """A JPEG has no end-of-image marker, but its one scan has begun."""
+
+
+def jpeg_end(data: bytes) -> int:
+    """The position behind the end-of-image marker to which segments and scans lead (ITU-T T.81, annex B).
+
+    Raises:
+        NoEndError: they do not, but the file may hold all pixels.
+    """
+    position, codes = 2, list[int]()
     while marker := _JPEG_MARKER.search(data, position):
         code, position = marker[1][0], marker.end()
         if code == _JPEG_EOI:
-            return
+            return position
         if code in _JPEG_STANDALONE:
             continue
         if position + 2 > len(data):
             break
         # After a start-of-scan the search runs over the coded data, where 0xff is followed by 0x00 or a restart marker.
+        codes.append(code)
         position += struct.unpack_from(">H", data, position)[0]
-    raise truncated("the JPEG ends before its end-of-image marker")
+    error = truncated("the JPEG ends before its end-of-image marker")
+    # Not with restart intervals: decoders skip what they cannot read to the end of one, whatever that is.
+    judged = codes.count(_JPEG_SOS) == 1 and _JPEG_DRI not in codes and position <= len(data)
+    raise NoEndError(str(error)) if judged else error
 
 
 def webp_header(data: bytes) -> tuple[int, int, bool, bool]:
@@ -87,17 +119,3 @@ def _webp_chunks(data: bytes) -> set[bytes]:
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         position += 8 + length + length % 2
     return kinds
-
-
-def check_bmp(data: bytes) -> None:
-    """Checks that an uncompressed BMP holds all of its pixel rows, with the padding of the last one."""
-    if len(data) < 34:
-        raise truncated("the BMP ends inside its header")
-    start, header = struct.unpack_from("<II", data, 10)
-    if header < 40:  # OS/2: 16-bit sides
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression = 0
-    else:
-        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    if compression in _BMP_UNCOMPRESSED and start + (width * bits + 31) // 32 * 4 * abs(height) > len(data):
-        raise truncated("the BMP ends before its pixels do")

@@ -43,6 +43,9 @@ class Picture:
     """IPTC-IIM data sets, from the first 0x1C on."""
     resolution: tuple[float, float] | None = None
     """Pixels per inch, across and down; None where the file does not say."""
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """Texts without a common form: (type, body) of PNG's text chunks, (b"COM", text) of a JPEG's comments. Each is
+    written back to its own format alone."""
     lost: tuple[str, ...] = ()
     """One line for the user for everything in the file that is not kept: "its gain map is lost"."""
 
@@ -107,7 +110,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"is damaged: its header says {width}x{height} pixels")
     if width * height > max_pixels:
         raise ImageError(
-            f"is {width}x{height}, {width * height / 1e6:.1f} megapixels; at most {max_pixels / 1e6:.1f} are decoded "
+            f"is {width}x{height}, {width * height / 1e6:.12g} megapixels; at most {max_pixels / 1e6:.12g} are decoded "
             "(raise --max-pixels if the file is to be trusted)"
         )
 

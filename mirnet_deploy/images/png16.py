@@ -1,4 +1,5 @@
-"""PNG with 16 bits per sample. Pillow silently reads 16-bit RGB as 8-bit, and cannot write it; cv2 reads all kinds.
+"""The pixels of PNG, where Pillow does not do: 16 bits per sample, which it silently reads as 8 and cannot write (cv2
+reads all kinds), and data that ends early.
 
 Source: PNG (third edition), W3C.
 """
@@ -7,25 +8,65 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.picture import Picture, Samples
+from mirnet_deploy.images.png_metadata import metadata_chunks, png_chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GREY, _RGB, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 4, 6
 """Colour types, as IHDR holds them."""
+_CHANNELS = {_GREY: 1, _RGB: 3, 3: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Passes of an interlaced PNG: first column, first row, and the steps to the next ones."""
+_PIECE = 1 << 16
+GREY_TYPES = frozenset({_GREY, _GREY_ALPHA})
 
 
-def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Samples | None]:
+def pixels_alone(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of a PNG file of those of `chunks`, (type, body), that make the pixels."""
+    return SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
+
+
+def check_rows(chunks: Sequence[tuple[bytes, bytes]]) -> None:
+    """Checks that the data of a PNG unpacks to as many bytes as its header asks for. Takes no memory for them.
+
+    Pillow takes a picture whose data ends early for a whole one, and leaves the rest black.
+
+    Raises:
+        ImageError: they are fewer, or damaged; the message does not name the file.
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", dict(chunks)[b"IHDR"])
+    needed = 0
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + -(-columns * _CHANNELS.get(colour, 0) * depth // 8))
+    stream, found = zlib.decompressobj(), 0
+    try:
+        for body in (body for kind, body in chunks if kind == b"IDAT"):
+            for start in range(0, len(body), _PIECE):
+                piece = body[start : start + _PIECE]
+                while piece and found < needed:
+                    found += len(stream.decompress(piece, 16 * _PIECE))
+                    piece = stream.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError("is damaged: the PNG's pixels cannot be unpacked") from error
+    if found < needed:
+        raise ImageError(f"is damaged: the PNG's pixels unpack to {found} bytes; expected {needed}")
+
+
+def decode_png16(file: bytes, bodies: Mapping[bytes, bytes]) -> tuple[Samples, Samples | None]:
     """Pixels and alpha of a 16-bit PNG.
 
     Args:
-        chunks: (type, body) of each chunk, as `integrity.png_chunks` yields them.
+        file: a file as `pixels_alone` makes it, so that cv2 can neither turn the picture nor apply a gamma.
+        bodies: type of a chunk -> its body.
 
     Returns:
         Pixels, uint16 HxWx3 RGB or HxW grey, and alpha, uint16 HxW, or None where there is none; C-contiguous. A
@@ -36,12 +77,9 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
     """
     import cv2
 
-    # Only the chunks that make the pixels, so that cv2 can neither turn the picture nor apply a gamma.
-    file = SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS)
     samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16:
         raise ImageError("is damaged: its 16-bit PNG data cannot be decoded")
-    bodies = dict(chunks)
     colour = bodies[b"IHDR"][9]
     if colour == _GREY:
         grey = np.ascontiguousarray(samples if samples.ndim == 2 else samples[..., 0])
@@ -56,19 +94,21 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
 
 
 def encode_png16(picture: Picture) -> bytes:
-    """The bytes of a PNG file that holds a 16-bit picture with its ICC profile and EXIF."""
+    """The bytes of a PNG file that holds a 16-bit picture with its metadata."""
     if picture.alpha is None:
         samples, colour = picture.pixels, _GREY if picture.grey else _RGB
     else:
         samples, colour = np.dstack([picture.pixels, picture.alpha]), _GREY_ALPHA if picture.grey else _RGB_ALPHA
     header = struct.pack(">IIBBBBB", picture.width, picture.height, 16, colour, 0, 0, 0)
-    parts = [SIGNATURE, _chunk(b"IHDR", header)]
-    if picture.icc:
-        parts.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc)))
-    if picture.exif:
-        parts.append(_chunk(b"eXIf", picture.exif))
-    parts += [_chunk(b"IDAT", zlib.compress(_filtered(samples), 6)), _chunk(b"IEND", b"")]
+    parts = [SIGNATURE, png_chunk(b"IHDR", header), metadata_chunks(picture)]
+    parts += [png_chunk(b"IDAT", zlib.compress(_filtered(samples), 6)), png_chunk(b"IEND", b"")]
     return b"".join(parts)
+
+
+def with_png_metadata(data: bytes, picture: Picture) -> bytes:
+    """A PNG as Pillow writes it, without metadata, and with that of `picture` behind its header."""
+    header = len(SIGNATURE) + 25
+    return data[:header] + metadata_chunks(picture) + data[header:]
 
 
 def _filtered(samples: Samples) -> bytes:
@@ -83,8 +123,3 @@ def _filtered(samples: Samples) -> bytes:
     differences[:, 1:] -= pixel[:, :-1]
     lines[:, 1:] = differences.reshape(height, -1)
     return lines.tobytes()
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk as it lies in the file: length, type, body, checksum."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

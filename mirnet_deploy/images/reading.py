@@ -1,12 +1,15 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of up to 16. Palettes become RGB (with
-alpha where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the
-link to the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a
-TIFF, field by field; so is the ICC profile. XMP, text chunks and comments are dropped, but not those of a TIFF.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 16, and BMP of more than 8 as 16.
+Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF orientation
+is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail, which shows the
+old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are the ICC profile,
+XMP, IPTC, the resolution and texts. What a PNG or a BMP says of its colours without a profile becomes one. What is not
+kept has a line in `Picture.lost`.
 
-Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
-(even if the decoders would not notice), pictures of more than `max_pixels` (by the header), and all other formats.
+Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples, 12-bit JPEG,
+files that are cut short (even if the decoders would not notice), pictures of more than `max_pixels` (by the header),
+and all other formats.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import integrity, png16, tiff
+from mirnet_deploy.images.bmp import decode_bmp
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
-from mirnet_deploy.images.ifd import ORIENTATION, reset_orientation, unlink_next
+from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
+from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import Picture, Samples, check_size
+from mirnet_deploy.images.png_metadata import png_metadata
+from mirnet_deploy.images.profiles import check_not_hdr
 from mirnet_deploy.images.tiff_directories import CAMERA_RAW, all_directories, is_camera_raw
 
 DEFAULT_MAX_PIXELS = 250_000_000
@@ -70,7 +77,9 @@ def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
         ImageError: as `read_image`.
     """
     try:
-        return _DECODERS[sniff(data[:HEADER_LENGTH])](data, max_pixels)
+        picture = _DECODERS[sniff(data[:HEADER_LENGTH])](data, max_pixels)
+        check_not_hdr(picture.icc)
+        return picture
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error
     except MemoryError as error:
@@ -81,31 +90,65 @@ def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
 
 
 def _decode_png(data: bytes, max_pixels: int) -> Picture:
-    chunks = list(integrity.png_chunks(data))
+    broken: list[bytes] = []
+    chunks = list(integrity.png_chunks(data, broken))
     bodies = dict(chunks)
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(_ANIMATED)
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.
+    file = png16.pixels_alone(chunks)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
     check_size(*image.size, max_pixels)
-    # For 16-bit files too: this checks that the stream has every row, and finds metadata behind the pixels.
-    image.load()
-    depth = bodies[b"IHDR"][8]
+    depth, colour = bodies[b"IHDR"][8:10]
+    found = png_metadata(chunks, grey=colour in png16.GREY_TYPES)
+    found.lost += [
+        f"its {integrity.chunk_name(kind)} chunk does not match its checksum, and is left out" for kind in broken
+    ]
+    png16.check_rows(chunks)
+    image.load()  # 16-bit files too: unlike cv2, Pillow prints nothing about damage
     if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
         # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)
     if depth == 16:
-        pixels, alpha = png16.decode_png16(chunks)
+        pixels, alpha = png16.decode_png16(file, bodies)
     else:
         pixels, alpha = _samples(image)
-    return _finished(pixels, alpha, image, "png")
+    return found.picture(pixels, alpha, "png")
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
+    check_jpeg_kind(data)
     # Not Image.open, which takes the JPEGs of many telephones for multi-picture files.
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
-    integrity.check_jpeg(data)
-    return _finished(*_samples(image), image, "jpg", lossless=False)
+    try:
+        end = integrity.jpeg_end(data)
+        pixels, alpha = _samples(image)
+    except integrity.NoEndError as error:
+        end, pixels, alpha = len(data), _without_end(data, error), None
+    found = jpeg_metadata(data, image.info.get("icc_profile"), end)
+    return found.picture(pixels, alpha, "jpg", lossless=False)
+
+
+def _without_end(data: bytes, error: ImageError) -> Samples:
+    """The pixels of a JPEG without an end marker, if its coded data holds all of them.
+
+    libjpeg fills what is missing. So the data is continued in several ways: where they all give the same picture,
+    nothing of it comes from them. A progressive JPEG, which is whole after every scan, does not show what is missing.
+
+    Raises:
+        ImageError: `error`, where pixels are missing.
+    """
+    found: list[Samples] = []
+    for byte in (0x00, 0x55, 0xAA):
+        continued = data.removesuffix(b"\xff") + bytes([byte]) * 64 + b"\xff\xd9"
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(continued))
+        if image.info.get("progressive"):
+            raise error
+        found.append(_samples(image)[0])
+    if any((other != found[0]).any() for other in found):
+        raise error
+    return found[0]
 
 
 def _decode_webp(data: bytes, max_pixels: int) -> Picture:
@@ -115,7 +158,10 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
     # Before the decoder is made, because making it allocates the whole canvas.
     check_size(width, height, max_pixels)
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return _finished(*_samples(image), image, "webp", lossless=lossless)
+    pixels, alpha = _samples(image)
+    info = image.info
+    found = Metadata(info.get("exif"), info.get("icc_profile") or None, info.get("xmp"))
+    return found.picture(pixels, alpha, "webp", lossless=lossless)
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
@@ -125,19 +171,12 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
     return tiff.decode_tiff(directories, max_pixels)
 
 
-def _decode_bmp(data: bytes, max_pixels: int) -> Picture:
-    image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
-    check_size(*image.size, max_pixels)
-    integrity.check_bmp(data)
-    return _finished(*_samples(image), image, "bmp")
-
-
 _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
     "png": _decode_png,
     "jpg": _decode_jpeg,
     "webp": _decode_webp,
     "tiff": _decode_tiff,
-    "bmp": _decode_bmp,
+    "bmp": decode_bmp,
 }
 """Format -> its decoder, which takes the bytes of a file and the most pixels that are decoded.
 
@@ -169,38 +208,3 @@ def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:
         return samples, None
     pixels = samples[..., 0] if mode == "LA" else samples[..., :3]
     return np.ascontiguousarray(pixels), np.ascontiguousarray(samples[..., -1])
-
-
-def _finished(
-    pixels: Samples, alpha: Samples | None, image: Image.Image, kind: Format, *, lossless: bool = True
-) -> Picture:
-    """The upright picture of decoded samples; EXIF and ICC profile come from `image`, which Pillow has loaded."""
-    exif, orientation = _exif(image)
-    picture = Picture(pixels, alpha, exif, image.info.get("icc_profile") or None, kind, lossless)
-    return picture.upright(orientation)
-
-
-def _exif(image: Image.Image) -> tuple[bytes | None, int]:
-    """The EXIF block with orientation 1 and no thumbnail, and the orientation that it had.
-
-    The block is None where there is none or it is damaged.
-    """
-    block = image.info.get("exif")
-    try:
-        if block is None and "Raw profile type exif" in image.info:  # PNGs of ImageMagick: title, length, hexadecimal
-            block = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
-        if not block:
-            return None, 1
-        block, orientation = reset_orientation(block.removeprefix(b"Exif\0\0"))
-        return unlink_next(block), orientation
-    except ValueError:  # harms no pixel: damaged EXIF is dropped, except the orientation that viewers still find in it
-        return None, _orientation_by_pillow(image)
-
-
-def _orientation_by_pillow(image: Image.Image) -> int:
-    """The orientation in a damaged EXIF block where Pillow, which is lenient, can find it; else 1."""
-    try:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged bytes make Pillow raise nearly anything
-        return 1
-    return orientation if isinstance(orientation, int) else 1

@@ -19,7 +19,7 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Directory, Field, integer_field, movable_fields, pack_block
-from mirnet_deploy.images.integrity import check_jpeg, truncated, webp_header
+from mirnet_deploy.images.integrity import jpeg_end, truncated, webp_header
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.tiff_form import Form
 
@@ -78,7 +78,7 @@ class SegmentDecoder:
             blocks = [block.translate(_REVERSED) for block in blocks]
         if form.compression == tags.JPEG:  # libjpeg fills what is missing with grey
             for block in blocks:
-                check_jpeg(block)
+                jpeg_end(block)
         samples = self._decode(blocks, rows)
         if samples.shape != (sum(rows), form.columns, form.depth):
             height, width, *depth = samples.shape

@@ -13,9 +13,18 @@ from fractions import Fraction
 from typing import Protocol
 
 from mirnet_deploy.images import tiff_tags as tags
-from mirnet_deploy.images.ifd import ORIENTATION, ByteOrder, Directory, Field, integer_field, movable_fields, pack_block
+from mirnet_deploy.images.ifd import (
+    ORIENTATION,
+    ByteOrder,
+    Directory,
+    Field,
+    integer_field,
+    movable_fields,
+    pack_block,
+    set_pixel_sizes,
+)
 from mirnet_deploy.images.tiff_directories import Found
-from mirnet_deploy.images.xmp import upright_xmp
+from mirnet_deploy.images.xmp import lost_with, upright_xmp
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 """Orientations that exchange width and height."""
@@ -79,11 +88,17 @@ def read_metadata(first: Directory, found: Found) -> Metadata:
     lost = ["its Photoshop layers are lost"] if tags.PHOTOSHOP_LAYERS in fields else []
     if any(number in _CLIPPING_PATHS for number in resources):
         lost.append("its clipping paths are lost")
-    xmp = _content(fields, tags.XMP)
+    packet = _content(fields, tags.XMP)
+    xmp = None
+    try:
+        xmp = upright_xmp(packet, width, height) if packet else None
+        lost += lost_with(packet) if packet else ()
+    except ValueError as error:
+        lost.append(f"{error}, and is left out")
     return Metadata(
-        pack_block(exif, order) if exif else None,
+        set_pixel_sizes(pack_block(exif, order), width, height) if exif else None,
         _content(fields, tags.ICC_PROFILE) or None,
-        upright_xmp(xmp, width, height) if xmp else None,
+        xmp,
         _iptc(fields) or resources.get(_IPTC_RESOURCE) or None,
         _resolution(fields, order),
         tuple(lost),

@@ -1,14 +1,14 @@
-"""Encodes pictures, in each format's own way of holding grey, alpha, 16 bits, EXIF and the ICC profile.
+"""Encodes pictures, in each format's own way of holding grey, alpha, 16 bits and metadata.
 
-| format | bits  | grey          | alpha | EXIF, ICC | pixels                                             |
-| ------ | ----- | ------------- | ----- | --------- | -------------------------------------------------- |
-| PNG    | 8, 16 | yes           | yes   | yes       | exact                                              |
-| TIFF   | 8, 16 | yes           | yes   | yes       | exact (Deflate)                                    |
-| BMP    | 8     | without alpha | yes   | no        | exact                                              |
-| WebP   | 8     | no            | yes   | yes       | exact if read from a lossless WebP, else `quality` |
-| JPEG   | 8     | yes           | no    | yes       | `quality`, `subsampling`                           |
+| format | bits  | grey          | alpha | metadata               | pixels                                             |
+| ------ | ----- | ------------- | ----- | ---------------------- | -------------------------------------------------- |
+| PNG    | 8, 16 | yes           | yes   | all; texts of a PNG    | exact                                              |
+| TIFF   | 8, 16 | yes           | yes   | all; no texts          | exact (Deflate)                                    |
+| BMP    | 8     | without alpha | yes   | RGB profile, dpi       | exact                                              |
+| WebP   | 8     | no            | yes   | EXIF, XMP, RGB profile | exact if read from a lossless WebP, else `quality` |
+| JPEG   | 8     | yes           | no    | all; JPEG's comments   | `quality`, `subsampling`                           |
 
-Where a format cannot hold grey, it becomes RGB.
+Where a format cannot hold grey, it becomes RGB. What it does not hold of the metadata, `unkept` says.
 """
 
 from __future__ import annotations
@@ -21,19 +21,32 @@ import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.bmp import encode_bmp
 from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.ifd import read_directory
+from mirnet_deploy.images.integrity import chunk_name
+from mirnet_deploy.images.jpeg_metadata import (
+    COMMENT,
+    LARGEST_EXIF,
+    LARGEST_IPTC,
+    LARGEST_XMP,
+    with_jpeg_metadata,
+)
+from mirnet_deploy.images.metadata import EXIF_NAME
 from mirnet_deploy.images.picture import Picture
-from mirnet_deploy.images.png16 import encode_png16
+from mirnet_deploy.images.png16 import encode_png16, with_png_metadata
+from mirnet_deploy.images.profiles import profile_space
 from mirnet_deploy.images.tiff_writing import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
 """Format -> the largest width or height in pixels that libjpeg or libwebp writes."""
-LARGEST_EXIF = 65535 - 2 - 6
-"""Bytes: what a JPEG's segment holds, less its length (2) and the name of EXIF (6)."""
 
-_PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
+_PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_X_RESOLUTION = 282
+_MOST_TITLES = 12
+"""Titles of lost texts that are named."""
 
 
 def encode_image(
@@ -61,8 +74,8 @@ def encode_image(
         return encode_tiff(picture)
     if picture.bits == 16:
         return encode_png16(picture)
-    if kind == "bmp" and picture.alpha is not None:
-        return _encode_bmp_with_alpha(picture)
+    if kind == "bmp":
+        return encode_bmp(picture)
     return _encode_by_pillow(picture, kind, quality, subsampling)
 
 
@@ -75,7 +88,8 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
     if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS and not allow_8_bit:
-        raise ImageError(f"is 16-bit and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
+        depth = "has more than 8 bits a colour" if picture.format == "bmp" else "is 16-bit"
+        raise ImageError(f"{depth} and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
     if max(picture.width, picture.height) > LARGEST_SIDE.get(kind, math.inf):
         raise ImageError(
             f"is {picture.width}x{picture.height} and a {kind} holds at most {LARGEST_SIDE[kind]} pixels a side; "
@@ -86,20 +100,16 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
-    """An 8-bit picture as PNG, JPEG, WebP, or BMP without alpha."""
+    """An 8-bit picture as PNG, JPEG or WebP."""
     options: dict[str, Any] = {}
+    pixels = picture.rgb() if kind == "webp" else picture.pixels
     if kind == "jpg":
         options = {"quality": quality, "subsampling": subsampling}
     elif kind == "webp":
         # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
-    pixels, icc = picture.pixels, picture.icc
-    if kind == "webp" and picture.grey:
-        pixels = picture.rgb()
-        # A grey profile does not fit the three channels that a WebP always has.
-        icc = None if icc and icc[16:20] == b"GRAY" else icc
-    if kind != "bmp":
-        options |= {"exif": b"Exif\0\0" + picture.exif if picture.exif else b"", "icc_profile": icc or b""}
+        options |= {"exif": EXIF_NAME + picture.exif if picture.exif else b"", "xmp": picture.xmp or b""}
+        options["icc_profile"] = b"" if _has_grey_profile(picture) else picture.icc or b""
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     file = io.BytesIO()
@@ -107,12 +117,52 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
         Image.fromarray(pixels).save(file, _PILLOW_NAMES[kind], **options)
     except (OSError, ValueError, OverflowError) as error:
         raise ImageError(f"cannot be encoded as {kind}: {' '.join(str(error).split())}") from error
-    return file.getvalue()
+    if kind == "webp":
+        return file.getvalue()
+    return (with_png_metadata if kind == "png" else with_jpeg_metadata)(file.getvalue(), picture)
 
 
-def _encode_bmp_with_alpha(picture: Picture) -> bytes:
-    # Not by Pillow, which writes the fourth channel without the header that declares it, and so reads none back.
-    import cv2
+def _has_grey_profile(picture: Picture) -> bool:
+    """Whether the profile fits one channel alone. WebP and BMP with a profile always have three."""
+    return bool(picture.icc) and profile_space(picture.icc or b"") == b"GRAY"
 
-    _, data = cv2.imencode(".bmp", np.dstack([picture.rgb()[..., ::-1], picture.alpha]))  # type: ignore[list-item]
-    return data.tobytes()
+
+def unkept(picture: Picture, kind: Format) -> list[str]:
+    """One line for every part of the metadata that a file of format `kind` does not hold."""
+    lines = []
+    if kind == "bmp":
+        parts = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
+        if gone := [name for name, content in parts.items() if content]:
+            names = " and ".join([", ".join(gone[:-1]), gone[-1]] if gone[1:] else gone)
+            lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a bmp holds none")
+    if kind in ("bmp", "webp") and _has_grey_profile(picture):
+        lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
+    if kind == "webp" and picture.iptc:
+        lines.append("its IPTC is lost, since a webp holds none")
+    if kind == "webp" and picture.resolution and not _states_resolution(picture):
+        across, down = picture.resolution
+        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since a webp holds none")
+    if kind == "jpg":
+        sizes = {"XMP": (picture.xmp, LARGEST_XMP), "IPTC": (picture.iptc, LARGEST_IPTC)}
+        for name, (content, largest) in sizes.items():
+            if content and len(content) > largest:
+                lines.append(f"its {name} of {len(content)} bytes is lost, since a jpg holds {largest}")
+    if lost := [text for text in picture.texts if not _holds(kind, text[0])]:
+        titles = ["comment" if which == COMMENT else chunk_name(text.partition(b"\0")[0]) for which, text in lost]
+        titles = list(dict.fromkeys(titles))
+        titles[_MOST_TITLES:] = ["…"] * (len(titles) > _MOST_TITLES)
+        lines.append(f"its text ({', '.join(titles)}) is lost, since it cannot be kept in a {kind}")
+    return lines
+
+
+def _holds(kind: Format, text: bytes) -> bool:
+    """Whether a format holds texts of a type, as `Picture.texts` has them."""
+    return kind == "jpg" if text == COMMENT else kind == "png"
+
+
+def _states_resolution(picture: Picture) -> bool:
+    """Whether the resolution stands in EXIF, too."""
+    try:
+        return picture.exif is not None and _X_RESOLUTION in read_directory(picture.exif).fields
+    except ValueError:
+        return False

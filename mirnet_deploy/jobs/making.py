@@ -17,7 +17,7 @@ from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.reading import decode_image, read_file
 from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
-from mirnet_deploy.images.writing import check_encodable, encode_image
+from mirnet_deploy.images.writing import check_encodable, encode_image, unkept
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.progress import Passes, Show
 from mirnet_deploy.jobs.record import stamp_file, stamped
@@ -135,6 +135,4 @@ def _notes(picture: Picture, target: Format) -> list[str]:
     notes = list(picture.lost)
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
         notes.append(f"16 bit became 8, since a {target} holds no more")
-    if target == "bmp" and (picture.exif or picture.icc):
-        notes.append("its EXIF and ICC profile are lost, since a bmp holds none")
-    return notes
+    return notes + unkept(picture, target)

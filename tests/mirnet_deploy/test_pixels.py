@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mirnet_deploy.pixels import padded
+from mirnet_deploy.errors import ImageError
+from mirnet_deploy.pixels import check_picture, padded
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (5, 9), (6, 1), (1, 1), (3, 2)])
@@ -20,3 +21,10 @@ def test_padding_fills_up_to_multiples_of_four(shape: tuple[int, int]) -> None:
         assert np.array_equal(filled[5], filled[3]), "reflected, the last row not repeated"
     if shape == (1, 1):
         assert (filled == image[0, 0]).all()
+
+
+def test_the_line_on_values_out_of_range_gives_numbers_that_tell() -> None:
+    image = np.ones((4, 4, 3), np.float32)
+    image[0, 0, 0] = np.nextafter(np.float32(1), np.float32(2))
+    with pytest.raises(ImageError, match=r"image has float32 values from 1\.0 to 1\.00000011920\d+; expected \[0, 1\]"):
+        check_picture(image, "float")
