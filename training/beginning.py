@@ -123,6 +123,7 @@ def _fresh_settings(
         if sizes or options["preset"]:
             raise UsageError("--init brings the size of its network; leave out --preset and --n-…")
         loaded = load_checkpoint(options["init"])
+        say(f"{options['init']}: starting from its weights: {loaded.taken}")
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)
