@@ -192,7 +192,11 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         CheckpointError: the disk is full, or the folder is missing or not writable.
     """
     try:
-        with atomic_path(path) as temporary:
-            torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, temporary)
-    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-        raise CheckpointError(f"{path} cannot be written: {first_line(error)[:300]}") from error
+        # Into a stream of Python's, which says what is wrong with the disk; torch's own says only where it stopped.
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            torch.save({"format": FORMAT, "format_version": FORMAT_VERSION, **content}, stream)
+    except (OSError, RuntimeError) as error:
+        # torch's writer, closed after an error of the stream's, raises one of its own.
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else None
+        raise CheckpointError(f"{path} cannot be written: {reason or first_line(error)}") from error

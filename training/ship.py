@@ -25,6 +25,7 @@ import torch
 
 from mirnet_deploy import metrics
 from mirnet_deploy.errors import TrainingError, UsageError
+from mirnet_deploy.files import is_there
 from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
@@ -134,7 +135,7 @@ class Shipment:
         """
         recipe = self.trunk if name == "trunk" else self.anneal
         folder = self.output / name
-        if (folder / LAST).exists():
+        if is_there(folder / LAST):
             raise UsageError(f"{folder} holds a run already; choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
         never = ENDLESS if name == "trunk" else steps

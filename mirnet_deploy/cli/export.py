@@ -119,6 +119,8 @@ def command(
     try:
         for artifact in export_checkpoint(loaded, outputs, settings, library, crops, progress_bar):
             exported.append(artifact)
+    except OSError as error:
+        raise ExportError(f"the export cannot go on: {error}") from error
     finally:
         _show(exported, options["as_json"])
     if no_builder is not None:

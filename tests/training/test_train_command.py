@@ -211,3 +211,11 @@ def test_pictures_without_ssim_are_named_before_the_first_step(lol_folder: Path,
     assert "high/5.png is 12x8; expected at least 11x11 pixels\n" in output
     assert "error: 2 faults in the data" in output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "log.csv", "curve.png"])
+def test_a_new_run_replaces_no_link_that_leads_nowhere(lol_folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("nowhere")
+    code, output = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE)
+    assert (code, "--output" in output) == (1, True)
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
