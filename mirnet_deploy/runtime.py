@@ -72,8 +72,7 @@ class MIRNetRuntime:
             else:
                 path, self._engine = model.metadata.name, model
                 _check_opened(settings)
-            # As another process can open it: a model's name, or where the file is. None: it cannot.
-            again = model if path != str(model) else Path(path).absolute()
+            again = model if path != str(model) else Path(path).absolute()  # a name stays a name for other processes
             self._model = again if isinstance(model, str | Path) and observer is None else None
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
             undo.pop_all()
