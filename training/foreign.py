@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 HEAD = 4096
 """How many bytes from the beginning of a file `foreign` is given."""
-_AGAIN = "download it again, and look at what comes"
+_AGAIN = "download or copy it again"
 _UNPACK = "archive; unpack it and give the checkpoint inside"
 _OTHER = "not a checkpoint of PyTorch"
 _STARTS = {
@@ -57,7 +57,11 @@ def foreign(path: Path, head: bytes) -> str | None:
         OSError: the file cannot be read.
     """
     if not head.strip(b"\0"):
-        return f"is empty; {_AGAIN}" if not head else "begins with zeros alone, as a download that did not finish"
+        return (
+            f"is empty; {_AGAIN}"
+            if not head
+            else f"begins with zeros alone, as a download that did not finish; {_AGAIN}"
+        )
     if head.startswith(b"PK"):
         return _zip(path)
     if head.startswith(b"\x80"):
@@ -107,4 +111,6 @@ def _text(head: bytes) -> str | None:
     if any(not char.isprintable() and char not in "\t\n\r\f" for char in text) or len(text) < len(head) // 4:
         return None
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"is a text ({ascii(line[:60])[1:-1]} …), not a checkpoint; {_AGAIN}"
+    return (
+        f"is a text ({ascii(line[:60])[1:-1]} …), not a checkpoint: perhaps what a server answered in place of the file"
+    )

@@ -32,6 +32,10 @@ _NUMBERS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2"
 """NumPy's codes of the types whose values are read; of any other type only the place is kept."""
 
 
+_LATER = re.compile(r"Unsupported operand 1(40|49)\b")
+"""What torch says of the opcodes SHORT_BINUNICODE and FRAME, of which one comes first in protocols above 3."""
+
+
 @dataclass(frozen=True)
 class Unpacked:
     """The content of a checkpoint file."""
@@ -65,11 +69,11 @@ def unpack(path: Path) -> Unpacked:
     if other is not None:
         raise CheckpointError(f"{path} {other}")
     content = _load(path)
-    if isinstance(content, Tensor):
-        raise CheckpointError(f"{path} holds one tensor without a name; expected a dict of named weights")
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dict of named weights")
-    return Unpacked(content, safetensors=False)
+    return Unpacked({str(key): value for key, value in content.items()}, safetensors=False)
 
 
 def _load(path: Path) -> Any:
@@ -97,6 +101,8 @@ def _refused(path: Path, text: str) -> str:
             names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # a file from before torch 1.6, or a damaged one: then the text has told the first name
         pass
+    if not names and _LATER.search(text):
+        return "is pickled by protocol 4 or 5, which is not read; save it anew in protocol 2 or as .safetensors"
     if not names:
         return f"is damaged, or pickled in a way that is not read: {_cause(text)}; nothing in it was run"
     telling = sorted(names, key=lambda name: (name.startswith(("torch.", "builtins.")), name))
@@ -210,6 +216,7 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Type, "numpy.dtype"),
     (_Left, "argparse.Namespace"),
     (_Left, "types.SimpleNamespace"),
+    *((_Left, f"datetime.{name}") for name in ("date", "datetime", "time", "timedelta", "timezone")),
     *((_Left, f"pathlib{part}.{name}Path") for part in ("", "._local") for name in ("Posix", "Windows", "PurePosix")),
     *((_Left, f"builtins.{name}") for name in ("dict", "float", "int", "list")),  # what a defaultdict makes
     (_dictionary, "collections.defaultdict"),

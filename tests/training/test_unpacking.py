@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import bz2
+import datetime
 import gzip
 import io
 import pickle
@@ -150,6 +151,7 @@ def test_numbers_of_numpy_and_settings_are_read_around(tmp_path: Path, new: bool
         "big": np.array([1.5, -2.0], dtype=">f8"),
         "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "args": argparse.Namespace(lr=np.float32(1e-4), out=tmp_path),
+        "at": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
         "random": np.random.RandomState(1).get_state(),
         "found": defaultdict(list, {"a": [1]}),
     }
@@ -168,6 +170,21 @@ def test_numbers_of_numpy_and_settings_are_read_around(tmp_path: Path, new: bool
     assert read["big"].tensor().tolist() == [1.5, -2.0]
     assert read["columns"].tensor().tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     assert load_checkpoint(tmp_path / "a.pth").config == TINY
+
+
+def test_lists_and_numbers_as_keys(tmp_path: Path) -> None:
+    state = MIRNet(TINY).state_dict()
+    for content in ([state], ("x", state), {0: state}):
+        torch.save(content, tmp_path / "a.pth")
+        assert torch.equal(
+            load_checkpoint(tmp_path / "a.pth").network.state_dict()["conv_in.weight"], state["conv_in.weight"]
+        )
+
+
+def test_a_later_pickle_protocol_is_called_that(tmp_path: Path) -> None:
+    torch.save({"model": MIRNet(TINY).state_dict()}, tmp_path / "a.pth", pickle_protocol=4)
+    with pytest.raises(CheckpointError, match=r"a\.pth is pickled by protocol 4 or 5, which is not read; save it anew"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 def test_arrays_of_objects_stay_closed(tmp_path: Path) -> None:
