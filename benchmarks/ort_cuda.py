@@ -27,7 +27,7 @@ from mirnet_deploy.consistency.prediction import psnr_of
 from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, LEFT_OUT, onnxruntime_module, prepare_for_cuda
 from mirnet_deploy.engines.opening import onnx_device
 from mirnet_deploy.errors import ArtifactError, EngineError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import is_there, write_atomically
 from mirnet_deploy.machine import describe_machine
 from mirnet_deploy.pixels import padded
 
@@ -148,8 +148,10 @@ def measure_ways(settings: OrtCudaSettings, target: Path, say: Callable[[str], N
 
 def _held(target: Path, machine: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows that `target` holds already."""
-    if not target.exists():
+    if not is_there(target):
         return []
+    if not target.is_file():
+        raise ArtifactError(f"{target} is a link that leads nowhere, or no file; name another one")
     try:
         found = json.loads(target.read_text())
         rows: list[dict[str, Any]] = found.pop("rows")

@@ -210,9 +210,10 @@ class _Run:
         wanted = need + (found.reserved if peer.keeps else 0)
         try:
             if peer.bytes_per_value and free is not None and wanted > MEMORY_SHARE * free:
+                beside = " beside the others" if wanted > need else ""
                 raise EngineError(
-                    f"it would take about {wanted / 2**30:.1f} GiB"
-                    f"{' beside the others' if wanted > need else ''}, and {free / 2**30:.1f} GiB are free"
+                    f"it would take about {wanted / 2**30:.1f} GiB{beside}, and it may have {MEMORY_SHARE:.0%} of the "
+                    f"{free / 2**30:.1f} GiB that are free"
                 )
             subject = open_subject(peer.spec)
             backend = subject.report.backend

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Parity, Precision
-from mirnet_deploy.artifacts.sidecar import write_sidecar
+from mirnet_deploy.artifacts.sidecar import write_artifact
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.errors import ArtifactError, EngineError, ExportError
@@ -23,7 +23,6 @@ from mirnet_deploy.export.precision import prove_onnx
 from mirnet_deploy.export.rewrites import REWRITES
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.export.tracing import trace
-from mirnet_deploy.files import file_sha256, write_atomically
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 from mirnet_deploy.training.reach import structural_reach
 
@@ -134,7 +133,7 @@ def build_model(checkpoint: LoadedCheckpoint, settings: ExportSettings, precisio
 
 
 def save_model(model: onnx.ModelProto, path: Path, metadata: ArtifactMetadata) -> ArtifactMetadata:
-    """Writes `model` with `metadata` inside it, then the sidecar; returns what the sidecar holds.
+    """Writes `model` with `metadata` inside it, and the sidecar; returns what the sidecar holds.
 
     The sidecar has the hash of the file, which the file itself cannot hold.
 
@@ -144,11 +143,8 @@ def save_model(model: onnx.ModelProto, path: Path, metadata: ArtifactMetadata) -
     onnx.helper.set_model_props(model, {METADATA_KEY: replace(metadata, sha256=None).to_json()})
     try:
         onnx.checker.check_model(model)
-        write_atomically(path, model.SerializeToString())
-        complete = replace(metadata, sha256=file_sha256(path))
-        write_sidecar(path, complete)
+        return write_artifact(path, model.SerializeToString(), metadata)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"{path.name} is not valid ONNX: {str(error).splitlines()[0]}") from error
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
-    return complete

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import GIVEN, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.engines.base import HostEngine
-from mirnet_deploy.errors import ExportError
+from mirnet_deploy.errors import ExportError, telling
 from mirnet_deploy.export.interfaces import with_interface
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.context import OwnMeans
@@ -126,10 +126,11 @@ def check_given(
     name = f"{artifact}, means given,"
     check(measure(given, "given", interface, [crop], [expected]), interface, precision, name)
     error = float(np.abs(seen[0] - means).max() / np.abs(means).max())
-    if not error <= STATISTICS_BOUNDS[precision]:
+    bound = STATISTICS_BOUNDS[precision]
+    if not error <= bound:
         raise ExportError(
-            f"{name} does not measure what the PyTorch network does: a mean is off by {error:.2g} of the largest, "
-            f"expected at most {STATISTICS_BOUNDS[precision]:g}: not saved"
+            f"{name} does not measure what the PyTorch network does: a mean is off by {telling(error, bound)} of the "
+            f"largest, expected at most {bound:g}: not saved"
         )
 
 
@@ -207,10 +208,13 @@ def check(parity: Parity, interface: Interface, precision: Precision, artifact: 
     unit = "8-bit levels" if interface == "image" else "of 1"
     misses = []
     if not parity.max_abs <= bounds.max_abs:
-        misses.append(f"max abs error {parity.max_abs:.3g} {unit}, expected at most {bounds.max_abs:g}")
-    if not parity.psnr >= bounds.psnr:
-        misses.append(f"PSNR {parity.psnr:.1f} dB, expected at least {bounds.psnr:g}")
-    if not parity.residual_psnr >= bounds.residual_psnr:
-        misses.append(f"residual PSNR {parity.residual_psnr:.1f} dB, expected at least {bounds.residual_psnr:g}")
+        off = telling(parity.max_abs, bounds.max_abs)
+        misses.append(f"max abs error {off} {unit}, expected at most {bounds.max_abs:g}")
+    for name, figure, least in (
+        ("PSNR", parity.psnr, bounds.psnr),
+        ("residual PSNR", parity.residual_psnr, bounds.residual_psnr),
+    ):
+        if not figure >= least:
+            misses.append(f"{name} {telling(figure, least)} dB, expected at least {least:g}")
     if misses:
         raise ExportError(f"{artifact} does not agree with the PyTorch network: {'; '.join(misses)}: not saved")

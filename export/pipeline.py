@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision
 from mirnet_deploy.artifacts.onnx_graph import without_defaults
-from mirnet_deploy.artifacts.sidecar import sidecar_path, write_sidecar
+from mirnet_deploy.artifacts.sidecar import sidecar_path, write_artifact, write_sidecar
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, ExportError, MissingDependencyError
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.builder import BuilderLibrary
@@ -25,7 +25,7 @@ from mirnet_deploy.export.onnx_file import export_onnx
 from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import is_there
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
@@ -66,7 +66,7 @@ class Outputs:
             ExportError: an artifact or a sidecar is there already.
         """
         artifacts = [path for path in (self.fp32, self.fp16, self.plan) if path is not None]
-        there = [path for artifact in artifacts for path in (artifact, sidecar_path(artifact)) if path.exists()]
+        there = [path for artifact in artifacts for path in (artifact, sidecar_path(artifact)) if is_there(path)]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             raise ExportError(f"{there[0]}{more} exists already; choose another --output-dir or --name, or --force")
@@ -142,11 +142,9 @@ def export_plan(
     metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
     metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops, library.builds_for_here))
     try:
-        write_atomically(path, plan.data)
-        write_sidecar(path, metadata)
+        return write_artifact(path, plan.data, metadata)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
-    return metadata
 
 
 def plan_parity(

@@ -51,6 +51,11 @@ class ExportSettings:
             raise UsageError(f"channel order is {self.channel_order!r}; expected rgb or bgr")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", self.name):
             raise UsageError(f"name is {self.name!r}; expected letters, digits, '_', '-' and '.', at most 64 of them")
+        if suffix := re.search(r"(\.fp16)?\.(onnx|plan|json)$|\.fp16$", self.name, re.IGNORECASE):
+            stem = self.name[: suffix.start()] or "mirnet"
+            raise UsageError(
+                f"name is {self.name!r}; expected the stem of the files: {stem} makes {stem}.onnx and so on"
+            )
         for field, value in (("tile", self.tile), ("halo", self.halo)):
             if value % SIZE_MULTIPLE:
                 raise UsageError(f"{field} is {value}; expected a multiple of {SIZE_MULTIPLE}")

@@ -61,6 +61,19 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def telling(value: float, bound: float, digits: int = 3) -> str:
+    """A number that misses a bound, in as many significant digits as tell it from the bound, at least `digits`.
+
+    >>> telling(49.96, 50), telling(1.0000001, 1), telling(32.123, 50)
+    ('49.96', '1.0000001', '32.1')
+    """
+    for count in range(digits, 18):
+        text = f"{value:.{count}g}"
+        if float(text) != bound:
+            return text
+    return repr(value)
+
+
 class MirnetDeployWarning(UserWarning):
     """The work goes on, but not as it was asked for; the text is one line."""
 

@@ -154,8 +154,8 @@ class Fitting:
                     return plan, fit
                 totals.append(plan.total)
         raise DeviceMemoryError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} takes at least {min(totals) >> 20} MiB, and max_memory is "
-            f"{(self._most or 0) >> 20} MiB; {self._remedy()}"
+            f"a picture of {image.shape[1]}x{image.shape[0]} takes at least {-(-min(totals) >> 20)} MiB, and "
+            f"max_memory is {(self._most or 0) >> 20} MiB; {self._remedy()}"
         )
 
     def _retreat(self, fit: Fit, image: Source | DevicePicture, error: DeviceMemoryError) -> Fit:

@@ -1,8 +1,9 @@
-"""Pairs of a dark picture and its ground truth, laid out as in LOL: `low/` and `high/`, matched by stem."""
+"""Pairs of a dark picture and its ground truth, laid out as in LOL: `low/` and `high/`, matched by place and stem."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Pair:
     """One scene: the dark picture and its ground truth."""
 
     name: str
+    """The place in `low/` and `high/`, without suffix and with "/" between folders."""
     low: Path
     high: Path
 
@@ -37,64 +39,53 @@ def images_in(folder: Path, *, recursive: bool = False) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
+    check_folder(folder)
     return list(pictures_in(folder, recursive=recursive, on_error=refuse))
 
 
-def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+def check_folder(folder: Path) -> None:
+    """Checks that `folder` is one.
+
+    Raises:
+        DataError: it is not.
+    """
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise DataError(f"{folder} is not a folder")
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The pictures in `folder` and below it by `Pair.name`."""
     found: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in found:
+    for path in images_in(folder, recursive=True):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
             raise DataError(
-                f"{path.parent} holds both {found[path.stem].name} and {path.name}; expected one picture for each stem"
+                f"{path.parent} holds both {found[name].name} and {path.name}; expected one picture for each stem"
             )
-        found[path.stem] = path
+        found[name] = path
     return found
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """The pairs in `folder/low` and `folder/high`, sorted by stem.
+    """The pairs in `folder/low` and `folder/high` and in folders below these, sorted by name.
 
     Raises:
         DataError: a folder is missing, nothing matches, or a picture has no partner (a few are named).
     """
-    low, high = (_by_stem(images_in(folder / side)) for side in ("low", "high"))
+    check_folder(folder)
+    low, high = (_by_name(folder / side) for side in ("low", "high"))
     alone = sorted(low.keys() ^ high.keys())
     if alone:
         names = ", ".join(alone[:3]) + ("…" if len(alone) > 3 else "")
-        raise DataError(f"{folder}: {len(alone)} pictures have no partner of the same stem in low/ and high/ ({names})")
+        raise DataError(f"{folder}: {len(alone)} pictures have no partner of the same name in low/ and high/ ({names})")
     if not low:
         raise DataError(f"{folder} holds no pictures; expected low/ and high/ with {', '.join(SUFFIXES)}")
-    return [Pair(stem, low[stem], high[stem]) for stem in sorted(low)]
-
-
-def check_sizes(pairs: Sequence[Pair]) -> None:
-    """Checks by the headers alone that both pictures of each pair have one size: before training, not an hour into it.
-
-    Raises:
-        DataError: some pairs do not (a few are named).
-    """
-    different = []
-    for pair in pairs:
-        low, high = _header_size(pair.low), _header_size(pair.high)
-        # Sorted: EXIF may turn one of them, which is only known when it is read; `read_pair` checks again.
-        if low and high and sorted(low) != sorted(high):
-            different.append(f"{pair.name}: low is {low[0]}x{low[1]} and high is {high[0]}x{high[1]}")
-    if different:
-        names = ", ".join(different[:3]) + ("…" if len(different) > 3 else "")
-        raise DataError(f"{len(different)} pairs are not of one size ({names})")
-
-
-def _header_size(path: Path) -> tuple[int, int] | None:
-    """Width and height as stored; None where Pillow cannot tell (reading the file later says why)."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(path) as image:
-            return image.size
-    except (OSError, Pillow.DecompressionBombError):
-        return None
+    return [Pair(name, low[name], high[name]) for name in sorted(low)]
 
 
 def read_rgb8(path: Path) -> Image:

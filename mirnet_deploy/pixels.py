@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, telling
 
 _BAND = 1 << 20
 """Pixels that `shrink` averages at a time, so that it needs no float copy of the picture."""
@@ -81,7 +81,8 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
     if image.dtype == np.float32:
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):  # a NaN makes both NaN
-            raise ImageError(f"image has float32 values from {low} to {high}; expected [0, 1] without NaN")
+            found = f"{low:g} to {telling(high, 1, digits=6)}"
+            raise ImageError(f"image has float32 values from {found}; expected [0, 1] without NaN")
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

@@ -72,6 +72,8 @@ class MIRNetRuntime:
             else:
                 path, self._engine = model.metadata.name, model
                 _check_opened(settings)
+            again = model if path != str(model) else Path(path).absolute()  # a name stays a name for other processes
+            self._model = again if isinstance(model, str | Path) and observer is None else None
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
             undo.pop_all()
         self._closed = False
@@ -247,6 +249,19 @@ class MIRNetRuntime:
             self._closed = True
             self._enhancer.close()
             self._engine.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and what another process unpickles, opens the model anew, with the same settings.
+
+        Raises:
+            EngineError, TypeError: the runtime is closed; it has an observer, or was given an open engine.
+        """
+        self._check_open()
+        if self._model is None:
+            raise TypeError(
+                "an open engine or an observer stays in its process; hand over the model's path and settings"
+            )
+        return type(self), (self._model, self._settings)
 
     def __enter__(self) -> Self:
         return self

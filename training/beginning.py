@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from mirnet_deploy.errors import TrainingError, UsageError
+from mirnet_deploy.files import is_there
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes
+from mirnet_deploy.training.logs import CURVE, LOG
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.precision import bf16_gain
 from mirnet_deploy.training.recipes import RECIPES, Recipe
 from mirnet_deploy.training.splits import Split
-from mirnet_deploy.training.state import LAST, Settings, State, new_state, read_settings, resumed_state
+from mirnet_deploy.training.state import BEST, LAST, Settings, State, new_state, read_settings, resumed_state
 from mirnet_deploy.training.trainer import Say
 
 
@@ -53,8 +55,7 @@ def prepare(
         if options["init"]:
             say(f"--resume goes on from {folder / LAST}; --init is not read again")
         return settings, resumed_state(folder, settings, content, processes.device)
-    if (folder / LAST).exists():
-        raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
+    _refuse_existing(folder)
     init, settings = _fresh_settings(split, options, processes, say)
     if processes.is_main:
         try:
@@ -64,6 +65,19 @@ def prepare(
     _remove_half_written(folder, processes)
     processes.wait()
     return settings, new_state(settings, processes.device, init)
+
+
+def _refuse_existing(folder: Path) -> None:
+    """Checks that a new run in `folder` replaces nothing. A log alone is of a run that ended before it saved anything.
+
+    Raises:
+        TrainingError: it would.
+    """
+    if is_there(folder / LAST):
+        raise TrainingError(f"{folder} holds a run already; --resume continues it, or choose another --output")
+    for path in (folder / BEST, folder / LOG, folder / CURVE):
+        if is_there(path) and (path.name == BEST or not path.exists()):
+            raise TrainingError(f"{path} is there already; choose another --output, or move it away")
 
 
 def _refuse_changes(settings: Settings, options: Mapping[str, Any], given: Collection[str]) -> None:
@@ -103,7 +117,7 @@ def _refuse_changes(settings: Settings, options: Mapping[str, Any], given: Colle
 def _remove_half_written(folder: Path, processes: Processes) -> None:
     """Removes the files that a killed run had not finished writing."""
     if processes.is_main:
-        for name in ("last.pt", "best.pt", "log.csv", "curve.png"):
+        for name in (LAST, BEST, LOG, CURVE):
             for partial in folder.glob(f".{name}.*.partial"):
                 partial.unlink(missing_ok=True)
 
@@ -123,6 +137,7 @@ def _fresh_settings(
         if sizes or options["preset"]:
             raise UsageError("--init brings the size of its network; leave out --preset and --n-…")
         loaded = load_checkpoint(options["init"])
+        say(f"{options['init']}: starting from its weights: {loaded.taken}")
         network, weights = loaded.config, loaded.network.state_dict()
     else:
         network = replace(MIRNetConfig.preset(options["preset"] or "lite"), **sizes)

@@ -37,6 +37,19 @@ CACHE_BYTES = 6 << 30
 class Source(Protocol):
     """Where samples come from: numbered pairs of a dark picture and its target."""
 
+    @property
+    def items(self) -> Sequence[Pair | Path]:
+        """What is drawn from: pairs, or photographs."""
+        ...
+
+    def read(self, path: Path) -> Image:
+        """The picture at `path`, uint8 [H,W,3] RGB, of an item; kept in memory up to `CACHE_BYTES`.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        ...
+
     def __len__(self) -> int: ...
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -47,7 +60,7 @@ class Source(Protocol):
 
         Raises:
             ImageError: a file cannot be read.
-            DataError: the two pictures of a pair differ in size (where the headers did not show it).
+            DataError: the two pictures of a pair differ in size.
         """
         ...
 
@@ -90,15 +103,15 @@ class PairSource:
     """Real pairs."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = pairs
-        self._cache = _Cache()
+        self.items = pairs
+        self.read = _Cache().read
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.items)
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Source`."""
-        low, high = read_pair(self.pairs[index], self._cache.read)
+        low, high = read_pair(self.items[index], self.read)
         low, high = (_at_least(image, side) for image in (low, high))
         top, left = (int(rng.integers(0, size - side + 1)) for size in low.shape[:2])
         return _cut(low, top, left, side), _cut(high, top, left, side)
@@ -108,15 +121,15 @@ class DegradedSource:
     """Well-lit photographs that are darkened anew every time they are drawn."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-        self._cache = _Cache()
+        self.items = paths
+        self.read = _Cache().read
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.items)
 
     def crop(self, index: int, side: int, rng: Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Source`; both crops are made from the photograph, by `degrade`."""
-        image = _at_least(self._cache.read(self.paths[index]), side)
+        image = _at_least(self.read(self.items[index]), side)
         top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape[:2])
         high = _cut(image, top, left, side)
         return degrade(high, rng)

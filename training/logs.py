@@ -13,6 +13,7 @@ from typing import Any
 
 from mirnet_deploy.files import atomic_path, write_atomically
 
+LOG, CURVE = "log.csv", "curve.png"
 COLUMNS = ("step", "samples", "lr", "loss", "psnr", "ssim", "gt_mean_psnr")
 """`samples` counts those of all processes; `loss` is the mean since the previous row; the last three are means over the
 validation pictures."""
@@ -32,17 +33,15 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.history: list[dict[str, float]] = [dict(row) for row in history]
-        self._csv = folder / "log.csv"
-        self._curve = folder / "curve.png"
-        write_atomically(self._csv, _csv_text(self.history, header=True).encode())
+        self._csv, self._curve = folder / LOG, folder / CURVE
+        write_atomically(self._csv, _csv_text(self.history))
         last = int(self.history[-1]["step"]) if self.history else 0
         self._board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=last + 1 if last else None)
 
     def add(self, row: Row) -> None:
-        """Appends a row to the CSV, sends it to TensorBoard and redraws the curve."""
+        """Adds a row to the CSV, sends it to TensorBoard and redraws the curve."""
         self.history.append(dict(row))
-        with self._csv.open("a", newline="") as stream:
-            stream.write(_csv_text([row], header=False))
+        write_atomically(self._csv, _csv_text(self.history))
         for name, value in row.items():
             if name != "step":
                 self._board.add_scalar(name, value, int(row["step"]))
@@ -54,13 +53,12 @@ class RunLog:
         self._board.close()
 
 
-def _csv_text(rows: Sequence[Row], *, header: bool) -> str:
+def _csv_text(rows: Sequence[Row]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    if header:
-        writer.writeheader()
+    writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def draw_curve(path: Path, history: Sequence[Row]) -> None:

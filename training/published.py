@@ -100,12 +100,25 @@ def blur_names(config: MIRNetConfig) -> list[str]:
 
 def infer_config(state: Mapping[str, Tensor]) -> MIRNetConfig | None:
     """The hyper-parameters of a published state dict, or None where it does not look like one."""
+    return _config(state, r"body\.(\d+)\.body\.(\d+)\.conv_out\.weight$")
+
+
+def infer_own_config(state: Mapping[str, Tensor]) -> MIRNetConfig | None:
+    """The hyper-parameters of a state dict in our naming; None where it has other names."""
+    return _config(state, r"groups\.(\d+)\.blocks\.(\d+)\.conv\.weight$") if "dau_slope" in state else None
+
+
+def _config(state: Mapping[str, Tensor], block: str) -> MIRNetConfig | None:
+    """The hyper-parameters by the first layer's weight and by `block`, which matches one name for each MSRB."""
     first = state.get("conv_in.weight")
-    blocks = [re.match(r"body\.(\d+)\.body\.(\d+)\.conv_out\.weight$", name) for name in state]
-    places = [(int(match[1]), int(match[2])) for match in blocks if match]
-    if first is None or first.dim() != 4 or not places or first.shape[0] % 8:
+    if first is None or first.dim() != 4 or not first.shape[0] or first.shape[0] % 8:
         return None
-    return MIRNetConfig(int(first.shape[0]), 1 + max(p[0] for p in places), 1 + max(p[1] for p in places))
+    places = {(int(match[1]), int(match[2])) for name in state if (match := re.match(block, name, re.ASCII))}
+    groups, blocks = ({place[axis] for place in places} for axis in (0, 1))
+    # Numbers without gaps: no more of them than names, whatever the file claims.
+    if not places or any(max(numbers) >= len(numbers) for numbers in (groups, blocks)):
+        return None
+    return MIRNetConfig(int(first.shape[0]), len(groups), len(blocks))
 
 
 def _some(names: list[str]) -> str:

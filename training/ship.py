@@ -25,10 +25,12 @@ import torch
 
 from mirnet_deploy import metrics
 from mirnet_deploy.errors import TrainingError, UsageError
+from mirnet_deploy.files import is_there
 from mirnet_deploy.pairs import Pair
 from mirnet_deploy.training.checkpoint import load_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.distributed import Processes
+from mirnet_deploy.training.looking import look_at
 from mirnet_deploy.training.losses import THUMBNAIL
 from mirnet_deploy.training.network import MIRNet
 from mirnet_deploy.training.recipes import RECIPES, Recipe
@@ -133,7 +135,7 @@ class Shipment:
         """
         recipe = self.trunk if name == "trunk" else self.anneal
         folder = self.output / name
-        if (folder / LAST).exists():
+        if is_there(folder / LAST):
             raise UsageError(f"{folder} holds a run already; choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
         never = ENDLESS if name == "trunk" else steps
@@ -168,9 +170,10 @@ def ship(data: Path, shipment: Shipment, processes: Processes) -> None:
     """
     if processes.world_size > 1:
         raise UsageError("ship runs in one process; several GPUs are for mirnet-deploy train")
+    split = open_pairs(data)
+    look_at(split, shipment.say, lambda: None)
     begun = time.monotonic()
     trunk_end = begun + 60 * TRUNK_SHARE * shipment.minutes
-    split = open_pairs(data)
     clock = shipment.run("trunk", split, processes, ENDLESS, shipment.weights, trunk_end)
     if not clock.seconds:
         raise TrainingError(f"the trunk had no time for two steps; expected more than {shipment.minutes:g} minutes")

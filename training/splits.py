@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mirnet_deploy.errors import DataError
+from mirnet_deploy.errors import DataError, warn
 from mirnet_deploy.files import file_sha256
-from mirnet_deploy.pairs import Pair, check_sizes, find_pairs, images_in
+from mirnet_deploy.images.formats import SUFFIXES
+from mirnet_deploy.pairs import Pair, check_folder, find_pairs, images_in
 from mirnet_deploy.training.data import DegradedSource, PairSource, Source
 
 T = TypeVar("T")
@@ -37,15 +39,14 @@ class Split:
     """Kind and number of the training pictures and a hash of all file names: tells one data set from another."""
 
 
-def _fingerprint(kind: str, train: Sequence[Path], held_out: Sequence[Path]) -> str:
-    names = "\n".join(["train", *(path.name for path in train), "held out", *(path.name for path in held_out)])
+def _fingerprint(kind: str, train: Sequence[str], held_out: Sequence[str]) -> str:
+    names = "\n".join(["train", *train, "held out", *held_out])
     return f"{len(train)} {kind}, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 def _pair_split(train: Sequence[Pair], held_out: Sequence[Pair], description: str) -> Split:
-    check_sizes([*train, *held_out])
-    fingerprint = _fingerprint("pairs", [pair.low for pair in train], [pair.low for pair in held_out])
-    return Split(PairSource(train), held_out, description, fingerprint)
+    names = ([f"{pair.name}{pair.low.suffix}" for pair in pairs] for pairs in (train, held_out))
+    return Split(PairSource(train), held_out, description, _fingerprint("pairs", *names))
 
 
 def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
@@ -53,17 +54,20 @@ def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
 
     Of one folder a tenth is held out, by whole scenes: pictures that share a target, or a group in `GROUPS`, are one
     scene. Where a given split has scenes on both sides, the description says how many of the held-out pairs show them.
+    A warning names what looks like pairs and is not used.
 
     Args:
         all_pairs: train on the held-out pairs too: for weights that ship, by a recipe that was measured without them.
 
     Raises:
-        DataError: neither layout is there, there are too few pairs or scenes, `GROUPS` cannot be read, or the pictures
-            of a pair differ in size.
+        DataError: `root` does not exist, neither layout is there, there are too few pairs or scenes, or `GROUPS` cannot
+            be read.
     """
+    check_folder(root)
     train = next((root / name for name in TRAIN_FOLDERS if (root / name).is_dir()), None)
     validation = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
     if train is not None and validation is not None:
+        used = [train, validation]
         pairs, held_out = find_pairs(train), find_pairs(validation)
         said = f"{len(pairs)} pairs in {train}, {len(held_out)} held out in {validation}"
         known = set(pairs)
@@ -73,15 +77,23 @@ def open_pairs(root: Path, *, all_pairs: bool = False) -> Split:
             said += f"; {both} of these show scenes that are trained on too"
     else:
         folder = train or root
+        used = [folder]
         if not (folder / "low").is_dir():
+            below = _others(root, used)
             raise DataError(
                 f"{root} holds no pairs; expected {' or '.join(TRAIN_FOLDERS)} and {' or '.join(VAL_FOLDERS)}, "
-                "each with low/ and high/, or low/ and high/ themselves"
+                f"each with low/ and high/, or low/ and high/ themselves"
+                + (f"; there are some in {_some(below)}" if below else "")
             )
         pairs, held_out = _hold_out(scenes(find_pairs(folder), root), folder)
         said = (
             f"{len(pairs)} pairs in {folder}; it has no val/ or eval15/, so {len(held_out)} of its pairs are held out"
         )
+    if others := _others(root, used):
+        warn(f"{root}: pairs in {_some(others)} are not used; what is used: {_some(used)}")
+    for folder in used:
+        if unread := _unread(folder):
+            warn(f"{folder}: {len(unread)} pairs are not used: {_some(unread)} are of a kind that is not read")
     if all_pairs:
         pairs, said = [*pairs, *held_out], f"{said}; trained on as well, so that validation says little"
     return _pair_split(pairs, held_out, said)
@@ -95,7 +107,35 @@ def open_photographs(root: Path) -> Split:
     """
     kept, held = _hold_out([[path] for path in images_in(root, recursive=True)], root)
     said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
-    return Split(DegradedSource(kept), held, said, _fingerprint("photographs", kept, held))
+    names = ([path.name for path in paths] for paths in (kept, held))
+    return Split(DegradedSource(kept), held, said, _fingerprint("photographs", *names))
+
+
+def _others(root: Path, used: Collection[Path]) -> list[Path]:
+    """The folders in `root` and below it that hold low/ and high/ and are not `used`."""
+    found: list[Path] = []
+    for place, folders, _ in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {"low", "high"} <= set(folders):
+            found += [Path(place)] if Path(place) not in used else []
+            folders[:] = [name for name in folders if name not in ("low", "high")]
+    return found
+
+
+def _unread(folder: Path) -> list[Path]:
+    """The files in `folder`/low that have a namesake in `folder`/high and a suffix that no picture has that is read."""
+    low, high = ([path for path in (folder / side).rglob("*") if path.is_file()] for side in ("low", "high"))
+    known = {path.relative_to(folder / "high").with_suffix("") for path in high}
+    return sorted(
+        path
+        for path in low
+        if path.suffix.lower() not in SUFFIXES and path.relative_to(folder / "low").with_suffix("") in known
+    )
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """The first three paths, and how many more there are."""
+    return ", ".join(map(str, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def scenes(pairs: Sequence[Pair], root: Path) -> list[list[Pair]]:

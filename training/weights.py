@@ -35,8 +35,8 @@ def averaged(loaded: LoadedCheckpoint, others: Sequence[tuple[LoadedCheckpoint, 
     return state
 
 
-def keep_weights(checkpoint: Path, target: Path, *, int8: bool, average: Sequence[tuple[Path, float]]) -> None:
-    """Writes the weights of `checkpoint` (EMA weights, where it has them) as `target`, atomically.
+def keep_weights(checkpoint: Path, target: Path, *, int8: bool, average: Sequence[tuple[Path, float]]) -> str:
+    """Writes the weights of `checkpoint` (EMA weights, where it has them) as `target`, atomically; says which.
 
     Args:
         target: a `.safetensors` or a `.pt` file.
@@ -58,8 +58,9 @@ def keep_weights(checkpoint: Path, target: Path, *, int8: bool, average: Sequenc
     if target.suffix.lower() == ".pt":
         weights = "ema" if loaded.weights == "ema" else "network"
         save_checkpoint(target, {"config": loaded.config.to_dict(), "describe": describe, weights: state})
-        return
+        return loaded.taken
     from safetensors.torch import save
 
     content = save(quantized(state) if int8 else state, {DESCRIBE: json.dumps(describe), WEIGHTS: loaded.weights})
     write_atomically(target, content)
+    return loaded.taken

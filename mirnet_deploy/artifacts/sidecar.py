@@ -13,7 +13,7 @@ from pathlib import Path
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
 from mirnet_deploy.errors import ArtifactError
-from mirnet_deploy.files import write_atomically
+from mirnet_deploy.files import write_atomically, write_together
 
 
 def sidecar_path(artifact: Path) -> Path:
@@ -26,6 +26,17 @@ def write_sidecar(artifact: Path, metadata: ArtifactMetadata) -> Path:
     path = sidecar_path(artifact)
     write_atomically(path, metadata.to_json().encode())
     return path
+
+
+def write_artifact(artifact: Path, data: bytes, metadata: ArtifactMetadata) -> ArtifactMetadata:
+    """Writes `artifact` and its sidecar, both or neither; returns `metadata` with the hash of `data`.
+
+    Raises:
+        OSError: a file cannot be written; what was there before is as it was.
+    """
+    complete = replace(metadata, sha256=hashlib.sha256(data).hexdigest())
+    write_together({artifact: data, sidecar_path(artifact): complete.to_json().encode()})
+    return complete
 
 
 def read_sidecar(artifact: Path) -> ArtifactMetadata:

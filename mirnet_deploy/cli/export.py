@@ -113,12 +113,14 @@ def command(
         with progress_bar("measuring the halo", None):
             settings = replace(settings, halo=derived_halo(loaded.network, crops))
     _make_folder(output_dir)
-    kind = "EMA (averaged)" if loaded.weights == "ema" else "plain (the checkpoint has no EMA weights)"
-    click.echo(f"{checkpoint}: {loaded.layout} checkpoint, {loaded.config}, weights: {kind}", err=options["as_json"])
+    said = f"{checkpoint}: {loaded.layout} checkpoint, {loaded.config}, weights: {loaded.taken}"
+    click.echo(said, err=options["as_json"])
     exported: list[Exported] = []
     try:
         for artifact in export_checkpoint(loaded, outputs, settings, library, crops, progress_bar):
             exported.append(artifact)
+    except OSError as error:
+        raise ExportError(f"the export cannot go on: {error}") from error
     finally:
         _show(exported, options["as_json"])
     if no_builder is not None:

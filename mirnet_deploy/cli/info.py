@@ -82,6 +82,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         "network": loaded.config.to_dict(),
         "parameters": loaded.network.parameter_count(),
         "weights": loaded.weights,
+        "place": loaded.place,
         "sha256": loaded.sha256,
         "describe": loaded.describe,
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirnet_deploy.errors import MissingDependencyError, UsageError
+from mirnet_deploy.errors import MirnetDeployError, MissingDependencyError, UsageError
 from mirnet_deploy.settings import RuntimeSettings, parse_tile
 
 if TYPE_CHECKING:
@@ -172,14 +172,17 @@ def write_json(text: str, json_path: str | None) -> None:
     """Writes `text` to the file of --json, or to standard output where that is "-".
 
     Raises:
-        OSError: the file cannot be written.
+        MirnetDeployError: the file cannot be written.
     """
     from mirnet_deploy.files import write_atomically
 
     if json_path == "-":
         click.echo(text, nl=False)
     elif json_path is not None:
-        write_atomically(Path(json_path), text.encode())
+        try:
+            write_atomically(Path(json_path), text.encode())
+        except OSError as error:
+            raise MirnetDeployError(f"{json_path} cannot be written: {error.strerror or error}") from error
 
 
 def check_target(option: str, target: str | Path | None, force: bool) -> None:
@@ -193,11 +196,13 @@ def check_target(option: str, target: str | Path | None, force: bool) -> None:
     """
     if target is None or target == "-":
         return
+    from mirnet_deploy.files import is_there
+
     path = Path(target)
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written; expected a file name in a folder that can be written")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise UsageError(f"{option} {path} exists; name another file or add --force")
 
 

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageErr
 
 if TYPE_CHECKING:
     from mirnet_deploy.training.distributed import Processes
+    from mirnet_deploy.training.splits import Split
 
 
 @click.command()
@@ -148,6 +150,7 @@ def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], pro
         split = open_pairs(data, all_pairs=options["all_pairs"])
     else:
         split = open_photographs(degrade or Path())
+    look(split, processes.is_main)
     folder: Path = options["output"]
     say = click.echo if processes.is_main else _silent
     source = click.get_current_context().get_parameter_source
@@ -168,6 +171,21 @@ def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], pro
     else:
         say(f"stopped at step {state.step} of {settings.steps}; the same command with --resume goes on")
     say(f"{state.seconds / 60:.1f} minutes in steps and validations, {state.samples} crops")
+
+
+def look(split: Split, is_main: bool) -> None:
+    """Looks at every picture of `split`, before minutes of work: all faults are told at once.
+
+    Raises:
+        DataError: there are some.
+    """
+    from mirnet_deploy.training.looking import count, look_at
+
+    bar: AbstractContextManager[Callable[..., object]] = nullcontext(lambda: None)  # one bar for all processes
+    if is_main:
+        bar = progress_bar("looking at the pictures", count(split))
+    with bar as advance:
+        look_at(split, partial(click.echo, err=True) if is_main else _silent, advance)
 
 
 class _Reporter:

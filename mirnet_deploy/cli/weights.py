@@ -40,7 +40,8 @@ def command(checkpoint: Path, target: Path, int8: bool, average: tuple[tuple[Pat
         require("weights", "export", "safetensors")
     check_target("TARGET", target, force)
     try:
-        keep_weights(checkpoint, target, int8=int8, average=average)
+        taken = keep_weights(checkpoint, target, int8=int8, average=average)
     except OSError as error:
         raise CheckpointError(f"{target} cannot be written: {error.strerror or error}") from error
-    click.echo(f"{target}: {target.stat().st_size / 1e6:.2f} MB of {checkpoint.stat().st_size / 1e6:.2f} MB")
+    size, whole = (path.stat().st_size / 1e6 for path in (target, checkpoint))
+    click.echo(f"{target}: {size:.2f} MB of {whole:.2f} MB, weights: {taken}")

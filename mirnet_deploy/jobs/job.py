@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mirnet_deploy.errors import ImageError, MirnetDeployError
+from mirnet_deploy.errors import ImageError, MirnetDeployError, telling
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
@@ -165,9 +165,13 @@ def _shortfalls(made: Made, settings: RuntimeSettings) -> list[str]:
     """One note per setting that the result does not meet."""
     info, notes = made.info, []
     if settings.consistency == "exact" and info.within_tolerance is False:
+        reached = info.predicted_psnr or 0.0
+        pixel = f", with a pixel off by {255 * (info.predicted_max_abs or 0.0):.2g} levels" * (
+            reached >= settings.tolerance
+        )
         notes.append(
-            f"its tiles agree to {info.predicted_psnr:.1f} dB after {info.passes} passes, which does not keep the "
-            f"tolerance of {settings.tolerance:g}"
+            f"its tiles agree to {telling(reached, settings.tolerance)} dB after {info.passes} passes{pixel}, which "
+            f"does not keep the tolerance of {settings.tolerance:g}"
         )
     if info.gain is not None and not 1.01 / MOST_GAIN < info.gain < 0.99 * MOST_GAIN:
         shade = "black" if info.gain > 1 else "white"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.files import atomic_path, file_sha256
+from mirnet_deploy.files import atomic_path, file_sha256, is_there
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.record import Stamp, read_stamp
 from mirnet_deploy.jobs.settings import JobSettings
@@ -35,7 +35,7 @@ class Targets:
             ImageError: the target is the user's, or not a regular file.
             OSError: the target or the input cannot be read.
         """
-        if not task.target.exists():
+        if not is_there(task.target):
             return False
         stamp = _stamp_of(task.target)
         self._check_replaceable(task.target, stamp)
@@ -53,7 +53,7 @@ class Targets:
         """
         with self._writing:
             # Checked again: the inference took its time, and the user may have saved something here meanwhile.
-            if target.exists():
+            if is_there(target):
                 self._check_replaceable(target, _stamp_of(target))
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(target) as temporary:
@@ -71,6 +71,10 @@ class Targets:
         Raises:
             ImageError: it may not.
         """
+        if target.is_symlink() and not target.exists():
+            if not self._settings.force:
+                raise ImageError(f"{target} is a link that leads nowhere; pass --force to replace it")
+            return
         if not target.is_file():
             raise ImageError(f"{target} is in the way and is not a regular file; move it or choose another -o")
         if self._settings.force:

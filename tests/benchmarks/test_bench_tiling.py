@@ -92,7 +92,7 @@ def test_the_step_is_at_the_borders_of_cores_and_nowhere_else() -> None:
 def test_pictures_below(folder: Path) -> None:
     assert [path.name for path in pictures_below(folder)] == ["ramp.png", "flat.png"]
     assert pictures_below(folder / "ramp.png") == [folder / "ramp.png"]
-    with pytest.raises(DataError, match="none is not a folder"):
+    with pytest.raises(DataError, match="none does not exist"):
         pictures_below(folder / "none")
 
 

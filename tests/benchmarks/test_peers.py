@@ -269,7 +269,9 @@ def test_what_does_not_fit_into_memory_is_not_begun(fake_files: PeerFiles, monke
     failures = {row.peer: row.failure for row in table.rows if row.failure}
     # Those of PyTorch come one after the other; what keeps its memory must fit beside the largest of them.
     assert list(failures) == ["ONNX Runtime, plain export", "OpenVINO, plain export"]
-    assert failures["OpenVINO, plain export"] == ("it would take about 0.0 GiB beside the others, and 0.0 GiB are free")
+    assert failures["OpenVINO, plain export"] == (
+        "it would take about 0.0 GiB beside the others, and it may have 90% of the 0.0 GiB that are free"
+    )
     assert not {name.rpartition("@")[2] for name in Fake.opened} & {"session", "native"}
 
 

@@ -175,8 +175,11 @@ def test_parity_can_be_measured_on_the_users_own_pictures(export: Invoke, tmp_pa
         (["--batch", "0"], 2, "batch is 0; expected at least 1"),
         (["--opset", "9"], 2, "opset is 9; expected 18 to 23"),
         (["--name", "../x"], 2, "name is '../x'"),
+        (["--name", "foo.onnx"], 2, "the stem of the files: foo makes foo.onnx and so on"),
+        (["--name", "foo.fp16.ONNX"], 2, "the stem of the files: foo makes foo.onnx and so on"),
+        (["--name", "foo.plan"], 2, "the stem of the files: foo makes foo.onnx and so on"),
         (["--target", "sm90"], 2, "target 'sm90' is unknown"),
-        (["--samples", "no such folder"], 1, "no such folder is not a folder"),
+        (["--samples", "no such folder"], 1, "no such folder does not exist"),
     ],
 )
 def test_wrong_settings_are_one_line_of_error(
@@ -204,3 +207,13 @@ def test_a_missing_library_is_named_with_its_extra(export: Invoke, monkeypatch: 
     result = export()
     assert result.exit_code == 1
     assert result.stderr == 'error: export needs onnxruntime: pip install "mirnet-deploy[export,cpu]"\n'
+
+
+@pytest.mark.parametrize("name", ["mirnet.onnx", "mirnet.plan.json"])
+def test_a_link_that_leads_nowhere_is_not_replaced_unasked(export: Invoke, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to("nowhere")
+    result = export()
+    assert result.exit_code == 1
+    assert f"{name} exists already" in result.stderr
+    assert names(tmp_path / "out") == [name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.context import GIVEN
-from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Precision
+from mirnet_deploy.artifacts.metadata import METADATA_KEY, ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.errors import ExportError
@@ -294,3 +295,14 @@ def test_a_bgr_artifact_gives_the_same_picture(
     with pytest.raises(ExportError, match="does not agree with the PyTorch network"):
         export_onnx(checkpoint, tmp_path / "wrong.onnx", settings, "fp32", crops)
     assert not (tmp_path / "wrong.onnx").exists()
+
+
+def test_a_figure_that_nearly_keeps_its_bound_is_told_from_it() -> None:
+    bounds = parity.BOUNDS["float", "fp32"]
+    figures = (bounds.max_abs * 1.0001, bounds.psnr - 0.001, bounds.residual_psnr - 0.001)
+    with pytest.raises(ExportError) as error:
+        parity.check(Parity("measured", 1, *figures), "float", "fp32", "x.onnx")
+    for bound in (bounds.max_abs, bounds.psnr, bounds.residual_psnr):
+        found = re.search(rf"([\d.e-]+) [^\d,]*(of 1)?, expected at (most|least) {bound:g}[;:]", str(error.value))
+        assert found is not None
+        assert float(found[1]) != bound

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from mirnet_deploy.files import atomic_path, write_atomically
+from mirnet_deploy.files import atomic_path, is_there, write_atomically, write_together
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -55,3 +55,25 @@ def test_the_umask_of_the_process_is_left_alone(tmp_path, monkeypatch):
 def test_a_missing_folder_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "result", b"")
+
+
+def test_files_that_belong_together_are_written_all_or_none(tmp_path):
+    first, second = tmp_path / "a.onnx", tmp_path / "a.onnx.json"
+    write_together({first: b"1", second: b"2"})
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_together({first: b"new", second: b"x" * 200})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
+    assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+def test_a_link_that_leads_nowhere_is_there(tmp_path):
+    link = tmp_path / "link"
+    assert not is_there(link)
+    link.symlink_to("nowhere")
+    assert is_there(link)

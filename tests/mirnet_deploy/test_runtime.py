@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -364,6 +367,52 @@ def test_a_given_engine_is_closed_with_the_runtime_and_where_settings_do_not_fit
     with pytest.raises(UsageError, match="tile is 32"):
         MIRNetRuntime(engine, tile=32)
     assert engine.closed == 1
+
+
+def enhance_elsewhere(runtime, image, answers):
+    answers.put((runtime.info.settings, runtime.enhance(image)))
+
+
+def test_a_runtime_goes_to_another_process_and_works_there(models, monkeypatch):
+    monkeypatch.chdir(models["blur"].parent)
+    image = picture(70, 40)
+    with MIRNetRuntime("blur.onnx", tile=64, consistency="local", strength=0.5) as runtime:
+        spawn = multiprocessing.get_context("spawn")
+        answers = spawn.Queue()
+        monkeypatch.chdir("/")
+        child = spawn.Process(target=enhance_elsewhere, args=(runtime, image, answers))
+        child.start()
+        settings, result = answers.get(timeout=60)
+        child.join()
+        assert settings == runtime.info.settings
+        np.testing.assert_array_equal(result, runtime.enhance(image))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda runtime: pickle.loads(pickle.dumps(runtime))])
+def test_a_copy_is_a_runtime_of_its_own(models, duplicate):
+    runtime = MIRNetRuntime(str(models["brighter"]), strength=0.25)
+    with duplicate(runtime) as other:
+        expected = runtime.enhance(picture(9, 8))
+        runtime.close()
+        np.testing.assert_array_equal(other.enhance(picture(9, 8)), expected)
+        assert other.info == runtime.info
+        assert other.engine is not runtime.engine
+    with pytest.raises(EngineError, match="closed"):
+        duplicate(runtime)
+
+
+def test_a_models_name_is_looked_up_where_it_is_unpickled():
+    with MIRNetRuntime("lite", backend="onnxruntime") as runtime:
+        assert runtime.__reduce__()[1] == ("lite", runtime.info.settings)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, pickle.dumps])
+def test_what_cannot_be_opened_again_says_what_can_be_handed_over(models, duplicate):
+    observed = MIRNetRuntime(models["identity"], observer=lambda *_: None)
+    given, _ = recorder(metadata())
+    for runtime in (observed, given):
+        with runtime, pytest.raises(TypeError, match="hand over the model's path and settings"):
+            duplicate(runtime)
 
 
 def test_the_info_of_a_runtime(models):

@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
@@ -48,13 +47,13 @@ def _kill_in_the_middle_of_write(number: int) -> None:
     original = torch.save
     writes = 0
 
-    def save(content: Any, path: Path) -> None:
+    def save(content: Any, stream: Any) -> None:
         nonlocal writes
         writes += 1
-        original(content, path)
+        original(content, stream)
         if writes == number:
-            data = Path(path).read_bytes()
-            Path(path).write_bytes(data[: len(data) // 2])
+            stream.truncate(stream.tell() // 2)
+            stream.flush()
             _die()
 
     torch.save = save  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mirnet_deploy.errors import DataError
+from mirnet_deploy.errors import DataError, MirnetDeployWarning
 from mirnet_deploy.pairs import Pair, find_pairs
 from mirnet_deploy.training.splits import _hold_out, open_pairs, open_photographs, scenes
 
@@ -22,11 +22,43 @@ def test_lol_layouts(lol_folder: Path, tmp_path: Path, train: str, val: str) -> 
     assert (len(split.train), len(split.validation)) == (5, 2)
 
 
-def test_a_pair_of_two_sizes_is_refused(lol_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
-    Image.new("RGB", (10, 12)).save(tmp_path / "pairs/high/3.png")
-    with pytest.raises(DataError, match="1 pairs are not of one size"):
-        open_pairs(tmp_path / "pairs")
+def test_pairs_that_are_not_used_are_named(lol_folder: Path, tmp_path: Path) -> None:
+    for place in ("train", "val", "our485", "more/night", ".hidden"):
+        shutil.copytree(lol_folder / "eval15", tmp_path / place)
+    with pytest.warns(MirnetDeployWarning) as said:
+        open_pairs(tmp_path)
+    assert [str(each.message) for each in said] == [
+        f"{tmp_path}: pairs in {tmp_path / 'more/night'}, {tmp_path / 'our485'} are not used; "
+        f"what is used: {tmp_path / 'train'}, {tmp_path / 'val'}"
+    ]
+    for place in ("train", "val", "our485"):
+        shutil.rmtree(tmp_path / place)
+    with pytest.raises(DataError, match=r"holds no pairs; .*; there are some in \S+/more/night$"):
+        open_pairs(tmp_path)
+
+
+def test_pairs_of_a_kind_that_is_not_read_are_named(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder, tmp_path / "lol")
+    for place in ("low/9.xcf", "high/9.png.xcf", "high/9.xcf", "low/notes.txt"):
+        (tmp_path / "lol/our485" / place).write_bytes(b"x")
+    with pytest.warns(MirnetDeployWarning, match=r"our485: 1 pairs are not used: \S+/low/9\.xcf are of a kind"):
+        assert len(open_pairs(tmp_path / "lol").train) == 5
+
+
+def test_nested_pairs_are_used_and_told_apart(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder, tmp_path / "lol")
+    before = open_pairs(tmp_path / "lol")
+    assert before.fingerprint == "5 pairs, 5f0f3f6c7774"  # as it was before nested pairs were read
+    for side in ("low", "high"):
+        shutil.copytree(lol_folder / "our485" / side, tmp_path / "lol/our485" / side / "more")
+    split = open_pairs(tmp_path / "lol")
+    assert (len(split.train), split.fingerprint == before.fingerprint) == (10, False)
+
+
+def test_a_folder_that_does_not_exist_does_not_hold_no_pairs(tmp_path: Path) -> None:
+    for opened in (open_pairs, open_photographs):
+        with pytest.raises(DataError, match="none does not exist"):
+            opened(tmp_path / "none")
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
@@ -76,7 +108,7 @@ def test_groups_join_scenes_of_different_targets(thirty: Path) -> None:
 def test_no_scene_is_on_both_sides(thirty: Path) -> None:
     split = open_pairs(thirty)
     held = {pair.name[-1] for pair in split.validation}
-    kept = {pair.name[-1] for pair in split.train.pairs}  # type: ignore[attr-defined]
+    kept = {pair.name[-1] for pair in split.train.items if isinstance(pair, Pair)}
     assert held
     assert not held & kept
     assert len(split.validation) + len(split.train) == 30

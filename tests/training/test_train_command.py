@@ -118,7 +118,7 @@ def test_a_run_is_not_overwritten(run_folder: Path, lol_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nowhere"], 1, "nowhere holds no pairs"),
+        (["nowhere"], 1, "nowhere does not exist"),
         ([], 2, "expected either DATA"),
         (["{lol}", "--degrade", "{lol}"], 2, "expected either DATA"),
         (["--degrade", "{lol}", "--synthetic", "0.5"], 2, "--synthetic needs DATA"),
@@ -201,10 +201,21 @@ def test_an_unreadable_picture_is_named(lol_folder: Path, tmp_path: Path, split:
     assert f"error: {victim}" in output
 
 
-def test_a_validation_picture_without_ssim_is_named(lol_folder: Path, tmp_path: Path) -> None:
+def test_pictures_without_ssim_are_named_before_the_first_step(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder, tmp_path / "lol")
     for side, name in (("low", "5.bmp"), ("high", "5.png")):
         Image.new("RGB", (12, 8)).save(tmp_path / "lol" / "eval15" / side / name)
     code, output = train(str(tmp_path / "lol"), "-o", str(tmp_path / "run"), *TINY, *PACE)
     assert code == 1
-    assert "validation picture 5: a picture of 12x8 has no SSIM" in output
+    assert "low/5.bmp is 12x8; expected at least 11x11 pixels\n" in output
+    assert "high/5.png is 12x8; expected at least 11x11 pixels\n" in output
+    assert "error: 2 faults in the data" in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt", "log.csv", "curve.png"])
+def test_a_new_run_replaces_no_link_that_leads_nowhere(lol_folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("nowhere")
+    code, output = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE)
+    assert (code, "--output" in output) == (1, True)
+    assert list(tmp_path.iterdir()) == [tmp_path / name]

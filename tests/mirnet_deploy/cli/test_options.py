@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli import main
 from mirnet_deploy.cli.export import command as export
 from mirnet_deploy.cli.lazy import LazyGroup
-from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, console, runtime_options
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, check_target, console, runtime_options, write_json
+from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.export.builder import CURRENT, DEFAULT_TARGETS, RTX_TARGETS
 from mirnet_deploy.export.settings import OPSETS, ExportSettings
 from mirnet_deploy.training.config import PRESETS
@@ -140,3 +142,17 @@ def test_what_commands_list_is_what_there_is() -> None:
         if field.name not in ("halo", "name", "plain"):
             (option,) = (each for each in export.params if each.name == field.name)
             assert option.default == field.default, field.name
+
+
+def test_a_link_that_leads_nowhere_is_a_target_that_is_there(tmp_path: Path) -> None:
+    link = tmp_path / "report.json"
+    link.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"^--json \S+/report\.json exists; name another file or add --force$"):
+        check_target("--json", link, force=False)
+    check_target("--json", link, force=True)
+
+
+def test_a_report_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
+    target = tmp_path / "none" / "report.json"
+    with pytest.raises(MirnetDeployError, match=r"^\S+/report\.json cannot be written: No such file or directory$"):
+        write_json("{}", str(target))

@@ -106,6 +106,21 @@ def test_the_users_files_are_refused_unless_forced(tmp_path: Path) -> None:
         raise AssertionError("it may not be written")
 
 
+def test_a_link_that_leads_nowhere_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ImageError, match="is a link that leads nowhere; pass --force"):
+        Targets(JOB).is_done(task_for(target))
+    with pytest.raises(ImageError, match="is a link that leads nowhere"), Targets(JOB).replacing(target):
+        raise AssertionError("it may not be written")
+    assert target.is_symlink()
+    forced = Targets(replace(JOB, force=True))
+    assert not forced.is_done(task_for(target))
+    with forced.replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert (target.is_symlink(), target.read_bytes(), (tmp_path / "nowhere").exists()) == (False, b"new", False)
+
+
 def test_a_file_saved_during_the_work_is_not_replaced(tmp_path: Path) -> None:
     target, targets = tmp_path / "a.png", Targets(JOB)
     assert not targets.is_done(task_for(target))
