@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
 
 if TYPE_CHECKING:
+    from mirnet_deploy.artifacts.version import __version__ as __version__
     from mirnet_deploy.devices.base import DevicePicture
     from mirnet_deploy.memory import MemoryPlan
     from mirnet_deploy.results import Enhanced, Enqueued, PictureInfo, RuntimeInfo
@@ -38,6 +38,7 @@ _HOMES = {
     "PictureInfo": "mirnet_deploy.results",
     "RuntimeInfo": "mirnet_deploy.results",
     "RuntimeSettings": "mirnet_deploy.settings",
+    "__version__": "mirnet_deploy.artifacts.version",
 }
 """Name -> the module that it is imported from at its first use, so that `mirnet-deploy --help` loads no array library
 and no engine."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import warnings
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirnet_deploy.cli.options import runtime_options
+from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.settings import RuntimeSettings
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from mirnet_deploy.jobs.job import Job, Result
     from mirnet_deploy.jobs.making import Model
     from mirnet_deploy.jobs.settings import JobSettings
-
-INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,23 +105,17 @@ def _silence_libraries() -> None:
 
 
 def _run(job: Job, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
-    """Runs the job; Ctrl-C and SIGTERM end the process at once, but not in the middle of a write."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with progress_bar("enhancing", len(entries)) as bar:
-            return job.run(entries, bar)
-    except KeyboardInterrupt:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+    """Runs the job; a signal ends the process at once, but not in the middle of a write."""
+
+    def stop(number: int) -> None:
         with job.no_more_writes():
+            bar.close()
             _report([result for _, result in sorted(job.results.items())], job.settings, as_json)
             click.echo("interrupted: run the same command again to go on", err=True)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Not sys.exit, which waits for the threads: the engine may take minutes for a large picture.
-            os._exit(INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            end(number)
+
+    with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
+        return job.run(entries, bar)
 
 
 def _report(results: Sequence[Result], settings: JobSettings, as_json: bool) -> None:

@@ -69,8 +69,6 @@ class Job:
 
         Raises:
             MirnetDeployError: the model cannot be opened.
-            KeyboardInterrupt: is passed on while pictures may still be under way. The caller then ends the process
-                inside `no_more_writes`.
         """
         todo: dict[int, Task] = {}
         for index, entry in enumerate(entries):
