@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirnet_deploy.cli.options import runtime_options
+from mirnet_deploy.cli.options import FILE_NAME, runtime_options
 from mirnet_deploy.cli.pipes import open_pipes
 from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
@@ -28,11 +28,18 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=FILE_NAME, metavar="PATH...")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="A folder; or for one picture its result's name, or -."
 )
-@click.option("--model", default="lite", show_default=True, help="A model's name, an .onnx or a .plan file.")
+@click.option(
+    "--model",
+    default="lite",
+    type=FILE_NAME,
+    metavar="NAME|FILE",
+    show_default=True,
+    help="A model's name, an .onnx or a .plan file.",
+)
 @runtime_options()
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
@@ -71,6 +78,7 @@ def command(
     output. What was done before with the same model and settings is skipped; results are never enhanced again; a file
     that mirnet-deploy did not make is not replaced without --force.
     """
+    _prepare_libraries()
     from mirnet_deploy.artifacts.models import resolve_model
     from mirnet_deploy.errors import ArtifactError
     from mirnet_deploy.files import file_sha256
@@ -78,7 +86,6 @@ def command(
     from mirnet_deploy.jobs.job import Job
     from mirnet_deploy.jobs.settings import JobSettings
 
-    _silence_libraries()
     try:
         sha256 = file_sha256(resolve_model(model))
     except OSError as error:
@@ -104,10 +111,15 @@ def command(
         sys.exit(1)
 
 
-def _silence_libraries() -> None:
-    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes."""
+def _prepare_libraries() -> None:
+    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes. Gives
+    OpenBLAS, which numpy and OpenCV have each their own of, one thread and its memory: with more it brings the process
+    down where memory is short, and what it computes here is small."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import numpy as np
     from PIL import Image
 
+    np.ones((64, 64)) @ np.ones((64, 64))
     warnings.filterwarnings("ignore", module="PIL")
     Image.MAX_IMAGE_PIXELS = None
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

@@ -120,7 +120,7 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
         import torch
 
         from mirnet_deploy.training.distributed import join_processes
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
     require_training()
     if (data is None) == (degrade is None):
