@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 import pytest
 
-from mirnet_deploy.files import atomic_path, write_atomically
+from mirnet_deploy.files import atomic_path, remove_temporary, temporary_folder, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -55,3 +56,19 @@ def test_the_umask_of_the_process_is_left_alone(tmp_path, monkeypatch):
 def test_a_missing_folder_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "result", b"")
+
+
+def test_what_is_unfinished_can_be_removed_at_once(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with temporary_folder() as folder:
+        (folder / "x").touch()
+        with suppress(FileNotFoundError), atomic_path(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"half")
+            remove_temporary()
+            assert not folder.exists()
+            assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        folder.mkdir()  # the block wants to remove it
+    assert (tmp_path / "a").read_bytes() == b"old"
+    with temporary_folder() as folder:
+        pass
+    assert not folder.exists()
