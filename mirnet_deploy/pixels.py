@@ -81,7 +81,7 @@ def check_picture(image: NDArray[Any], interface: str) -> None:
     if image.dtype == np.float32:
         low, high = float(image.min()), float(image.max())
         if not (low >= 0 and high <= 1):  # a NaN makes both NaN
-            raise ImageError(f"image has float32 values from {low:g} to {high:g}; expected [0, 1] without NaN")
+            raise ImageError(f"image has float32 values from {low} to {high}; expected [0, 1] without NaN")
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

@@ -85,4 +85,4 @@ def test_a_run_that_a_signal_stopped_is_saved_and_says_so(lol_folder: Path, tmp_
     code, said = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE, kill="SIGTERM")
     assert code == 143, said
     assert "stopped at step 5 of 10; the same command with --resume goes on" in said
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 5
+    assert 5 in tensors_of(torch.load(tmp_path / "last.pt", weights_only=True)).values()

@@ -42,7 +42,11 @@ def made(tmp_path: Path) -> np.ndarray:
 
 
 def closing(*numbers: int) -> Callable[[], None]:
-    return lambda: [os.close(number) for number in numbers] and None
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
+    return close
 
 
 def test_closed_streams_change_nothing(enhance: list[str], tmp_path: Path) -> None:
