@@ -6,10 +6,9 @@ swallowed, or brings a library down. So nothing else is imported before.
 
 import os
 import signal
-from typing import Any
 
 
-def _end(number: int, frame: Any) -> None:
+def _end(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 

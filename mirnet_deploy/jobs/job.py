@@ -152,7 +152,9 @@ def _shortfalls(made: Made, settings: RuntimeSettings) -> list[str]:
     """One note per setting that the result does not meet."""
     info, notes = made.info, []
     if settings.consistency == "exact" and info.within_tolerance is False:
-        shown = min(info.predicted_psnr, settings.tolerance - 0.1)  # 59.98 must not be rounded to a tolerance of 60
+        shown = min(
+            info.predicted_psnr or 0.0, settings.tolerance - 0.1
+        )  # 59.98 must not be rounded to a tolerance of 60
         notes.append(
             f"its tiles agree to {shown:.1f} dB after {info.passes} passes, which does not keep the "
             f"tolerance of {settings.tolerance:g}"
