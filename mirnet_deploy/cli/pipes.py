@@ -15,7 +15,6 @@ from pathlib import Path
 from shutil import copyfileobj
 from typing import TYPE_CHECKING
 
-from mirnet_deploy.cli.process import writing_out
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.files import temporary_folder
 
@@ -66,7 +65,7 @@ class Pipes:
             error = f"{result.input} is {result.note}: nothing was written to standard output"
             return replace(result, status="failed", error=error)
         if result.status == "done" and result.output:
-            with result.output.open("rb") as file, writing_out():
+            with result.output.open("rb") as file:
                 copyfileobj(file, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
         return replace(result, output=DASH)

@@ -68,7 +68,7 @@ def on_signals(act: Callable[[int], object]) -> Iterator[None]:
 
 
 @contextmanager
-def writing_out() -> Iterator[None]:
+def _writing_out() -> Iterator[None]:
     """Guards writes to standard output. Where nobody reads it any more (`… | head -1`), the process ends quietly.
 
     Raises:
@@ -84,25 +84,25 @@ def writing_out() -> Iterator[None]:
         raise MirnetDeployError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
-class _Output(io.TextIOWrapper):
-    """Standard output; see `writing_out`."""
+class _Output(io.BufferedWriter):
+    """The bytes of standard output; see `_writing_out`."""
 
-    def write(self, text: str) -> int:
-        with writing_out():
-            return super().write(text)
+    def write(self, data: Any) -> int:
+        with _writing_out():
+            return super().write(data)
 
     def flush(self) -> None:
-        with writing_out():
+        with _writing_out():
             super().flush()
 
 
-class _Messages(io.TextIOWrapper):
-    """Standard error. Where it cannot be written, the work goes on without it."""
+class _Messages(io.BufferedWriter):
+    """The bytes of standard error. Where it cannot be written, the work goes on without it."""
 
-    def write(self, text: str) -> int:
+    def write(self, data: Any) -> int:
         with suppress(OSError):
-            super().write(text)
-        return len(text)
+            super().write(data)
+        return len(data)
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -118,6 +118,7 @@ def _open_streams() -> None:
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-    out, err = sys.stdout, sys.stderr
-    sys.stdout = _Output(out.buffer, out.encoding, out.errors, line_buffering=out.isatty())
-    sys.stderr = _Messages(err.buffer, err.encoding, err.errors, line_buffering=True)
+    for name, kind in (("stdout", _Output), ("stderr", _Messages)):
+        old = getattr(sys, name)
+        new = kind(getattr(old.buffer, "raw", old.buffer))  # `python -u` has no buffer between
+        setattr(sys, name, io.TextIOWrapper(new, old.encoding, old.errors, line_buffering=old.line_buffering))
