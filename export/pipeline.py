@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from mirnet_deploy.export.onnx_file import export_onnx
 from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.files import is_there
+from mirnet_deploy.files import is_there, temporary_folder
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
@@ -169,8 +168,8 @@ def plan_parity(
     if not cuda_devices():
         return Parity(NOT_EXECUTED)
     crops = [crop[: metadata.tile, : metadata.tile] for crop in crops]
-    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as folder:
-        staged = Path(folder) / "staged.plan"
+    with temporary_folder() as folder:
+        staged = folder / "staged.plan"
         staged.write_bytes(plan)
         write_sidecar(staged, metadata)
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from mirnet_deploy.artifacts.version import __version__
-from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
+TYPE_CHECKING = False  # `typing` itself is left out: before `__main__` runs, Python answers signals with tracebacks
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from mirnet_deploy.artifacts.version import __version__ as __version__
     from mirnet_deploy.devices.base import DevicePicture
+    from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
     from mirnet_deploy.memory import MemoryPlan
     from mirnet_deploy.results import Enhanced, Enqueued, PictureInfo, RuntimeInfo
     from mirnet_deploy.runtime import MIRNetRuntime
@@ -36,14 +36,19 @@ _HOMES = {
     "MIRNetRuntime": "mirnet_deploy.runtime",
     "MemoryPlan": "mirnet_deploy.memory",
     "PictureInfo": "mirnet_deploy.results",
+    "MirnetDeployError": "mirnet_deploy.errors",
+    "MirnetDeployWarning": "mirnet_deploy.errors",
     "RuntimeInfo": "mirnet_deploy.results",
     "RuntimeSettings": "mirnet_deploy.settings",
+    "__version__": "mirnet_deploy.artifacts.version",
 }
 """Name -> the module that it is imported from at its first use, so that `mirnet-deploy --help` loads no array library
 and no engine."""
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,6 +74,24 @@ def telling(value: float, bound: float, digits: int = 3) -> str:
     return repr(value)
 
 
+def not_loaded(error: ImportError) -> str:
+    """One line on a library that cannot be imported: its text's last line, which names the cause (numpy's has 20)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"a library cannot be loaded: {lines[-1] if lines else type(error).__name__}"
+
+
+def missing(what: str, error: ImportError, extra: str) -> MissingDependencyError:
+    """Makes an error from an import that failed; it names the remedy only where the library is not there.
+
+    Args:
+        what: "WHO needs WHAT".
+        extra: of mirnet-deploy, which brings the library.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return MissingDependencyError(f'{what} ({first_line(error)}): pip install "mirnet-deploy[{extra}]"')
+    return MissingDependencyError(f"{what}, and {not_loaded(error)}")
+
+
 class MirnetDeployWarning(UserWarning):
     """The work goes on, but not as it was asked for; the text is one line."""
 

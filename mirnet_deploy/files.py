@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+_TEMPORARY: set[Path] = set()
+"""What `remove_temporary` removes."""
 
 
 def is_there(path: Path) -> bool:
@@ -38,11 +43,34 @@ def _temporary(path: Path) -> Iterator[Path]:
     # 40 characters are at most 160 bytes, so that the name stays below the usual limit of 255. Not mkstemp, which makes
     # private files: a result gets the permissions of any new file, and reading the umask changes it for all threads.
     temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    _TEMPORARY.add(temporary)
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+        _TEMPORARY.discard(temporary)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder among the system's temporary ones, for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as name:
+        folder = Path(name)
+        _TEMPORARY.add(folder)
+        try:
+            yield folder
+        finally:
+            _TEMPORARY.discard(folder)
+
+
+def remove_temporary() -> None:
+    """Removes all that is unfinished: for a process that ends at once, in the middle of the blocks above."""
+    for path in list(_TEMPORARY):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -67,4 +67,4 @@ def test_the_architecture_page_names_every_package_and_only_paths_that_exist() -
 def test_every_public_name_can_be_imported() -> None:
     for name in mirnet_deploy.__all__:
         assert getattr(mirnet_deploy, name) is not None
-    assert set(mirnet_deploy._HOMES) < set(mirnet_deploy.__all__)
+    assert set(mirnet_deploy._HOMES) == set(mirnet_deploy.__all__)

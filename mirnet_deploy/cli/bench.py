@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mirnet_deploy.cli.options import (
     runtime_options,
     write_json,
 )
+from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
@@ -134,7 +136,7 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     pairs = pairs_of(config)
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     json_path, to_pipe = options["json_path"], options["json_path"] == "-"
-    shown = 0
+    shown, measured, stopped_by = 0, False, signal.SIGINT.value
 
     def notice(so_far: Report) -> None:
         nonlocal shown
@@ -144,14 +146,26 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         if not to_pipe:
             write_json(so_far.to_json(), json_path)
 
-    with progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, lambda: advance(1), notice)
+    def step() -> None:
+        nonlocal measured
+        measured = True
+        advance()
+
+    def stop(number: int) -> None:
+        nonlocal stopped_by
+        if not measured:  # the engines are being imported
+            end(number)
+        stopped_by = number
+        raise KeyboardInterrupt
+
+    with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
+        report, drawn = run_bench(config, pairs, step, notice)
     print_report(report, console(stderr=to_pipe))
     write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
     if report.ended == INTERRUPTED:
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(128 + stopped_by)
     if report.ended != "whole":
         raise MirnetDeployError(f"{report.ended}; what was measured is above")
     if report.failures:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirnet_deploy.cli.options import runtime_options
+from mirnet_deploy.cli.options import FILE_NAME, runtime_options
+from mirnet_deploy.cli.pipes import open_pipes
+from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.settings import RuntimeSettings
 
@@ -25,14 +26,20 @@ if TYPE_CHECKING:
     from mirnet_deploy.jobs.making import Model
     from mirnet_deploy.jobs.settings import JobSettings
 
-INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A folder, or the result's name for one picture.")
-@click.option("--model", default="lite", show_default=True, help="A model's name, an .onnx or a .plan file.")
+@click.argument("paths", nargs=-1, required=True, type=FILE_NAME, metavar="PATH...")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="A folder; or for one picture its result's name, or -."
+)
+@click.option(
+    "--model",
+    default="lite",
+    type=FILE_NAME,
+    metavar="NAME|FILE",
+    show_default=True,
+    help="A model's name, an .onnx or a .plan file.",
+)
 @runtime_options()
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
@@ -66,10 +73,12 @@ def command(
 ) -> None:
     """Make dark pictures brighter and cleaner.
 
-    PATH is a picture (PNG, JPEG, WebP, TIFF, BMP), a folder or a glob. NAME.EXT becomes NAME_enhanced.EXT beside it, or
-    NAME.EXT at the same place below -o FOLDER. What was done before with the same model and settings is skipped;
-    results are never enhanced again; a file that mirnet-deploy did not make is not replaced without --force.
+    PATH is a picture (PNG, JPEG, WebP, TIFF, BMP), a folder, a glob, or - (standard input). NAME.EXT becomes
+    NAME_enhanced.EXT beside it, or NAME.EXT at the same place below -o FOLDER; -o - writes one result to standard
+    output. What was done before with the same model and settings is skipped; results are never enhanced again; a file
+    that mirnet-deploy did not make is not replaced without --force.
     """
+    _prepare_libraries()
     from mirnet_deploy.artifacts.models import resolve_model
     from mirnet_deploy.errors import ArtifactError
     from mirnet_deploy.files import file_sha256
@@ -77,58 +86,62 @@ def command(
     from mirnet_deploy.jobs.job import Job
     from mirnet_deploy.jobs.settings import JobSettings
 
-    _silence_libraries()
-    entries = find_tasks(paths, output=output, target_format=target_format, recursive=recursive)
     try:
         sha256 = file_sha256(resolve_model(model))
     except OSError as error:
         raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
     given = {name: value for name, value in writing.items() if value is not None}
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
-    with ExitStack() as opened:
+    with open_pipes(paths, output, as_json) as pipes, ExitStack() as opened:
+        entries = find_tasks(pipes.paths, output=pipes.output, target_format=target_format, recursive=recursive)
+        pipes.check(entries)
 
         def open_model() -> Model:
             from mirnet_deploy.runtime import MIRNetRuntime
 
             return opened.enter_context(MIRNetRuntime(model, settings))
 
-        results = _run(Job(job_settings, open_model, jobs), entries, as_json)
-    _report(results, job_settings, as_json)
+        def report(results: Sequence[Result]) -> list[Result]:
+            handed_on = pipes.hand_on(results)
+            _report(handed_on, job_settings, as_json, err=pipes.to_stdout)
+            return handed_on
+
+        results = report(_run(Job(job_settings, open_model, jobs), entries, report))
     if any(result.status == "failed" for result in results):
         sys.exit(1)
 
 
-def _silence_libraries() -> None:
-    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes."""
+def _prepare_libraries() -> None:
+    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes. Gives
+    OpenBLAS, which numpy and OpenCV have each their own of, one thread and its memory: with more it brings the process
+    down where memory is short, and what it computes here is small."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import numpy as np
     from PIL import Image
 
+    np.ones((64, 64)) @ np.ones((64, 64))
     warnings.filterwarnings("ignore", module="PIL")
     Image.MAX_IMAGE_PIXELS = None
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
-def _run(job: Job, entries: Sequence[Task | NoTask], as_json: bool) -> list[Result]:
-    """Runs the job; Ctrl-C and SIGTERM end the process at once, but not in the middle of a write."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with progress_bar("enhancing", len(entries)) as bar:
-            return job.run(entries, bar)
-    except KeyboardInterrupt:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[Result]], object]) -> list[Result]:
+    """Runs the job; a signal ends the process at once, with a report, but not in the middle of a write."""
+
+    def stop(number: int) -> None:
         with job.no_more_writes():
-            _report([result for _, result in sorted(job.results.items())], job.settings, as_json)
+            bar.close()
+            report([result for _, result in sorted(job.results.items())])
             click.echo("interrupted: run the same command again to go on", err=True)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Not sys.exit, which waits for the threads: the engine may take minutes for a large picture.
-            os._exit(INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            end(number)
+
+    with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
+        return job.run(entries, bar)
 
 
-def _report(results: Sequence[Result], settings: JobSettings, as_json: bool) -> None:
-    """Results on stdout, as JSON or as lines; failures, and what the user should know, on stderr."""
+def _report(results: Sequence[Result], settings: JobSettings, as_json: bool, err: bool) -> None:
+    """Results on stdout, as JSON or as lines (with `err` on stderr too); failures, and what the user should know, on
+    stderr."""
     counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
     if as_json:
         pictures = [_json_entry(result, settings) for result in results]
@@ -136,7 +149,7 @@ def _report(results: Sequence[Result], settings: JobSettings, as_json: bool) -> 
     else:
         for result in results:
             if result.status == "done":
-                click.echo(f"{result.input} -> {result.output}")
+                click.echo(f"{result.input} -> {result.output}", err=err)
     for result in results:
         if result.status == "done" and result.note:
             click.echo(f"note: {result.output}: {result.note}", err=True)
@@ -146,7 +159,7 @@ def _report(results: Sequence[Result], settings: JobSettings, as_json: bool) -> 
     why = Counter(result.note for result in results if result.status == "skipped")
     reasons = f" ({', '.join(f'{note}: {count}' for note, count in why.items())})" if why else ""
     summary = f"{counts['done']} enhanced, {counts['skipped']} skipped{reasons}, {counts['failed']} failed"
-    click.echo(summary, err=as_json)
+    click.echo(summary, err=as_json or err)
 
 
 def _json_entry(result: Result, settings: JobSettings) -> dict[str, Any]:

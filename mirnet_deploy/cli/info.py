@@ -13,13 +13,13 @@ from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES, is_checkpoint, resolve_model
 from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
 from mirnet_deploy.artifacts.sidecar import read_onnx, read_sidecar, sidecar_path
-from mirnet_deploy.cli.options import console
+from mirnet_deploy.cli.options import FILE_NAME, console
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError
 from mirnet_deploy.files import file_sha256
 
 
 @click.command()
-@click.argument("file", type=str)
+@click.argument("file", type=FILE_NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: str, as_json: bool) -> None:
     """Show what FILE is: an .onnx or .plan file, a checkpoint, or a bundled model by its name.
@@ -69,7 +69,7 @@ def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
 def _checkpoint(path: Path) -> dict[str, Any]:
     try:
         from mirnet_deploy.training.checkpoint import load_checkpoint
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f'{path} is a checkpoint and needs torch: pip install "mirnet-deploy[export]"'
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.errors import MirnetDeployError, UsageError, not_loaded
 
 
 class LazyGroup(click.Group):
@@ -39,8 +39,9 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except MirnetDeployError as error:
+        except (MirnetDeployError, ImportError, MemoryError) as error:
             if ctx.find_root().params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            text = "out of memory" if isinstance(error, MemoryError) else error
+            click.echo(f"error: {not_loaded(error) if isinstance(error, ImportError) else text}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -39,6 +39,8 @@ class Number(click.FloatRange):
 
 
 NUMBER = Number()
+FILE_NAME = click.Path(readable=False)
+"""Text that may be the name of a file, which shells complete then. Nothing is checked."""
 
 
 def _option(field: str, help: str, convert: Callable[[Any], Any] = lambda value: value, **attributes: Any) -> Any:

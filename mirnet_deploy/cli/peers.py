@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from mirnet_deploy.cli.options import (
 )
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.files import temporary_folder
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.peers_report import PeerFiles
@@ -83,8 +83,8 @@ def command(models: tuple[str, ...], json_path: str | None, force: bool, **optio
             write_json(report.to_json(), json_path)
 
     try:
-        with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as folder, progress_bar("peers", None) as advance:
-            prepare = [partial(_prepare, model, Path(folder), number) for number, model in enumerate(models)]
+        with temporary_folder() as folder, progress_bar("peers", None) as advance:
+            prepare = [partial(_prepare, model, folder, number) for number, model in enumerate(models)]
             for table in measure_peers(prepare, report, notice, partial(advance, 1)):
                 screen.print(peers_table(table))
                 for failure in table.failures:

@@ -21,6 +21,9 @@ class Bar:
         """A line below the bar for the length of the block; yields the function that updates it."""
         yield lambda description, share: None
 
+    def close(self) -> None:
+        """Clears the bar away before the end of its block: for a process that ends at once."""
+
 
 @contextmanager
 def progress_bar(description: str, total: float | None) -> Iterator[Bar]:
@@ -59,6 +62,9 @@ class _RichBar(Bar):
 
     def __call__(self, n: float = 1) -> None:
         self._progress.advance(self._task, n)
+
+    def close(self) -> None:
+        self._progress.stop()
 
     @contextmanager
     def line(self) -> Iterator[Show]:

@@ -39,7 +39,7 @@ def command(data: Path, preset: str | None, init: Path | None, device: str, **op
     try:
         from mirnet_deploy.training.distributed import join_processes
         from mirnet_deploy.training.ship import Shipment, ship
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
     require_training()
     if (preset is None) == (init is None):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require_training
+from mirnet_deploy.cli.process import on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
 
@@ -115,13 +115,14 @@ def command(data: Path | None, degrade: Path | None, **options: Any) -> None:
 
     DATA holds train/ (or our485/) and val/ (or eval15/), each with low/ and high/, matched by stem; or low/ and high/
     themselves, of which a tenth is then held out, whole scenes. Several processes: `torchrun --nproc-per-node N -m
-    mirnet_deploy train …` (--batch is then per process). Ctrl-C saves and ends; --resume goes on, bit for bit.
+    mirnet_deploy train …` (--batch is then per process). Ctrl-C and SIGTERM save and end (exit 130, 143);
+    --resume goes on, bit for bit.
     """
     try:
         import torch
 
         from mirnet_deploy.training.distributed import join_processes
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(f'training needs {error.name}: pip install "mirnet-deploy[train]"') from error
     require_training()
     if (data is None) == (degrade is None):
@@ -163,14 +164,23 @@ def _train(data: Path | None, degrade: Path | None, options: dict[str, Any], pro
     bar: AbstractContextManager[Callable[..., object]] = nullcontext(lambda: None)  # one bar for all processes
     if processes.is_main:
         bar = progress_bar("training", settings.steps - state.step)
-    with _stop_signals() as stopped, bar as advance:
+    stopped_by = 0
+
+    def stop(number: int) -> None:
+        nonlocal stopped_by
+        stopped_by = number
+        click.echo("stopping after this step …", err=True)
+
+    with on_signals(stop), bar as advance:
         trainer = Trainer(settings, state, split, folder, processes, _Reporter(advance, say), options["compiled"])
-        done = trainer.run(lambda: stopped() or time.monotonic() >= deadline)
+        done = trainer.run(lambda: stopped_by > 0 or time.monotonic() >= deadline)
     if done:
         say(f"done: {folder / 'best.pt'} is the best by validation, {folder / 'last.pt'} the last")
     else:
         say(f"stopped at step {state.step} of {settings.steps}; the same command with --resume goes on")
     say(f"{state.seconds / 60:.1f} minutes in steps and validations, {state.samples} crops")
+    if stopped_by and not done:
+        click.get_current_context().exit(128 + stopped_by)
 
 
 def look(split: Split, is_main: bool) -> None:
@@ -206,25 +216,3 @@ class _Reporter:
 
 def _silent(text: str) -> None:
     """Says nothing, in all processes but the main one."""
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Within the block Ctrl-C and SIGTERM ask for a clean end, and the next Ctrl-C interrupts at once.
-
-    Yields a function that says whether the end was asked for.
-    """
-    asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        click.echo("stopping after this step …", err=True)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -36,7 +36,7 @@ def command(device: str, json_path: str | None, force: bool, **options: Any) -> 
     """Time a training step on random crops: launched kernel by kernel, captured as a CUDA graph, and compiled too."""
     try:
         from mirnet_deploy.benchmarks.training_step import StepSettings, measure_ways
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(f'this needs {error.name}: pip install "mirnet-deploy[train]"') from error
     check_target("--json", json_path, force)
     say = functools.partial(click.echo, err=json_path == "-")

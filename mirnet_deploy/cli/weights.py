@@ -30,7 +30,7 @@ def command(checkpoint: Path, target: Path, int8: bool, average: tuple[tuple[Pat
 
     try:
         from mirnet_deploy.training.weights import keep_weights
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(f'weights need {error.name}: pip install "mirnet-deploy[export]"') from error
     suffix = target.suffix.lower()
     if suffix not in (".safetensors", ".pt") or (int8 and suffix == ".pt"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mirnet_deploy.errors import MissingDependencyError, first_line
+from mirnet_deploy.errors import missing
 
 
 def imported(name: str) -> Any:
@@ -17,6 +17,4 @@ def imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingDependencyError(
-            f'GPUs need pycuda, cuda-bindings and cuda-core ({first_line(error)}): pip install "mirnet-deploy[pycuda]"'
-        ) from error
+        raise missing("GPUs need pycuda, cuda-bindings and cuda-core", error, "pycuda") from error

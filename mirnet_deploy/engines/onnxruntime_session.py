@@ -8,7 +8,7 @@ from mirnet_deploy.artifacts.context import STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.engines.base import check_tensors
 from mirnet_deploy.engines.gate import Gate
-from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, first_line
+from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, missing
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -32,9 +32,7 @@ def onnxruntime_module() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependencyError(
-            f'ONNX files need ONNX Runtime ({first_line(error)}): pip install "mirnet-deploy[cpu]"'
-        ) from error
+        raise missing("ONNX files need ONNX Runtime", error, "cpu") from error
     if not hasattr(onnxruntime, "InferenceSession"):
         # Uninstalling one of the two leaves a package without its library behind.
         raise MissingDependencyError(
@@ -69,7 +67,7 @@ def open_session(
     """
     ort = onnxruntime_module()
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are exceptions, which say the same
     # The same bits for the same picture, whatever else runs in the process. On CUDA it would only replace the means by
     # slower ones of cuDNN: those of its own repeat their bits as well (benchmarks/GPU.md).
     options.use_deterministic_compute = index is None

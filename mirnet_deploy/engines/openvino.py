@@ -34,7 +34,7 @@ from mirnet_deploy.engines.base import (
     closed_error,
     no_context_error,
 )
-from mirnet_deploy.errors import EngineError, MissingDependencyError, engine_error, first_line
+from mirnet_deploy.errors import EngineError, engine_error, missing
 from mirnet_deploy.files import cache_folder
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -69,9 +69,7 @@ def openvino_module() -> Any:
         with _without_telemetry():
             import openvino
     except ImportError as error:
-        raise MissingDependencyError(
-            f'the backend openvino needs OpenVINO ({first_line(error)}): pip install "mirnet-deploy[openvino]"'
-        ) from error
+        raise missing("the backend openvino needs OpenVINO", error, "openvino") from error
     return openvino
 
 

@@ -84,6 +84,8 @@ def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
         raise ImageError(f"{name} {error}") from error
     except MemoryError as error:
         raise ImageError(f"{name} does not fit into memory; close other programs or make it smaller") from error
+    except ImportError:  # of a library that the memory has no room for, for example
+        raise
     except Exception as error:  # damaged bytes make the decoders raise nearly anything, from SyntaxError to KeyError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name} is damaged or cut short: it cannot be decoded ({reason})") from error

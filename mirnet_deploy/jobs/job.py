@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mirnet_deploy.errors import ImageError, MirnetDeployError, telling
+from mirnet_deploy.errors import ImageError, MirnetDeployError, not_loaded, telling
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
@@ -72,8 +72,6 @@ class Job:
 
         Raises:
             MirnetDeployError: the model cannot be opened.
-            KeyboardInterrupt: is passed on while pictures may still be under way. The caller then ends the process
-                inside `no_more_writes`.
         """
         todo: dict[int, Task] = {}
         for index, entry in enumerate(entries):
@@ -107,7 +105,10 @@ class Job:
         model = _InTurn(model, self.at_once)
         executor = ThreadPoolExecutor(self.at_once + 1, thread_name_prefix="picture")
         try:
-            indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
+            try:
+                indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
+            except RuntimeError as error:  # a thread cannot be started
+                raise MemoryError from error
             for future in as_completed(indices):
                 self.results[indices[future]] = future.result()
                 progress(1)
@@ -116,12 +117,12 @@ class Job:
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _enhance(self, task: Task, model: Model, progress: Progress) -> Result:
-        """Enhances one picture. An error of this package, of a file or of memory becomes its result."""
+        """Enhances one picture. An error of this package, of a file, of memory or of a library becomes its result."""
         start = time.perf_counter()
         try:
             with progress.line() as show:
                 made = make_picture(task, self.settings, self._targets, model, show)
-        except (MirnetDeployError, OSError, MemoryError) as error:
+        except (MirnetDeployError, OSError, MemoryError, ImportError) as error:
             _log.debug("%s failed", task.source, exc_info=True)
             reason = _reason(error, task)
             if str(task.source) not in reason:
@@ -154,6 +155,8 @@ def _reason(error: Exception, task: Task) -> str:
     """One line for the user on why a task failed."""
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --tile or fewer --jobs"
+    if isinstance(error, ImportError):
+        return not_loaded(error)
     if isinstance(error, OSError):
         read = error.filename == str(task.source)
         what = f"{task.source} cannot be read" if read else f"{task.target} cannot be written"

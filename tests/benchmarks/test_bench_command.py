@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -224,15 +226,20 @@ def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("fakes")
-def test_an_interrupt_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
     target = tmp_path / "report.json"
 
     def interrupted(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        return PeakMemory()
 
     monkeypatch.setattr(bench, "probe", interrupted)
     result = run("--engine", "a", "--size", "16x16", "--runs", 2, "--json", target)
-    assert result.exit_code == 130
+    assert result.exit_code == 128 + number
     assert "Latency at 16x16, 2 runs" in result.stdout
     report = json.loads(target.read_text())
     assert report["ended"] == "cut short: interrupted"

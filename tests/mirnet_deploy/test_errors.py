@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mirnet_deploy.errors import ImageError, MirnetDeployWarning, warn
+from mirnet_deploy.errors import ImageError, MirnetDeployWarning, missing, not_loaded, warn
 from mirnet_deploy.pixels import check_picture
 
 
@@ -27,3 +27,13 @@ def test_a_value_just_beyond_its_range_is_told_from_the_range(value: float, said
     picture[0, 0, 0] = value
     with pytest.raises(ImageError, match=f"float32 values from {said}; expected"):
         check_picture(picture, "float")
+
+
+def test_a_library_that_is_there_and_does_not_load_is_not_called_missing() -> None:
+    missed = missing("A needs B", ModuleNotFoundError("No module named 'b'"), "cpu")
+    assert str(missed) == """A needs B (No module named 'b'): pip install "mirnet-deploy[cpu]\""""
+    broken = ImportError("IMPORTANT: READ THIS\n\n20 lines\nb.so: cannot allocate memory\n\n")
+    assert str(missing("A needs B", broken, "cpu")) == (
+        "A needs B, and a library cannot be loaded: b.so: cannot allocate memory"
+    )
+    assert not_loaded(ImportError()) == "a library cannot be loaded: ImportError"

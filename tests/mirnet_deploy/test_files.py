@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 import pytest
 
-from mirnet_deploy.files import atomic_path, is_there, write_atomically, write_together
+from mirnet_deploy.files import (
+    atomic_path,
+    is_there,
+    remove_temporary,
+    temporary_folder,
+    write_atomically,
+    write_together,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -77,3 +85,19 @@ def test_a_link_that_leads_nowhere_is_there(tmp_path):
     assert not is_there(link)
     link.symlink_to("nowhere")
     assert is_there(link)
+
+
+def test_what_is_unfinished_can_be_removed_at_once(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with temporary_folder() as folder:
+        (folder / "x").touch()
+        with suppress(FileNotFoundError), atomic_path(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"half")
+            remove_temporary()
+            assert not folder.exists()
+            assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        folder.mkdir()  # the block wants to remove it
+    assert (tmp_path / "a").read_bytes() == b"old"
+    with temporary_folder() as folder:
+        pass
+    assert not folder.exists()

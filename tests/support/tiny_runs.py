@@ -28,7 +28,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _kill_in_step(number: int) -> None:
+def _kill_in_step(number: int, kind: signal.Signals | None = None) -> None:
     from mirnet_deploy.training.step import Step
 
     original = Step.__call__
@@ -36,7 +36,7 @@ def _kill_in_step(number: int) -> None:
     def step(self: Any, batch: Any) -> None:
         original(self, batch)
         if self._state.step == number:
-            _die()
+            os.kill(os.getpid(), kind) if kind else _die()
 
     Step.__call__ = step  # type: ignore[method-assign]
 
@@ -82,12 +82,15 @@ KILLS: dict[str, Callable[[], None]] = {
     "between a row and its checkpoint": partial(_kill_after_row, 2),
 }
 
+STOPS = {"SIGTERM": partial(_kill_in_step, 5, signal.SIGTERM)}
+"""What a run answers by saving and ending."""
+
 
 def _child(arguments: list[str], kill: str | None, report: Any) -> None:
     from mirnet_deploy.cli import main
 
     if kill:
-        KILLS[kill]()
+        (KILLS | STOPS)[kill]()
     result = CliRunner().invoke(main, ["train", *arguments])
     report.send((result.exit_code, result.output + ("" if result.exception is None else repr(result.exception))))
 

@@ -79,3 +79,10 @@ def test_a_run_that_max_minutes_ended_can_be_resumed(unbroken: Path, lol_folder:
     code, output = train(str(lol_folder), "-o", str(tmp_path), "--resume", "--threads", "1")
     assert code == 0, output
     assert_same_run(unbroken, tmp_path)
+
+
+def test_a_run_that_a_signal_stopped_is_saved_and_says_so(lol_folder: Path, tmp_path: Path) -> None:
+    code, said = train(str(lol_folder), "-o", str(tmp_path), *TINY, *PACE, kill="SIGTERM")
+    assert code == 143, said
+    assert "stopped at step 5 of 10; the same command with --resume goes on" in said
+    assert 5 in tensors_of(torch.load(tmp_path / "last.pt", weights_only=True)).values()

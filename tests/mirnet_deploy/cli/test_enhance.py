@@ -21,7 +21,7 @@ from pictures import write_image
 from PIL import Image
 
 from mirnet_deploy.cli import main
-from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images import Picture, read_image, reading
 from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.results import PictureInfo
 from mirnet_deploy.settings import RuntimeSettings
@@ -420,7 +420,7 @@ def test_an_interruption_leaves_only_whole_files(
     sent = time.monotonic()
     process.send_signal(number)
     _, rest = process.communicate(timeout=20)
-    assert process.returncode == 130, rest
+    assert process.returncode == 128 + number, rest
     assert time.monotonic() - sent < 10
     assert "interrupted" in rest
     assert "Traceback" not in rest
@@ -439,3 +439,27 @@ def test_an_unknown_device_is_an_error_even_where_all_is_done(folder: Path, mode
     enhance(folder / "a.png", "--model", model)
     result = enhance(folder / "a.png", "--model", model, "--device", "gpu", expect=2)
     assert result.output == "error: --device is 'gpu'; expected auto, cpu, cuda or cuda:N\n"
+
+
+def test_a_tolerance_that_is_nearly_kept_is_not_rounded_to_one_that_is(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = replace(Brightener.info, tiles=9, passes=13, predicted_psnr=59.98, within_tolerance=False)
+    monkeypatch.setattr(Brightener, "info", info)
+    said = enhance(folder / "a.png", "--model", model).stderr
+    assert "agree to 59.98 dB after 13 passes, which does not keep the tolerance of 60" in said
+
+
+def test_a_library_that_cannot_be_loaded_is_told_and_the_rest_is_done(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory is short; it used to be a traceback, or `damaged`."""
+
+    def unloadable(*_: object) -> None:
+        raise ImportError("cv2.so: cannot allocate memory")
+
+    monkeypatch.setitem(reading._DECODERS, "jpg", unloadable)
+    result = enhance(folder / "b.jpg", folder / "a.png", "--model", model, expect=1)
+    reason = "a library cannot be loaded: cv2.so: cannot allocate memory"
+    assert result.stderr == f"error: {folder / 'b.jpg'}: {reason}\n"
+    assert (folder / "a_enhanced.png").exists()

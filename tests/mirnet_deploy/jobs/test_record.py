@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from artifacts import FIXTURES
 from PIL import Image
 
 from mirnet_deploy.jobs.inputs import NoTask, find_tasks
@@ -50,8 +53,69 @@ def test_a_changed_file_is_not_intact(tmp_path: Path) -> None:
     assert not stamp.intact
     path.write_bytes(data[-25:])
     assert read_stamp(path) == Stamp(None, intact=False)
+    path.write_bytes(stamped(picture(tmp_path / "b.png").read_bytes(), RECORD)[-40:])
+    assert read_stamp(path) == Stamp(None, intact=False)
     path.write_bytes(b"")
     assert not has_stamp(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp"])
+def test_a_change_of_any_byte_is_noticed(tmp_path: Path, suffix: str) -> None:
+    path = picture(tmp_path / f"a{suffix}")
+    data = stamped(path.read_bytes(), RECORD)
+    # Only a PNG's chunk has a sum of its own; elsewhere what counts is the picture.
+    for index in range(len(data) if suffix == ".png" else data.index(b'{"backend')):
+        path.write_bytes(data[:index] + bytes([data[index] ^ 1]) + data[index + 1 :])
+        stamp = read_stamp(path)
+        assert stamp is None or not stamp.intact, index
+    path.write_bytes(data[:-1])
+    assert read_stamp(path) is None
+
+
+def test_a_png_ends_with_iend_and_its_record_is_a_chunk_that_editors_drop(tmp_path: Path) -> None:
+    """What pngcheck checks: nothing follows IEND, all sums are right. The bits of the name: PNG, third edition, 5.4."""
+    plain = picture(tmp_path / "a.png").read_bytes()
+    data, at, chunks = stamped(plain, RECORD), 8, []
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        body = data[at + 8 : at + 8 + size]
+        assert zlib.crc32(kind + body) == int.from_bytes(data[at + 8 + size : at + 12 + size], "big")
+        chunks.append((kind, body))
+        at += 12 + size
+    assert at == len(data)
+    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"miRD", b"IEND"]
+    ancillary, private, reserved, safe_to_copy = (bool(letter & 32) for letter in b"miRD")
+    assert (ancillary, private, reserved, safe_to_copy) == (True, True, False, False)
+    assert data.replace(struct.pack(">I", len(chunks[2][1])) + b"miRD" + chunks[2][1], b"")[:-16] == plain[:-12]
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_states_its_size_and_its_record_is_a_chunk(tmp_path: Path, lossless: bool) -> None:
+    """What webpmux checks. Behind what the RIFF's size says, it refuses anything."""
+    Image.new("RGB", (5, 3), (1, 2, 3)).save(tmp_path / "a.webp", lossless=lossless)
+    data, at, kinds = stamped((tmp_path / "a.webp").read_bytes(), RECORD), 12, []
+    assert int.from_bytes(data[4:8], "little") + 8 == len(data)
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        kinds.append(data[at : at + 4])
+        at += 8 + size + size % 2
+    assert (at, kinds) == (len(data), [b"VP8L" if lossless else b"VP8 ", b"miRD"])
+
+
+@pytest.mark.parametrize("name", ["plain.png", "tolerance.webp", "fast.tiff", "strength.jpg", "local.bmp"])
+def test_records_of_version_0_1_0_lie_behind_the_file_and_are_recognised(tmp_path: Path, name: str) -> None:
+    path = Path(shutil.copy(FIXTURES / "records" / name, tmp_path))
+    assert path.read_bytes().endswith(MAGIC)
+    stamp = read_stamp(path)
+    assert has_stamp(path)
+    assert stamp
+    assert stamp.intact
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    changed = read_stamp(path)
+    assert changed
+    assert not changed.intact
 
 
 def test_a_file_of_only_the_magic_word_is_not_intact(tmp_path: Path) -> None:
