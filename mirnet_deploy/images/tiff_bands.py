@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,22 @@ from mirnet_deploy.images.picture import check_size, grey_of
 
 Key = tuple[slice, slice] | slice
 """Rows and columns, or rows alone."""
+
+
+class Described(Protocol):
+    """A picture [H,W,3] that is worked on in bands."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grey: bool
+    """Whether its three channels are one."""
+
+
+class Banded(Described, Protocol):
+    """A result, whose rows are read as they are stored."""
+
+    def band(self, top: int, bottom: int) -> NDArray[Any]:
+        """Rows from `top` to `bottom`, [n,W,1 or 3]."""
 
 
 @contextmanager
@@ -39,6 +55,8 @@ def mapped_directory(path: Path) -> Iterator[Directory]:
 def bytes_in_memory(path: Path, *, toned: bool) -> int:
     """Bytes of memory to enhance a TIFF file without bands: the file, its samples, and as many for the result.
 
+    With an ICC profile, what the network takes and gives lies beside them (`colour`).
+
     Args:
         toned: whether its brightness is set; 8-bit pictures are then worked on in 16 bits.
 
@@ -49,9 +67,24 @@ def bytes_in_memory(path: Path, *, toned: bool) -> int:
         with mapped_directory(path) as found:
             samples = found.integer(tiff.WIDTH, 0) * found.integer(tiff.HEIGHT, 0) * found.integer(tiff.SAMPLES, 1)
             size = max(1, max(found.integers(tiff.BITS, (8,))) // 8)
-            return path.stat().st_size + 2 * samples * (size + (2 if toned and size == 1 else 0))
+            converted = tiff.ICC_PROFILE in found.fields  # there and back, in 16 bits
+            return path.stat().st_size + 2 * samples * (size + (2 if converted or (toned and size == 1) else 0))
     except (ValueError, OSError):
         return 0
+
+
+def profile_of_tiff(path: Path) -> tuple[bytes | None, bool]:
+    """The ICC profile of a TIFF file, if there is one, and whether its picture is grey, by its header alone.
+
+    Raises:
+        ImageError: the file is damaged.
+        OSError: the file cannot be read.
+    """
+    try:
+        with mapped_directory(path) as found:
+            return tiff.icc_of_tiff(found), found.integer(tiff.PHOTOMETRIC, 1) in (0, 1)
+    except ValueError as error:
+        raise ImageError(f"{path} is damaged or cut short: it cannot be decoded ({error})") from error
 
 
 class BandedTiff:
@@ -180,7 +213,7 @@ class RawBands:
     A grey result is stored as one channel, the rounded mean of the three that are written (`grey_of`).
     """
 
-    def __init__(self, stream: BinaryIO, source: BandedTiff) -> None:
+    def __init__(self, stream: BinaryIO, source: Described) -> None:
         self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
         self._stream = stream
         self._row = self.shape[1] * (1 if self.grey else 3) * self.dtype.itemsize
@@ -202,7 +235,7 @@ class RawBands:
         return np.frombuffer(data, self.dtype).reshape(bottom - top, self.shape[1], -1)
 
 
-def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
+def pack_bands(result: Banded, source: BandedTiff, strips: BinaryIO) -> bytes:
     """Packs a result as `encode_tiff` does, with the source's EXIF and ICC profile.
 
     Args:

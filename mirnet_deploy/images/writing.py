@@ -66,6 +66,12 @@ def encode_image(
     return _encode_by_pillow(picture, kind, quality, subsampling)
 
 
+def holds_profile(picture: Picture, kind: Format) -> bool:
+    """Whether a file of format `kind` can hold the picture's ICC profile: a WebP always has three channels, which no
+    grey profile fits."""
+    return kind != "bmp" and not (kind == "webp" and picture.grey and picture.icc and picture.icc[16:20] == b"GRAY")
+
+
 def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> None:
     """Checks that a format can hold the picture's channels, depth, size and EXIF, before any work goes into it.
 
@@ -93,11 +99,9 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
     elif kind == "webp":
         # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
-    pixels, icc = picture.pixels, picture.icc
+    pixels, icc = picture.pixels, picture.icc if holds_profile(picture, kind) else None
     if kind == "webp" and picture.grey:
         pixels = picture.rgb()
-        # A grey profile does not fit the three channels that a WebP always has.
-        icc = None if icc and icc[16:20] == b"GRAY" else icc
     if kind != "bmp":
         options |= {"exif": b"Exif\0\0" + picture.exif if picture.exif else b"", "icc_profile": icc or b""}
     if picture.alpha is not None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mirnet_deploy.errors import ImageError, MirnetDeployError
+from mirnet_deploy.images.colour import Colour
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
@@ -47,6 +48,8 @@ class Result:
     height: int | None = None
     made: PictureInfo | None = None
     """How it was enhanced, and how close it is to the network's result for the whole picture."""
+    colour: Colour | None = None
+    """How its colours were taken; None where nothing was done."""
 
 
 @dataclass
@@ -125,7 +128,8 @@ class Job:
             return Result(task.source, "failed", task.target, error=reason)
         notes = "; ".join([*made.notes, *_shortfalls(made, self.settings.runtime)]) or None
         seconds = time.perf_counter() - start
-        return Result(task.source, "done", task.target, None, notes, seconds, made.width, made.height, made.info)
+        known = made.width, made.height, made.info, made.colour
+        return Result(task.source, "done", task.target, None, notes, seconds, *known)
 
 
 def _without_task(entry: NoTask) -> Result:

@@ -1,0 +1,176 @@
+"""Colour spaces that ICC profiles describe: their numbers as those of sRGB, and back.
+
+Conversions are relative to white (ICC.1, media-relative colorimetric). Curves are tables, so that a pixel costs a few
+look-ups and one product with a matrix in float32.
+Source: IEC 61966-2-1 (sRGB); ICC.1:2022, annex F (how profiles are evaluated).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.images.icc import CODES, Profile, ProfileError
+from mirnet_deploy.images.picture import Samples
+
+SRGB_TO_XYZ = np.array([[28576, 25239, 9375], [14581, 46983, 3972], [912, 6361, 46787]]) / 65536
+"""Linear sRGB -> XYZ relative to D50, the white of profiles (0.9642, 1, 0.8249), by Bradford's adaptation (ICC.1:2022,
+annex E), in the digits of a profile."""
+TOLERANCE = 1.5 / 255
+"""A space is sRGB if no colour of it changes by more, in numbers from 0 to 1, when it becomes sRGB. The usual variants of
+sRGB's profile, with curves of a few points and colours of four digits, change less; a gamma of 2.2 changes by 6 / 255."""
+BYTES = 3 * (4 + 4 + 2 + 4)
+"""Bytes per pixel that a conversion takes at most: linear values before and after the matrix, their places in a table,
+and the result in float."""
+
+
+class Space(Protocol):
+    """The colour space of pictures [h,w,3]; of grey ones, of any shape."""
+
+    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
+        """Samples of a picture -> sRGB, of the same shape; what sRGB does not hold is clipped."""
+
+    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """sRGB -> the numbers of a picture, not rounded, of the same shape in a new array."""
+
+
+def space_of(profile: Profile, icc: bytes, top: int) -> Space:
+    """The space of pictures whose white is `top`, 255 or 65535; `profile` is what was read of `icc`.
+
+    Raises:
+        ProfileError: the profile is made of tables, and these cannot be evaluated.
+    """
+    if profile.grey:
+        return _Grey(profile, top)
+    if not profile.tables:
+        return _Matrix(profile, top)
+    try:  # both ways, before a network spends minutes on the picture
+        space = _Tables(icc, top)
+        space.from_srgb(space.to_srgb(np.zeros((1, 1, 3), np.uint16)))
+    except ImportError as error:
+        raise ProfileError('is made of tables, which take: pip install "mirnet-deploy[large]"') from error
+    except RuntimeError as error:
+        raise ProfileError("is made of tables that LittleCMS does not convert to sRGB and back") from error
+    return space
+
+
+def is_srgb(space: Space, *, grey: bool) -> bool:
+    """Whether colours of all the space, in 16 bits, are those of the same numbers in sRGB, to `TOLERANCE`."""
+    neutral = np.repeat(np.arange(0, CODES, 64, dtype=np.uint16)[:, None, None], 3, axis=2)
+    steps = np.linspace(0, CODES - 1, 33).astype(np.uint16)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 1, 3)
+    given = neutral if grey else np.concatenate([neutral, cube])
+    changes = space.to_srgb(given).astype(np.int32) - given
+    return bool(np.abs(changes).max() <= TOLERANCE * (CODES - 1))
+
+
+class _Matrix:
+    """Three curves and a matrix. Its tables take 1.6 MB at most."""
+
+    def __init__(self, profile: Profile, top: int) -> None:
+        numbers = [np.interp(_grid(), curve, np.linspace(0, top, CODES)) for curve in profile.curves]
+        self._linear = profile.curves[:, :: (CODES - 1) // top].astype(np.float32)
+        self._numbers = np.stack(numbers).astype(np.float32)
+        matrix = np.linalg.inv(SRGB_TO_XYZ) @ profile.to_xyz
+        self._to_srgb, self._from_srgb = matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
+
+    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
+        return _linear_to_srgb()[_places(_times(self._to_srgb, _look_up(self._linear, pixels)))]
+
+    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
+        return _look_up(self._numbers, _places(_times(self._from_srgb, _srgb_to_linear()[srgb])))
+
+
+class _Grey:
+    """One curve."""
+
+    def __init__(self, profile: Profile, top: int) -> None:
+        (curve,), numbers = profile.curves, np.linspace(0, top, CODES)
+        self._srgb = np.rint(_encoded(curve[:: (CODES - 1) // top]) * (CODES - 1)).astype(np.uint16)
+        self._numbers = np.interp(_decoded(np.linspace(0, 1, CODES)), curve, numbers).astype(np.float32)
+
+    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
+        return self._srgb[pixels]
+
+    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
+        return self._numbers[srgb]
+
+
+class _Tables:
+    """A profile that is made of tables, by the LittleCMS in imagecodecs.
+
+    Raises:
+        ImportError: imagecodecs is not installed.
+        RuntimeError: from either method, LittleCMS does not take the profile.
+    """
+
+    def __init__(self, icc: bytes, top: int) -> None:
+        import imagecodecs
+
+        self._codecs: Any = imagecodecs
+        self._icc, self._rgb, self._scale = icc, imagecodecs.cms_profile("srgb"), (CODES - 1) // top
+
+    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
+        return self._transformed(pixels.astype(np.uint16) * np.uint16(self._scale), self._icc, self._rgb)
+
+    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
+        return self._transformed(srgb, self._rgb, self._icc) / np.float32(self._scale)
+
+    def _transformed(self, samples: NDArray[np.uint16], source: bytes, target: bytes) -> NDArray[np.uint16]:
+        relative = self._codecs.CMS.INTENT.RELATIVE_COLORIMETRIC
+        kinds = {"colorspace": "rgb", "outcolorspace": "rgb"}
+        return np.asarray(self._codecs.cms_transform(samples, source, target, intent=relative, **kinds))
+
+
+def _decoded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """sRGB's numbers in [0, 1] -> linear light in [0, 1]."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light in [0, 1] -> sRGB's numbers in [0, 1]."""
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+
+
+@cache
+def _srgb_to_linear() -> NDArray[np.float32]:
+    """[65536], by 16-bit number."""
+    return _decoded(np.linspace(0, 1, CODES)).astype(np.float32)
+
+
+@cache
+def _linear_to_srgb() -> NDArray[np.uint16]:
+    """[65536], over `_grid`."""
+    return np.rint(_encoded(_grid()) * (CODES - 1)).astype(np.uint16)
+
+
+def _grid() -> NDArray[np.float64]:
+    """[65536]: the linear values of tables that lead back to numbers, evenly by square root: dense where curves are
+    steep."""
+    return np.linspace(0, 1, CODES) ** 2
+
+
+def _places(linear: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The nearest place in `_grid` of each linear value, which is clipped to [0, 1]. The array is overwritten."""
+    np.clip(linear, 0, 1, out=linear)
+    np.sqrt(linear, out=linear)
+    linear *= CODES - 1
+    linear += np.float32(0.5)
+    return linear.astype(np.uint16)
+
+
+def _times(matrix: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product of a matrix, [3,3], with every pixel of [h,w,3]."""
+    import cv2
+
+    return np.asarray(cv2.transform(pixels, matrix), np.float32)
+
+
+def _look_up(tables: NDArray[np.float32], samples: Samples) -> NDArray[np.float32]:
+    """What each channel's table, [3,N], holds for samples [h,w,3]."""
+    if (tables == tables[0]).all():
+        return tables[0][samples]
+    return np.stack([table[samples[..., channel]] for channel, table in enumerate(tables)], axis=-1)
