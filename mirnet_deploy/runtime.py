@@ -22,17 +22,7 @@ from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.memory import MemoryPlan
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pipeline.work import Advance
-from mirnet_deploy.pixels import (
-    SCALES,
-    Buffer,
-    Sink,
-    Source,
-    as_array,
-    check_dtype,
-    check_out,
-    check_picture,
-    check_shape,
-)
+from mirnet_deploy.pixels import Buffer, Sink, Source, as_array, check_dtype, check_out, check_picture, check_shape
 from mirnet_deploy.results import Enhanced, Enqueued, PictureInfo, RuntimeInfo
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.video.frames import enhance_in_order
@@ -41,8 +31,8 @@ from mirnet_deploy.video.frames import enhance_in_order
 class MIRNetRuntime:
     """Enhances pictures with one model on one device.
 
-    Pictures are sRGB (IEC 61966-2-1), which the network learned: numbers in any other colour space are to be converted
-    first, as `mirnet-deploy enhance` does with files that have an ICC profile.
+    Pictures are sRGB (IEC 61966-2-1), as the network learned them; `mirnet-deploy enhance` converts files by their ICC
+    profiles.
 
     A runtime may be shared by threads: concurrent calls give the same bits as serial ones, and each takes the memory of
     one call. (ONNX files in FP32 on a GPU repeat their bits at all but a few pixels of a million.)
@@ -114,8 +104,8 @@ class MIRNetRuntime:
         return self._engine.graphs
 
     def takes(self, dtype: Any) -> bool:
-        """Whether the model takes pictures of this dtype: uint8, and with the interface `float` uint16 and float32."""
-        return np.dtype(dtype) in (SCALES if self._engine.metadata.interface == "float" else (np.dtype(np.uint8),))
+        """Whether the model takes pictures of this dtype: uint8, and with the interface `float` also uint16, float32."""
+        return np.dtype(dtype) == np.uint8 or self._engine.metadata.interface == "float"
 
     def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:
         """The most memory that enhancing a picture of this size and dtype takes, as things stand now.

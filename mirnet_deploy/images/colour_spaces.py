@@ -20,8 +20,9 @@ SRGB_TO_XYZ = np.array([[28576, 25239, 9375], [14581, 46983, 3972], [912, 6361, 
 """Linear sRGB -> XYZ relative to D50, the white of profiles (0.9642, 1, 0.8249), by Bradford's adaptation (ICC.1:2022,
 annex E), in the digits of a profile."""
 TOLERANCE = 1.5 / 255
-"""A space is sRGB if no colour of it changes by more, in numbers from 0 to 1, when it becomes sRGB. The usual variants of
-sRGB's profile, with curves of a few points and colours of four digits, change less; a gamma of 2.2 changes by 6 / 255."""
+"""A space is sRGB if none of its colours changes by more, in numbers from 0 to 1, when it becomes sRGB. The usual
+variants of sRGB's profile, with curves of a few points and colours of four digits, change less; a gamma of 2.2 changes
+by 6 / 255."""
 BYTES = 3 * (4 + 4 + 2 + 4)
 """Bytes per pixel that a conversion takes at most: linear values before and after the matrix, their places in a table,
 and the result in float."""

@@ -17,9 +17,9 @@ from mirnet_deploy.jobs.record import Record
 from mirnet_deploy.jobs.settings import JobSettings
 
 _FIELD, _SRGB, _CONVERTED = "colours", "sRGB", "converted"
-"""The field of a record, and what it says of a picture that was known to be sRGB, and of one that was converted. Records
-lack it where numbers were taken for sRGB without looking, as earlier versions and `--no-colour-management` do, or for
-want of a profile that can be used."""
+"""The field of a record, and what it says of a picture that was known to be sRGB, and of one that was converted.
+Records lack it where numbers were taken for sRGB without looking, as earlier versions and `--no-colour-management` do,
+or for want of a profile that can be used."""
 
 
 class Takes(Protocol):
