@@ -104,7 +104,7 @@ class MIRNetRuntime:
         return self._engine.graphs
 
     def takes(self, dtype: Any) -> bool:
-        """Whether the model takes pictures of this dtype: uint8, and with the interface `float` also uint16, float32."""
+        """Whether the model takes pictures of this dtype: uint8, and with the interface `float` all others."""
         return np.dtype(dtype) == np.uint8 or self._engine.metadata.interface == "float"
 
     def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:

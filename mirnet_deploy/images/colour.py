@@ -1,7 +1,7 @@
 """Pictures of any colour space through a network that learned sRGB.
 
 The picture's numbers become sRGB by its ICC profile, and the network's result becomes numbers of its own space again.
-Colours that sRGB does not hold are clipped for the network alone (`Conversion.back`).
+Colours that sRGB does not hold are changed for the network alone (`colour_spaces`, `Conversion.back`).
 """
 
 from __future__ import annotations
@@ -44,33 +44,31 @@ class Conversion:
         srgb = np.empty(pixels.shape, self.network_dtype)
 
         def convert(rows: slice) -> None:
-            band = self.space.to_srgb(pixels[rows])
+            band, _ = self.space.to_srgb(pixels[rows])
             srgb[rows] = to_8_bit(band) if self.network_dtype == np.uint8 else band
 
         _by_bands(convert, pixels.shape)
         return srgb
 
-    def back(self, result: Samples, given: Samples, pixels: Samples) -> Samples:
-        """The picture's samples after the network made `result` of `given`, which `there` made of `pixels`.
+    def back(self, result: Samples, pixels: Samples) -> Samples:
+        """The picture's samples after the network made `result` of what `there` made of `pixels`.
 
-        What the network changed is added to the picture:  pixels + converted(result) - converted(given).  So what was
-        clipped or rounded on the way there is not lost on the way back, and where the network changes nothing, the
-        picture stays as it is, bit for bit.
+        What the network changed is added to the picture:  pixels + converted(result) - converted(there(pixels)).  So
+        nothing is lost that was rounded or clipped, and where the network changes nothing, the picture stays as it is,
+        bit for bit.
         """
         finished, top = np.empty(pixels.shape, self.dtype), np.iinfo(self.dtype).max
 
         def convert(rows: slice) -> None:
-            values = self._from_srgb(result[rows])
-            values -= self._from_srgb(given[rows])
+            given, outside = self.space.to_srgb(pixels[rows])
+            given = to_8_bit(given) if self.network_dtype == np.uint8 else given
+            values = self.space.from_srgb(_wide(result[rows]), outside)
+            values -= self.space.from_srgb(_wide(given), outside)
             values += pixels[rows]
             finished[rows] = np.rint(values.clip(0, top, out=values), out=values)
 
         _by_bands(convert, pixels.shape)
         return finished
-
-    def _from_srgb(self, samples: Samples) -> NDArray[np.float32]:
-        wide = samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples
-        return self.space.from_srgb(wide)
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,15 @@ def colour_of(icc: bytes | None, dtype: np.dtype[Any], *, grey: bool, wide: bool
     return Colour(name, Conversion(space, dtype, network))
 
 
+def _wide(samples: Samples) -> NDArray[np.uint16]:
+    return samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples
+
+
 def _by_bands(convert: Callable[[slice], None], shape: tuple[int, ...]) -> None:
     """Calls `convert` for all rows of a picture of `shape`, some at a time, in several threads."""
     lines = max(1, _BAND // max(1, shape[1]))
+    if shape[0] <= lines:
+        convert(slice(None))
+        return
     with ThreadPoolExecutor(_THREADS) as executor:
         list(executor.map(convert, (slice(top, top + lines) for top in range(0, shape[0], lines))))

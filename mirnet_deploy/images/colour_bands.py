@@ -37,4 +37,4 @@ class RestoredResult:
         pixels = self._source[top:bottom]
         if self.grey:
             pixels = np.ascontiguousarray(pixels[..., :1])
-        return self._conversion.back(self._result.band(top, bottom), self._conversion.there(pixels), pixels)
+        return self._conversion.back(self._result.band(top, bottom), pixels)

@@ -1,14 +1,15 @@
 """Colour spaces that ICC profiles describe: their numbers as those of sRGB, and back.
 
 Conversions are relative to white (ICC.1, media-relative colorimetric). Curves are tables, so that a pixel costs a few
-look-ups and one product with a matrix in float32.
+look-ups and one product with a matrix in float32. A colour that is more saturated than sRGB's becomes paler on the way
+there, at the same luminance, and as much more saturated on the way back.
 Source: IEC 61966-2-1 (sRGB); ICC.1:2022, annex F (how profiles are evaluated).
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +20,48 @@ from mirnet_deploy.images.picture import Samples
 SRGB_TO_XYZ = np.array([[28576, 25239, 9375], [14581, 46983, 3972], [912, 6361, 46787]]) / 65536
 """Linear sRGB -> XYZ relative to D50, the white of profiles (0.9642, 1, 0.8249), by Bradford's adaptation (ICC.1:2022,
 annex E), in the digits of a profile."""
-TOLERANCE = 1.5 / 255
-"""A space is sRGB if none of its colours changes by more, in numbers from 0 to 1, when it becomes sRGB. The usual
-variants of sRGB's profile, with curves of a few points and colours of four digits, change less; a gamma of 2.2 changes
-by 6 / 255."""
+CURVE_TOLERANCE, COLOUR_TOLERANCE = 1.5 / 255, 0.005
+"""A space is sRGB if its greys change by no more in sRGB's numbers from 0 to 1, and all colours by no more in linear
+light, when they become sRGB. The usual variants of sRGB's profile, with curves of few points and primaries of few
+digits, change less. A gamma of 2.2 changes greys by 8 / 255, and PAL's primaries, the nearest ones, change by 0.04."""
 BYTES = 3 * (4 + 4 + 2 + 4)
 """Bytes per pixel that a conversion takes at most: linear values before and after the matrix, their places in a table,
 and the result in float."""
 
 
+_LUMINANCE = SRGB_TO_XYZ[1].astype(np.float32)
+_LEAST_KEPT = 0.4
+"""Of a colour's saturation. Real colours in ProPhoto need no less; noise in black would, and the way back would amplify
+it."""
+_SLACK = 2e-4
+"""How far linear values may fall below 0 by the rounding in profiles."""
+
+
+class Outside(NamedTuple):
+    """The pixels of a picture [h,w,3] that are more saturated than sRGB's, with values below 0 there.
+
+    Values above 1 are clipped: to make them paler would lift black channels by several levels wherever the white of a
+    profile is a trace too bright.
+    """
+
+    where: NDArray[np.bool_]
+    """[h,w]."""
+    kept: NDArray[np.float32]
+    """[n,1]: the share of each one's saturation that leaves nothing below 0, at the same luminance."""
+
+
 class Space(Protocol):
     """The colour space of pictures [h,w,3]; of grey ones, of any shape."""
 
-    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
-        """Samples of a picture -> sRGB, of the same shape; what sRGB does not hold is clipped."""
+    def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], Outside | None]:
+        """Samples of a picture -> sRGB, of the same shape, and what was made paler for that."""
 
-    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """sRGB -> the numbers of a picture, not rounded, of the same shape in a new array."""
+    def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
+        """sRGB -> the numbers of a picture, not rounded, of the same shape in a new array.
+
+        Args:
+            outside: the pixels that `to_srgb` made paler, whatever became of them; here it is undone.
+        """
 
 
 def space_of(profile: Profile, icc: bytes, top: int) -> Space:
@@ -50,7 +76,7 @@ def space_of(profile: Profile, icc: bytes, top: int) -> Space:
         return _Matrix(profile, top)
     try:  # both ways, before a network spends minutes on the picture
         space = _Tables(icc, top)
-        space.from_srgb(space.to_srgb(np.zeros((1, 1, 3), np.uint16)))
+        space.from_srgb(*space.to_srgb(np.zeros((1, 1, 3), np.uint16)))
     except ImportError as error:
         raise ProfileError('is made of tables, which take: pip install "mirnet-deploy[large]"') from error
     except RuntimeError as error:
@@ -59,13 +85,15 @@ def space_of(profile: Profile, icc: bytes, top: int) -> Space:
 
 
 def is_srgb(space: Space, *, grey: bool) -> bool:
-    """Whether colours of all the space, in 16 bits, are those of the same numbers in sRGB, to `TOLERANCE`."""
-    neutral = np.repeat(np.arange(0, CODES, 64, dtype=np.uint16)[:, None, None], 3, axis=2)
-    steps = np.linspace(0, CODES - 1, 33).astype(np.uint16)
-    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 1, 3)
-    given = neutral if grey else np.concatenate([neutral, cube])
-    changes = space.to_srgb(given).astype(np.int32) - given
-    return bool(np.abs(changes).max() <= TOLERANCE * (CODES - 1))
+    """Whether a space, of 16-bit pictures, is sRGB as far as one sees (`CURVE_TOLERANCE`)."""
+    greys = np.repeat(np.arange(0, CODES, 64, dtype=np.uint16)[:, None, None], 3, axis=2)
+    changes = space.to_srgb(greys)[0].astype(np.int32) - greys
+    if np.abs(changes).max() > CURVE_TOLERANCE * (CODES - 1):
+        return False
+    steps = np.linspace(0, CODES - 1, 17).astype(np.uint16)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 1, 3)
+    linear = _srgb_to_linear()
+    return grey or bool(np.abs(linear[space.to_srgb(colours)[0]] - linear[colours]).max() <= COLOUR_TOLERANCE)
 
 
 class _Matrix:
@@ -78,11 +106,18 @@ class _Matrix:
         matrix = np.linalg.inv(SRGB_TO_XYZ) @ profile.to_xyz
         self._to_srgb, self._from_srgb = matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
 
-    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
-        return _linear_to_srgb()[_places(_times(self._to_srgb, _look_up(self._linear, pixels)))]
+    def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], Outside | None]:
+        linear = _times(self._to_srgb, _look_up(self._linear, pixels))
+        outside = _outside(linear)
+        if outside:
+            _saturate(linear, outside.where, outside.kept)
+        return _linear_to_srgb().take(_places(linear)), outside
 
-    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
-        return _look_up(self._numbers, _places(_times(self._from_srgb, _srgb_to_linear()[srgb])))
+    def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
+        linear = _srgb_to_linear().take(srgb)
+        if outside:
+            _saturate(linear, outside.where, 1 / outside.kept)
+        return _look_up(self._numbers, _places(_times(self._from_srgb, linear)))
 
 
 class _Grey:
@@ -93,15 +128,15 @@ class _Grey:
         self._srgb = np.rint(_encoded(curve[:: (CODES - 1) // top]) * (CODES - 1)).astype(np.uint16)
         self._numbers = np.interp(_decoded(np.linspace(0, 1, CODES)), curve, numbers).astype(np.float32)
 
-    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
-        return self._srgb[pixels]
+    def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], None]:
+        return self._srgb.take(pixels), None
 
-    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
-        return self._numbers[srgb]
+    def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
+        return self._numbers.take(srgb)
 
 
 class _Tables:
-    """A profile that is made of tables, by the LittleCMS in imagecodecs.
+    """A profile that is made of tables, by the LittleCMS in imagecodecs, which clips what sRGB does not hold.
 
     Raises:
         ImportError: imagecodecs is not installed.
@@ -114,16 +149,17 @@ class _Tables:
         self._codecs: Any = imagecodecs
         self._icc, self._rgb, self._scale = icc, imagecodecs.cms_profile("srgb"), (CODES - 1) // top
 
-    def to_srgb(self, pixels: Samples) -> NDArray[np.uint16]:
-        return self._transformed(pixels.astype(np.uint16) * np.uint16(self._scale), self._icc, self._rgb)
+    def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], None]:
+        return self._transformed(pixels.astype(np.uint16) * np.uint16(self._scale), self._icc, self._rgb), None
 
-    def from_srgb(self, srgb: NDArray[np.uint16]) -> NDArray[np.float32]:
+    def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
         return self._transformed(srgb, self._rgb, self._icc) / np.float32(self._scale)
 
     def _transformed(self, samples: NDArray[np.uint16], source: bytes, target: bytes) -> NDArray[np.uint16]:
-        relative = self._codecs.CMS.INTENT.RELATIVE_COLORIMETRIC
-        kinds = {"colorspace": "rgb", "outcolorspace": "rgb"}
-        return np.asarray(self._codecs.cms_transform(samples, source, target, intent=relative, **kinds))
+        codecs, kinds = self._codecs, {"colorspace": "rgb", "outcolorspace": "rgb"}
+        # Without its optimization: a grid of 33 values a side, which is off by several levels of 8 bits in shadows.
+        how = {"intent": codecs.CMS.INTENT.RELATIVE_COLORIMETRIC, "flags": codecs.CMS.FLAGS.NOOPTIMIZE}
+        return np.asarray(codecs.cms_transform(samples, source, target, **kinds, **how))
 
 
 def _decoded(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -154,6 +190,24 @@ def _grid() -> NDArray[np.float64]:
     return np.linspace(0, 1, CODES) ** 2
 
 
+def _outside(linear: NDArray[np.float32]) -> Outside | None:
+    """Which pixels of linear sRGB, [h,w,3], have values below 0; None where none has."""
+    lowest = np.minimum(np.minimum(linear[..., 0], linear[..., 1]), linear[..., 2])
+    where = lowest < -_SLACK
+    if not where.any():
+        return None
+    luminance = np.maximum(linear[where] @ _LUMINANCE, 0)
+    kept = luminance / (luminance - lowest[where])
+    return Outside(where, np.maximum(kept, _LEAST_KEPT)[:, None])
+
+
+def _saturate(linear: NDArray[np.float32], where: NDArray[np.bool_], factor: NDArray[np.float32]) -> None:
+    """Moves the pixels at `where` away from the grey of their luminance, in place; `factor` is [n,1]."""
+    pixels = linear[where]
+    grey = (pixels @ _LUMINANCE)[:, None]
+    linear[where] = grey + factor * (pixels - grey)
+
+
 def _places(linear: NDArray[np.float32]) -> NDArray[np.uint16]:
     """The nearest place in `_grid` of each linear value, which is clipped to [0, 1]. The array is overwritten."""
     np.clip(linear, 0, 1, out=linear)
@@ -173,5 +227,5 @@ def _times(matrix: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[
 def _look_up(tables: NDArray[np.float32], samples: Samples) -> NDArray[np.float32]:
     """What each channel's table, [3,N], holds for samples [h,w,3]."""
     if (tables == tables[0]).all():
-        return tables[0][samples]
-    return np.stack([table[samples[..., channel]] for channel, table in enumerate(tables)], axis=-1)
+        return tables[0].take(samples)
+    return np.stack([table.take(samples[..., channel]) for channel, table in enumerate(tables)], axis=-1)

@@ -149,7 +149,7 @@ class _Tags:
 
 
 def _sampled(body: bytes, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """A curve of type `curv` at `values` in [0, 1]: the identity, a power, or points joined by lines; None if damaged."""
+    """A curve of type `curv` at `values` in [0, 1]: the identity, a power or a table; None if damaged."""
     (count,) = struct.unpack_from(">I", body, 8)
     if len(body) < 12 + 2 * count:
         return None

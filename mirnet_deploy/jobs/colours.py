@@ -30,7 +30,7 @@ class Takes(Protocol):
 
 def colour_of(icc: bytes | None, dtype: np.dtype[Any], grey: bool, settings: JobSettings, model: Takes) -> Colour:
     """How the numbers of a picture of `dtype`, with this profile, are taken under these settings."""
-    found = colour.colour_of(icc, dtype, grey=grey, wide=model.takes(np.uint16))
+    found = colour.colour_of(icc, dtype, grey=grey, wide=not icc or model.takes(np.uint16))
     return found if settings.colour_management else replace(found, conversion=None, problem=None)
 
 

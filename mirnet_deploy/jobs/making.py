@@ -83,7 +83,7 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Model
     pixels = np.empty_like(dark)
     info = model.enhance_into(dark, pixels, _passes(dark, task, show))
     content = encode_image(
-        _finished(picture, pixels, dark, colour, task.format),
+        _finished(picture, pixels, colour, task.format),
         task.format,
         quality=settings.quality,
         subsampling=settings.subsampling,
@@ -144,18 +144,16 @@ def _needs_bands(task: Task, *, toned: bool) -> bool:
     return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
 
 
-def _finished(picture: Picture, pixels: Samples, given: Samples, colour: Colour, target: Format) -> Picture:
-    """The picture with the network's result, `pixels`, for what it was `given`, [H,W,3].
-
-    In its own colour space; or, where a file of format `target` cannot hold its profile, in sRGB.
-    """
+def _finished(picture: Picture, pixels: Samples, colour: Colour, target: Format) -> Picture:
+    """The picture with the network's result, [H,W,3]: in its own colour space or, where a file of format `target`
+    cannot hold its profile, in sRGB."""
     conversion = colour.conversion
     if conversion is None:
         return picture.with_rgb(pixels)
     if picture.grey:
-        pixels, given = grey_of(pixels), np.ascontiguousarray(given[..., 0])
+        pixels = grey_of(pixels)
     if holds_profile(picture, target):
-        return replace(picture, pixels=conversion.back(pixels, given, picture.pixels))
+        return replace(picture, pixels=conversion.back(pixels, picture.pixels))
     return replace(picture, pixels=to_8_bit(pixels) if pixels.itemsize > picture.bits // 8 else pixels, icc=None)
 
 

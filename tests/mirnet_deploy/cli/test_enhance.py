@@ -42,6 +42,9 @@ class Brightener:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def takes(self, dtype: Any) -> bool:
+        return True
+
     def enhance_into(self, image: np.ndarray[Any, Any], out: Any, advance: Any) -> PictureInfo:
         assert image.ndim == 3
         assert image.shape[2] == 3
