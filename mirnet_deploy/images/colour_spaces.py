@@ -24,17 +24,22 @@ CURVE_TOLERANCE, COLOUR_TOLERANCE = 1.5 / 255, 0.005
 """A space is sRGB if its greys change by no more in sRGB's numbers from 0 to 1, and all colours by no more in linear
 light, when they become sRGB. The usual variants of sRGB's profile, with curves of few points and primaries of few
 digits, change less. A gamma of 2.2 changes greys by 8 / 255, and PAL's primaries, the nearest ones, change by 0.04."""
-BYTES = 3 * (4 + 4 + 2 + 4)
-"""Bytes per pixel that a conversion takes at most: linear values before and after the matrix, their places in a table,
-and the result in float."""
+BYTES = 3 * (4 + 4 + 4 + 4)
+"""Bytes per pixel that a conversion takes at most: linear values before and after the matrix, and the result in float,
+in planes and in pixels."""
 
 
-_LUMINANCE = SRGB_TO_XYZ[1].astype(np.float32)
+_LUMINANCE = SRGB_TO_XYZ[1:2].astype(np.float32)
+"""[1,3]"""
 _LEAST_KEPT = 0.4
 """Of a colour's saturation. Real colours in ProPhoto need no less; noise in black would, and the way back would amplify
 it."""
 _SLACK = 2e-4
 """How far linear values may fall below 0 by the rounding in profiles."""
+
+
+Planes = list[NDArray[np.float32]]
+"""Red, green and blue of some pixels, in linear light, each of the same shape."""
 
 
 class Outside(NamedTuple):
@@ -47,7 +52,7 @@ class Outside(NamedTuple):
     where: NDArray[np.bool_]
     """[h,w]."""
     kept: NDArray[np.float32]
-    """[n,1]: the share of each one's saturation that leaves nothing below 0, at the same luminance."""
+    """[n]: the share of each one's saturation that leaves nothing below 0, at the same luminance."""
 
 
 class Space(Protocol):
@@ -107,17 +112,18 @@ class _Matrix:
         self._to_srgb, self._from_srgb = matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
 
     def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], Outside | None]:
-        linear = _times(self._to_srgb, _look_up(self._linear, pixels))
+        linear = _times(self._to_srgb, [table.take(pixels[..., at]) for at, table in enumerate(self._linear)])
         outside = _outside(linear)
         if outside:
             _saturate(linear, outside.where, outside.kept)
-        return _linear_to_srgb().take(_places(linear)), outside
+        return np.stack([_linear_to_srgb().take(_places(plane)) for plane in linear], axis=-1), outside
 
     def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
-        linear = _srgb_to_linear().take(srgb)
+        linear = [_srgb_to_linear().take(srgb[..., at]) for at in range(3)]
         if outside:
             _saturate(linear, outside.where, 1 / outside.kept)
-        return _look_up(self._numbers, _places(_times(self._from_srgb, linear)))
+        own = _times(self._from_srgb, linear)
+        return np.stack([table.take(_places(plane)) for table, plane in zip(self._numbers, own, strict=True)], axis=-1)
 
 
 class _Grey:
@@ -190,22 +196,31 @@ def _grid() -> NDArray[np.float64]:
     return np.linspace(0, 1, CODES) ** 2
 
 
-def _outside(linear: NDArray[np.float32]) -> Outside | None:
-    """Which pixels of linear sRGB, [h,w,3], have values below 0; None where none has."""
-    lowest = np.minimum(np.minimum(linear[..., 0], linear[..., 1]), linear[..., 2])
+def _times(matrix: NDArray[np.float32], planes: Planes) -> Planes:
+    """The product of a matrix, [3,3], with every pixel.
+
+    Not by a library for matrices, which may round a pixel otherwise in a picture of another width.
+    """
+    return [row[0] * planes[0] + row[1] * planes[1] + row[2] * planes[2] for row in matrix]
+
+
+def _outside(linear: Planes) -> Outside | None:
+    """Which pixels of linear sRGB have values below 0; None where none has."""
+    lowest = np.minimum(np.minimum(linear[0], linear[1]), linear[2])
     where = lowest < -_SLACK
     if not where.any():
         return None
-    luminance = np.maximum(linear[where] @ _LUMINANCE, 0)
-    kept = luminance / (luminance - lowest[where])
-    return Outside(where, np.maximum(kept, _LEAST_KEPT)[:, None])
+    (luminance,) = _times(_LUMINANCE, [plane[where] for plane in linear])
+    luminance = np.maximum(luminance, 0)
+    return Outside(where, np.maximum(luminance / (luminance - lowest[where]), _LEAST_KEPT))
 
 
-def _saturate(linear: NDArray[np.float32], where: NDArray[np.bool_], factor: NDArray[np.float32]) -> None:
-    """Moves the pixels at `where` away from the grey of their luminance, in place; `factor` is [n,1]."""
-    pixels = linear[where]
-    grey = (pixels @ _LUMINANCE)[:, None]
-    linear[where] = grey + factor * (pixels - grey)
+def _saturate(linear: Planes, where: NDArray[np.bool_], factor: NDArray[np.float32]) -> None:
+    """Moves the pixels at `where`, in place, away from the grey of their luminance; `factor` has a value for each."""
+    colours = [plane[where] for plane in linear]
+    (grey,) = _times(_LUMINANCE, colours)
+    for plane, values in zip(linear, colours, strict=True):
+        plane[where] = grey + factor * (values - grey)
 
 
 def _places(linear: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -215,17 +230,3 @@ def _places(linear: NDArray[np.float32]) -> NDArray[np.uint16]:
     linear *= CODES - 1
     linear += np.float32(0.5)
     return linear.astype(np.uint16)
-
-
-def _times(matrix: NDArray[np.float32], pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The product of a matrix, [3,3], with every pixel of [h,w,3]."""
-    import cv2
-
-    return np.asarray(cv2.transform(pixels, matrix), np.float32)
-
-
-def _look_up(tables: NDArray[np.float32], samples: Samples) -> NDArray[np.float32]:
-    """What each channel's table, [3,N], holds for samples [h,w,3]."""
-    if (tables == tables[0]).all():
-        return tables[0].take(samples)
-    return np.stack([table.take(samples[..., channel]) for channel, table in enumerate(tables)], axis=-1)

@@ -21,7 +21,7 @@ GREY = grey_profile(gamma(1.8))
 
 
 def write(path: Path, dtype: Any, channels: int, profile: bytes) -> Path:
-    values = np.random.default_rng(0).random((173, 211, channels)) * np.linspace(0.05, 0.9, 211)[None, :, None]
+    values = np.random.default_rng(0).random((97, 101, channels)) * np.linspace(0.05, 0.9, 101)[None, :, None]
     pixels = (values * np.iinfo(dtype).max).astype(dtype)
     pixels = pixels if channels == 3 else pixels[..., 0]
     kind = "rgb" if channels == 3 else "minisblack"
@@ -30,12 +30,11 @@ def write(path: Path, dtype: Any, channels: int, profile: bytes) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "channels", "profile", "interface", "more"),
+    ("dtype", "channels", "profile", "more"),
     [
-        (np.uint8, 3, PROFILES["Display P3"], "float", ("--brightness", 0.5, "--strength", 0.8)),
-        (np.uint16, 3, PROFILES["ProPhoto"], "float", ()),
-        (np.uint8, 3, PROFILES["Adobe RGB"], "image", ()),
-        (np.uint16, 1, GREY, "float", ()),
+        (np.uint8, 3, PROFILES["Display P3"], ("--brightness", 0.1, "--strength", 0.8)),
+        (np.uint16, 3, PROFILES["ProPhoto"], ("--strength", 0)),
+        (np.uint16, 1, GREY, ()),
     ],
 )
 def test_the_same_file_as_in_memory(
@@ -44,11 +43,10 @@ def test_the_same_file_as_in_memory(
     dtype: Any,
     channels: int,
     profile: bytes,
-    interface: str,
     more: tuple[Any, ...],
 ) -> None:
     path = write(tmp_path / "a.tif", dtype, channels, profile)
-    model = make_onnx(tmp_path / "mean.onnx", "mean", interface=interface)
+    model = make_onnx(tmp_path / "mean.onnx", "mean", interface="float")
 
     def enhance(name: str, *options: Any) -> Path:
         arguments = ["enhance", path, "--model", model, "--tile", 64, "--tolerance", 100, "-o", tmp_path / name]
@@ -61,7 +59,5 @@ def test_the_same_file_as_in_memory(
     in_memory = enhance("memory.tif", *more)
     monkeypatch.setattr(making, "available_memory", lambda: 1)
     assert enhance("bands.tif", *more).read_bytes() == in_memory.read_bytes()
-    assert not np.array_equal(read_image(in_memory).pixels, read_image(path).pixels)
+    assert np.array_equal(read_image(in_memory).pixels, read_image(path).pixels) == (more == ("--strength", 0))
     assert read_image(in_memory).icc == profile
-    untouched = enhance("same.tif", "--strength", 0)
-    np.testing.assert_array_equal(read_image(untouched).pixels, read_image(path).pixels)
