@@ -121,7 +121,7 @@ class _Matrix:
     def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
         linear = [_srgb_to_linear().take(srgb[..., at]) for at in range(3)]
         if outside:
-            _saturate(linear, outside.where, 1 / outside.kept)
+            _saturate(linear, outside.where, np.reciprocal(outside.kept))
         own = _times(self._from_srgb, linear)
         return np.stack([table.take(_places(plane)) for table, plane in zip(self._numbers, own, strict=True)], axis=-1)
 
@@ -159,7 +159,7 @@ class _Tables:
         return self._transformed(pixels.astype(np.uint16) * np.uint16(self._scale), self._icc, self._rgb), None
 
     def from_srgb(self, srgb: NDArray[np.uint16], outside: Outside | None) -> NDArray[np.float32]:
-        return self._transformed(srgb, self._rgb, self._icc) / np.float32(self._scale)
+        return np.asarray(self._transformed(srgb, self._rgb, self._icc) / self._scale, np.float32)
 
     def _transformed(self, samples: NDArray[np.uint16], source: bytes, target: bytes) -> NDArray[np.uint16]:
         codecs, kinds = self._codecs, {"colorspace": "rgb", "outcolorspace": "rgb"}

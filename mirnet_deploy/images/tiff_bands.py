@@ -27,10 +27,15 @@ Key = tuple[slice, slice] | slice
 class Described(Protocol):
     """A picture [H,W,3] that is worked on in bands."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    grey: bool
-    """Whether its three channels are one."""
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def grey(self) -> bool:
+        """Whether its three channels are one."""
 
 
 class Banded(Described, Protocol):

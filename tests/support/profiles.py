@@ -45,7 +45,7 @@ SRGB_CURVE = parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 def decoded(values: Any) -> NDArray[np.float64]:
     """sRGB's numbers in [0, 1] -> linear light."""
     values = np.asarray(values, np.float64)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.asarray(np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4))
 
 
 def to_xyz(primaries: Any, white: tuple[float, float] = D65) -> NDArray[np.float64]:
@@ -58,7 +58,7 @@ def to_xyz(primaries: Any, white: tuple[float, float] = D65) -> NDArray[np.float
     matrix = columns * np.linalg.solve(columns, xyz(white))
     cones = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
     adapted = np.diag((cones @ D50) / (cones @ xyz(white)))
-    return np.linalg.inv(cones) @ adapted @ cones @ matrix
+    return np.asarray(np.linalg.inv(cones) @ adapted @ cones @ matrix)
 
 
 def pack(space: bytes, tags: Mapping[bytes, bytes], *, version: int = 2, kind: bytes = b"mntr") -> bytes:
@@ -107,7 +107,7 @@ def tables_profile(primaries: Any, power: float, name: str = "a printer") -> byt
     matrix, steps = to_xyz(primaries), np.linspace(0, 1, 4096)
     corners = np.array([[r, g, b] for r in (0, 1) for g in (0, 1) for b in (0, 1)], np.float64)
 
-    def lut(linear: NDArray[np.float64], before: Any, nodes: NDArray[np.float64], after: Any) -> bytes:
+    def lut(linear: NDArray[Any], before: Any, nodes: NDArray[np.float64], after: Any) -> bytes:
         parts = [np.tile(before, 3), nodes.ravel(), np.tile(after, 3)]
         values = b"".join(np.rint(np.clip(part, 0, 1) * 65535).astype(">u2").tobytes() for part in parts)
         sizes = struct.pack(">BBBxHH", 3, 3, 2, len(before), len(after))
