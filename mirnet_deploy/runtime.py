@@ -31,6 +31,9 @@ from mirnet_deploy.video.frames import enhance_in_order
 class MIRNetRuntime:
     """Enhances pictures with one model on one device.
 
+    Pictures are sRGB (IEC 61966-2-1), as the network learned them; `mirnet-deploy enhance` converts files by their ICC
+    profiles.
+
     A runtime may be shared by threads: concurrent calls give the same bits as serial ones, and each takes the memory of
     one call. (ONNX files in FP32 on a GPU repeat their bits at all but a few pixels of a million.)
 
@@ -101,6 +104,10 @@ class MIRNetRuntime:
     def graphs(self) -> str:
         """Whether batches are replayed as CUDA graphs: "on", "off" (a CPU, or not wanted), or "refused: " and why."""
         return self._engine.graphs
+
+    def takes(self, dtype: Any) -> bool:
+        """Whether the model takes pictures of this dtype: uint8, and with the interface `float` all others."""
+        return np.dtype(dtype) == np.uint8 or self._engine.metadata.interface == "float"
 
     def memory_plan(self, height: int, width: int, dtype: Any = np.uint8) -> MemoryPlan:
         """The most memory that enhancing a picture of this size and dtype takes, as things stand now.

@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     help="Of JPEG's colour.",
 )
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures unread (default: 250 million).")
+@click.option(
+    "--colour-management/--no-colour-management",
+    default=True,
+    help="Convert pictures with an ICC profile to sRGB, which the network learned, and back; or take all for sRGB.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     paths: tuple[str, ...],
@@ -174,4 +179,5 @@ def _json_entry(result: Result, settings: JobSettings) -> dict[str, Any]:
         "height": result.height,
         "model": settings.model,
         "made": None if result.made is None else result.made.to_dict(),
+        "colour": None if result.colour is None else result.colour.to_dict(),
     }

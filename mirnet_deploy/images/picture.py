@@ -85,7 +85,7 @@ class Picture:
         """The nearest 8-bit picture: v / 257, rounded."""
         if self.bits == 8:
             return self
-        return replace(self, pixels=_to_8_bit(self.pixels), alpha=None if self.alpha is None else _to_8_bit(self.alpha))
+        return replace(self, pixels=to_8_bit(self.pixels), alpha=None if self.alpha is None else to_8_bit(self.alpha))
 
     def upright(self, orientation: int) -> Picture:
         """Turned and mirrored as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); other values mean 1."""
@@ -124,7 +124,7 @@ def grey_of(rgb: Samples) -> Samples:
     return ((total + 1) // 3).astype(rgb.dtype)
 
 
-def _to_8_bit(samples: Samples) -> Samples:
+def to_8_bit(samples: Samples) -> Samples:
     """uint16 -> uint8 of the same shape: v / 257, rounded, which takes 65535 to 255."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 

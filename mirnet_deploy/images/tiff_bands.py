@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.picture import check_size, grey_of
+from mirnet_deploy.images.profiles import check_not_hdr
 from mirnet_deploy.images.tiff import TiffPixels
 from mirnet_deploy.images.tiff_directories import CAMERA_RAW, Found, all_directories, is_camera_raw, main_picture
 from mirnet_deploy.images.tiff_metadata import orientation_of, read_metadata
@@ -25,6 +26,27 @@ from mirnet_deploy.images.tiff_writing import TiffLayout
 
 Key = tuple[slice, slice] | slice
 """Rows and columns, or rows alone."""
+
+
+class Described(Protocol):
+    """A picture [H,W,3] that is worked on in bands."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def grey(self) -> bool:
+        """Whether its three channels are one."""
+
+
+class Banded(Described, Protocol):
+    """A result, whose rows are read as they are stored."""
+
+    def band(self, top: int, bottom: int) -> NDArray[Any]:
+        """Rows from `top` to `bottom`, [n,W,1 or 3]."""
 
 
 @contextmanager
@@ -42,6 +64,8 @@ def _mapped(path: Path) -> Iterator[list[Found]]:
 def bytes_in_memory(path: Path, *, toned: bool) -> int:
     """Bytes of memory to enhance a TIFF file without bands: the file, its samples, and as many for the result.
 
+    With an ICC profile, what the network takes and gives lies beside them (`colour`).
+
     Args:
         toned: whether its brightness is set; 8-bit pictures are then worked on in 16 bits.
 
@@ -58,9 +82,28 @@ def bytes_in_memory(path: Path, *, toned: bool) -> int:
                 channels += 2
             samples = found.integer(tags.WIDTH, 0) * found.integer(tags.HEIGHT, 0) * channels
             size = 2 if found.integer(tags.BITS, 1) > 8 else 1
-            return path.stat().st_size + 2 * samples * (size + (2 if toned and size == 1 else 0))
+            converted = tags.ICC_PROFILE in found.fields  # there and back, in 16 bits
+            return path.stat().st_size + 2 * samples * (size + (2 if converted or (toned and size == 1) else 0))
     except (ValueError, OSError, ImageError):
         return 0
+
+
+def profile_of_tiff(path: Path) -> tuple[bytes | None, bool]:
+    """The ICC profile of a TIFF file, if there is one, and whether its picture is grey, by its header alone.
+
+    Raises:
+        ImageError: the file is damaged.
+        OSError: the file cannot be read.
+    """
+    try:
+        with _mapped(path) as directories:
+            found = main_picture(directories)[0]
+            icc = read_metadata(directories[0].directory, found).icc
+            return icc, found.directory.integer(tags.PHOTOMETRIC, 1) in (0, 1)
+    except ImageError as error:
+        raise ImageError(f"{path} {error}") from error
+    except ValueError as error:
+        raise ImageError(f"{path} is damaged or cut short: it cannot be decoded ({error})") from error
 
 
 class BandedTiff:
@@ -99,6 +142,7 @@ class BandedTiff:
         metadata = read_metadata(directories[0].directory, found)
         self.exif, self.icc, self.xmp, self.iptc = metadata.exif, metadata.icc, metadata.xmp, metadata.iptc
         self.resolution = metadata.resolution
+        check_not_hdr(self.icc)
         self.lost = (*lost, *self._pixels.lost, *metadata.lost)
         """See `Picture`, for this and the metadata."""
         self.dtype: np.dtype[Any] = self._pixels.dtype
@@ -186,7 +230,7 @@ class RawBands:
     A grey result is stored as one channel, the rounded mean of the three that are written (`grey_of`).
     """
 
-    def __init__(self, stream: BinaryIO, source: BandedTiff) -> None:
+    def __init__(self, stream: BinaryIO, source: Described) -> None:
         self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
         self._stream = stream
         self._row = self.shape[1] * (1 if self.grey else 3) * self.dtype.itemsize
@@ -208,7 +252,7 @@ class RawBands:
         return np.frombuffer(data, self.dtype).reshape(bottom - top, self.shape[1], -1)
 
 
-def pack_bands(result: RawBands, source: BandedTiff, strips: BinaryIO) -> bytes:
+def pack_bands(result: Banded, source: BandedTiff, strips: BinaryIO) -> bytes:
     """Packs a result as `encode_tiff` does, with the source's alpha and metadata.
 
     Args:

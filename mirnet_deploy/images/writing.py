@@ -79,6 +79,12 @@ def encode_image(
     return _encode_by_pillow(picture, kind, quality, subsampling)
 
 
+def holds_profile(picture: Picture, kind: Format) -> bool:
+    """Whether a file of format `kind` can hold the picture's ICC profile: WebP, and BMP with a profile, always have
+    three channels, which no grey profile fits."""
+    return kind not in ("bmp", "webp") or profile_space(picture.icc or b"") != b"GRAY"
+
+
 def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> None:
     """Checks that a format can hold the picture's channels, depth, size and EXIF, before any work goes into it.
 
@@ -109,7 +115,7 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
         # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
         options |= {"exif": EXIF_NAME + picture.exif if picture.exif else b"", "xmp": picture.xmp or b""}
-        options["icc_profile"] = b"" if _has_grey_profile(picture) else picture.icc or b""
+        options["icc_profile"] = (picture.icc or b"") if holds_profile(picture, kind) else b""
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     file = io.BytesIO()
@@ -122,11 +128,6 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
     return (with_png_metadata if kind == "png" else with_jpeg_metadata)(file.getvalue(), picture)
 
 
-def _has_grey_profile(picture: Picture) -> bool:
-    """Whether the profile fits one channel alone. WebP and BMP with a profile always have three."""
-    return bool(picture.icc) and profile_space(picture.icc or b"") == b"GRAY"
-
-
 def unkept(picture: Picture, kind: Format) -> list[str]:
     """One line for every part of the metadata that a file of format `kind` does not hold."""
     lines = []
@@ -135,7 +136,7 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
         if gone := [name for name, content in parts.items() if content]:
             names = " and ".join([", ".join(gone[:-1]), gone[-1]] if gone[1:] else gone)
             lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a bmp holds none")
-    if kind in ("bmp", "webp") and _has_grey_profile(picture):
+    if not holds_profile(picture, kind):
         lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
     if kind == "webp" and picture.iptc:
         lines.append("its IPTC is lost, since a webp holds none")

@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mirnet_deploy.errors import ImageError, MirnetDeployError, not_loaded, telling
+from mirnet_deploy.images.colour import Colour
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress
@@ -50,6 +51,8 @@ class Result:
     height: int | None = None
     made: PictureInfo | None = None
     """How it was enhanced, and how close it is to the network's result for the whole picture."""
+    colour: Colour | None = None
+    """How its colours were taken; None where nothing was done."""
 
 
 @dataclass
@@ -130,7 +133,8 @@ class Job:
             return Result(task.source, "failed", task.target, error=reason)
         notes = "; ".join([*made.notes, *_shortfalls(made, self.settings.runtime)]) or None
         seconds = time.perf_counter() - start
-        return Result(task.source, "done", task.target, None, notes, seconds, made.width, made.height, made.info)
+        known = made.width, made.height, made.info, made.colour
+        return Result(task.source, "done", task.target, None, notes, seconds, *known)
 
 
 class _InTurn:
@@ -143,6 +147,10 @@ class _InTurn:
         """See `Model`."""
         with self._turns:
             return self._model.enhance_into(source, sink, advance)
+
+    def takes(self, dtype: Any) -> bool:
+        """See `Model`."""
+        return self._model.takes(dtype)
 
 
 def _without_task(entry: NoTask) -> Result:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mirnet_deploy.files import file_sha256
+from mirnet_deploy.images.colour import Colour
+from mirnet_deploy.images.colour_bands import ConvertedSource, RestoredResult
 from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
-from mirnet_deploy.images.picture import Picture
+from mirnet_deploy.images.picture import Picture, Samples, grey_of, to_8_bit
 from mirnet_deploy.images.reading import decode_image, read_file
 from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
-from mirnet_deploy.images.writing import check_encodable, encode_image, unkept
+from mirnet_deploy.images.writing import check_encodable, encode_image, holds_profile, unkept
+from mirnet_deploy.jobs.colours import colour_of, recorded
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.progress import Passes, Show
 from mirnet_deploy.jobs.record import stamp_file, stamped
@@ -39,6 +42,9 @@ class Model(Protocol):
         Several threads call it at once. `advance` is told how many pixels were written, in every pass.
         """
 
+    def takes(self, dtype: Any) -> bool:
+        """Whether it takes pictures of this dtype."""
+
 
 @dataclass
 class Made:
@@ -49,6 +55,8 @@ class Made:
     width: int
     notes: list[str] = field(default_factory=list)
     """What the user should know about it."""
+    colour: Colour = field(default_factory=Colour)
+    """How its colours were taken."""
 
 
 def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
@@ -70,41 +78,48 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Model
     # Checked before the inference, which may take minutes.
     check_encodable(picture, task.format, allow_8_bit=allow_8_bit)
     _check_writable(task.target.parent)
-    dark = picture.rgb()
+    colour = colour_of(picture.icc, picture.pixels.dtype, picture.grey, settings, model)
+    dark = picture.rgb() if colour.conversion is None else colour.conversion.there(picture.rgb())
     pixels = np.empty_like(dark)
     info = model.enhance_into(dark, pixels, _passes(dark, task, show))
     content = encode_image(
-        picture.with_rgb(pixels),
+        _finished(picture, pixels, colour, task.format),
         task.format,
         quality=settings.quality,
         subsampling=settings.subsampling,
         allow_8_bit=allow_8_bit,
     )
-    record = settings.record(hashlib.sha256(data).hexdigest(), task)
+    record = settings.record(hashlib.sha256(data).hexdigest(), task, recorded(colour, settings))
     with targets.replacing(task.target) as temporary:
         temporary.write_bytes(stamped(content, replace(record, backend=info.backend)))
-    return Made(info, picture.height, picture.width, _notes(picture, task.format))
+    return Made(info, picture.height, picture.width, _notes(picture, colour, task.format), colour)
 
 
 def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
     """A TIFF to a TIFF. Only the rows in work are in memory, and of the source the strips or tiles that hold them."""
-    record, folder = settings.record(file_sha256(task.source), task), task.target.parent
+    folder = task.target.parent
     folder.mkdir(parents=True, exist_ok=True)
     with (
         BandedTiff(task.source, settings.max_pixels) as source,
         TemporaryFile(dir=folder) as raw,  # beside the target: the system's temporary folder may lie in memory
         TemporaryFile(dir=folder) as strips,
     ):
-        result = RawBands(raw, source)
-        made = Made(model.enhance_into(source, result, _passes(source, task, show)), *source.shape[:2])
-        made.notes.extend(source.lost)
+        colour = colour_of(source.icc, source.dtype, source.grey, settings, model)
+        record = settings.record(file_sha256(task.source), task, recorded(colour, settings))
+        conversion = colour.conversion
+        dark = source if conversion is None else ConvertedSource(source, conversion)
+        pixels = RawBands(raw, dark)
+        info = model.enhance_into(dark, pixels, _passes(dark, task, show))
+        notes = [*source.lost, *([colour.problem] if colour.problem else [])]
+        made = Made(info, *source.shape[:2], notes, colour)
+        result = pixels if conversion is None else RestoredResult(pixels, source, conversion)
         head = pack_bands(result, source, strips)
         with targets.replacing(task.target) as temporary:
             with temporary.open("wb") as stream:
                 stream.write(head)
                 copyfileobj(strips, stream)
             stamp_file(temporary, replace(record, backend=made.info.backend))
-        if settings.runtime.tones and source.dtype == np.uint8:
+        if settings.runtime.tones and dark.dtype == np.uint8:
             made.notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
         return made
 
@@ -130,9 +145,25 @@ def _needs_bands(task: Task, *, toned: bool) -> bool:
     return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
 
 
-def _notes(picture: Picture, target: Format) -> list[str]:
-    """One note per property of the picture that is lost because a file of format `target` cannot hold it."""
-    notes = list(picture.lost)
+def _finished(picture: Picture, pixels: Samples, colour: Colour, target: Format) -> Picture:
+    """The picture with the network's result, [H,W,3]: in its own colour space or, where a file of format `target`
+    cannot hold its profile, in sRGB."""
+    conversion = colour.conversion
+    if conversion is None:
+        return picture.with_rgb(pixels)
+    if picture.grey:
+        pixels = grey_of(pixels)
+    if holds_profile(picture, target):
+        return replace(picture, pixels=conversion.back(pixels, picture.pixels))
+    return replace(picture, pixels=to_8_bit(pixels) if pixels.itemsize > picture.bits // 8 else pixels, icc=None)
+
+
+def _notes(picture: Picture, colour: Colour, target: Format) -> list[str]:
+    """One note per property of the picture that is lost because a file of format `target` cannot hold it, or that the
+    network did not know of."""
+    notes = [*picture.lost, *([colour.problem] if colour.problem else [])]
+    if colour.conversion and not holds_profile(picture, target):
+        notes.append("its colours became sRGB")
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
         notes.append(f"16 bit became 8, since a {target} holds no more")
     return notes + unkept(picture, target)

@@ -31,12 +31,20 @@ class JobSettings:
     """Whether to do again what is done, and to replace files that are the user's."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger pictures are not decoded."""
+    colour_management: bool = True
+    """Whether pictures with an ICC profile are converted to sRGB for the network, and back (`images.colour`)."""
 
-    def record(self, input_sha256: str, task: Task) -> Record:
-        """The record of the task's output under these settings. What its format does not use is left out."""
+    def record(self, input_sha256: str, task: Task, colours: str | None = None) -> Record:
+        """The record of the task's output under these settings. What its format does not use is left out.
+
+        Args:
+            colours: see `jobs.colours.recorded`.
+        """
         values = {**self.runtime.recorded(), "format": task.format}
         if task.format in ("jpg", "webp"):
             values["quality"] = self.quality
         if task.format == "jpg":
             values["subsampling"] = self.subsampling
+        if colours is not None:
+            values["colours"] = colours
         return Record(input_sha256, self.model_sha256, values, __version__)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.files import atomic_path, file_sha256, is_there
+from mirnet_deploy.jobs.colours import are_right, recorded_in
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.record import Stamp, read_stamp
 from mirnet_deploy.jobs.settings import JobSettings
@@ -32,7 +33,7 @@ class Targets:
         """Whether the task's target is there already, as the work would make it; never with `force`.
 
         Raises:
-            ImageError: the target is the user's, or not a regular file.
+            ImageError: the target is the user's, or not a regular file; or the input is no picture.
             OSError: the target or the input cannot be read.
         """
         if not is_there(task.target):
@@ -41,7 +42,10 @@ class Targets:
         self._check_replaceable(task.target, stamp)
         if self._settings.force or stamp is None:
             return False
-        return stamp.record == self._settings.record(file_sha256(task.source), task)
+        colours = recorded_in(stamp.record)
+        if stamp.record != self._settings.record(file_sha256(task.source), task, colours):
+            return False
+        return are_right(colours, task.source, self._settings)
 
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:

@@ -42,6 +42,9 @@ class Brightener:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def takes(self, dtype: Any) -> bool:
+        return True
+
     def enhance_into(self, image: np.ndarray[Any, Any], out: Any, advance: Any) -> PictureInfo:
         assert image.ndim == 3
         assert image.shape[2] == 3
@@ -240,6 +243,7 @@ def test_the_json_report_of_a_done_and_a_failed_picture(folder: Path, model: Pat
         "height": 20,
         "model": str(model),
         "made": Brightener.info.to_dict() | {"tile_size": [20, 30]},
+        "colour": {"profile": None, "converted": False},
     }
     assert failed["status"] == "failed"
     assert "does not exist" in failed["error"]

@@ -28,6 +28,7 @@ from small_files import (
 )
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.colour import Colour
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.jpeg_metadata import LARGEST_IPTC, LARGEST_XMP
 from mirnet_deploy.images.picture import Picture
@@ -107,7 +108,7 @@ def test_what_is_written_is_what_is_read_again_and_the_rest_is_told(kind: Format
         "bmp": ["its EXIF, XMP and IPTC are lost, since a bmp holds none"],
     }
     assert unkept(FULL, kind) == lost.get(kind, [])
-    assert _notes(FULL, kind) == lost.get(kind, [])
+    assert _notes(FULL, Colour(), kind) == lost.get(kind, [])
     if kind != "jpg":
         np.testing.assert_array_equal(encode_and_open(FULL, kind), smooth() if kind != "webp" else again.pixels)
 
