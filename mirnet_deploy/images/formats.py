@@ -8,7 +8,8 @@ from typing import Literal
 
 from mirnet_deploy.errors import ImageError
 
-Format = Literal["png", "jpg", "webp", "tiff", "bmp"]
+Format = Literal["png", "jpg", "webp", "tiff", "bmp", "heic", "avif", "jxl", "raw"]
+"""raw is what cameras write, of any maker: it is read, and never written."""
 
 SUFFIXES: Mapping[str, Format] = {
     ".png": "png",

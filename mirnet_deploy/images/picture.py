@@ -43,6 +43,8 @@ class Picture:
     """IPTC-IIM data sets, from the first 0x1C on."""
     resolution: tuple[float, float] | None = None
     """Pixels per inch, across and down; None where the file does not say."""
+    depth: int | None = None
+    """Bits per sample in the file where `pixels` have more: 10 or 12 that became 16. None for those of `pixels`."""
     lost: tuple[str, ...] = ()
     """One line for the user for everything in the file that is not kept: "its gain map is lost"."""
 
