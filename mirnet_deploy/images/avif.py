@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.iso_picture import IsoPicture, read_iso_picture, turned
@@ -36,6 +36,17 @@ def library() -> Any:
             f'AVIF needs OpenCV 4.13 or newer (here is {cv2.__version__}): pip install "mirnet-deploy[avif]"'
         )
     return cv2
+
+
+def check_avif() -> None:
+    """Checks that AVIF can be written, before any work goes into it.
+
+    Raises:
+        MissingDependencyError: OpenCV or Pillow is too old.
+    """
+    library()
+    if not features.check("avif"):
+        raise MissingDependencyError('AVIF needs Pillow 11.3 or newer: pip install "mirnet-deploy[avif]"')
 
 
 def decode_avif(data: bytes, max_pixels: int) -> Picture:
@@ -138,10 +149,6 @@ def _encode_by_pillow(picture: Picture, quality: int, subsampling: str) -> bytes
             exif=picture.exif or b"",
             xmp=picture.xmp or b"",
         )
-    except KeyError as error:
-        raise MissingDependencyError(
-            'AVIF of 8 bit needs Pillow 11.3 or newer: pip install "mirnet-deploy[avif]"'
-        ) from error
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be encoded as AVIF: {' '.join(str(error).split())}") from error
     return file.getvalue()

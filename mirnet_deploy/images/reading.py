@@ -3,7 +3,8 @@
 Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, and PNG and TIFF of 16. Palettes become RGB (with alpha
 where they have transparency), 1-bit pictures become grey. The EXIF orientation is applied and set to 1, and the link to
 the EXIF thumbnail, which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF,
-field by field; so is the ICC profile. XMP, text chunks and comments are dropped.
+field by field; so is the ICC profile. XMP, text chunks and comments are dropped. HEIC, AVIF, JPEG XL and camera RAW
+have modules of their own.
 
 Refused, each with one line: animations and several pages, CMYK, float and 32-bit samples, files that are cut short
 (even if the decoders would not notice), pictures of more than `max_pixels` (by the header), and all other formats.
@@ -18,11 +19,16 @@ from pathlib import Path
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import integrity, png16, tiff
-from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
+from mirnet_deploy.images.avif import decode_avif
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.heif import decode_heif
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory, reset_orientation, unlink_next
+from mirnet_deploy.images.jxl import decode_jxl
 from mirnet_deploy.images.picture import Picture, Samples, check_size
+from mirnet_deploy.images.raw import decode_raw
+from mirnet_deploy.images.raw_kinds import format_of_content
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
@@ -41,6 +47,7 @@ def read_image(path: Path) -> Picture:
     Raises:
         ImageError: the file cannot be read, or is not a picture that this module takes; the text is one line that
             names the file.
+        MissingDependencyError: its format needs a library that is not installed; the text says which extra brings it.
     """
     return decode_image(read_file(path), str(path), max_pixels=DEFAULT_MAX_PIXELS)
 
@@ -65,12 +72,14 @@ def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
     """The picture in the bytes of a file, as `read_image` gives it; `name` stands for the file in errors.
 
     Raises:
-        ImageError: as `read_image`.
+        ImageError, MissingDependencyError: as `read_image`.
     """
     try:
-        return _DECODERS[sniff(data[:HEADER_LENGTH])](data, max_pixels)
+        return _DECODERS[format_of_content(data)](data, max_pixels)
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{name}: {error}") from error
     except MemoryError as error:
         raise ImageError(f"{name} does not fit into memory; close other programs or make it smaller") from error
     except Exception as error:  # damaged bytes make the decoders raise nearly anything, from SyntaxError to KeyError
@@ -150,6 +159,10 @@ _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
     "webp": _decode_webp,
     "tiff": _decode_tiff,
     "bmp": _decode_bmp,
+    "heic": decode_heif,
+    "avif": decode_avif,
+    "jxl": decode_jxl,
+    "raw": decode_raw,
 }
 """Format -> its decoder, which takes the bytes of a file and the most pixels that are decoded.
 

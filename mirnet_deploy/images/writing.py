@@ -7,8 +7,12 @@
 | BMP    | 8     | without alpha | yes   | no        | exact                                              |
 | WebP   | 8     | no            | yes   | yes       | exact if read from a lossless WebP, else `quality` |
 | JPEG   | 8     | yes           | no    | yes       | `quality`, `subsampling`                           |
+| HEIC   | 8-12  | yes           | yes   | yes, XMP  | as WebP, `subsampling`                             |
+| AVIF   | 8-12  | without alpha | yes   | yes, XMP  | as WebP; 8 bit: `subsampling`, above it 4:2:0      |
+| JXL    | 8-16  | yes           | yes   | yes, XMP  | as WebP; exact with an ICC profile, then 8 bit     |
 
-Where a format cannot hold grey, it becomes RGB.
+Where a format cannot hold grey, it becomes RGB. Of 16 bits, HEIC and AVIF hold the upper 12. "As WebP": exact where the
+file that was read was of the same format and says that it is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +25,11 @@ import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.avif import check_avif, encode_avif
+from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, depth_in
+from mirnet_deploy.images.heif import encode_heif
+from mirnet_deploy.images.heif import library as heif_library
+from mirnet_deploy.images.jxl_writing import check_jxl, encode_jxl
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.png16 import encode_png16
 from mirnet_deploy.images.tiff import encode_tiff
@@ -47,16 +55,28 @@ def encode_image(
     """The bytes of a file of format `kind`.
 
     Args:
-        quality: 1 to 100, for JPEG and for WebP that is not lossless.
-        subsampling: of JPEG's colour channels.
+        quality: 1 to 100, for JPEG, and for WebP, HEIC, AVIF and JPEG XL that are not lossless.
+        subsampling: of the colour channels of JPEG, HEIC and AVIF of 8 bit.
         allow_8_bit: whether a 16-bit picture may become an 8-bit one in a format that holds no more.
 
     Raises:
         ImageError: the format cannot hold the picture; the message does not name the file.
+        MissingDependencyError: a library that writes the format is not installed.
     """
     check_encodable(picture, kind, allow_8_bit=allow_8_bit)
     if kind not in SIXTEEN_BIT_FORMATS:
         picture = picture.to_8_bit()
+    depth = depth_in(kind, picture.bits, picture.depth)
+    if kind in ("heic", "avif"):
+        encode = encode_heif if kind == "heic" else encode_avif
+        return encode(picture, depth, quality, subsampling)
+    if kind == "jxl":
+        return encode_jxl(picture, depth, quality)
+    return _encode_core(picture, kind, quality, subsampling)
+
+
+def _encode_core(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
+    """One of the formats that need no extra."""
     if kind == "tiff":
         return encode_tiff(picture)
     if picture.bits == 16:
@@ -71,6 +91,7 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
 
     Raises:
         ImageError: it does not; the message does not name the file.
+        MissingDependencyError: a library that writes the format is not installed.
     """
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
@@ -83,6 +104,12 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
         )
     if kind == "jpg" and picture.exif and len(picture.exif) > LARGEST_EXIF:
         raise ImageError(f"has {len(picture.exif)} bytes of EXIF, and a JPEG holds {LARGEST_EXIF}; write png or tiff")
+    if kind == "heic":
+        heif_library()
+    elif kind == "avif":
+        check_avif()
+    elif kind == "jxl":
+        check_jxl(picture, depth_in(kind, picture.bits, picture.depth))
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mirnet_deploy.files import file_sha256
-from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.picture import Picture
+from mirnet_deploy.images.raw_kinds import is_camera_raw
 from mirnet_deploy.images.reading import decode_image, read_file
-from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, mapped_directory, pack_bands
 from mirnet_deploy.images.writing import check_encodable, encode_image
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.progress import Passes, Show
@@ -126,7 +127,10 @@ def _check_writable(folder: Path) -> None:
 def _needs_bands(task: Task, *, toned: bool) -> bool:
     """Whether a picture, from TIFF to TIFF, would take more than half of the free memory; False if that is unknown."""
     free = available_memory()
-    return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
+    if task.format != "tiff" or free is None or bytes_in_memory(task.source, toned=toned) <= free // 2:
+        return False
+    with mapped_directory(task.source) as directory:
+        return not is_camera_raw(directory.block)
 
 
 def _notes(picture: Picture, target: Format) -> list[str]:
@@ -134,6 +138,11 @@ def _notes(picture: Picture, target: Format) -> list[str]:
     notes = list(picture.lost)
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
         notes.append(f"16 bit became 8, since a {target} holds no more")
+    depth = depth_in(target, picture.bits, picture.depth)
+    if 8 < depth < (picture.depth or picture.bits):
+        notes.append(f"{picture.depth or picture.bits} bit became {depth}, since {target} holds no more")
+    if target == "avif" and depth > 8 and not picture.grey and not (picture.lossless and picture.format == "avif"):
+        notes.append("its colours have half the resolution (4:2:0), as OpenCV writes avif of more than 8 bit")
     if target == "bmp" and (picture.exif or picture.icc):
         notes.append("its EXIF and ICC profile are lost, since a bmp holds none")
     return notes

@@ -1,7 +1,8 @@
 """The record behind an output's pixels: it says that mirnet-deploy made the file, from what and how.
 
 An output file is the picture as any program writes it, then a line of JSON, its length and a magic word. Decoders of
-all five formats stop at the picture's end and never see them. Other places would be worse:
+all formats stop at the picture's end and never see them; in formats that are made of boxes they lie in one of type
+"free", since some readers follow the boxes to the end of the file. Other places would be worse:
 - a metadata field (EXIF Software, a PNG text) would change the user's own metadata, BMP has none, and editors keep such
   fields when they save, so a picture that was retouched by hand would still claim to be ours and be overwritten;
 - a state file litters the folder and loses its outputs when they are moved.
@@ -54,6 +55,8 @@ class Stamp:
 
 def stamped(data: bytes, record: Record) -> bytes:
     """The bytes of a file, `data`, with `record` behind them."""
+    if data[4:8] in (b"ftyp", b"JXL "):  # ISO/IEC 14496-12, 8.1.2; 18181-2
+        data += struct.pack(">I4s", 8 + len(_tail(record, hashlib.sha256().hexdigest())), b"free")
     return data + _tail(record, hashlib.sha256(data).hexdigest())
 
 
