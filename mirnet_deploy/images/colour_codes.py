@@ -1,33 +1,46 @@
-"""Colour spaces that files give by codes of ITU-T H.273, in place of an ICC profile."""
+"""Colour spaces that HEIC, AVIF and JPEG XL give by codes of ITU-T H.273, turned into ICC profiles."""
 
 from __future__ import annotations
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.profiles import (
+    CURVES,
+    PRIMARIES,
+    SRGB_CURVE,
+    SRGB_PRIMARIES,
+    Curve,
+    check_transfer,
+    grey_profile,
+    rgb_profile,
+)
 
-_HDR = {16: "PQ", 18: "HLG"}
 _USUAL_PRIMARIES, _USUAL_TRANSFERS = (1, 2), (1, 2, 6, 13, 14, 15)
-"""Codes of H.273 that stand for sRGB, or for nothing. The curves of television are shown as sRGB's by all viewers."""
-_PRIMARIES = {4: "BT.470", 5: "PAL", 6: "SMPTE 170M", 7: "SMPTE 240M", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
-_TRANSFERS = {4: "a gamma 2.2", 5: "a gamma 2.8", 8: "a linear", 17: "DCI's"}
+"""Codes that stand for sRGB, or for nothing. The curves of television, which encoders of videos put here without a
+thought, are shown as sRGB's by all viewers."""
 
 
-def check_not_hdr(transfer: int) -> None:
-    """Checks the code of a transfer function (H.273, table 3).
+def icc_of_codes(
+    primaries: int | None, transfer: int | None, *, grey: bool, gamma: float | None = None
+) -> tuple[bytes | None, list[str]]:
+    """The profile of a colour space, None for sRGB; and a line for the user where it cannot be told in a profile.
+
+    Args:
+        primaries: their code; None for chromaticities of the file's own.
+        transfer: the code of the transfer function; None for one that has no code.
+        grey: whether the pixels have one channel.
+        gamma: the exponent that made the values from light, which counts in place of `transfer`.
 
     Raises:
-        ImageError: it is PQ's or HLG's; the message does not name the file.
+        ImageError: it is an HDR picture (PQ, HLG); the message does not name the file.
     """
-    if transfer in _HDR:
-        raise ImageError(f"is an HDR picture ({_HDR[transfer]}); convert it to SDR first")
-
-
-def unkept_colour(primaries: int | None, transfer: int | None) -> list[str]:
-    """The line for the user on a colour space that is given by codes of H.273 and taken for sRGB; none for sRGB.
-
-    None stands for what has no code: chromaticities, or a gamma, of the file's own.
-    """
-    if primaries in _USUAL_PRIMARIES and transfer in _USUAL_TRANSFERS:
-        return []
-    colours = "sRGB's" if primaries in _USUAL_PRIMARIES else _PRIMARIES.get(primaries or 0, "unusual")
-    curve = "sRGB's" if transfer in _USUAL_TRANSFERS else _TRANSFERS.get(transfer or 0, "an unusual")
-    return [f"its colour space ({colours} primaries, {curve} transfer function) is lost: it was taken for sRGB"]
+    check_transfer(bytes([(transfer or 0) & 0xFF]))
+    curve: Curve | None = SRGB_CURVE if transfer in _USUAL_TRANSFERS else CURVES.get(transfer or 0)
+    if gamma:
+        curve = (1 / gamma,)
+    usual = grey or primaries in _USUAL_PRIMARIES
+    chromaticities = SRGB_PRIMARIES if usual else PRIMARIES.get(primaries or 0)
+    if curve is None or chromaticities is None:
+        return None, ["its colour space, which is an unusual one, is lost: its colours were taken for sRGB"]
+    if usual and curve == SRGB_CURVE:
+        return None, []
+    name = f"H.273 {primaries}/{f'gamma {1 / gamma:.3g}' if gamma else transfer}"
+    return grey_profile(curve, name) if grey else rgb_profile(chromaticities, [curve] * 3, name), []

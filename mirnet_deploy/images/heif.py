@@ -46,7 +46,7 @@ def decode_heif(data: bytes, max_pixels: int) -> Picture:
     if about.coding != b"hvc1":
         raise ImageError(f"is a HEIF file whose picture is coded as {about.coding.decode('latin-1')}; expected HEVC")
     file = library().open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
-    samples, mode = np.asarray(file), file.mode.partition(";")[0]
+    samples, mode = np.array(file), file.mode.partition(";")[0]  # a copy: the memory is the library's
     if about.depth > 8:
         samples = to_16_bit(samples, about.depth)
     alpha = np.ascontiguousarray(samples[..., -1]) if mode[-1] in "Aa" else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.colour_codes import check_not_hdr, unkept_colour
+from mirnet_deploy.images.colour_codes import icc_of_codes
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.iso_media import Item, Items, Places
 from mirnet_deploy.images.picture import Picture, Samples
@@ -125,7 +125,7 @@ def _primary(items: Items, data: bytes) -> IsoPicture:
     size = next(item.of(b"ispe"), None) or next(coded.of(b"ispe"), bytes(12))
     depth, grey = _samples_of(coded)
     colours = [*item.of(b"colr"), *coded.of(b"colr")]
-    icc, lost = _colour_of(colours)
+    icc, lost = _colour_of(colours, grey)
     described = [items.items[each] for each in items.about(items.primary, b"cdsc")]
     exif = _content(data, [each for each in described if each.kind == b"Exif"])
     auxiliary = {each: _urn(items.items[each]) for each in items.about(items.primary, b"auxl")}
@@ -163,16 +163,16 @@ def _samples_of(coded: Item) -> tuple[int, bool]:
     return body[5], body[4] == 1
 
 
-def _colour_of(bodies: list[bytes]) -> tuple[bytes | None, list[str]]:
-    """The ICC profile, and what is lost of the colour that `colr` properties give by codes.
+def _colour_of(bodies: list[bytes], grey: bool) -> tuple[bytes | None, list[str]]:
+    """The ICC profile, or one made from codes, and what is lost of the colour, by `colr` properties.
 
     Raises:
         ImageError: it is an HDR picture.
     """
     icc = next((body[4:] for body in bodies if body[:4] in (b"prof", b"rICC")), None)
     codes = next((struct.unpack_from(">HH", body, 4) for body in bodies if body[:4] == b"nclx"), (2, 2))
-    check_not_hdr(codes[1])
-    return icc, [] if icc else unkept_colour(*codes)
+    made, lost = icc_of_codes(*codes, grey=grey)
+    return (icc, []) if icc else (made, lost)
 
 
 def _urn(item: Item) -> bytes:

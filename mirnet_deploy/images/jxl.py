@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images.colour_codes import check_not_hdr, unkept_colour
+from mirnet_deploy.images.colour_codes import icc_of_codes
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.iso_media import boxes
 from mirnet_deploy.images.jxl_header import JxlHeader, read_jxl_header
@@ -87,6 +87,7 @@ def decode_jxl(data: bytes, max_pixels: int) -> Picture:
         raise truncated(str(error)) from error
     _check(header)
     check_size(header.width, header.height, max_pixels)
+    icc, lost = _colour(data, header)
     samples = np.asarray(imagecodecs().jpegxl_decode(data))
     colours = 1 if header.grey else 3
     samples = samples.reshape(*samples.shape[:2], -1)
@@ -96,7 +97,6 @@ def decode_jxl(data: bytes, max_pixels: int) -> Picture:
     alpha = np.ascontiguousarray(samples[..., colours]) if header.alphas else None
     if alpha is not None and header.premultiplied:
         pixels = straight(pixels, alpha)
-    icc, lost = _colour(data, header)
     if header.others or header.alphas > 1:
         lost.append(f"{header.others + max(0, header.alphas - 1)} of its channels, neither colour nor alpha, are lost")
     return upright_picture(
@@ -124,7 +124,6 @@ def _check(header: JxlHeader) -> None:
         raise ImageError("is CMYK; convert it to RGB first")
     if header.floating or header.depth > 16:
         raise ImageError(f"has {header.depth}-bit float or other samples; expected unsigned ones of up to 16 bit")
-    check_not_hdr(header.transfer or 0)
 
 
 def _to_8_bit(samples: Any, bits: int) -> Any:
@@ -134,9 +133,13 @@ def _to_8_bit(samples: Any, bits: int) -> Any:
 
 
 def _colour(data: bytes, header: JxlHeader) -> tuple[bytes | None, list[str]]:
-    """The ICC profile, and what is lost of the colour."""
+    """The ICC profile, or one made from codes, and what is lost of the colour.
+
+    Raises:
+        ImageError: it is an HDR picture.
+    """
     if not header.profile:
-        return None, unkept_colour(1 if header.grey else header.primaries, header.transfer)
+        return icc_of_codes(header.primaries, header.transfer, grey=header.grey, gamma=header.gamma)
     if header.xyb:
         return None, ["its colour profile is lost: the decoder gave its colours in sRGB"]
     return pylibjxl().decode(data, metadata=True)[1].get("icc") or None, []

@@ -16,7 +16,12 @@ _GREY, _XYB = 1, 2
 """Colour spaces."""
 _CUSTOM = 2
 SRGB = 13
-"""Code of a transfer function, as in ITU-T H.273; so are those of primaries."""
+"""Code of a transfer function, as in ITU-T H.273."""
+_PRIMARIES = {(1, 1): 1, (9, 1): 9, (11, 1): 12, (11, 11): 11}
+"""Codes of primaries and white point -> code of H.273: sRGB's, BT.2020's, Display P3's and DCI-P3's."""
+
+_Colour = tuple[bool, int | None, int | None, float | None]
+"""`JxlHeader.profile`, `primaries`, `transfer` and `gamma`."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,11 @@ class JxlHeader:
     profile: bool
     """Whether an ICC profile says what the colours are; else the next two do."""
     primaries: int | None
-    """1: sRGB's, 9: BT.2100's, 11: P3's; None for others, and where there are no colours."""
+    """As in ITU-T H.273; None for others, and where there are no colours."""
     transfer: int | None
-    """1: BT.709's, 8: none (linear), 13: sRGB's, 16: PQ's, 17: DCI's, 18: HLG's; None for a gamma or an unknown one."""
+    """As in ITU-T H.273; None for a gamma."""
+    gamma: float | None
+    """The exponent that makes values from light; None for a transfer function by code."""
     lossless: bool
     """Whether it is neither XYB nor in blocks of cosines. False also where a profile hides it."""
     places: Places
@@ -113,7 +120,7 @@ def read_jxl_header(codestream: bytes) -> JxlHeader:
     orientation, animated, grey, xyb, more = 1, False, False, True, False
     depth, floating = 8, False
     channels: list[tuple[int, bool]] = []
-    colour: tuple[bool, int | None, int | None] = (False, 1, SRGB)
+    colour: _Colour = (False, 1, SRGB, None)
     places = [0, 0, 0, 0]
     if not bits.flag():
         if more := bits.flag():
@@ -219,31 +226,26 @@ def _extra_channel(bits: _Bits) -> tuple[int, bool]:
     return kind, kind == _ALPHA and bits.flag()
 
 
-def _colour(bits: _Bits) -> tuple[bool, tuple[bool, int | None, int | None]]:
-    """ColourEncoding (E.2): whether it is grey; whether there is a profile, and the primaries and transfer function."""
+def _colour(bits: _Bits) -> tuple[bool, _Colour]:
+    """ColourEncoding (E.2): whether it is grey, and the rest."""
     if bits.flag():
-        return False, (False, 1, SRGB)
+        return False, (False, 1, SRGB, None)
     profile, space = bits.flag(), bits.enum()
     if profile or space == _XYB:
-        return space == _GREY, (profile, None, None)
-    white: int | None = bits.enum()
+        return space == _GREY, (profile, None, None, None)
+    white = bits.enum()
     if white == _CUSTOM:
         _chromaticity(bits)
     primaries: int | None = None
     if space != _GREY:
-        primaries = bits.enum()
-        if primaries == _CUSTOM:
+        primaries = _PRIMARIES.get((code := bits.enum(), white))
+        if code == _CUSTOM:
             for _ in range(3):
                 _chromaticity(bits)
-    if white != 1 or primaries == _CUSTOM:  # not D65
-        primaries = None
-    transfer: int | None = None
-    if bits.flag():
-        bits.take(24)
-    else:
-        transfer = bits.enum()
+    by_gamma = bits.flag()
+    gamma, transfer = (bits.take(24) / 1e7, None) if by_gamma else (None, bits.enum())
     bits.enum()  # rendering intent
-    return space == _GREY, (False, primaries, transfer)
+    return space == _GREY, (False, primaries, transfer, gamma)
 
 
 def _chromaticity(bits: _Bits) -> None:
