@@ -5,7 +5,8 @@ function of sRGB, for which the network was made. Nothing else: no brightening, 
 
 Exposure: a grey that reaches the sensor's white level becomes white. White balance multiplies some colours by 2 or
 more, so a red lamp that the sensor still told from white would clip. Where there is such a one, the whole picture is
-made darker by as much as it takes, at most by the ratio of the factors of white balance.
+made darker by as much as it takes, at most by the ratio of the factors of white balance. The lamp keeps its light and,
+the brighter it is, the less of its colour; what the sensor itself clipped is white.
 
 LibRaw goes on where compressed data are damaged, and then prints a line of its own.
 """
@@ -73,8 +74,8 @@ def _developed(rawpy: Any, raw: Any) -> Samples:
         output_bps=16,
         gamma=(1, 1),
         output_color=rawpy.ColorSpace.sRGB,
-        # In this mode the largest factor of white balance is 1, so that nothing clips; what the sensor clipped in one
-        # channel alone becomes white.
+        # The largest factor of white balance is 1, so that nothing clips, and what one channel of the sensor may have
+        # clipped loses colour: without that, white lamps are magenta.
         highlight_mode=rawpy.HighlightMode.Blend,
     )
     # The camera's factors of red, green and blue, or those of daylight where the file has none.
