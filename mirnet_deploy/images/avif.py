@@ -20,6 +20,9 @@ from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 
 DEPTHS = (8, 10, 12)
 """Bits per sample that are read and written."""
+LARGEST_SIDE = 32768
+"""Pixels a side, and in all, which libavif decodes as OpenCV sets it up."""
+_MOST_PIXELS = 1 << 28
 
 
 def library() -> Any:
@@ -60,6 +63,10 @@ def decode_avif(data: bytes, max_pixels: int) -> Picture:
     check_size(about.width, about.height, max_pixels)
     if about.coding != b"av01":
         raise ImageError(f"is a HEIF file whose picture is coded as {about.coding.decode('latin-1')}; expected AV1")
+    if max(about.width, about.height) > LARGEST_SIDE or about.width * about.height > _MOST_PIXELS:
+        raise ImageError(
+            f"is {about.width}x{about.height}, and OpenCV reads AVIF of at most 32768 a side and 268 megapixels"
+        )
     if about.alpha is not None and about.grey:
         # OpenCV 5.0 reads all kinds but this one, so its two pictures are read one after the other.
         samples, alpha = (_decoded(file, about) for file in _as_two(data, about))
@@ -149,6 +156,6 @@ def _encode_by_pillow(picture: Picture, quality: int, subsampling: str) -> bytes
             exif=picture.exif or b"",
             xmp=picture.xmp or b"",
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot be encoded as AVIF: {' '.join(str(error).split())}") from error
     return file.getvalue()

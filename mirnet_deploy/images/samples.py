@@ -40,7 +40,8 @@ def straight(pixels: Samples, alpha: Samples) -> Samples:
     most = np.iinfo(alpha.dtype).max
     divisor = np.maximum(alpha, 1)
     divided = pixels.astype(np.float64) * most / (divisor if pixels.ndim == 2 else divisor[..., None])
-    return np.rint(divided.clip(0, most)).astype(pixels.dtype)
+    whole: Samples = np.rint(divided.clip(0, most)).astype(pixels.dtype)
+    return whole
 
 
 def to_linear(samples: Samples) -> NDArray[np.float32]:
@@ -55,4 +56,5 @@ def from_linear(light: NDArray[np.float64]) -> Samples:
     """Light in [0, 1] -> uint16 sRGB of the same shape, rounded (IEC 61966-2-1). Values outside are clipped."""
     light = light.clip(0, 1)
     value = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(value * 65535).astype(np.uint16)
+    whole: Samples = np.rint(value * 65535).astype(np.uint16)
+    return whole

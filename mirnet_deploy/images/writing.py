@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.avif import LARGEST_SIDE as AVIF_SIDE
 from mirnet_deploy.images.avif import check_avif, encode_avif
 from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.heif import encode_heif
@@ -36,8 +37,8 @@ from mirnet_deploy.images.tiff import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
-LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
-"""Format -> the largest width or height in pixels that libjpeg or libwebp writes."""
+LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383, "avif": AVIF_SIDE}
+"""Format -> the largest width or height in pixels that libjpeg or libwebp writes, or libavif reads again."""
 LARGEST_EXIF = 65535 - 2 - 6
 """Bytes: what a JPEG's segment holds, less its length (2) and the name of EXIF (6)."""
 

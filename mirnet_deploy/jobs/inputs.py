@@ -20,8 +20,9 @@ from mirnet_deploy.jobs.record import has_stamp
 
 IGNORES_CASE = sys.platform in ("win32", "darwin")
 """Whether names that differ only in the case of letters are taken for one file."""
-_SUFFIX_OF: dict[Format, str] = {"jpg": ".jpg", "raw": ".tif"} | {
-    kind: f".{kind}" for kind in ("png", "webp", "tiff", "bmp", "heic", "avif", "jxl")
+_SUFFIX_OF: dict[Format, str] = {
+    **{kind: f".{kind}" for kind in SUFFIXES.values()},
+    "raw": ".tif",
 }
 """Format -> suffix of its results; those of camera RAW are TIFFs."""
 

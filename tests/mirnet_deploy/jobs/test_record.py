@@ -90,9 +90,8 @@ def test_a_record_that_nests_without_end_is_not_intact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["heic", "avif", "jxl"])
 def test_in_a_file_of_boxes_the_record_lies_in_one(tmp_path: Path, kind: Format) -> None:
     pytest.importorskip({"heic": "pillow_heif", "avif": "cv2", "jxl": "imagecodecs"}[kind], reason="no such extra")
-    plain = encode_image(
-        Picture(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)), kind, **USUAL
-    )
+    pixels = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+    plain = encode_image(Picture(pixels), kind, **USUAL)
     path = tmp_path / f"a.{kind}"
     path.write_bytes(stamped(plain, RECORD))
     assert read_stamp(path) == Stamp(RECORD, True)
