@@ -69,9 +69,8 @@ def decode_avif(data: bytes, max_pixels: int) -> Picture:
         )
     if about.alpha is not None and about.grey:
         # OpenCV 5.0 reads all kinds but this one, so its two pictures are read one after the other.
-        samples, alpha = (_decoded(file, about) for file in _as_two(data, about))
-        pixels = straight(samples, alpha) if about.premultiplied else samples
-        return about.picture(pixels, alpha, "avif")
+        grey, transparency = (_decoded(file, about) for file in _as_two(data, about))
+        return about.picture(straight(grey, transparency) if about.premultiplied else grey, transparency, "avif")
     samples = _decoded(data, about)
     if samples.ndim == 2:
         return about.picture(samples, None, "avif")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -61,7 +62,7 @@ def dng(
     ]
     file = io.BytesIO()
     with tifffile.TiffWriter(file, byteorder="<") as writer:
-        plain = {"metadata": None, "software": False}
+        plain: dict[str, Any] = {"metadata": None, "software": False}
         if preview is None:
             writer.write(samples, photometric="cfa", extratags=whole + sensor, **plain)
         else:
