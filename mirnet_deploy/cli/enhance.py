@@ -47,16 +47,22 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "target_format",
-    type=click.Choice(["png", "jpg", "webp", "tiff", "bmp"]),
-    help="Of the results (default: as the input). 16 bit becomes 8 where the format holds no more.",
+    type=click.Choice(["png", "jpg", "webp", "tiff", "bmp", "heic", "avif", "jxl"]),
+    help="Of the results (default: as the input; TIFF for RAW). 16 bit becomes 8 where the format holds no more.",
 )
-@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and lossy WebP.")
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    help="Of JPEG, and of WebP, HEIC, AVIF and JPEG XL where they are not lossless.",
+)
 @click.option(
     "--subsampling",
     type=click.Choice(["4:4:4", "4:2:2", "4:2:0"]),
     default="4:4:4",
     show_default=True,
-    help="Of JPEG's colour.",
+    help="Of the colour of JPEG, HEIC and 8-bit AVIF.",
 )
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures unread (default: 250 million).")
 @click.option(
@@ -78,10 +84,11 @@ def command(
 ) -> None:
     """Make dark pictures brighter and cleaner.
 
-    PATH is a picture (PNG, JPEG, WebP, TIFF, BMP), a folder, a glob, or - (standard input). NAME.EXT becomes
-    NAME_enhanced.EXT beside it, or NAME.EXT at the same place below -o FOLDER; -o - writes one result to standard
-    output. What was done before with the same model and settings is skipped; results are never enhanced again; a file
-    that mirnet-deploy did not make is not replaced without --force.
+    PATH is a picture (PNG, JPEG, WebP, TIFF, BMP; with extras also HEIC, AVIF, JPEG XL and camera RAW), a folder, a
+    glob, or - (standard input). NAME.EXT becomes NAME_enhanced.EXT beside it, or NAME.EXT at the same place below
+    -o FOLDER; RAW becomes a 16-bit TIFF, NAME_enhanced.tif; -o - writes one result to standard output. What was done
+    before with the same model and settings is skipped; results are never enhanced again; a file that mirnet-deploy did
+    not make is not replaced without --force.
     """
     _prepare_libraries()
     from mirnet_deploy.artifacts.models import resolve_model

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mirnet_deploy.images.formats import SUFFIXES
+from mirnet_deploy.images.formats import RAW_SUFFIXES, SUFFIXES
+
+_SUFFIXES = frozenset(SUFFIXES) | RAW_SUFFIXES
 
 
 def pictures_in(folder: Path, *, recursive: bool, on_error: Callable[[OSError], object]) -> Iterator[Path]:
@@ -21,5 +23,5 @@ def pictures_in(folder: Path, *, recursive: bool, on_error: Callable[[OSError], 
     for root, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
                 yield Path(root) / name

@@ -187,6 +187,14 @@ def unlink_next(block: bytes) -> bytes:
     return bytes(patched)
 
 
+def kept_exif(block: bytes | None) -> bytes | None:
+    """An EXIF block with orientation 1 and without its thumbnail; None where there is none or it is damaged."""
+    try:
+        return unlink_next(reset_orientation(block)[0]) if block else None
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True)
 class Field:
     """One field of a directory with its values, independent of where they lie."""

@@ -46,6 +46,8 @@ class Picture:
     texts: tuple[tuple[bytes, bytes], ...] = ()
     """Texts without a common form: (type, body) of PNG's text chunks, (b"COM", text) of a JPEG's comments. Each is
     written back to its own format alone."""
+    depth: int | None = None
+    """Bits per sample in the file where `pixels` have more: 10 or 12 that became 16. None for those of `pixels`."""
     lost: tuple[str, ...] = ()
     """One line for the user for everything in the file that is not kept: "its gain map is lost"."""
 

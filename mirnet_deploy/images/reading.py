@@ -5,7 +5,7 @@ Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pic
 is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail, which shows the
 old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are the ICC profile,
 XMP, IPTC, the resolution and texts. What a PNG or a BMP says of its colours without a profile becomes one. What is not
-kept has a line in `Picture.lost`.
+kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
 
 Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples, 12-bit JPEG,
 files that are cut short (even if the decoders would not notice), pictures of more than `max_pixels` (by the header),
@@ -21,16 +21,21 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import integrity, png16, tiff
+from mirnet_deploy.images.avif import decode_avif
 from mirnet_deploy.images.bmp import decode_bmp
-from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.heif import decode_heif
 from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
+from mirnet_deploy.images.jxl import decode_jxl
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.png_metadata import png_metadata
 from mirnet_deploy.images.profiles import check_not_hdr
-from mirnet_deploy.images.tiff_directories import CAMERA_RAW, all_directories, is_camera_raw
+from mirnet_deploy.images.raw import decode_raw
+from mirnet_deploy.images.raw_kinds import format_of_content
+from mirnet_deploy.images.tiff_directories import all_directories
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.
@@ -50,6 +55,7 @@ def read_image(path: Path) -> Picture:
     Raises:
         ImageError: the file cannot be read, or is not a picture that this module takes; the text is one line that
             names the file.
+        MissingDependencyError: its format needs a library that is not installed; the text says which extra brings it.
     """
     return decode_image(read_file(path), str(path), max_pixels=DEFAULT_MAX_PIXELS)
 
@@ -74,14 +80,16 @@ def decode_image(data: bytes, name: str, *, max_pixels: int) -> Picture:
     """The picture in the bytes of a file, as `read_image` gives it; `name` stands for the file in errors.
 
     Raises:
-        ImageError: as `read_image`.
+        ImageError, MissingDependencyError: as `read_image`.
     """
     try:
-        picture = _DECODERS[sniff(data[:HEADER_LENGTH])](data, max_pixels)
+        picture = _DECODERS[format_of_content(data)](data, max_pixels)
         check_not_hdr(picture.icc)
         return picture
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{name}: {error}") from error
     except MemoryError as error:
         raise ImageError(f"{name} does not fit into memory; close other programs or make it smaller") from error
     except ImportError:  # of a library that the memory has no room for, for example
@@ -167,10 +175,7 @@ def _decode_webp(data: bytes, max_pixels: int) -> Picture:
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Picture:
-    directories = all_directories(data)
-    if is_camera_raw(directories):
-        raise ImageError(CAMERA_RAW)
-    return tiff.decode_tiff(directories, max_pixels)
+    return tiff.decode_tiff(all_directories(data), max_pixels)
 
 
 _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
@@ -179,6 +184,10 @@ _DECODERS: dict[Format, Callable[[bytes, int], Picture]] = {
     "webp": _decode_webp,
     "tiff": _decode_tiff,
     "bmp": decode_bmp,
+    "heic": decode_heif,
+    "avif": decode_avif,
+    "jxl": decode_jxl,
+    "raw": decode_raw,
 }
 """Format -> its decoder, which takes the bytes of a file and the most pixels that are decoded.
 

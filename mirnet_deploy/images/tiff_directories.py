@@ -12,7 +12,7 @@ from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Block, Directory, read_directory
 
-CAMERA_RAW = "is camera RAW (DNG/NEF: a colour filter array), a kind that is not read; develop it into a TIFF first"
+CAMERA_RAW = "is camera RAW (DNG/NEF: a colour filter array), which is not read in bands"
 """What the error says of a file for which `is_camera_raw` is true."""
 
 _MOST_DIRECTORIES = 1000

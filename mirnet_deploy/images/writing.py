@@ -7,8 +7,13 @@
 | BMP    | 8     | without alpha | yes   | RGB profile, dpi       | exact                                              |
 | WebP   | 8     | no            | yes   | EXIF, XMP, RGB profile | exact if read from a lossless WebP, else `quality` |
 | JPEG   | 8     | yes           | no    | all; JPEG's comments   | `quality`, `subsampling`                           |
+| HEIC   | 8-12  | yes           | yes   | EXIF, XMP, profile     | as WebP, `subsampling`                             |
+| AVIF   | 8-12  | without alpha | yes   | EXIF, XMP, profile     | as WebP; 8 bit: `subsampling`, above it 4:2:0      |
+| JXL    | 8-16  | yes           | yes   | EXIF, XMP, profile     | as WebP; exact with an ICC profile, then 8 bit     |
 
-Where a format cannot hold grey, it becomes RGB. What it does not hold of the metadata, `unkept` says.
+Where a format cannot hold grey, it becomes RGB. Of 16 bits, HEIC and AVIF hold the upper 12. "As WebP": exact where the
+file that was read was of the same format and says that it is exact. `unkept` says what of the metadata a format
+does not hold.
 """
 
 from __future__ import annotations
@@ -21,8 +26,12 @@ import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.avif import LARGEST_SIDE as AVIF_SIDE
+from mirnet_deploy.images.avif import check_avif, encode_avif
 from mirnet_deploy.images.bmp import encode_bmp
-from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format
+from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, depth_in
+from mirnet_deploy.images.heif import encode_heif
+from mirnet_deploy.images.heif import library as heif_library
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.integrity import chunk_name
 from mirnet_deploy.images.jpeg_metadata import (
@@ -32,6 +41,7 @@ from mirnet_deploy.images.jpeg_metadata import (
     LARGEST_XMP,
     with_jpeg_metadata,
 )
+from mirnet_deploy.images.jxl_writing import check_jxl, encode_jxl
 from mirnet_deploy.images.metadata import EXIF_NAME
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.png16 import encode_png16, with_png_metadata
@@ -40,11 +50,13 @@ from mirnet_deploy.images.tiff_writing import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
-LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383}
-"""Format -> the largest width or height in pixels that libjpeg or libwebp writes."""
+LARGEST_SIDE: dict[Format, int] = {"jpg": 65500, "webp": 16383, "avif": AVIF_SIDE}
+"""Format -> the largest width or height in pixels that libjpeg or libwebp writes, or libavif reads again."""
 
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _X_RESOLUTION = 282
+_LACKING = frozenset({"webp", "heic", "avif", "jxl"})
+"""Formats with no place for IPTC, nor for a resolution but in EXIF."""
 _MOST_TITLES = 12
 """Titles of lost texts that are named."""
 
@@ -60,16 +72,28 @@ def encode_image(
     """The bytes of a file of format `kind`.
 
     Args:
-        quality: 1 to 100, for JPEG and for WebP that is not lossless.
-        subsampling: of JPEG's colour channels.
+        quality: 1 to 100, for JPEG, and for WebP, HEIC, AVIF and JPEG XL that are not lossless.
+        subsampling: of the colour channels of JPEG, HEIC and AVIF of 8 bit.
         allow_8_bit: whether a 16-bit picture may become an 8-bit one in a format that holds no more.
 
     Raises:
         ImageError: the format cannot hold the picture; the message does not name the file.
+        MissingDependencyError: a library that writes the format is not installed.
     """
     check_encodable(picture, kind, allow_8_bit=allow_8_bit)
     if kind not in SIXTEEN_BIT_FORMATS:
         picture = picture.to_8_bit()
+    depth = depth_in(kind, picture.bits, picture.depth)
+    if kind in ("heic", "avif"):
+        encode = encode_heif if kind == "heic" else encode_avif
+        return encode(picture, depth, quality, subsampling)
+    if kind == "jxl":
+        return encode_jxl(picture, depth, quality)
+    return _encode_core(picture, kind, quality, subsampling)
+
+
+def _encode_core(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
+    """One of the formats that need no extra."""
     if kind == "tiff":
         return encode_tiff(picture)
     if picture.bits == 16:
@@ -90,6 +114,7 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
 
     Raises:
         ImageError: it does not; the message does not name the file.
+        MissingDependencyError: a library that writes the format is not installed.
     """
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
         raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
@@ -103,6 +128,12 @@ def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> Non
         )
     if kind == "jpg" and picture.exif and len(picture.exif) > LARGEST_EXIF:
         raise ImageError(f"has {len(picture.exif)} bytes of EXIF, and a JPEG holds {LARGEST_EXIF}; write png or tiff")
+    if kind == "heic":
+        heif_library()
+    elif kind == "avif":
+        check_avif()
+    elif kind == "jxl":
+        check_jxl(picture, depth_in(kind, picture.bits, picture.depth))
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
@@ -138,11 +169,11 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
             lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a bmp holds none")
     if not holds_profile(picture, kind):
         lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
-    if kind == "webp" and picture.iptc:
-        lines.append("its IPTC is lost, since a webp holds none")
-    if kind == "webp" and picture.resolution and not _states_resolution(picture):
+    if kind in _LACKING and picture.iptc:
+        lines.append(f"its IPTC is lost, since a {kind} holds none")
+    if kind in _LACKING and picture.resolution and not _states_resolution(picture):
         across, down = picture.resolution
-        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since a webp holds none")
+        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since a {kind} holds none")
     if kind == "jpg":
         sizes = {"XMP": (picture.xmp, LARGEST_XMP), "IPTC": (picture.iptc, LARGEST_IPTC)}
         for name, (content, largest) in sizes.items():

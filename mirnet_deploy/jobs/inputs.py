@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import mimetypes
+import mmap
 import os
 import stat
 import sys
@@ -13,12 +14,17 @@ from pathlib import Path
 
 from mirnet_deploy.errors import ImageError, UsageError
 from mirnet_deploy.images.folders import pictures_in
-from mirnet_deploy.images.formats import HEADER_LENGTH, SUFFIXES, Format, format_of_name, sniff
+from mirnet_deploy.images.formats import RAW_SUFFIXES, SUFFIXES, Format, format_of_name, sniff
+from mirnet_deploy.images.raw_kinds import format_of_content
 from mirnet_deploy.jobs.record import has_stamp
 
 IGNORES_CASE = sys.platform in ("win32", "darwin")
 """Whether names that differ only in the case of letters are taken for one file."""
-_SUFFIX_OF: dict[Format, str] = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tiff", "bmp": ".bmp"}
+_SUFFIX_OF: dict[Format, str] = {
+    **{kind: f".{kind}" for kind in SUFFIXES.values()},
+    "raw": ".tif",
+}
+"""Format -> suffix of its results; those of camera RAW are TIFFs."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ def find_tasks(
     itself where that has a picture's suffix, is not a folder, and there is one input. Otherwise the result of
     `NAME.EXT` is `NAME.EXT` at the same place of the tree below `output`, or without an `output` `NAME_enhanced.EXT`
     beside it; there EXT changes where it does not stand for `target_format` or, without one, for the format of the
-    content (a PNG named .jpg gives .png). An input has no task if its result would replace an input or would be that of
-    an earlier input.
+    content (a PNG named .jpg gives .png; camera RAW gives .tif). An input has no task if its result would replace an
+    input or would be that of an earlier input.
 
     Raises:
         UsageError: `output` does not fit the inputs.
@@ -88,8 +94,10 @@ def _inspect(file: InputFile) -> Format | NoTask:
             raise ImageError("is not a regular file; expected a picture")
         if has_stamp(path):
             return NoTask(path, f"{path} is an output of mirnet-deploy", own=True)
-        with path.open("rb") as stream:
-            return sniff(stream.read(HEADER_LENGTH))
+        if not path.stat().st_size:
+            return sniff(b"")
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as block:
+            return format_of_content(block)
     except ImageError as error:
         return NoTask(path, f"{path} {error}")
     except OSError as error:
@@ -137,6 +145,8 @@ def _single_target(
     if os.path.lexists(output) and output.suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {output} is a file that is not a picture; expected a folder or a picture's name")
     if output.suffix.lower() not in SUFFIXES:
+        if output.suffix.lower() in RAW_SUFFIXES:
+            raise UsageError(f"-o {output}: camera RAW cannot be written; expected {', '.join(SUFFIXES)}")
         if (mimetypes.guess_type(output)[0] or "").startswith("image/"):
             raise UsageError(f"-o {output}: {output.suffix} cannot be written; expected {', '.join(SUFFIXES)}")
         return None
@@ -184,7 +194,7 @@ def _of_path(path: Path, recursive: bool) -> Iterator[InputFile | NoTask]:
         yield NoTask(Path(error.filename), f"{error.filename} cannot be read: {error.strerror}")
     if not pictures and not closed:
         hint = "" if recursive else "; --recursive looks into its folders"
-        yield NoTask(path, f"{path} holds no pictures ({', '.join(SUFFIXES)}){hint}")
+        yield NoTask(path, f"{path} holds no pictures ({', '.join(SUFFIXES)}, or camera RAW){hint}")
     for file in pictures:
         yield InputFile(file, file.relative_to(path))
 

@@ -5,6 +5,8 @@ An output file is the picture as any program writes it, then a line of JSON, its
   ancillary, private and unsafe to copy, so that an editor that does not know it drops it (PNG, third edition, 5.4);
 - in a WebP as the last chunk of the RIFF, which readers have to skip (RFC 9649, 2.7.1.6); behind it, libwebp's muxer
   refuses the file;
+- in HEIC, AVIF and JPEG XL, which are made of boxes, in a box of type "free", since some readers follow the boxes to
+  the end of the file;
 - in JPEG, TIFF and BMP, and in all files of version 0.1.0, behind the picture. There decoders stop before it.
 Other places would be worse:
 - a metadata field (EXIF Software, a PNG text) would change the user's own metadata, BMP has none, and editors keep such
@@ -77,6 +79,8 @@ def stamped(data: bytes, record: Record) -> bytes:
         size = len(data) + len(_riff_chunk(_tail(record, _sha256(data)))) - 8
         data = data[:4] + struct.pack("<I", size) + data[8:]
         return data + _riff_chunk(_tail(record, _sha256(data)))
+    if data[4:8] in (b"ftyp", b"JXL "):  # ISO/IEC 14496-12, 8.1.2; 18181-2
+        data += struct.pack(">I4s", 8 + len(_tail(record, _sha256(b""))), b"free")
     return data + _tail(record, _sha256(data))
 
 

@@ -22,9 +22,9 @@ class JobSettings:
     model_sha256: str
     runtime: RuntimeSettings
     quality: int
-    """Of JPEG and lossy WebP, 1 to 100."""
+    """Of JPEG, and of lossy WebP, HEIC, AVIF and JPEG XL, 1 to 100."""
     subsampling: Subsampling
-    """Of JPEG's colour channels."""
+    """Of the colour channels of JPEG, HEIC and 8-bit AVIF."""
     target_format: Format | None
     """The format that the user asked for, which also allows 16 bits to become 8; None for that of each input."""
     force: bool
@@ -41,9 +41,9 @@ class JobSettings:
             colours: see `jobs.colours.recorded`.
         """
         values = {**self.runtime.recorded(), "format": task.format}
-        if task.format in ("jpg", "webp"):
+        if task.format in ("jpg", "webp", "heic", "avif", "jxl"):
             values["quality"] = self.quality
-        if task.format == "jpg":
+        if task.format in ("jpg", "heic", "avif"):
             values["subsampling"] = self.subsampling
         if colours is not None:
             values["colours"] = colours

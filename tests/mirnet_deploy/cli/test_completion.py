@@ -29,7 +29,7 @@ def test_there_is_a_script_for_each_shell(shell: str) -> None:
         ("mirnet-deploy e", ["plain,enhance", "plain,export"]),
         ("mirnet-deploy bench training", ["plain,training-step"]),
         ("mirnet-deploy enhance --form", ["plain,--format"]),
-        ("mirnet-deploy enhance --format j", ["plain,jpg"]),
+        ("mirnet-deploy enhance --format jp", ["plain,jpg"]),
         ("mirnet-deploy enhance nig", ["file,nig"]),  # the shell looks for files then
         ("mirnet-deploy enhance a.png --model li", ["file,li"]),
         ("mirnet-deploy info exp", ["file,exp"]),

@@ -11,6 +11,7 @@ from tiffs import page, tiff
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images.raw_kinds import format_of_content
 from mirnet_deploy.images.tiff_bands import BandedTiff, bytes_in_memory
 from mirnet_deploy.images.tiff_directories import all_directories, is_camera_raw
 
@@ -96,10 +97,10 @@ def test_what_is_lost_with_other_directories_is_told(tmp_path: Path) -> None:
     ],
     ids=["DNG", "without thumbnail", "linear", "next page", "nested", "big-endian", "CR2"],
 )
-def test_camera_raw_is_recognised_and_refused(tmp_path: Path, data: bytes) -> None:
+def test_camera_raw_is_recognised_and_not_read_in_bands(tmp_path: Path, data: bytes) -> None:
     assert is_camera_raw(all_directories(data))
-    with pytest.raises(ImageError, match=r"a\.tif is camera RAW \(DNG/NEF: a colour filter array\)"):
-        read(data, tmp_path)
+    assert format_of_content(data) == "raw"
+    (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(ImageError, match=r"a\.tif is camera RAW"):
         BandedTiff(tmp_path / "a.tif", 10**6)
     assert bytes_in_memory(tmp_path / "a.tif", toned=False) == 0

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from raw_pictures import dng
 
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.images.formats import Format
@@ -182,3 +184,33 @@ def test_folders_without_permission_are_a_reason_and_no_crash(tmp_path: Path, mo
     monkeypatch.setattr(os, "stat", refuse)
     assert targets(closed / "b.png", source)["b.png"] == f"{closed / 'b.png'} cannot be read: Permission denied"
     assert targets(source, output=closed / "x.png") == {"a.png": str(closed / "x.png")}
+
+
+def test_pictures_of_telephones_and_raw_in_a_folder_are_found(tmp_path: Path) -> None:
+    """Whether the libraries for them are installed or not: what cannot be read must not be passed over."""
+    heads = {
+        "a.heic": b"\0\0\0\x18ftypheic",
+        "b.HIF": b"\0\0\0\x18ftypheix",
+        "c.heif": b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic",
+        "d.avif": b"\0\0\0\x18ftypavif",
+        "e.jxl": b"\xff\x0a",
+        "f.CR3": b"\0\0\0\x18ftypcrx ",
+        "g.raf": b"FUJIFILMCCD-RAW",
+        "h.heif": b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif",
+    }
+    for name, head in heads.items():
+        (tmp_path / name).write_bytes(head.ljust(100, b"\0"))
+    out = tmp_path / "out"
+    names = ["a.heic", "b.HIF", "c.heif", "d.avif", "e.jxl", "f.tif", "g.tif", "h.avif"]
+    assert targets(tmp_path, output=out) == {source: str(out / name) for source, name in zip(heads, names, strict=True)}
+
+
+def test_raw_becomes_a_tiff_whatever_its_name(tmp_path: Path) -> None:
+    data = dng(np.full((32, 32, 3), 0.2))
+    for name in ("a.dng", "b.NEF", "c.tif", "d.tiff"):
+        (tmp_path / name).write_bytes(data)
+        stem = name[0]
+        assert targets(tmp_path / name) == {name: str(tmp_path / f"{stem}_enhanced.tif")}
+        assert targets(tmp_path / name, form="jpg") == {name: str(tmp_path / f"{stem}_enhanced.jpg")}
+    with pytest.raises(UsageError, match=r"camera RAW cannot be written; expected \.png, "):
+        targets(tmp_path / "a.dng", output=tmp_path / "x.dng")

@@ -8,10 +8,17 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from artifacts import FIXTURES
+from pictures import USUAL
 from PIL import Image
 
+from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.iso_media import boxes
+from mirnet_deploy.images.reading import decode_image
+from mirnet_deploy.images.writing import encode_image
 from mirnet_deploy.jobs.inputs import NoTask, find_tasks
 from mirnet_deploy.jobs.record import MAGIC, Record, Stamp, has_stamp, read_stamp, stamped
 
@@ -142,3 +149,20 @@ def test_a_record_that_nests_without_end_is_not_intact(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     path.write_bytes(path.read_bytes() + b"[" * depth + struct.pack(">I", depth) + MAGIC)
     assert read_stamp(path) == Stamp(None, intact=False)
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif", "jxl"])
+def test_in_a_file_of_boxes_the_record_lies_in_one(tmp_path: Path, kind: Format) -> None:
+    pytest.importorskip({"heic": "pillow_heif", "avif": "cv2", "jxl": "imagecodecs"}[kind], reason="no such extra")
+    pixels = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+    plain = encode_image(Picture(pixels), kind, **USUAL)
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(stamped(plain, RECORD))
+    assert read_stamp(path) == Stamp(RECORD, True)
+    data = path.read_bytes()
+    found = list(boxes(data))
+    assert found[-1][0] == b"free"
+    assert found[-1][2] == len(data)
+    np.testing.assert_array_equal(read_image(path).pixels, decode_image(plain, "a", max_pixels=10**6).pixels)
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert read_stamp(path) == Stamp(RECORD, False)

@@ -1,0 +1,39 @@
+"""Pictures of formats whose decoders turn them: HEIC, AVIF, JPEG XL and camera RAW."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.ifd import kept_exif
+from mirnet_deploy.images.metadata import Metadata
+from mirnet_deploy.images.picture import Picture, Samples
+
+
+def upright_picture(
+    pixels: Samples,
+    alpha: Samples | None,
+    kind: Format,
+    *,
+    exif: bytes | None = None,
+    icc: bytes | None = None,
+    xmp: bytes | None = None,
+    lossless: bool = True,
+    depth: int | None = None,
+    lost: Sequence[str] = (),
+) -> Picture:
+    """The picture of upright samples. The orientation that EXIF gives is not applied: it becomes 1.
+
+    Such a file says by itself how its picture is turned, and in these formats EXIF's orientation has no say (ISO/IEC
+    23008-12, A.2.2; 18181-2, 9.4): telephones write both, and a reader that follows both turns a picture twice.
+
+    Args:
+        exif: from the TIFF header on, or with EXIF's name before it.
+        depth: bits per sample in the file.
+    """
+    kept = kept_exif(exif.removeprefix(b"Exif\0\0")) if exif else None
+    lines = [*lost, "its EXIF is damaged and is left out"] if exif and not kept else lost
+    finer = depth if depth and 8 < depth < 16 else None
+    metadata = Metadata(exif=kept, icc=icc, xmp=xmp, lost=list(lines))
+    return replace(metadata.picture(pixels, alpha, kind, lossless=lossless), depth=finer)
