@@ -41,6 +41,9 @@ class Doubling:
             self.under_way -= 1
         return PictureInfo.of(RuntimeSettings(), make_grid(8, 8, tile=(8, 8), halo=0), None, 0.0, None, "")
 
+    def takes(self, dtype: Any) -> bool:
+        return True
+
 
 def tasks(folder: Path, count: int) -> list[Task]:
     """Pictures of 8x8, grey levels 1, 2, 3 and so on."""
