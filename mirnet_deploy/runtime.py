@@ -16,7 +16,7 @@ from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.consistency.shared_means import Outcome
 from mirnet_deploy.devices.interop import device_pictures
 from mirnet_deploy.engines.base import Engine
-from mirnet_deploy.engines.opening import open_engine
+from mirnet_deploy.engines.opening import check_opened, open_engine
 from mirnet_deploy.enhancing import PictureEnhancer
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
 from mirnet_deploy.memory import MemoryPlan
@@ -74,7 +74,7 @@ class MIRNetRuntime:
                 undo.callback(self._engine.close)
             else:
                 path, self._engine = model.metadata.name, model
-                _check_opened(settings)
+                check_opened(settings)
             again = model if path != str(model) else Path(path).absolute()  # a name stays a name for other processes
             self._model = again if isinstance(model, str | Path) and observer is None else None
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
@@ -297,11 +297,3 @@ class MIRNetRuntime:
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError(f"the runtime of {self._info.path} is closed; open a new one")
-
-
-def _check_opened(settings: RuntimeSettings) -> None:
-    """Refuses settings of an engine for one that is open already."""
-    for name in ("device", "backend", "precision", "threads", "graphs"):
-        value = getattr(settings, name)
-        if value != getattr(RuntimeSettings(), name):
-            raise UsageError(f"{name} is {value!r} for an engine that is open; give it to open_engine")

@@ -50,6 +50,18 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
     )
 
 
+def check_opened(settings: RuntimeSettings) -> None:
+    """Refuses settings of an engine for one that is open already.
+
+    Raises:
+        UsageError: one of them is not the default.
+    """
+    for name in ("device", "backend", "precision", "threads", "graphs"):
+        value = getattr(settings, name)
+        if value != getattr(RuntimeSettings(), name):
+            raise UsageError(f"{name} is {value!r} for an engine that is open; give it to open_engine")
+
+
 def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
     data, metadata = read_onnx(path)
     try:

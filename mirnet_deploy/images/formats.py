@@ -34,7 +34,7 @@ RAW_SUFFIXES = frozenset(
     for maker in "3fr arw cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf"
     " srw x3f".split()
 )
-"""Lower-case suffixes by which camera RAW, which is only read, is found. `raw_kinds` knows it by its content."""
+"""Lower-case suffixes by which camera RAW, which is only read, is found. `raw.kinds` knows it by its content."""
 
 SIXTEEN_BIT_FORMATS: frozenset[Format] = frozenset({"png", "tiff", "heic", "avif", "jxl"})
 """Formats that hold more than 8 bits; `depth_in` says how many."""
@@ -78,7 +78,7 @@ _ANY_PICTURE_BRANDS = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})
 def sniff(header: bytes) -> Format:
     """The format that the first `HEADER_LENGTH` bytes of a file announce, whatever its name says.
 
-    Much of camera RAW is TIFF: `raw_kinds.format_of_content` tells them apart.
+    Much of camera RAW is TIFF: `raw.kinds.format_of_content` tells them apart.
 
     Raises:
         ImageError: the file is empty or of none of these formats; the message does not name the file.

@@ -15,7 +15,7 @@ from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.iptc import PHOTOSHOP, iptc_in, resources_of
 from mirnet_deploy.images.metadata import EXIF_NAME, Metadata
 from mirnet_deploy.images.picture import Picture
-from mirnet_deploy.images.png_metadata import XMP_NAME
+from mirnet_deploy.images.png.metadata import XMP_NAME
 
 LARGEST_SEGMENT = 65535 - 2
 """Bytes of a segment, less its length."""

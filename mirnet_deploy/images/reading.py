@@ -22,20 +22,22 @@ import numpy as np
 from PIL import ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images import integrity, png16, tiff
-from mirnet_deploy.images.avif import decode_avif
+from mirnet_deploy.images import integrity
 from mirnet_deploy.images.bmp import decode_bmp
+from mirnet_deploy.images.boxes.avif import decode_avif
+from mirnet_deploy.images.boxes.heif import decode_heif
+from mirnet_deploy.images.boxes.jxl import decode_jxl
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.heif import decode_heif
 from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
-from mirnet_deploy.images.jxl import decode_jxl
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import Picture, Samples, check_size
-from mirnet_deploy.images.png_metadata import png_metadata
+from mirnet_deploy.images.png import png16
+from mirnet_deploy.images.png.metadata import png_metadata
 from mirnet_deploy.images.profiles import check_not_hdr
-from mirnet_deploy.images.raw import decode_raw
-from mirnet_deploy.images.raw_kinds import format_of_content
-from mirnet_deploy.images.tiff_directories import all_directories
+from mirnet_deploy.images.raw.developing import decode_raw
+from mirnet_deploy.images.raw.kinds import format_of_content
+from mirnet_deploy.images.tiff import pixels as tiff
+from mirnet_deploy.images.tiff.directories import all_directories
 
 DEFAULT_MAX_PIXELS = 250_000_000
 """Enough for the 200-megapixel sensors of telephones, and a bound for a file of a few bytes that claims gigabytes.

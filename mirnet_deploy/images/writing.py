@@ -26,12 +26,13 @@ import numpy as np
 from PIL import Image
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.avif import LARGEST_SIDE as AVIF_SIDE
-from mirnet_deploy.images.avif import check_avif, encode_avif
 from mirnet_deploy.images.bmp import encode_bmp
+from mirnet_deploy.images.boxes.avif import LARGEST_SIDE as AVIF_SIDE
+from mirnet_deploy.images.boxes.avif import check_avif, encode_avif
+from mirnet_deploy.images.boxes.heif import encode_heif
+from mirnet_deploy.images.boxes.heif import library as heif_library
+from mirnet_deploy.images.boxes.jxl_writing import check_jxl, encode_jxl
 from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, depth_in
-from mirnet_deploy.images.heif import encode_heif
-from mirnet_deploy.images.heif import library as heif_library
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.integrity import chunk_name
 from mirnet_deploy.images.jpeg_metadata import (
@@ -41,12 +42,11 @@ from mirnet_deploy.images.jpeg_metadata import (
     LARGEST_XMP,
     with_jpeg_metadata,
 )
-from mirnet_deploy.images.jxl_writing import check_jxl, encode_jxl
 from mirnet_deploy.images.metadata import EXIF_NAME
 from mirnet_deploy.images.picture import Picture
-from mirnet_deploy.images.png16 import encode_png16, with_png_metadata
+from mirnet_deploy.images.png.png16 import encode_png16, with_png_metadata
 from mirnet_deploy.images.profiles import profile_space
-from mirnet_deploy.images.tiff_writing import encode_tiff
+from mirnet_deploy.images.tiff.writing import encode_tiff
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mirnet_deploy.images import colour
-from mirnet_deploy.images.colour import Colour
+from mirnet_deploy.images.colour import conversion as colour
+from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.images.formats import HEADER_LENGTH, sniff
 from mirnet_deploy.images.reading import decode_image, read_file
-from mirnet_deploy.images.tiff_bands import profile_of_tiff
+from mirnet_deploy.images.tiff.bands import profile_of_tiff
 from mirnet_deploy.jobs.record import Record
 from mirnet_deploy.jobs.settings import JobSettings
 

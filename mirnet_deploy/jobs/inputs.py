@@ -15,7 +15,7 @@ from pathlib import Path
 from mirnet_deploy.errors import ImageError, UsageError
 from mirnet_deploy.images.folders import pictures_in
 from mirnet_deploy.images.formats import RAW_SUFFIXES, SUFFIXES, Format, format_of_name, sniff
-from mirnet_deploy.images.raw_kinds import format_of_content
+from mirnet_deploy.images.raw.kinds import format_of_content
 from mirnet_deploy.jobs.record import has_stamp
 
 IGNORES_CASE = sys.platform in ("win32", "darwin")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mirnet_deploy.errors import ImageError, MirnetDeployError, not_loaded, telling
-from mirnet_deploy.images.colour import Colour
+from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
 from mirnet_deploy.jobs.progress import Progress

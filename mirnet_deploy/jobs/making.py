@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mirnet_deploy.files import file_sha256
-from mirnet_deploy.images.colour import Colour
-from mirnet_deploy.images.colour_bands import ConvertedSource, RestoredResult
+from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.picture import Picture, Samples, grey_of, to_8_bit
 from mirnet_deploy.images.reading import decode_image, read_file
-from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.images.tiff.converted import ConvertedSource, RestoredResult
 from mirnet_deploy.images.writing import check_encodable, encode_image, holds_profile, unkept
 from mirnet_deploy.jobs.colours import colour_of, recorded
 from mirnet_deploy.jobs.inputs import Task

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mirnet_deploy.images.png16 import SIGNATURE
+from mirnet_deploy.images.png.png16 import SIGNATURE
 
 MAGIC = b"mirnet-deploy\x00\x01\n"
 _TAIL = struct.Struct(f">I{len(MAGIC)}s")

@@ -14,7 +14,7 @@ from PIL import Image
 from tiffs import Page, page, tiff
 
 from mirnet_deploy.images import read_image
-from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, pack_bands
+from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, pack_bands
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 19, 26

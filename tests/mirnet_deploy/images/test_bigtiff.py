@@ -15,8 +15,8 @@ from tiffs import page, tiff
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image
 from mirnet_deploy.images.ifd import movable_fields, read_directory
-from mirnet_deploy.images.tiff_bands import BandedTiff, bytes_in_memory
-from mirnet_deploy.images.tiff_writing import TiffLayout
+from mirnet_deploy.images.tiff.bands import BandedTiff, bytes_in_memory
+from mirnet_deploy.images.tiff.writing import TiffLayout
 
 LONG = b"a text of more than eight bytes\0"
 

@@ -24,7 +24,7 @@ from profiles import (
     tables_profile,
 )
 
-from mirnet_deploy.images.colour import Conversion, colour_of
+from mirnet_deploy.images.colour.conversion import Conversion, colour_of
 
 PAL = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
 U8, U16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -78,7 +78,7 @@ def test_a_large_picture_is_converted_in_several_bands_alike(monkeypatch: pytest
     found, pixels = conversion(PROFILES["Display P3"]), scene(U16)
     given = found.there(pixels)
     result = found.back(given // 2, pixels)
-    monkeypatch.setattr("mirnet_deploy.images.colour._BAND", 130)
+    monkeypatch.setattr("mirnet_deploy.images.colour.conversion._BAND", 130)
     np.testing.assert_array_equal(found.there(pixels), given)
     np.testing.assert_array_equal(found.back(given // 2, pixels), result)
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import Picture
+from mirnet_deploy.images.boxes.picture import turned
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory
-from mirnet_deploy.images.iso_picture import turned
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.profiles import CURVES, PRIMARIES, rgb_profile
 from mirnet_deploy.images.reading import decode_image

@@ -28,8 +28,8 @@ from profiles import (
     to_xyz,
 )
 
-from mirnet_deploy.images.colour_spaces import space_of
-from mirnet_deploy.images.icc import ProfileError, read_profile
+from mirnet_deploy.images.colour.icc import ProfileError, read_profile
+from mirnet_deploy.images.colour.spaces import space_of
 
 CODES = np.arange(65536) / 65535
 SRGB_PROFILE = imagecodecs.cms_profile("srgb")

@@ -12,8 +12,8 @@ from PIL import Image, ImageCms
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import Picture
-from mirnet_deploy.images.jxl import codestream_of
-from mirnet_deploy.images.jxl_header import read_jxl_header
+from mirnet_deploy.images.boxes.jxl import codestream_of
+from mirnet_deploy.images.boxes.jxl_header import read_jxl_header
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.profiles import CURVES, PRIMARIES, SRGB_PRIMARIES, rgb_profile
 from mirnet_deploy.images.reading import decode_image

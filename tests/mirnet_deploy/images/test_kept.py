@@ -28,7 +28,7 @@ from small_files import (
 )
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.colour import Colour
+from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.jpeg_metadata import LARGEST_IPTC, LARGEST_XMP
 from mirnet_deploy.images.picture import Picture

@@ -12,7 +12,7 @@ import pytest
 from small_files import HEIGHT, WIDTH, chunk, exif, noise, orientation, png
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.png_metadata import LARGEST_UNPACKED
+from mirnet_deploy.images.png.metadata import LARGEST_UNPACKED
 from mirnet_deploy.images.profiles import SRGB_PRIMARIES, rgb_profile
 from mirnet_deploy.images.reading import decode_image
 

@@ -14,11 +14,11 @@ from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import Picture
 from mirnet_deploy.images.formats import sniff
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory
-from mirnet_deploy.images.raw_kinds import format_of_content
-from mirnet_deploy.images.raw_metadata import metadata_of_raw
+from mirnet_deploy.images.raw.kinds import format_of_content
+from mirnet_deploy.images.raw.metadata import metadata_of_raw
 from mirnet_deploy.images.reading import decode_image, read_image
 from mirnet_deploy.images.samples import from_linear, to_linear
-from mirnet_deploy.images.tiff_writing import encode_tiff
+from mirnet_deploy.images.tiff.writing import encode_tiff
 
 rawpy = pytest.importorskip("rawpy", reason="the extra raw is not installed")
 
@@ -184,7 +184,7 @@ def test_the_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) ->
         raise AssertionError("decoded")
 
     data = dng(SCENE)
-    monkeypatch.setattr("mirnet_deploy.images.raw._developed", no_decoding)
+    monkeypatch.setattr("mirnet_deploy.images.raw.developing._developed", no_decoding)
     with pytest.raises(ImageError, match=r"big is 128x96, .* --max-pixels"):
         decode_image(data, "big", max_pixels=HEIGHT * WIDTH - 1)
 

@@ -20,8 +20,9 @@ from PIL import Image
 
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import read_image, tiff_codecs
-from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
+from mirnet_deploy.images import read_image
+from mirnet_deploy.images.tiff import codecs as tiff_codecs
+from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.record import read_stamp
 

@@ -37,7 +37,7 @@ from tiff_cases import (
 from tiffs import page, tiff
 
 from mirnet_deploy.images import read_image
-from mirnet_deploy.images.tiff_bands import BandedTiff
+from mirnet_deploy.images.tiff.bands import BandedTiff
 
 CASES: dict[str, Callable[[], Case]] = {
     "planes 8": lambda: Case(tiff(page(RGB8, planar=True, rows=5)), RGB8),

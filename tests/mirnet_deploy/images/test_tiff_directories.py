@@ -11,9 +11,9 @@ from tiffs import page, tiff
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image
-from mirnet_deploy.images.raw_kinds import format_of_content
-from mirnet_deploy.images.tiff_bands import BandedTiff, bytes_in_memory
-from mirnet_deploy.images.tiff_directories import all_directories, is_camera_raw
+from mirnet_deploy.images.raw.kinds import format_of_content
+from mirnet_deploy.images.tiff.bands import BandedTiff, bytes_in_memory
+from mirnet_deploy.images.tiff.directories import all_directories, is_camera_raw
 
 NEW, OLD = 254, 255
 FULL, REDUCED, MASK = {NEW: (4, [0])}, {NEW: (4, [1])}, {NEW: (4, [4])}

@@ -15,8 +15,8 @@ from tiffs import page, tiff
 
 from mirnet_deploy.images import Picture, read_image
 from mirnet_deploy.images.ifd import read_directory
-from mirnet_deploy.images.tiff_bands import BandedTiff, RawBands, pack_bands
-from mirnet_deploy.images.tiff_writing import encode_tiff
+from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, pack_bands
+from mirnet_deploy.images.tiff.writing import encode_tiff
 
 IPTC = b"\x1c\x02\x78\0\x05Night\x1c\x02\x74\0\x06(c) AB"
 XMP = (

@@ -12,7 +12,7 @@ from tiffs import page, tiff
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import read_image
-from mirnet_deploy.images.tiff_bands import BandedTiff
+from mirnet_deploy.images.tiff.bands import BandedTiff
 
 KINDS = {
     "is CMYK; convert it to RGB first": page(RGBA8, 5),

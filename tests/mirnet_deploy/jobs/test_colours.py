@@ -20,7 +20,7 @@ from profiles import PROFILES, SRGB, SRGB_CURVE, gamma, grey_profile, matrix_pro
 from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image
-from mirnet_deploy.images.colour import colour_of
+from mirnet_deploy.images.colour.conversion import colour_of
 from mirnet_deploy.images.formats import format_of_name
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.making import Made, make_picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mirnet_deploy.images import Picture
-from mirnet_deploy.images.colour import Colour
+from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.jobs.making import _notes
 

@@ -15,8 +15,8 @@ from pictures import USUAL
 from PIL import Image
 
 from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images.boxes.media import boxes
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.iso_media import boxes
 from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.writing import encode_image
 from mirnet_deploy.jobs.inputs import NoTask, find_tasks

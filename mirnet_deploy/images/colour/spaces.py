@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.images.icc import CODES, Profile, ProfileError
+from mirnet_deploy.images.colour.icc import CODES, Profile, ProfileError
 from mirnet_deploy.images.picture import Samples
 
 SRGB_TO_XYZ = np.array([[28576, 25239, 9375], [14581, 46983, 3972], [912, 6361, 46787]]) / 65536

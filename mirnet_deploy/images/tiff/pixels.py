@@ -10,14 +10,14 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Directory, reset_orientation
 from mirnet_deploy.images.picture import Picture, Samples, check_size
-from mirnet_deploy.images.tiff_codecs import SegmentDecoder
-from mirnet_deploy.images.tiff_colours import Colours
-from mirnet_deploy.images.tiff_directories import Found, main_picture
-from mirnet_deploy.images.tiff_form import read_form
-from mirnet_deploy.images.tiff_metadata import orientation_of, read_metadata
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.codecs import SegmentDecoder
+from mirnet_deploy.images.tiff.colours import Colours
+from mirnet_deploy.images.tiff.directories import Found, main_picture
+from mirnet_deploy.images.tiff.form import read_form
+from mirnet_deploy.images.tiff.metadata import orientation_of, read_metadata
 
 _BATCH = 1 << 22
 """Bytes of samples that are handed to a decoder at a time, where a segment has no more: each call costs 0.4 ms."""

@@ -15,7 +15,7 @@ from mirnet_deploy.images.integrity import chunk_name
 from mirnet_deploy.images.iptc import iptc_in, resources_of
 from mirnet_deploy.images.metadata import EXIF_NAME, Metadata
 from mirnet_deploy.images.picture import Picture
-from mirnet_deploy.images.png_colour import icc_of_png
+from mirnet_deploy.images.png.colour import icc_of_png
 
 LARGEST_UNPACKED = 64 << 20
 """Bytes that all compressed texts and profiles of one file may unpack to: a few kilobytes could claim gigabytes."""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, features
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images.iso_picture import IsoPicture, read_iso_picture, turned
+from mirnet_deploy.images.boxes.picture import IsoPicture, read_iso_picture, turned
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Directory
 from mirnet_deploy.images.picture import Samples
-from mirnet_deploy.images.tiff_form import Form
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.form import Form
 
 
 class Colours:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import integer_field, pack_block
 from mirnet_deploy.images.picture import Picture, Samples
-from mirnet_deploy.images.tiff_metadata import Described, described_fields
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.metadata import Described, described_fields
 
 _STRIP_BYTES = 1 << 20
 """Bytes of samples per written strip, before compression, at most; but a strip has at least one row."""

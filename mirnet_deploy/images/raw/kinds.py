@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mirnet_deploy.images.formats import HEADER_LENGTH, Format, sniff
 from mirnet_deploy.images.ifd import Block
-from mirnet_deploy.images.tiff_directories import all_directories, is_camera_raw
+from mirnet_deploy.images.tiff.directories import all_directories, is_camera_raw
 
 
 def format_of_content(block: Block) -> Format:

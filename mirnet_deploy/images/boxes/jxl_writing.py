@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.jxl import codestream_of, imagecodecs, pylibjxl
-from mirnet_deploy.images.jxl_header import SRGB, read_jxl_header
+from mirnet_deploy.images.boxes.jxl import codestream_of, imagecodecs, pylibjxl
+from mirnet_deploy.images.boxes.jxl_header import SRGB, read_jxl_header
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.samples import from_16_bit, to_linear
 

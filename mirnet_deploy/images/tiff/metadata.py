@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import (
     ORIENTATION,
     ByteOrder,
@@ -23,7 +22,8 @@ from mirnet_deploy.images.ifd import (
     pack_block,
     set_pixel_sizes,
 )
-from mirnet_deploy.images.tiff_directories import Found
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.directories import Found
 from mirnet_deploy.images.xmp import lost_with, upright_xmp
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})

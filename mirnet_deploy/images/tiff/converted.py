@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.images.colour import Conversion
-from mirnet_deploy.images.tiff_bands import BandedTiff, Key, RawBands
+from mirnet_deploy.images.colour.conversion import Conversion
+from mirnet_deploy.images.tiff.bands import BandedTiff, Key, RawBands
 
 
 class ConvertedSource:

@@ -21,7 +21,7 @@ import numpy as np
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.picture import Picture, Samples, check_size
-from mirnet_deploy.images.raw_metadata import check_whole, metadata_of_raw
+from mirnet_deploy.images.raw.metadata import check_whole, metadata_of_raw
 from mirnet_deploy.images.samples import from_linear
 from mirnet_deploy.images.upright import upright_picture
 

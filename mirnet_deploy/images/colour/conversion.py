@@ -1,7 +1,7 @@
 """Pictures of any colour space through a network that learned sRGB.
 
 The picture's numbers become sRGB by its ICC profile, and the network's result becomes numbers of its own space again.
-Colours that sRGB does not hold are changed for the network alone (`colour_spaces`, `Conversion.back`).
+Colours that sRGB does not hold are changed for the network alone (`colour.spaces`, `Conversion.back`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.images.colour_spaces import BYTES, Space, is_srgb, space_of
-from mirnet_deploy.images.icc import CODES, ProfileError, read_profile
+from mirnet_deploy.images.colour.icc import CODES, ProfileError, read_profile
+from mirnet_deploy.images.colour.spaces import BYTES, Space, is_srgb, space_of
 from mirnet_deploy.images.picture import Samples, to_8_bit
 
 _BAND = 1 << 17

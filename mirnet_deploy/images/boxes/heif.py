@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images.iso_picture import read_iso_picture
+from mirnet_deploy.images.boxes.picture import read_iso_picture
 from mirnet_deploy.images.picture import Picture, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.picture import Picture, Samples
-from mirnet_deploy.images.png_metadata import metadata_chunks, png_chunk
+from mirnet_deploy.images.png.metadata import metadata_chunks, png_chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.picture import check_size, grey_of
 from mirnet_deploy.images.profiles import check_not_hdr
-from mirnet_deploy.images.tiff import TiffPixels
-from mirnet_deploy.images.tiff_directories import CAMERA_RAW, Found, all_directories, is_camera_raw, main_picture
-from mirnet_deploy.images.tiff_metadata import orientation_of, read_metadata
-from mirnet_deploy.images.tiff_writing import TiffLayout
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.directories import CAMERA_RAW, Found, all_directories, is_camera_raw, main_picture
+from mirnet_deploy.images.tiff.metadata import orientation_of, read_metadata
+from mirnet_deploy.images.tiff.pixels import TiffPixels
+from mirnet_deploy.images.tiff.writing import TiffLayout
 
 Key = tuple[slice, slice] | slice
 """Rows and columns, or rows alone."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Block, Directory, read_directory
+from mirnet_deploy.images.tiff import tags
 
 CAMERA_RAW = "is camera RAW (DNG/NEF: a colour filter array), which is not read in bands"
 """What the error says of a file for which `is_camera_raw` is true."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.colour_codes import icc_of_codes
+from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
+from mirnet_deploy.images.boxes.media import Item, Items, Places
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.iso_media import Item, Items, Places
 from mirnet_deploy.images.picture import Picture, Samples
 from mirnet_deploy.images.upright import upright_picture
 

@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, WebPImagePlugin
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Directory, Field, integer_field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import jpeg_end, truncated, webp_header
 from mirnet_deploy.images.picture import Samples
-from mirnet_deploy.images.tiff_form import Form
+from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.form import Form
 
 _BY_BYTES = {tags.LZW: "tiff_lzw", tags.PACKBITS: "packbits", tags.LZMA: "lzma", tags.ZSTD: "zstd"}
 """Compressions of bytes, whatever they mean -> their names in Pillow."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import tiff_tags as tags
 from mirnet_deploy.images.ifd import Directory
 from mirnet_deploy.images.integrity import truncated
+from mirnet_deploy.images.tiff import tags
 
 _COLOURS: Mapping[int, int] = {
     tags.WHITE_IS_ZERO: 1,

@@ -11,10 +11,10 @@ import struct
 
 from PIL import JpegImagePlugin
 
+from mirnet_deploy.images.boxes.media import boxes
 from mirnet_deploy.images.ifd import EXIF, GPS, ORIENTATION, ByteOrder, Field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import truncated
-from mirnet_deploy.images.iso_media import boxes
-from mirnet_deploy.images.tiff_directories import all_directories, is_camera_raw
+from mirnet_deploy.images.tiff.directories import all_directories, is_camera_raw
 
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
 _XMP, _MAKER_NOTE = 700, 37500

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
-from mirnet_deploy.images.colour_codes import icc_of_codes
+from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
+from mirnet_deploy.images.boxes.jxl_header import JxlHeader, read_jxl_header
+from mirnet_deploy.images.boxes.media import boxes
 from mirnet_deploy.images.integrity import truncated
-from mirnet_deploy.images.iso_media import boxes
-from mirnet_deploy.images.jxl_header import JxlHeader, read_jxl_header
 from mirnet_deploy.images.picture import Picture, check_size
 from mirnet_deploy.images.samples import straight, to_16_bit
 from mirnet_deploy.images.upright import upright_picture

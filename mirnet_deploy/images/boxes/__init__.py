@@ -1,0 +1,1 @@
+"""Formats made of boxes: HEIC, AVIF and JPEG XL."""

@@ -1,0 +1,1 @@
+"""ICC profiles, and the conversion to sRGB and back."""

@@ -1,0 +1,1 @@
+"""PNG: 16 bits, colour and metadata, where Pillow is not enough."""

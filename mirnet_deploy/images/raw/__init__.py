@@ -1,0 +1,1 @@
+"""Camera RAW: recognised, and developed."""

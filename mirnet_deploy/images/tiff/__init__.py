@@ -1,0 +1,1 @@
+"""TIFF and BigTIFF: read in memory and in bands, and written."""
