@@ -215,6 +215,6 @@ def check(parity: Parity, interface: Interface, precision: Precision, artifact: 
         ("residual PSNR", parity.residual_psnr, bounds.residual_psnr),
     ):
         if not figure >= least:
-            misses.append(f"{name} {telling(round(figure, 2), least)} dB, expected at least {least:g}")
+            misses.append(f"{name} {telling(figure, least)} dB, expected at least {least:g}")
     if misses:
         raise ExportError(f"{artifact} does not agree with the PyTorch network: {'; '.join(misses)}: not saved")

@@ -222,7 +222,7 @@ def test_a_network_that_does_nothing_is_caught_by_the_residual() -> None:
     faint = batch + np.float32(0.001)  # a reference that hardly changes its input: 60 dB from doing nothing
     measured = parity.measure(lambda x: x, "nothing", "float", [crop], [faint])
     assert measured.psnr == pytest.approx(60, abs=0.1)
-    with pytest.raises(ExportError, match=r"residual PSNR 0 dB, expected at least 45"):
+    with pytest.raises(ExportError, match=r"residual PSNR 0\.00 dB, expected at least 45"):
         parity.check(measured, "float", "fp16", "nothing.onnx")
 
 
