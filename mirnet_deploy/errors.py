@@ -67,7 +67,7 @@ def telling(value: float, bound: float, digits: int = 3) -> str:
     >>> telling(49.96, 50), telling(1.0000001, 1), telling(32.123, 50), telling(0.0000123, 50)
     ('49.96', '1.0000001', '32.1', '0.00')
     """
-    if abs(value) < 1e-4 * abs(bound):
+    if 0 < abs(value) < 1e-4 * abs(bound):
         return f"{value:.2f}"
     for count in range(digits, 18):
         text = f"{value:.{count}g}"

@@ -270,7 +270,10 @@ class Fitting:
         tiles = [(max(some, limits.least[0]), *grid.tile_size) for some in {count, together % count} - {0}]
         shared = [(limits.least[0], *small)] if small else []  # which only the first slot runs, as it does patches
         if small and not there and (patches := Patches.of(small, grid, limits)):
-            shared.append((count, *patches.large[0].size))
+            rests = {
+                max(rest, limits.least[0]) for rest in (count, patches.count % count, patches.again % count) if rest
+            }
+            shared += [(rest, *side) for rest in rests for side in (patches.large[0].size, patches.small[0].size)]
         footprint = engine.footprint(*tiles, *shared) + (slots - 1) * engine.footprint(*tiles)
         return MemoryPlan(pictures, batches, footprint, slots, count, grid.tile_size, banded)
 

@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     help="A model's name, an .onnx or a .plan file.",
 )
 @runtime_options()
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Pictures at a time.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pictures to enhance at a time; one more is read or written.",
+)
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
 @click.option("--force", is_flag=True, help="Do again what is done, and replace files that are not mirnet-deploy's.")
 @click.option(

@@ -23,7 +23,7 @@ PATCHES = 160
 FEWEST = 48
 """The fewest, below which a sample says too little."""
 SHARE = 3
-"""A sample is at most one of so many patches."""
+"""A sample takes one of so many patches, where that is not more than `PATCHES`."""
 AGAIN = 5
 """One of so many patches of a sample is measured a second time."""
 SAMPLE_COST = 0.8
@@ -65,14 +65,18 @@ class Patches:
         if any(side < least for side, least in sides):
             return None
         made = cls(large, small)
-        runs = made.count + math.ceil(made.count / AGAIN)
-        cost = runs * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
+        cost = (made.count + made.again) * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
         return None if made.count < FEWEST or cost > SAMPLE_COST else made
 
     @property
     def count(self) -> int:
         """Patches in a sample of these."""
         return min(PATCHES, math.ceil(len(self.large) / SHARE))
+
+    @property
+    def again(self) -> int:
+        """How many of them are measured a second time."""
+        return math.ceil(self.count / AGAIN)
 
 
 def evenly(areas: NDArray[np.float64], count: int) -> NDArray[np.intp]:

@@ -96,7 +96,7 @@ def _with_sample(
 
     seen, known = measure(picks, guess.context)
     measured = regression_estimate(seen, known, guess.measured)
-    better, sampled = thumbnail.guess(measured - guess.measured), areas[picks].sum() / grid.area
+    better, sampled = thumbnail.guess(measured - guess.measured), float(areas[picks].sum() / grid.area)
     if predict(guess.enhanced, better.enhanced, work.engine.step).within(tolerance):
         return better, sampled
     # With the better guess the pools measure something else again. Only that change is looked for now, which the
@@ -105,4 +105,4 @@ def _with_sample(
     seen_then, known_then = measure(again, better.context)
     changes = seen_then - seen[::AGAIN], known_then - known[::AGAIN]
     measured += regression_estimate(*changes, better.measured - guess.measured)
-    return thumbnail.guess(measured - better.measured), sampled + areas[again].sum() / grid.area
+    return thumbnail.guess(measured - better.measured), sampled + float(areas[again].sum() / grid.area)

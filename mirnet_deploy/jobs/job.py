@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mirnet_deploy.errors import ImageError, MirnetDeployError, not_loaded, telling
+from mirnet_deploy.errors import MirnetDeployError, not_loaded, telling
 from mirnet_deploy.images.colour.conversion import Colour
 from mirnet_deploy.jobs.inputs import NoTask, Task
 from mirnet_deploy.jobs.making import Made, Model, make_picture
@@ -47,6 +47,7 @@ class Result:
     note: str | None = None
     """Why it was skipped, or what the user should know about a picture that was done."""
     seconds: float | None = None
+    """To read, enhance and write it, without the time that it waited for others."""
     width: int | None = None
     height: int | None = None
     made: PictureInfo | None = None
@@ -97,42 +98,46 @@ class Job:
         try:
             if self._targets.is_done(task):
                 return Result(task.source, "skipped", task.target, note=DONE_BEFORE)
-        except ImageError as error:
-            return Result(task.source, "failed", task.target, error=str(error))
         except OSError as error:
             unread = error.filename or task.source
             return Result(task.source, "failed", task.target, f"{unread} cannot be read: {error.strerror or error}")
+        except (MirnetDeployError, MemoryError, ImportError) as error:
+            return _failed(task, error)
         return None
 
     def _enhance_all(self, todo: dict[int, Task], model: Model, progress: Progress) -> None:
-        model = _InTurn(model, self.at_once)
-        executor = ThreadPoolExecutor(self.at_once + 1, thread_name_prefix="picture")
+        turns = _InTurn(model, self.at_once)
+        in_memory = min(self.at_once + 1, len(todo))
+        executor = ThreadPoolExecutor(in_memory, thread_name_prefix="picture")
+
+        def enhance(index: int, task: Task) -> None:
+            # Here and not in the thread that waits, which an interruption may find between two of them.
+            self.results[index] = self._enhance(task, turns, in_memory, progress)
+
         try:
             try:
-                indices = {executor.submit(self._enhance, task, model, progress): index for index, task in todo.items()}
+                futures = [executor.submit(enhance, index, task) for index, task in todo.items()]
             except RuntimeError as error:  # a thread cannot be started
                 raise MemoryError from error
-            for future in as_completed(indices):
-                self.results[indices[future]] = future.result()
+            for future in as_completed(futures):
+                future.result()
                 progress(1)
         finally:
             # Does not wait: after an interruption a tile may go on for seconds.
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _enhance(self, task: Task, model: Model, progress: Progress) -> Result:
-        """Enhances one picture. An error of this package, of a file, of memory or of a library becomes its result."""
+    def _enhance(self, task: Task, model: _InTurn, in_memory: int, progress: Progress) -> Result:
+        """Enhances one of `in_memory` pictures that are worked on. An error of this package, of a file, of memory or of
+        a library becomes its result."""
         start = time.perf_counter()
         try:
             with progress.line() as show:
-                made = make_picture(task, self.settings, self._targets, model, show)
+                made = make_picture(task, self.settings, self._targets, model, show, in_memory)
         except (MirnetDeployError, OSError, MemoryError, ImportError) as error:
             _log.debug("%s failed", task.source, exc_info=True)
-            reason = _reason(error, task)
-            if str(task.source) not in reason:
-                reason = f"{task.source}: {reason}"
-            return Result(task.source, "failed", task.target, error=reason)
+            return _failed(task, error)
         notes = "; ".join([*made.notes, *_shortfalls(made, self.settings.runtime)]) or None
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - model.waited()
         known = made.width, made.height, made.info, made.colour
         return Result(task.source, "done", task.target, None, notes, seconds, *known)
 
@@ -142,15 +147,29 @@ class _InTurn:
 
     def __init__(self, model: Model, at_once: int) -> None:
         self._model, self._turns = model, threading.Semaphore(at_once)
+        self._own = threading.local()
 
     def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
         """See `Model`."""
+        start = time.perf_counter()
         with self._turns:
+            self._own.waited = time.perf_counter() - start
             return self._model.enhance_into(source, sink, advance)
 
     def takes(self, dtype: Any) -> bool:
         """See `Model`."""
         return self._model.takes(dtype)
+
+    def waited(self) -> float:
+        """Seconds for which the last picture of this thread waited."""
+        return float(self._own.waited)
+
+
+def _failed(task: Task, error: Exception) -> Result:
+    reason = _reason(error, task)
+    if str(task.source) not in reason:
+        reason = f"{task.source}: {reason}"
+    return Result(task.source, "failed", task.target, error=reason)
 
 
 def _without_task(entry: NoTask) -> Result:

@@ -59,14 +59,19 @@ class Made:
     """How its colours were taken."""
 
 
-def make_picture(task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show) -> Made:
+def make_picture(
+    task: Task, settings: JobSettings, targets: Targets, model: Model, show: Show, in_memory: int = 1
+) -> Made:
     """Enhances the picture of a task and writes the result.
+
+    Args:
+        in_memory: pictures that share the memory.
 
     Raises:
         MirnetDeployError: the picture cannot be read or enhanced, or the target is the user's.
         OSError: a file cannot be read or written.
     """
-    make = _in_bands if _needs_bands(task, toned=settings.runtime.tones) else _in_memory
+    make = _in_bands if _needs_bands(task, in_memory, toned=settings.runtime.tones) else _in_memory
     return make(task, settings, targets, model, show)
 
 
@@ -139,10 +144,15 @@ def _check_writable(folder: Path) -> None:
     TemporaryFile(dir=folder).close()
 
 
-def _needs_bands(task: Task, *, toned: bool) -> bool:
-    """Whether a picture, from TIFF to TIFF, would take more than half of the free memory; False if that is unknown."""
+def _needs_bands(task: Task, in_memory: int, *, toned: bool) -> bool:
+    """Whether a picture, from TIFF to TIFF, would take more than its share of half of the free memory; False if that is
+    unknown."""
     free = available_memory()
-    return task.format == "tiff" and free is not None and bytes_in_memory(task.source, toned=toned) > free // 2
+    return (
+        task.format == "tiff"
+        and free is not None
+        and bytes_in_memory(task.source, toned=toned) > free // (2 * in_memory)
+    )
 
 
 def _finished(picture: Picture, pixels: Samples, colour: Colour, target: Format) -> Picture:

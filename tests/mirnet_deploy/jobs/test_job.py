@@ -13,10 +13,12 @@ import pytest
 
 from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli.progress import Bar
+from mirnet_deploy.errors import MissingDependencyError
 from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.job import Job
 from mirnet_deploy.jobs.settings import JobSettings
+from mirnet_deploy.jobs.targets import Targets
 from mirnet_deploy.results import PictureInfo
 from mirnet_deploy.tiling import make_grid
 
@@ -79,3 +81,26 @@ def test_no_more_are_enhanced_at_once_than_was_asked_for(tmp_path: Path, at_once
     assert model.most == at_once
     for number, task in enumerate(todo):
         assert (cv2.imread(str(task.target)) == 2 * (number + 1)).all()
+
+
+def test_the_time_of_a_picture_is_without_that_of_others(tmp_path: Path) -> None:
+    model = Doubling(lambda: threading.Event().wait(0.5))
+    results = Job(SETTINGS, lambda: model).run(tasks(tmp_path, 2), Bar())
+    assert all(0.5 <= (result.seconds or 0) < 1 for result in results), "the second one waits for 0.5 s"
+
+
+def test_a_picture_that_cannot_be_looked_at_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tasks(tmp_path, 2)
+    real = Targets.is_done
+
+    def is_done(self: Targets, task: Task) -> bool:
+        if task is first:
+            raise MissingDependencyError("HEIC needs pillow-heif")
+        return real(self, task)
+
+    monkeypatch.setattr(Targets, "is_done", is_done)
+    results = Job(SETTINGS, Doubling).run([first, second], Bar())
+    assert [result.status for result in results] == ["failed", "done"]
+    assert results[0].error == f"{first.source}: HEIC needs pillow-heif"
