@@ -207,6 +207,9 @@ def test_a_grey_profile_where_there_are_always_three_channels_is_told() -> None:
     for kind in ("webp", "bmp"):
         assert unkept(grey, kind) == [f"its grey ICC profile is lost, since {NAMES[kind]} holds those of RGB alone"]
     assert unkept(grey, "png") == []
+    damaged = Picture(smooth(), icc=PROFILE[:36] + bytes(4) + PROFILE[40:])  # without a profile's signature
+    assert unkept(damaged, "bmp") == ["its ICC profile is lost, since a BMP holds those of RGB alone"]
+    assert unkept(damaged, "webp") == []
 
 
 def test_a_resolution_that_exif_states_too_is_not_lost_in_a_webp() -> None:
