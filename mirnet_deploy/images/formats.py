@@ -40,6 +40,21 @@ SIXTEEN_BIT_FORMATS: frozenset[Format] = frozenset({"png", "tiff", "heic", "avif
 """Formats that hold more than 8 bits; `depth_in` says how many."""
 ALPHA_FORMATS: frozenset[Format] = frozenset({"png", "webp", "tiff", "bmp", "heic", "avif", "jxl"})
 
+NAMES: Mapping[Format, str] = {
+    "png": "a PNG",
+    "jpg": "a JPEG",
+    "webp": "a WebP",
+    "tiff": "a TIFF",
+    "bmp": "a BMP",
+    "heic": "a HEIC",
+    "avif": "an AVIF",
+    "jxl": "a JPEG XL",
+    "raw": "a camera RAW",
+}
+"""Format -> what a file of it is called in lines for the user."""
+
+JXL_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
+"""What a JPEG XL file of boxes begins with; a bare codestream begins with FF 0A."""
 HEADER_LENGTH = 64
 """Bytes that `sniff` needs to see."""
 
@@ -53,7 +68,7 @@ _MAGICS: Mapping[bytes, Format] = {
     b"MM\0+": "tiff",
     b"BM": "bmp",
     b"\xff\x0a": "jxl",  # a bare codestream
-    b"\0\0\0\x0cJXL \r\n\x87\n": "jxl",
+    JXL_SIGNATURE: "jxl",
     b"FUJIFILMCCD-RAW": "raw",
     b"IIU\0": "raw",  # Panasonic, Leica
     b"IIRO": "raw",  # Olympus

@@ -35,6 +35,8 @@ _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _KINDS = {0xF7: "a JPEG-LS", 0xCB: "a lossless JPEG with arithmetic coding"}
 _ICC_NAME = b"ICC_PROFILE\0"
 _LARGEST_PART = LARGEST_SEGMENT - len(_ICC_NAME) - 2
+LARGEST_ICC = 255 * _LARGEST_PART
+"""As many parts as can be numbered."""
 _INCH, _CENTIMETRE = 1, 2
 _MPF_ENTRIES, _PRIMARY_OR_PREVIEW = 0xB002, frozenset({0x030000, 0x010001, 0x010002, 0x010003, 0x010004, 0x010005})
 """Types of the pictures in a multi-picture file that are the picture itself, or made from it."""
@@ -159,16 +161,12 @@ def with_jpeg_metadata(data: bytes, picture: Picture) -> bytes:
     if picture.resolution:
         struct.pack_into(">BHH", head, 13, *_density(picture.resolution))
     parts = [bytes(head)]
-    if picture.exif:
+    if picture.exif and len(picture.exif) <= LARGEST_EXIF:
         parts.append(_segment(_APP1, EXIF_NAME + picture.exif))
     if picture.xmp and len(picture.xmp) <= LARGEST_XMP:
         parts.append(_segment(_APP1, XMP_NAME + picture.xmp))
-    if picture.icc:
+    if picture.icc and len(picture.icc) <= LARGEST_ICC:
         icc = [picture.icc[start : start + _LARGEST_PART] for start in range(0, len(picture.icc), _LARGEST_PART)]
-        if len(icc) > 255:
-            raise ImageError(
-                f"has a colour profile of {len(picture.icc)} bytes, too many for a JPEG; write png or tiff"
-            )
         parts += [_segment(_APP2, _ICC_NAME + bytes([n, len(icc)]) + part) for n, part in enumerate(icc, 1)]
     if picture.iptc and len(picture.iptc) <= LARGEST_IPTC:
         parts.append(_segment(_APP13, PHOTOSHOP + resources_of(picture.iptc)))

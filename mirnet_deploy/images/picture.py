@@ -32,11 +32,12 @@ class Picture:
     exif: bytes | None = None
     """An EXIF block from its TIFF header on (no "Exif\\0\\0"); its orientation is 1."""
     icc: bytes | None = None
-    """The ICC profile as it stood in the file."""
+    """The ICC profile: the file's own, or one made of the codes or numbers by which it states its colour space."""
     format: Format = "png"
     """The format it was read from."""
     lossless: bool = True
-    """False for a picture that was read from JPEG or lossy WebP. Decides how a WebP is written back."""
+    """False for a picture that was read from a lossy coding. Decides how WebP, HEIC, AVIF and JPEG XL are written back
+    to their own format."""
     xmp: bytes | None = None
     """The XMP packet; its orientation is 1, and its pixel sizes are those of `pixels`."""
     iptc: bytes | None = None

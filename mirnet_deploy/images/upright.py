@@ -26,7 +26,8 @@ def upright_picture(
     """The picture of upright samples. The orientation that EXIF gives is not applied: it becomes 1.
 
     Such a file says by itself how its picture is turned, and in these formats EXIF's orientation has no say (ISO/IEC
-    23008-12, A.2.2; 18181-2, 9.4): telephones write both, and a reader that follows both turns a picture twice.
+    23008-12, A.2.2; 18181-2, 9.4): telephones write both, and a reader that follows both turns a picture twice. Camera
+    RAW states it in EXIF alone, and there the developer of its picture has followed it already.
 
     Args:
         exif: from the TIFF header on, or with EXIF's name before it.

@@ -9,7 +9,7 @@
 | JPEG   | 8     | yes           | no    | all; JPEG's comments   | `quality`, `subsampling`                           |
 | HEIC   | 8-12  | yes           | yes   | EXIF, XMP, profile     | as WebP, `subsampling`                             |
 | AVIF   | 8-12  | without alpha | yes   | EXIF, XMP, profile     | as WebP; 8 bit: `subsampling`, above it 4:2:0      |
-| JXL    | 8-16  | yes           | yes   | EXIF, XMP, profile     | as WebP; exact with an ICC profile, then 8 bit     |
+| JXL    | 8-16  | yes           | yes   | EXIF, XMP, profile     | as WebP; with a profile, of 8 bit alone, exact     |
 
 Where a format cannot hold grey, it becomes RGB. Of 16 bits, HEIC and AVIF hold the upper 12. "As WebP": exact where the
 file that was read was of the same format and says that it is exact. `unkept` says what of the metadata a format
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,13 +32,14 @@ from mirnet_deploy.images.boxes.avif import LARGEST_SIDE as AVIF_SIDE
 from mirnet_deploy.images.boxes.avif import check_avif, encode_avif
 from mirnet_deploy.images.boxes.heif import encode_heif
 from mirnet_deploy.images.boxes.heif import library as heif_library
-from mirnet_deploy.images.boxes.jxl_writing import check_jxl, encode_jxl
-from mirnet_deploy.images.formats import ALPHA_FORMATS, SIXTEEN_BIT_FORMATS, Format, depth_in
+from mirnet_deploy.images.boxes.jxl_writing import check_jxl, encode_jxl, profile_refusal
+from mirnet_deploy.images.formats import ALPHA_FORMATS, NAMES, SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.integrity import chunk_name
 from mirnet_deploy.images.jpeg_metadata import (
     COMMENT,
     LARGEST_EXIF,
+    LARGEST_ICC,
     LARGEST_IPTC,
     LARGEST_XMP,
     with_jpeg_metadata,
@@ -83,6 +85,8 @@ def encode_image(
     check_encodable(picture, kind, allow_8_bit=allow_8_bit)
     if kind not in SIXTEEN_BIT_FORMATS:
         picture = picture.to_8_bit()
+    if not holds_profile(picture, kind):
+        picture = replace(picture, icc=None)
     depth = depth_in(kind, picture.bits, picture.depth)
     if kind in ("heic", "avif"):
         encode = encode_heif if kind == "heic" else encode_avif
@@ -104,36 +108,65 @@ def _encode_core(picture: Picture, kind: Format, quality: int, subsampling: Subs
 
 
 def holds_profile(picture: Picture, kind: Format) -> bool:
-    """Whether a file of format `kind` can hold the picture's ICC profile: WebP, and BMP with a profile, always have
-    three channels, which no grey profile fits."""
-    return kind not in ("bmp", "webp") or profile_space(picture.icc or b"") != b"GRAY"
+    """Whether a file of format `kind` can hold the picture's ICC profile; true where there is none. Otherwise the
+    picture is written without, in sRGB as far as its maker brought it there.
+
+    Raises:
+        MissingDependencyError: the library that writes profiles into the format is not installed.
+    """
+    return _lost_profile(picture, kind) is None
+
+
+def _lost_profile(picture: Picture, kind: Format) -> str | None:
+    """The line for the user where a file of format `kind` cannot hold the picture's ICC profile."""
+    if not picture.icc:
+        return None
+    space, name = profile_space(picture.icc), NAMES[kind]
+    # WebP and, with a profile or transparency, BMP and AVIF have three channels, which no grey profile fits.
+    if kind == "bmp" and space not in (b"GRAY", b"RGB "):
+        return f"its ICC profile is lost, since {name} holds those of RGB alone"
+    three = kind in ("bmp", "webp") or (kind == "avif" and (picture.alpha is not None or not picture.grey))
+    if three and space == b"GRAY":
+        where = " of three channels" if kind == "avif" else ""
+        return f"its grey ICC profile is lost, since {name}{where} holds those of RGB alone"
+    if kind == "jpg" and len(picture.icc) > LARGEST_ICC:
+        return f"its ICC profile of {len(picture.icc)} bytes is lost, since {name} holds {LARGEST_ICC}"
+    reason = profile_refusal(picture) if kind == "jxl" else None
+    return f"its ICC profile is lost, since {reason}" if reason else None
+
+
+def depth_of(picture: Picture) -> str:
+    """How many bits a sample had in the picture's own file: "10", or "more than 8" where that is not known."""
+    return (
+        "more than 8" if picture.format in ("bmp", "raw") and picture.bits > 8 else str(picture.depth or picture.bits)
+    )
 
 
 def check_encodable(picture: Picture, kind: Format, *, allow_8_bit: bool) -> None:
-    """Checks that a format can hold the picture's channels, depth, size and EXIF, before any work goes into it.
+    """Checks that a format can hold the picture's channels, depth and size, before any work goes into it.
 
     Raises:
         ImageError: it does not; the message does not name the file.
         MissingDependencyError: a library that writes the format is not installed.
     """
     if picture.alpha is not None and kind not in ALPHA_FORMATS:
-        raise ImageError("has transparency, which a JPEG cannot hold; write png, webp, tiff or bmp")
+        raise ImageError("has transparency, which a JPEG cannot hold; write PNG, WebP, TIFF or BMP")
     if picture.bits == 16 and kind not in SIXTEEN_BIT_FORMATS and not allow_8_bit:
-        depth = "has more than 8 bits a colour" if picture.format == "bmp" else "is 16-bit"
-        raise ImageError(f"{depth} and a {kind} holds 8; write png or tiff, or say --format {kind} to accept 8 bit")
+        raise ImageError(
+            f"has {depth_of(picture)} bits a sample and {NAMES[kind]} holds 8; write PNG or TIFF, or say "
+            f"--format {kind} to accept 8 bit"
+        )
     if max(picture.width, picture.height) > LARGEST_SIDE.get(kind, math.inf):
         raise ImageError(
-            f"is {picture.width}x{picture.height} and a {kind} holds at most {LARGEST_SIDE[kind]} pixels a side; "
-            "write png or tiff"
+            f"is {picture.width}x{picture.height} and {NAMES[kind]} holds at most {LARGEST_SIDE[kind]} pixels a side; "
+            "write PNG or TIFF"
         )
-    if kind == "jpg" and picture.exif and len(picture.exif) > LARGEST_EXIF:
-        raise ImageError(f"has {len(picture.exif)} bytes of EXIF, and a JPEG holds {LARGEST_EXIF}; write png or tiff")
     if kind == "heic":
         heif_library()
     elif kind == "avif":
         check_avif()
     elif kind == "jxl":
-        check_jxl(picture, depth_in(kind, picture.bits, picture.depth))
+        check_jxl(picture)
 
 
 def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling: Subsampling) -> bytes:
@@ -146,14 +179,14 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
         # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.
         options = {"lossless": picture.lossless and picture.format == "webp", "quality": quality, "exact": True}
         options |= {"exif": EXIF_NAME + picture.exif if picture.exif else b"", "xmp": picture.xmp or b""}
-        options["icc_profile"] = (picture.icc or b"") if holds_profile(picture, kind) else b""
+        options["icc_profile"] = picture.icc or b""
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     file = io.BytesIO()
     try:
         Image.fromarray(pixels).save(file, _PILLOW_NAMES[kind], **options)
     except (OSError, ValueError, OverflowError) as error:
-        raise ImageError(f"cannot be encoded as {kind}: {' '.join(str(error).split())}") from error
+        raise ImageError(f"cannot be encoded as {NAMES[kind]}: {' '.join(str(error).split())}") from error
     if kind == "webp":
         return file.getvalue()
     return (with_png_metadata if kind == "png" else with_jpeg_metadata)(file.getvalue(), picture)
@@ -166,24 +199,24 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
         parts = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
         if gone := [name for name, content in parts.items() if content]:
             names = " and ".join([", ".join(gone[:-1]), gone[-1]] if gone[1:] else gone)
-            lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a bmp holds none")
-    if not holds_profile(picture, kind):
-        lines.append(f"its grey ICC profile is lost, since a {kind} holds those of RGB alone")
+            lines.append(f"its {names} {'are' if gone[1:] else 'is'} lost, since a BMP holds none")
+    if line := _lost_profile(picture, kind):
+        lines.append(line)
     if kind in _LACKING and picture.iptc:
-        lines.append(f"its IPTC is lost, since a {kind} holds none")
+        lines.append(f"its IPTC is lost, since {NAMES[kind]} holds none")
     if kind in _LACKING and picture.resolution and not _states_resolution(picture):
         across, down = picture.resolution
-        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since a {kind} holds none")
+        lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since {NAMES[kind]} holds none")
     if kind == "jpg":
-        sizes = {"XMP": (picture.xmp, LARGEST_XMP), "IPTC": (picture.iptc, LARGEST_IPTC)}
-        for name, (content, largest) in sizes.items():
+        sizes = [("EXIF", picture.exif, LARGEST_EXIF), ("XMP", picture.xmp, LARGEST_XMP)]
+        for name, content, largest in [*sizes, ("IPTC", picture.iptc, LARGEST_IPTC)]:
             if content and len(content) > largest:
-                lines.append(f"its {name} of {len(content)} bytes is lost, since a jpg holds {largest}")
+                lines.append(f"its {name} of {len(content)} bytes is lost, since a JPEG holds {largest}")
     if lost := [text for text in picture.texts if not _holds(kind, text[0])]:
         titles = ["comment" if which == COMMENT else chunk_name(text.partition(b"\0")[0]) for which, text in lost]
         titles = list(dict.fromkeys(titles))
         titles[_MOST_TITLES:] = ["…"] * (len(titles) > _MOST_TITLES)
-        lines.append(f"its text ({', '.join(titles)}) is lost, since it cannot be kept in a {kind}")
+        lines.append(f"its text ({', '.join(titles)}) is lost, since it cannot be kept in {NAMES[kind]}")
     return lines
 
 

@@ -65,8 +65,8 @@ def find_tasks(
     itself where that has a picture's suffix, is not a folder, and there is one input. Otherwise the result of
     `NAME.EXT` is `NAME.EXT` at the same place of the tree below `output`, or without an `output` `NAME_enhanced.EXT`
     beside it; there EXT changes where it does not stand for `target_format` or, without one, for the format of the
-    content (a PNG named .jpg gives .png; camera RAW gives .tif). An input has no task if its result would replace an
-    input or would be that of an earlier input.
+    content (a PNG named .jpg gives .png); a TIFF of camera RAW is a .tif. An input has no task if its result would
+    replace an input or would be that of an earlier input.
 
     Raises:
         UsageError: `output` does not fit the inputs.
@@ -107,6 +107,8 @@ def _inspect(file: InputFile) -> Format | NoTask:
 def _target(file: InputFile, content: Format, output: Path | None, target_format: Format | None) -> Path:
     """Where the result of a file goes: beside it, or below the folder `output`. `content` is the format of the file."""
     path, wanted = file.path, target_format or content
+    if content == "raw" and wanted == "tiff":  # as without a wish
+        wanted = content
     suffix = path.suffix if SUFFIXES.get(path.suffix.lower()) == wanted else _SUFFIX_OF[wanted]
     if output is None:
         return path.with_name(f"{path.stem}_enhanced{suffix}")

@@ -14,12 +14,12 @@ import numpy as np
 
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images.colour.conversion import Colour
-from mirnet_deploy.images.formats import SIXTEEN_BIT_FORMATS, Format, depth_in
+from mirnet_deploy.images.formats import NAMES, SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.picture import Picture, Samples, grey_of, to_8_bit
 from mirnet_deploy.images.reading import decode_image, read_file
 from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.images.tiff.converted import ConvertedSource, RestoredResult
-from mirnet_deploy.images.writing import check_encodable, encode_image, holds_profile, unkept
+from mirnet_deploy.images.writing import check_encodable, depth_of, encode_image, holds_profile, unkept
 from mirnet_deploy.jobs.colours import colour_of, recorded
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.progress import Passes, Show
@@ -175,10 +175,10 @@ def _notes(picture: Picture, colour: Colour, target: Format) -> list[str]:
     if colour.conversion and not holds_profile(picture, target):
         notes.append("its colours became sRGB")
     if picture.bits == 16 and target not in SIXTEEN_BIT_FORMATS:
-        notes.append(f"16 bit became 8, since a {target} holds no more")
+        notes.append(f"{depth_of(picture)} bit became 8, since {NAMES[target]} holds no more")
     depth = depth_in(target, picture.bits, picture.depth)
     if 8 < depth < (picture.depth or picture.bits):
-        notes.append(f"{picture.depth or picture.bits} bit became {depth}, since {target} holds no more")
+        notes.append(f"{depth_of(picture)} bit became {depth}, since {NAMES[target]} holds no more")
     if target == "avif" and depth > 8 and not picture.grey and not (picture.lossless and picture.format == "avif"):
-        notes.append("its colours have half the resolution (4:2:0), as OpenCV writes avif of more than 8 bit")
+        notes.append("its colours have half the resolution (4:2:0), as OpenCV writes AVIF of more than 8 bit")
     return notes + unkept(picture, target)

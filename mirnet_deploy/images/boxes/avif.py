@@ -7,6 +7,7 @@ from the file's boxes.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +16,10 @@ from PIL import Image, features
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.boxes.picture import IsoPicture, read_iso_picture, turned
+from mirnet_deploy.images.ifd import ORIENTATION, read_directory
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 
-DEPTHS = (8, 10, 12)
-"""Bits per sample that are read and written."""
 LARGEST_SIDE = 32768
 """Pixels a side, and in all, which libavif decodes as OpenCV sets it up."""
 _MOST_PIXELS = 1 << 28
@@ -102,7 +102,8 @@ def encode_avif(picture: Picture, depth: int, quality: int, subsampling: str) ->
     """The bytes of an AVIF file.
 
     Args:
-        depth: bits per sample, one of `DEPTHS`; 8 for a picture of 8 bits, and more for one of 16.
+        picture: its profile, if any, is for the channels that are written.
+        depth: bits per sample: 8 for a picture of 8 bits, and 10 or 12 for one of 16.
         quality: 1 to 100.
         subsampling: of the colour channels of a picture of 8 bits; those of 10 and 12 have half the resolution (4:2:0).
             Grey with alpha is written in colours, since many readers know no other.
@@ -123,7 +124,7 @@ def encode_avif(picture: Picture, depth: int, quality: int, subsampling: str) ->
     blocks = {
         cv2.IMAGE_METADATA_EXIF: picture.exif,
         cv2.IMAGE_METADATA_XMP: picture.xmp,
-        cv2.IMAGE_METADATA_ICCP: _fitting(picture.icc, samples),
+        cv2.IMAGE_METADATA_ICCP: picture.icc,
     }
     kept = {kind: np.frombuffer(block, np.uint8) for kind, block in blocks.items() if block}
     # Under 100 the library is lossy; at 100 it neither quantizes nor transforms the colours.
@@ -136,11 +137,6 @@ def encode_avif(picture: Picture, depth: int, quality: int, subsampling: str) ->
     return bytes(data.tobytes())
 
 
-def _fitting(icc: bytes | None, samples: Samples) -> bytes | None:
-    """The ICC profile, unless it is for grey and the samples have colours."""
-    return None if icc and icc[16:20] == b"GRAY" and samples.ndim == 3 else icc
-
-
 def _encode_by_pillow(picture: Picture, quality: int, subsampling: str) -> bytes:
     """An 8-bit picture, not lossless: only Pillow lets the colour channels have their whole resolution."""
     samples = picture.pixels if picture.alpha is None else np.dstack([picture.rgb(), picture.alpha])
@@ -151,10 +147,31 @@ def _encode_by_pillow(picture: Picture, quality: int, subsampling: str) -> bytes
             "AVIF",
             quality=quality,
             subsampling="4:0:0" if samples.ndim == 2 else subsampling,
-            icc_profile=_fitting(picture.icc, samples) or b"",
-            exif=picture.exif or b"",
+            icc_profile=picture.icc or b"",
+            exif=_without_orientation(picture.exif) if picture.exif else b"",
             xmp=picture.xmp or b"",
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot be encoded as AVIF: {' '.join(str(error).split())}") from error
     return file.getvalue()
+
+
+def _without_orientation(exif: bytes) -> bytes:
+    """The EXIF block without its orientation, which is 1, as it is where the tag is absent; empty if no field is left.
+
+    Where the tag is there, Pillow writes the block anew: it garbles texts in UTF-8 and moves maker notes. Here the
+    fields behind it move up, and no value moves that lies outside of the directory.
+
+    Raises:
+        ValueError: its directory is damaged.
+    """
+    directory = read_directory(exif)
+    form, end = directory.form, directory.next_position + directory.form.room
+    first = directory.start + struct.calcsize(form.count)
+    fields = [exif[place : place + form.entry] for place in range(first, directory.next_position, form.entry)]
+    kept = [field for field in fields if struct.unpack_from(f"{directory.order}H", field)[0] != ORIENTATION]
+    if not kept:
+        return b""
+    table = struct.pack(f"{directory.order}{form.count}", len(kept)) + b"".join(kept)
+    table += exif[directory.next_position : end]
+    return exif[: directory.start] + table.ljust(end - directory.start, b"\0") + exif[end:]

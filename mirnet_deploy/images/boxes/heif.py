@@ -15,8 +15,6 @@ from mirnet_deploy.images.boxes.picture import read_iso_picture
 from mirnet_deploy.images.picture import Picture, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 
-DEPTHS = (8, 10, 12)
-"""Bits per sample that are read and written."""
 _LOSSLESS = {"quality": -1, "matrix_coefficients": 0}
 """Settings under which every sample comes back: of the quantizer, and of the colour transform, which is none."""
 
@@ -62,7 +60,7 @@ def encode_heif(picture: Picture, depth: int, quality: int, subsampling: str) ->
     """The bytes of a HEIC file.
 
     Args:
-        depth: bits per sample, one of `DEPTHS`; 8 for a picture of 8 bits, and more for one of 16.
+        depth: bits per sample: 8 for a picture of 8 bits, and 10 or 12 for one of 16.
         quality: 1 to 100.
         subsampling: of the colour channels: 4:4:4, 4:2:2 or 4:2:0.
 

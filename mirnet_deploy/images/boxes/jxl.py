@@ -15,13 +15,12 @@ from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
 from mirnet_deploy.images.boxes.jxl_header import JxlHeader, read_jxl_header
 from mirnet_deploy.images.boxes.media import boxes
+from mirnet_deploy.images.formats import JXL_SIGNATURE
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.picture import Picture, check_size
 from mirnet_deploy.images.samples import straight, to_16_bit
 from mirnet_deploy.images.upright import upright_picture
 
-SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
-"""What a file of boxes begins with; a bare codestream begins with FF 0A."""
 _LARGEST_BOX = 64 << 20
 """Bytes of EXIF or XMP, unpacked, at most."""
 
@@ -146,7 +145,7 @@ def _colour(data: bytes, header: JxlHeader) -> tuple[bytes | None, list[str]]:
 
 
 def _opened(data: bytes) -> _File:
-    if not data.startswith(SIGNATURE):
+    if not data.startswith(JXL_SIGNATURE):
         return _File(data)
     file, parts, last_part = _File(), [], True
     for kind, first, last in boxes(data):

@@ -17,47 +17,62 @@ from numpy.typing import NDArray
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.boxes.jxl import codestream_of, imagecodecs, pylibjxl
 from mirnet_deploy.images.boxes.jxl_header import SRGB, read_jxl_header
+from mirnet_deploy.images.formats import JXL_SIGNATURE
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.samples import from_16_bit, to_linear
 
-_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl "
+_HEAD = JXL_SIGNATURE + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 _LEVEL_10 = b"\0\0\0\x09jxll\x0a"
 """Says that a decoder needs more than level 5 (18181-1, annex M): samples of more than 12 bits."""
 
 
-def check_jxl(picture: Picture, depth: int) -> None:
-    """Checks that the libraries are there and can write the picture, before any work goes into it.
+def check_jxl(picture: Picture) -> None:
+    """Checks that the libraries are there that write the picture, before any work goes into it.
 
     Raises:
-        ImageError: it has a profile, and more than 8 bits or grey with alpha; the message does not name the file.
-        MissingDependencyError: a library is not installed.
+        MissingDependencyError: one is not installed.
     """
     imagecodecs()
-    if picture.icc:
-        pylibjxl()
-        if depth > 8 or (picture.grey and picture.alpha is not None):
-            what = f"{depth} bits" if depth > 8 else "grey with alpha"
-            raise ImageError(f"has a colour profile and {what}, which no library here writes as jxl; write png or tiff")
+    profile_refusal(picture)
+
+
+def profile_refusal(picture: Picture) -> str | None:
+    """Why the picture's ICC profile cannot be written, as in "is lost, since …"; None where it can, or there is none.
+
+    Raises:
+        MissingDependencyError: pylibjxl, which writes profiles, is not installed.
+    """
+    if not picture.icc:
+        return None
+    if picture.bits > 8 or (picture.grey and picture.alpha is not None):
+        what = "more than 8 bits" if picture.bits > 8 else "grey with transparency"
+        return f"a JPEG XL of {what} is written without one"
+    channels = (1 if picture.grey else 3) + (picture.alpha is not None)
+    try:  # libjxl reads the profile, and says no more than whether it takes it
+        pylibjxl().encode(np.zeros((1, 1, channels), np.uint8), lossless=True, icc=picture.icc)
+    except (RuntimeError, ValueError):
+        return f"libjxl does not take it for {'grey' if picture.grey else 'RGB'}"
+    return None
 
 
 def encode_jxl(picture: Picture, depth: int, quality: int) -> bytes:
     """The bytes of a JPEG XL file: boxes with EXIF and XMP beside the codestream.
 
     Args:
+        picture: its profile, if any, is one that `profile_refusal` lets pass.
         depth: bits per sample: 8, or 9 to 16 for a picture of 16 bits.
         quality: 1 to 100, as in JPEG.
 
     Raises:
-        ImageError: as `check_jxl`, or a library refuses it.
+        ImageError: a library refuses it.
         MissingDependencyError: a library is not installed.
     """
-    check_jxl(picture, depth)
     distance = 0.0 if picture.lossless and picture.format == "jxl" else _distance(quality)
     try:
         codestream = _codestream_with_profile(picture) if picture.icc else _codestream(picture, depth, distance)
     except (RuntimeError, ValueError) as error:
         raise ImageError(f"cannot be encoded as JPEG XL: {' '.join(str(error).split())}") from error
-    parts = [_SIGNATURE, _LEVEL_10 if depth > 12 else b"", _box(b"jxlc", codestream)]
+    parts = [_HEAD, _LEVEL_10 if depth > 12 else b"", _box(b"jxlc", codestream)]
     if picture.exif:
         parts.append(_box(b"Exif", bytes(4) + picture.exif))
     if picture.xmp:

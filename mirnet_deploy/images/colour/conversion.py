@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.images.colour.icc import CODES, ProfileError, read_profile
-from mirnet_deploy.images.colour.spaces import BYTES, Space, is_srgb, space_of
+from mirnet_deploy.images.colour.spaces import Space, is_srgb, space_of
 from mirnet_deploy.images.picture import Samples, to_8_bit
 
 _BAND = 1 << 17
 """Pixels that each of `_THREADS` converts at a time."""
 _THREADS = min(4, os.cpu_count() or 1)
-BAND_BYTES = _THREADS * _BAND * (BYTES + 12)
-"""Bytes that a conversion takes beside its result: `Conversion.back` holds two in float."""
 
 
 @dataclass(frozen=True, eq=False)

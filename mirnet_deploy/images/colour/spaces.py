@@ -24,10 +24,6 @@ CURVE_TOLERANCE, COLOUR_TOLERANCE = 1.5 / 255, 0.005
 """A space is sRGB if its greys change by no more in sRGB's numbers from 0 to 1, and all colours by no more in linear
 light, when they become sRGB. The usual variants of sRGB's profile, with curves of few points and primaries of few
 digits, change less. A gamma of 2.2 changes greys by 8 / 255, and PAL's primaries, the nearest ones, change by 0.04."""
-BYTES = 3 * (4 + 4 + 4 + 4)
-"""Bytes per pixel that a conversion takes at most: linear values before and after the matrix, and the result in float,
-in planes and in pixels."""
-
 
 _LUMINANCE = SRGB_TO_XYZ[1:2].astype(np.float32)
 """[1,3]"""

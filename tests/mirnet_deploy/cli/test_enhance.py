@@ -279,7 +279,7 @@ def test_16_bit_becomes_8_only_on_request_and_with_a_note(tmp_path: Path, model:
     write_image(Picture(np.full((5, 6, 3), 20000, np.uint16)), tmp_path / "a.png")
     common = (tmp_path / "a.png", "--model", model)
     result = enhance(*common, "-o", tmp_path / "x.jpg", expect=1)
-    assert "is 16-bit and a jpg holds 8; write png or tiff, or say --format jpg" in result.stderr
+    assert "has 16 bits a sample and a JPEG holds 8; write PNG or TIFF, or say --format jpg" in result.stderr
     result = enhance(*common, "--format", "jpg")
     assert "note:" in result.stderr
     assert "16 bit became 8" in result.stderr

@@ -86,7 +86,7 @@ def test_a_bmp_of_10_bits_is_written_with_16_or_refused_in_its_own_words() -> No
     picture = decode(bmp(32, rows, compression=3, masks=MASKS_10), "a")
     again = decode(encode_image(picture, "png", **USUAL), "a")
     np.testing.assert_array_equal(again.pixels, picture.pixels)
-    with pytest.raises(ImageError, match="has more than 8 bits a colour and a bmp holds 8; write png or tiff"):
+    with pytest.raises(ImageError, match="has more than 8 bits a sample and a BMP holds 8; write PNG or TIFF"):
         encode(picture)
 
 

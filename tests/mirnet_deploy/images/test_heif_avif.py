@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from pictures import USUAL
 from PIL import Image, ImageCms
+from small_files import exif
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images import Picture
@@ -18,10 +20,10 @@ from mirnet_deploy.images.boxes.picture import turned
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory
 from mirnet_deploy.images.picture import Samples
-from mirnet_deploy.images.profiles import CURVES, PRIMARIES, rgb_profile
+from mirnet_deploy.images.profiles import CURVES, PRIMARIES, grey_profile, rgb_profile
 from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.samples import to_16_bit
-from mirnet_deploy.images.writing import check_encodable, encode_image
+from mirnet_deploy.images.writing import check_encodable, encode_image, holds_profile, unkept
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
 imagecodecs = pytest.importorskip("imagecodecs", reason="the extra large is not installed")
@@ -78,6 +80,42 @@ def test_lossless_returns_every_bit_of_every_depth(kind: Format, bits: int, grey
         np.testing.assert_array_equal(again.alpha, transparency)
     assert (again.exif, again.icc, again.xmp) == (picture.exif, picture.icc, XMP)
     assert (again.depth, again.format, again.lost) == (depth, kind, ())
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 10])
+def test_exif_of_an_avif_keeps_its_bytes_beside_an_orientation(order: str, bits: int) -> None:
+    # The maker's notes point into the block by themselves, and the copyright is in UTF-8.
+    inner = exif((37500, 7, 24, b"NOTE" + struct.pack(f"{order}I", 200) + b"maker's notes..."), order=order)
+    copyright_text = "© Straße\0".encode()
+    fields = [(271, 2, 6, b"Maker\0"), (33432, 2, len(copyright_text), copyright_text)]
+    turned_field = (274, 3, 1, struct.pack(f"{order}H", 1))
+    block = exif(*fields, turned_field, (34665, 4, 1, struct.pack(f"{order}I", 300)), order=order)
+    block = block.ljust(300, b"\0") + inner[8:]
+    again = decode(encode_image(Picture(*samples(bits, grey=False, alpha=False), block), "avif", **USUAL)).exif
+    assert again
+    assert len(again) == len(block)
+    before, after = read_directory(block), read_directory(again)
+    assert {**after.fields, 274: None}.keys() == before.fields.keys()
+    for tag, (kind, count, place) in before.fields.items():
+        if tag in (271, 33432):  # values that lie outside of the directory: where they lay
+            assert after.fields[tag] == (kind, count, place)
+    end = 8 + 2 + 12 * 4 + 4
+    assert again[end:] == block[end:]
+    assert after.integer(34665, 0) == 300
+    assert (274 in after.fields) == (bits == 10)
+    assert after.next == 0
+
+
+def test_a_grey_profile_is_not_put_on_an_avif_of_three_channels() -> None:
+    icc = grey_profile((2.2,), "grey")
+    for grey, alpha, held in ((True, False, True), (True, True, False), (False, False, False)):
+        for bits in (8, 10):
+            picture = Picture(*samples(bits, grey=grey, alpha=alpha), icc=icc, format="avif")
+            assert holds_profile(picture, "avif") == held
+            assert decode(encode_image(picture, "avif", **USUAL)).icc == (icc if held else None)
+            line = "its grey ICC profile is lost, since an AVIF of three channels holds those of RGB alone"
+            assert unkept(picture, "avif") == ([] if held else [line])
 
 
 def test_ten_bits_of_other_programs_are_not_cut_to_eight() -> None:

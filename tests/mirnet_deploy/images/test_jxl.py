@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from mirnet_deploy.images import Picture
 from mirnet_deploy.images.boxes.jxl import codestream_of
 from mirnet_deploy.images.boxes.jxl_header import read_jxl_header
 from mirnet_deploy.images.picture import Samples
-from mirnet_deploy.images.profiles import CURVES, PRIMARIES, SRGB_PRIMARIES, rgb_profile
+from mirnet_deploy.images.profiles import CURVES, PRIMARIES, SRGB_PRIMARIES, grey_profile, rgb_profile
 from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.samples import to_16_bit
-from mirnet_deploy.images.writing import check_encodable, encode_image
+from mirnet_deploy.images.writing import check_encodable, encode_image, holds_profile, unkept
 
 imagecodecs = pytest.importorskip("imagecodecs", reason="the extra jxl is not installed")
 pylibjxl = pytest.importorskip("pylibjxl", reason="the extra jxl is not installed")
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+GREY_ICC = grey_profile((2.2,), "grey")
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x01\0\0\0\0\0\0"
 NOISE = np.random.default_rng(5).integers(0, 1 << 16, (38, 46, 4), dtype=np.uint16)
@@ -119,12 +122,37 @@ def test_a_profile_is_kept_and_makes_it_lossless() -> None:
     assert again.icc == ICC
     np.testing.assert_array_equal(again.pixels, picture.pixels)
     np.testing.assert_array_equal(again.alpha, picture.alpha)
-    for refused in (
-        Picture(NOISE[..., :3].copy(), icc=ICC),
-        Picture(EIGHT[..., 0].copy(), EIGHT[..., 1].copy(), icc=ICC),
-    ):
-        with pytest.raises(ImageError, match=r"has a colour profile and .*; write png or tiff"):
-            check_encodable(refused, "jxl", allow_8_bit=False)
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (Picture(NOISE[..., :3].copy(), icc=ICC), "a JPEG XL of more than 8 bits is written without one"),
+        (Picture(NOISE[..., 0].copy(), icc=GREY_ICC), "a JPEG XL of more than 8 bits is written without one"),
+        (
+            Picture(EIGHT[..., 0].copy(), EIGHT[..., 1].copy(), icc=GREY_ICC),
+            "a JPEG XL of grey with transparency is written without one",
+        ),
+        (Picture(EIGHT[..., 0].copy(), icc=ICC), "libjxl does not take it for grey"),
+        (Picture(EIGHT[..., :3].copy(), icc=GREY_ICC), "libjxl does not take it for RGB"),
+        (Picture(EIGHT[..., :3].copy(), icc=ICC[:-30]), "libjxl does not take it for RGB"),
+        (Picture(EIGHT[..., :3].copy(), EIGHT[..., 3].copy(), icc=LAB_ICC), "libjxl does not take it for RGB"),
+    ],
+)
+def test_a_profile_that_cannot_be_written_is_told_before_the_work_and_left_out(picture: Picture, reason: str) -> None:
+    check_encodable(picture, "jxl", allow_8_bit=False)
+    assert not holds_profile(picture, "jxl")
+    assert unkept(picture, "jxl") == [f"its ICC profile is lost, since {reason}"]
+    again = decode(encode_image(replace(picture, format="jxl"), "jxl", **USUAL))
+    assert again.icc is None
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+
+
+def test_a_grey_profile_is_kept() -> None:
+    picture = Picture(EIGHT[..., 0].copy(), icc=GREY_ICC)
+    again = decode(encode_image(picture, "jxl", **USUAL))
+    assert (again.icc, unkept(picture, "jxl")) == (GREY_ICC, [])
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -27,14 +27,13 @@ from small_files import (
     xmp,
 )
 
-from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.colour.conversion import Colour
-from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.jpeg_metadata import LARGEST_IPTC, LARGEST_XMP
+from mirnet_deploy.images.formats import NAMES, Format
+from mirnet_deploy.images.jpeg_metadata import LARGEST_EXIF, LARGEST_ICC, LARGEST_IPTC, LARGEST_XMP
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.profiles import PRIMARIES, grey_profile, rgb_profile
 from mirnet_deploy.images.reading import decode_image
-from mirnet_deploy.images.writing import encode_image, unkept
+from mirnet_deploy.images.writing import check_encodable, encode_image, unkept
 from mirnet_deploy.jobs.making import _notes
 
 decode = partial(decode_image, max_pixels=10**6)
@@ -102,10 +101,10 @@ def test_what_is_written_is_what_is_read_again_and_the_rest_is_told(kind: Format
     assert again.resolution == (pytest.approx((300, 150), rel=1e-4) if "resolution" in HOLDS[kind] else None)
     lost = {
         "webp": [
-            "its IPTC is lost, since a webp holds none",
-            "its resolution (300 x 150 dpi) is lost, since a webp holds none",
+            "its IPTC is lost, since a WebP holds none",
+            "its resolution (300 x 150 dpi) is lost, since a WebP holds none",
         ],
-        "bmp": ["its EXIF, XMP and IPTC are lost, since a bmp holds none"],
+        "bmp": ["its EXIF, XMP and IPTC are lost, since a BMP holds none"],
     }
     assert unkept(FULL, kind) == lost.get(kind, [])
     assert _notes(FULL, Colour(), kind) == lost.get(kind, [])
@@ -167,9 +166,9 @@ def test_texts_stay_in_their_own_format_and_are_told_elsewhere() -> None:
     written = encode(picture, "png")
     assert [each for each in png_chunks(written) if each[0][1:] in (b"EXt", b"TXt")] == [*TEXTS, TEXTS[0]]
     assert unkept(picture, "png") == []
-    line = "its text (Software, parameters, Title) is lost, since it cannot be kept in a {}"
+    line = "its text (Software, parameters, Title) is lost, since it cannot be kept in {}"
     for kind in ("jpg", "webp", "bmp", "tiff"):
-        assert unkept(picture, kind) == [line.format(kind)]
+        assert unkept(picture, kind) == [line.format(NAMES[kind])]
 
     commented = decode(jpeg((0xFE, b"shot by A"), (0xFE, b"\xff\xfe")), "a")
     assert (
@@ -177,35 +176,40 @@ def test_texts_stay_in_their_own_format_and_are_told_elsewhere() -> None:
         == commented.texts
         == ((b"COM", b"shot by A"), (b"COM", b"\xff\xfe"))
     )
-    assert unkept(commented, "png") == ["its text (comment) is lost, since it cannot be kept in a png"]
+    assert unkept(commented, "png") == ["its text (comment) is lost, since it cannot be kept in a PNG"]
     assert chunk(b"COM ", b"shot by A") not in encode(commented, "png")
 
 
 def test_what_is_too_long_for_a_jpeg_is_told_and_what_just_fits_is_kept() -> None:
-    def picture(packet: int, iptc: int) -> Picture:
+    def picture(block: int, profile: int, packet: int, iptc: int) -> Picture:
         filled = xmp('tiff:Make="x"')
         filled = filled.replace(b'"x"', b'"' + b"x" * (packet - len(filled) + 1) + b'"')
-        return Picture(smooth(), xmp=filled, iptc=b"\x1c\x02\x78" + bytes(iptc - 3))
+        filling = exif((271, 2, block - 28, b"M".ljust(block - 28, b"\0")))
+        icc, iptc_block = PROFILE.ljust(profile, b"\0"), b"\x1c\x02\x78" + bytes(iptc - 3)
+        return Picture(smooth(), exif=filling.ljust(block, b"\0"), icc=icc, xmp=filled, iptc=iptc_block)
 
-    fits = picture(LARGEST_XMP, LARGEST_IPTC)
+    most = {"ICC profile": LARGEST_ICC, "EXIF": LARGEST_EXIF, "XMP": LARGEST_XMP, "IPTC": LARGEST_IPTC}
+    fits = picture(LARGEST_EXIF, LARGEST_ICC, LARGEST_XMP, LARGEST_IPTC)
     again = decode(encode(fits, "jpg"), "a")
-    assert (again.xmp, again.iptc, unkept(fits, "jpg")) == (fits.xmp, fits.iptc, [])
-    long = picture(LARGEST_XMP + 1, LARGEST_IPTC + 1)
+    assert (again.exif, again.icc, again.xmp, again.iptc) == (fits.exif, fits.icc, fits.xmp, fits.iptc)
+    assert unkept(fits, "jpg") == []
+    long = picture(LARGEST_EXIF + 1, LARGEST_ICC + 1, LARGEST_XMP + 1, LARGEST_IPTC + 1)
+    check_encodable(long, "jpg", allow_8_bit=False)
     again = decode(encode(long, "jpg"), "a")
-    assert (again.xmp, again.iptc) == (None, None)
+    assert (again.exif, again.icc, again.xmp, again.iptc) == (None, None, None, None)
     assert unkept(long, "jpg") == [
-        f"its XMP of {LARGEST_XMP + 1} bytes is lost, since a jpg holds {LARGEST_XMP}",
-        f"its IPTC of {LARGEST_IPTC + 1} bytes is lost, since a jpg holds {LARGEST_IPTC}",
+        f"its {name} of {size + 1} bytes is lost, since a JPEG holds {size}" for name, size in most.items()
     ]
-    with pytest.raises(ImageError, match="too many for a JPEG"):
-        encode(Picture(smooth(), icc=PROFILE + bytes(255 * 65519)), "jpg")
 
 
 def test_a_grey_profile_where_there_are_always_three_channels_is_told() -> None:
     grey = Picture(noise(1), icc=grey_profile((2.2,), "grey"))
     for kind in ("webp", "bmp"):
-        assert unkept(grey, kind) == [f"its grey ICC profile is lost, since a {kind} holds those of RGB alone"]
+        assert unkept(grey, kind) == [f"its grey ICC profile is lost, since {NAMES[kind]} holds those of RGB alone"]
     assert unkept(grey, "png") == []
+    damaged = Picture(smooth(), icc=PROFILE[:36] + bytes(4) + PROFILE[40:])  # without a profile's signature
+    assert unkept(damaged, "bmp") == ["its ICC profile is lost, since a BMP holds those of RGB alone"]
+    assert unkept(damaged, "webp") == []
 
 
 def test_a_resolution_that_exif_states_too_is_not_lost_in_a_webp() -> None:

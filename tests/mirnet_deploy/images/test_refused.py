@@ -18,7 +18,7 @@ from PIL import Image
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import DEFAULT_MAX_PIXELS, Picture, read_image
-from mirnet_deploy.images.formats import Format
+from mirnet_deploy.images.formats import NAMES, Format
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.writing import check_encodable, encode_image
@@ -242,13 +242,17 @@ def test_damaged_exif_is_dropped_and_the_picture_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(("kind", "side"), [("webp", 16384), ("jpg", 65501)])
 def test_a_picture_that_is_too_large_for_its_format_is_refused_before_the_work(kind: Format, side: int) -> None:
     wide = Picture(np.zeros((1, side, 3), np.uint8))
-    with pytest.raises(ImageError, match=f"is {side}x1 and a {kind} holds at most {side - 1} pixels a side"):
+    with pytest.raises(ImageError, match=f"is {side}x1 and {NAMES[kind]} holds at most {side - 1} pixels a side"):
         check_encodable(wide, kind, allow_8_bit=False)
     assert encode_image(Picture(np.ascontiguousarray(wide.pixels[:, 1:])), kind, **USUAL)
 
 
-def test_exif_that_is_too_long_for_a_jpeg_is_refused_before_the_work() -> None:
-    room = 65535 - 8
-    assert encode_image(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room)), "jpg", **USUAL)
-    with pytest.raises(ImageError, match="bytes of EXIF"):
-        check_encodable(Picture(np.zeros((1, 1, 3), np.uint8), exif=bytes(room + 1)), "jpg", allow_8_bit=False)
+@pytest.mark.parametrize(
+    ("source", "depth", "what"), [("heic", 10, "10"), ("png", None, "16"), ("raw", None, "more than 8")]
+)
+def test_the_depth_of_the_file_is_told_where_a_format_holds_8(source: Format, depth: int | None, what: str) -> None:
+    deep = Picture(np.zeros((1, 1, 3), np.uint16), format=source, depth=depth)
+    with pytest.raises(
+        ImageError, match=f"^has {what} bits a sample and a JPEG holds 8; write PNG or TIFF, or say --f"
+    ):
+        check_encodable(deep, "jpg", allow_8_bit=False)

@@ -21,7 +21,7 @@ from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli import main
 from mirnet_deploy.images import Picture, read_image
 from mirnet_deploy.images.colour.conversion import colour_of
-from mirnet_deploy.images.formats import format_of_name
+from mirnet_deploy.images.formats import NAMES, format_of_name
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.making import Made, make_picture
 from mirnet_deploy.jobs.record import Record, read_stamp, stamped
@@ -127,10 +127,30 @@ def test_where_a_format_holds_no_profile_the_result_is_srgb(tmp_path: Path) -> N
         picture = Picture(scene(channels=1), icc=GREY, lossless=True)
         result, done, model = made(tmp_path, picture, f"out.{kind}")
         assert result.icc is None
-        lost = f"its grey ICC profile is lost, since a {kind} holds those of RGB alone"
+        lost = f"its grey ICC profile is lost, since {NAMES[kind]} holds those of RGB alone"
         assert done.notes == ["its colours became sRGB", lost]
         expected = np.minimum(model.given.astype(np.uint32) * 2, 65535) / 257
         assert np.abs(result.rgb() - expected).mean() < (0.5 if kind == "bmp" else 4)
+
+
+def test_a_deep_jpeg_xl_of_another_space_becomes_srgb_and_one_of_srgb_stays(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+    lost = "its ICC profile is lost, since a JPEG XL of more than 8 bits is written without one"
+    smooth = np.asarray(Image.fromarray(scene()[:4, :5]).resize((50, 40), Image.Resampling.BICUBIC))
+    for icc, notes in ((P3, ["its colours became sRGB", lost]), (SRGB_PROFILE, [lost])):
+        picture = Picture(smooth.astype(np.uint16) * np.uint16(257), icc=icc)
+        result, done, model = made(tmp_path, picture, "out.jxl")
+        assert (result.icc, result.pixels.dtype, done.notes) == (None, np.uint16, notes)
+        assert np.array_equal(model.given, picture.pixels) == (icc == SRGB_PROFILE)
+        assert np.abs(result.pixels / 257 - np.minimum(model.given * 2.0, 65535) / 257).mean() < 4
+
+
+def test_a_grey_picture_with_transparency_becomes_srgb_in_an_avif(tmp_path: Path) -> None:
+    picture = Picture(scene(channels=1), np.full((40, 50), 200, np.uint8), icc=GREY)
+    result, done, model = made(tmp_path, picture, "out.avif")
+    lost = "its grey ICC profile is lost, since an AVIF of three channels holds those of RGB alone"
+    assert (result.icc, done.notes) == (None, ["its colours became sRGB", lost])
+    assert np.abs(result.rgb() - np.minimum(model.given * 2.0, 65535) / 257).mean() < 4
 
 
 def test_a_profile_that_cannot_be_used_gets_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

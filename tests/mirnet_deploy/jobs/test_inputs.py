@@ -211,6 +211,7 @@ def test_raw_becomes_a_tiff_whatever_its_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         stem = name[0]
         assert targets(tmp_path / name) == {name: str(tmp_path / f"{stem}_enhanced.tif")}
+        assert targets(tmp_path / name, form="tiff") == {name: str(tmp_path / f"{stem}_enhanced.tif")}
         assert targets(tmp_path / name, form="jpg") == {name: str(tmp_path / f"{stem}_enhanced.jpg")}
     with pytest.raises(UsageError, match=r"camera RAW cannot be written; expected \.png, "):
         targets(tmp_path / "a.dng", output=tmp_path / "x.dng")
