@@ -14,6 +14,7 @@ import pytest
 from mirnet_deploy import RuntimeSettings
 from mirnet_deploy.cli.progress import Bar
 from mirnet_deploy.errors import MissingDependencyError
+from mirnet_deploy.images import reading
 from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.job import Job
@@ -57,7 +58,7 @@ def tasks(folder: Path, count: int) -> list[Task]:
 def test_the_next_picture_is_read_while_one_is_enhanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     second = threading.Event()
-    real = making.read_file
+    real = reading.read_file
 
     def read_file(path: Path) -> bytes:
         read.append(path)
