@@ -41,6 +41,7 @@ _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
 SRGB_PRIMARIES: Chromaticities = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65)
 _P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 _SMPTE_C: Chromaticities = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65)
+_ADOBE_RGB: Chromaticities = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), _D65)
 PRIMARIES: Mapping[int, Chromaticities] = {
     1: SRGB_PRIMARIES,
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), _C),
@@ -88,6 +89,12 @@ def rgb_profile(chromaticities: Chromaticities, curves: Sequence[Curve], name: s
 def grey_profile(curve: Curve, name: str) -> bytes:
     """A display profile for pictures of one channel."""
     return _profile(b"GRAY", name, {b"kTRC": _curve(curve)})
+
+
+def adobe_rgb_profile(*, grey: bool) -> bytes:
+    """The profile of Adobe RGB (1998) (Adobe RGB (1998) Color Image Encoding, 4.3), or for one channel of its gamma."""
+    curve, name = (563 / 256,), "Adobe RGB (1998)"
+    return grey_profile(curve, name) if grey else rgb_profile(_ADOBE_RGB, [curve] * 3, name)
 
 
 def profile_space(icc: bytes) -> bytes:

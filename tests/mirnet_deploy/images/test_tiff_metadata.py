@@ -15,6 +15,7 @@ from tiffs import page, tiff
 
 from mirnet_deploy.images import Picture, read_image
 from mirnet_deploy.images.ifd import read_directory
+from mirnet_deploy.images.profiles import PRIMARIES, rgb_profile
 from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, pack_bands
 from mirnet_deploy.images.tiff.writing import encode_tiff
 
@@ -24,8 +25,9 @@ XMP = (
     b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
     b'xmp:Rating="5" tiff:Orientation="%d" tiff:ImageWidth="%d" tiff:ImageLength="%d"/></rdf:RDF></x:xmpmeta>'
 )
+PROFILE = rgb_profile(PRIMARIES[12], [(2.2,)] * 3, "P3")
 RESOLUTION = {282: (5, [300, 1]), 283: (5, [150, 1]), 296: (3, [2])}
-ALL = RESOLUTION | {700: (1, XMP % (6, 26, 19)), 33723: (7, IPTC), 34675: (7, b"profile"), 315: (2, b"A. B.\0")}
+ALL = RESOLUTION | {700: (1, XMP % (6, 26, 19)), 33723: (7, IPTC), 34675: (7, PROFILE), 315: (2, b"A. B.\0")}
 
 
 def read(data: bytes, folder: Path) -> Picture:
@@ -36,7 +38,7 @@ def read(data: bytes, folder: Path) -> Picture:
 def test_all_of_it_is_read_upright_and_written_again(tmp_path: Path) -> None:
     picture = read(tiff(page(RGB8, more=ALL | {274: (3, [6])})), tmp_path)
     np.testing.assert_array_equal(picture.pixels, np.rot90(RGB8, -1))
-    assert (picture.resolution, picture.iptc, picture.icc) == ((150.0, 300.0), IPTC, b"profile")
+    assert (picture.resolution, picture.iptc, picture.icc) == ((150.0, 300.0), IPTC, PROFILE)
     assert picture.xmp == XMP % (1, 19, 26)
     assert picture.lost == ()
     again = read(encode_tiff(picture), tmp_path)
@@ -104,4 +106,16 @@ def test_iptc_is_found_where_programs_put_it(tmp_path: Path) -> None:
 def test_what_photoshop_alone_can_use_is_told(tmp_path: Path) -> None:
     path = b"8BIM" + struct.pack(">H", 2000) + b"\x05Path \0"[:6] + struct.pack(">I", 4) + b"1234"
     lost = read(tiff(page(RGB8, more={34377: (1, path), 37724: (7, b"Adobe Photoshop Document Data Block")})), tmp_path)
-    assert lost.lost == ("its Photoshop layers are lost", "its clipping paths are lost")
+    assert lost.lost == ("its Photoshop layers are lost", "its Photoshop paths are lost")
+
+
+def test_what_is_damaged_or_stands_in_xmp_alone_is_told_as_in_other_formats(tmp_path: Path) -> None:
+    picture = read(tiff(page(RGB8, more={34675: (7, b"no profile"), 700: (1, XMP % (6, 26, 19))})), tmp_path)
+    assert (picture.icc, picture.xmp) == (None, XMP % (1, 26, 19))
+    np.testing.assert_array_equal(picture.pixels, RGB8)
+    assert picture.lost == (
+        "its colour profile is damaged and is left out",
+        "orientation 6 stands in its XMP alone, and is not applied; it becomes 1",
+    )
+    with BandedTiff(tmp_path / "a.tif", 10**6) as source:
+        assert (source.icc, source.xmp, source.lost) == (None, picture.xmp, picture.lost)
