@@ -16,7 +16,8 @@ from mirnet_deploy.errors import ImageError
 
 Curve = tuple[float, ...]
 """Encoded value V in [0, 1] to light: (g,) for V ** g, or (g, a, b, c, d) for (a V + b) ** g where V >= d, and c V
-below: parametric curves 0 and 3 of ICC.1, section 10.18."""
+below: parametric curves 0 and 3 of ICC.1, section 10.18; or a table of light, of more than five values, evenly over V
+(section 10.6)."""
 Chromaticities = tuple[tuple[float, float], ...]
 """x and y of red, green, blue and white."""
 
@@ -132,6 +133,9 @@ def _fixed(values: Sequence[float] | NDArray[Any]) -> bytes:
 
 
 def _curve(curve: Curve) -> bytes:
+    if len(curve) > 5:
+        table = np.rint(np.clip(curve, 0, 1) * 65535).astype(">u2")
+        return b"curv\0\0\0\0" + struct.pack(">I", len(table)) + table.tobytes()
     return b"para\0\0\0\0" + struct.pack(">HH", 3 if len(curve) == 5 else 0, 0) + _fixed(curve)
 
 

@@ -25,6 +25,7 @@ from mirnet_deploy.images.ifd import (
 from mirnet_deploy.images.iptc import iptc_in
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.colorimetry import icc_of_colorimetry
 from mirnet_deploy.images.tiff.directories import Found
 
 _INCH = 2
@@ -69,9 +70,13 @@ def read_metadata(first: Directory, found: Found) -> Metadata:
         lost.insert(0, "its Photoshop layers are lost")
     if exif.get(EXIF) != fields.get(EXIF):
         lost.append(MAKER_NOTES_LOST)
+    icc = _content(fields, tags.ICC_PROFILE) or None
+    if not icc:
+        icc, told = icc_of_colorimetry(fields, order)
+        lost += told
     return Metadata(
         pack_block(exif, order) if exif else None,
-        _content(fields, tags.ICC_PROFILE) or None,
+        icc,
         _content(fields, tags.XMP) or None,
         _iptc(fields) or iptc,
         lost=lost,

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 from tiff_cases import RGB8
-from tiffs import page, tiff
+from tiffs import Order, page, tiff
 
 from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images.colour.icc import read_profile
 from mirnet_deploy.images.ifd import read_directory
-from mirnet_deploy.images.profiles import PRIMARIES, rgb_profile
-from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, pack_bands
+from mirnet_deploy.images.profiles import PRIMARIES, SRGB_CURVE, SRGB_PRIMARIES, grey_profile, rgb_profile
+from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, pack_bands, profile_of_tiff
 from mirnet_deploy.images.tiff.writing import encode_tiff
 
 IPTC = b"\x1c\x02\x78\0\x05Night\x1c\x02\x74\0\x06(c) AB"
@@ -119,3 +120,39 @@ def test_what_is_damaged_or_stands_in_xmp_alone_is_told_as_in_other_formats(tmp_
     )
     with BandedTiff(tmp_path / "a.tif", 10**6) as source:
         assert (source.icc, source.xmp, source.lost) == (None, picture.xmp, picture.lost)
+
+
+def points(chromaticities: tuple[tuple[float, float], ...]) -> dict[int, tuple[int, list[int]]]:
+    """WhitePoint and PrimaryChromaticities."""
+    values = [[part for x in xy for part in (round(x * 10000), 10000)] for xy in chromaticities]
+    return {318: (5, values[3]), 319: (5, [*values[0], *values[1], *values[2]])}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colorimetry_without_a_profile_becomes_one(tmp_path: Path, order: Order) -> None:
+    def found(more: dict[int, tuple[int, list[int]]], pixels: np.ndarray = RGB8) -> tuple[bytes | None, object]:
+        data = tiff(page(pixels, 2 if pixels.ndim == 3 else 1, order=order, more=more), order=order)
+        picture = read(data, tmp_path)
+        assert profile_of_tiff(tmp_path / "a.tif")[0] == picture.icc
+        return picture.icc, picture.lost
+
+    gamma = (np.linspace(0, 1, 256) ** 1.8 * 65535).round().astype(int).tolist()
+    table, name = tuple(value / 65535 for value in gamma), "TIFF colorimetry"
+    p3 = rgb_profile(PRIMARIES[12], [SRGB_CURVE] * 3, name)
+    assert found(points(PRIMARIES[12])) == (p3, ())
+    assert found(points(SRGB_PRIMARIES)) == (None, ())
+    assert found({301: (3, gamma)}) == (rgb_profile(SRGB_PRIMARIES, [table] * 3, name), ())
+    assert found({301: (3, gamma * 3)} | points(PRIMARIES[12])) == (rgb_profile(PRIMARIES[12], [table] * 3, name), ())
+    assert found({301: (3, gamma)}, RGB8[..., 0]) == (grey_profile(table, name), ())
+    usual = (np.linspace(0, 1, 256) ** 2.2 * 65535).round().astype(int).tolist()
+    assert found({301: (3, usual)}) == (None, ())
+    assert found(points(PRIMARIES[12]) | {34675: (7, PROFILE)}) == (PROFILE, ())  # type: ignore[dict-item]
+    line = "its colorimetry is lost: its colours were taken for sRGB"
+    for more in ({318: points(SRGB_PRIMARIES)[318]}, {301: (3, gamma[:9])}, points(((0.3, 0.3),) * 4)):
+        assert found(more) == (None, (line,))
+
+
+def test_a_curve_by_points_is_read_as_the_light_that_it_gives() -> None:
+    table = tuple((np.arange(256) / 255) ** 1.8)
+    curve = read_profile(grey_profile(table, "points"), grey=True).curves[0]
+    np.testing.assert_allclose(curve[::257], table, atol=1e-4)
