@@ -135,7 +135,7 @@ def _fixed(values: Sequence[float] | NDArray[Any]) -> bytes:
 def _curve(curve: Curve) -> bytes:
     if len(curve) > 5:
         table = np.rint(np.clip(curve, 0, 1) * 65535).astype(">u2")
-        return b"curv\0\0\0\0" + struct.pack(">I", len(table)) + table.tobytes()
+        return b"curv\0\0\0\0" + struct.pack(">I", len(table)) + bytes(table.tobytes())
     return b"para\0\0\0\0" + struct.pack(">HH", 3 if len(curve) == 5 else 0, 0) + _fixed(curve)
 
 

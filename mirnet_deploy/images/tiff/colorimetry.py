@@ -37,10 +37,10 @@ def icc_of_colorimetry(fields: Mapping[int, Field], order: ByteOrder) -> tuple[b
     """
     if not {tags.WHITE_POINT, tags.PRIMARY_CHROMATICITIES, tags.TRANSFER_FUNCTION} & fields.keys():
         return None, []
-    photometric = _numbers(fields, order, tags.PHOTOMETRIC)
-    if photometric not in ((tags.BLACK_IS_ZERO,), (tags.RGB,)):
+    photometric = next(iter(_numbers(fields, order, tags.PHOTOMETRIC)), -1)
+    if photometric not in (tags.BLACK_IS_ZERO, tags.RGB):
         return None, [LOST]
-    grey = photometric == (tags.BLACK_IS_ZERO,)
+    grey = photometric == tags.BLACK_IS_ZERO
     try:
         primaries = SRGB_PRIMARIES if grey else _primaries(fields, order)
         curves = _curves(fields, order, 1 if grey else 3)
