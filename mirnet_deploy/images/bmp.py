@@ -8,7 +8,7 @@ OS/2's headers of 12, 16 and 64 bytes: IBM, OS/2 PM Reference, BITMAPINFOHEADER 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,7 +102,27 @@ def _header(data: bytes) -> _Header:
         kind = f"a BMP of {bits} bits a pixel with compression {compression}"
     if kind:
         raise ImageError(f"is {kind}, which is not read; save it as PNG")
-    return _Header(data, start, size, width, abs(height), height < 0, bits, compression, colours)
+    header = _Header(data, start, size, width, abs(height), height < 0, bits, compression, colours)
+    return replace(header, start=_start(header))
+
+
+def _start(header: _Header) -> int:
+    """Where the pixels begin. A file may give 0, or a place inside its headers, where no pixels can be: they then lie
+    behind headers and palette. A place inside the palette is believed where the file has no room behind the whole one:
+    some programs cut palettes short.
+    """
+    behind = {_MASKS: 12, _ALPHA_MASKS: 16}.get(header.compression, 0) if header.size == 40 else 0
+    head = _FILE_HEADER + header.size + behind
+    most = 1 << header.bits if header.bits <= 8 else header.colours
+    whole = head + (3 if header.size == _CORE else 4) * min(header.colours or most, most)
+    if header.compression in (_RLE8, _RLE4):
+        (content,) = header.at("I", 20)
+    else:
+        content = header.stride * header.height - 3  # the padding of the last row may be missing
+    fits = whole + content <= len(header.data)
+    if header.start < head:
+        return whole if fits or header.bits <= 8 else head
+    return whole if header.start < whole and fits else header.start
 
 
 def _rows(header: _Header) -> Samples:
@@ -194,8 +214,12 @@ def _colour(header: _Header, found: Metadata) -> None:
         icc = header.data[_FILE_HEADER + offset : _FILE_HEADER + offset + length]
         if len(icc) < length:
             raise truncated("the BMP ends before its colour profile does")
-        if profile_space(icc) == b"RGB ":
+        if (space_of := profile_space(icc)) == b"RGB ":
             found.icc = icc
+        elif space_of:
+            name = space_of.decode("latin-1").strip()
+            name = name if name.isascii() and name.isprintable() else "other"
+            found.lost.append(f"its colour profile is for {name} pictures, and is left out")
         else:
             found.lost.append("its colour profile is damaged and is left out")
     elif space == _LINKED and header.size == _V5:

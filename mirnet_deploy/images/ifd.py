@@ -12,7 +12,6 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,12 +23,10 @@ Block = bytes | mmap.mmap
 ByteOrder = Literal["<", ">"]
 """Little-endian ("<", TIFF's II) or big-endian (">", TIFF's MM), as in the formats of `struct`."""
 
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """TIFF type -> its code in `struct`: BYTE, SHORT, LONG, IFD, and BigTIFF's LONG8 and IFD8."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """TIFF type -> bytes of one value."""
-_WIDTHS_AND_HEIGHTS = (256, 257, 0xA002, 0xA003)
-"""Width, height, width, height: of TIFF's picture, of EXIF's."""
 _LONG, _LONG8, _SLONG8, _IFD8 = 4, 16, 17, 18
 _MOST_FIELDS = 65535
 """What a classic directory can hold; a BigTIFF that claims more is damaged."""
@@ -87,9 +84,9 @@ class Directory:
     def integers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """The values of `tag`, of any unsigned type; `default` where it is absent or of another type."""
         kind, count, position = self.fields.get(tag, (0, 0, 0))
-        if kind not in _INTEGERS:
+        if kind not in INTEGERS:
             return default
-        return struct.unpack_from(f"{self.order}{count}{_INTEGERS[kind]}", self.block, position)
+        return struct.unpack_from(f"{self.order}{count}{INTEGERS[kind]}", self.block, position)
 
     def integer(self, tag: int, default: int) -> int:
         """The first of the values that `integers` gives; `default` where there is none."""
@@ -129,70 +126,6 @@ def read_directory(block: Block, start: int | None = None) -> Directory:
     except (struct.error, OverflowError) as error:
         raise ValueError("its TIFF directory reaches past the end") from error
     return directory
-
-
-def reset_orientation(block: bytes) -> tuple[bytes, int]:
-    """The block with orientation 1, otherwise byte for byte the same, and the orientation that it had (1 for none).
-
-    Raises:
-        ValueError: as `read_directory`.
-    """
-    directory = read_directory(block)
-    orientation = directory.integer(ORIENTATION, 1)
-    if orientation == 1:
-        return block, 1
-    kind, _, position = directory.fields[ORIENTATION]
-    patched = bytearray(block)
-    struct.pack_into(f"{directory.order}{_INTEGERS[kind]}", patched, position, 1)
-    return bytes(patched), orientation
-
-
-def set_pixel_sizes(block: bytes, width: int, height: int) -> bytes:
-    """The block with the true width and height wherever it states them, otherwise byte for byte the same.
-
-    They stand in PixelXDimension and PixelYDimension of the EXIF directory (CIPA DC-008, 4.6.5), which are false once
-    the picture is turned, and some cameras repeat them as ImageWidth and ImageLength in IFD0. None is added. An EXIF
-    directory that cannot be read stays as it is.
-
-    Raises:
-        ValueError: as `read_directory`.
-    """
-    directories = [read_directory(block)]
-    if EXIF in directories[0].fields:
-        with suppress(ValueError):
-            directories.append(read_directory(block, directories[0].integer(EXIF, 0)))
-    patched = bytearray(block)
-    for directory in directories:
-        for tag, pixels in zip(_WIDTHS_AND_HEIGHTS, (width, height) * 2, strict=True):
-            kind, count, position = directory.fields.get(tag, (0, 0, 0))
-            if count == 1 and kind in (3, 4) and directory.integer(tag, 0) != pixels:
-                # As a LONG, whatever it was: it has room for any size, and lies in the field itself as a SHORT does.
-                struct.pack_into(f"{directory.order}HII", patched, position - 6, 4, 1, pixels)
-    return bytes(patched)
-
-
-def unlink_next(block: bytes) -> bytes:
-    """The block without the link to its second directory. In EXIF, that is a thumbnail of the picture as it was.
-
-    The thumbnail's bytes stay in the block, so that nothing moves.
-
-    Raises:
-        ValueError: as `read_directory`.
-    """
-    directory = read_directory(block)
-    if not directory.next:
-        return block
-    patched = bytearray(block)
-    struct.pack_into(f"{directory.order}{directory.form.offset}", patched, directory.next_position, 0)
-    return bytes(patched)
-
-
-def kept_exif(block: bytes | None) -> bytes | None:
-    """An EXIF block with orientation 1 and without its thumbnail; None where there is none or it is damaged."""
-    try:
-        return unlink_next(reset_orientation(block)[0]) if block else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mirnet_deploy.images.formats import Format
 
 Samples = NDArray[Any]
 """uint8 or uint16."""
-_TRANSPOSED = frozenset({5, 6, 7, 8})
+TRANSPOSED = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
 
 
@@ -93,7 +93,7 @@ class Picture:
     def upright(self, orientation: int) -> Picture:
         """Turned and mirrored as EXIF orientation 1 to 8 asks for (CIPA DC-008, tag 0x0112); other values mean 1."""
         resolution = self.resolution
-        if resolution and orientation in _TRANSPOSED:
+        if resolution and orientation in TRANSPOSED:
             resolution = resolution[1], resolution[0]
         return replace(
             self,
@@ -138,7 +138,7 @@ def _upright(samples: Samples, orientation: int) -> Samples:
     >>> _upright(np.array([[1, 2], [3, 4]]), 6).tolist()
     [[3, 1], [4, 2]]
     """
-    if orientation in _TRANSPOSED:
+    if orientation in TRANSPOSED:
         samples = samples.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         samples = samples[::-1]

@@ -16,7 +16,8 @@ from mirnet_deploy.errors import ImageError
 
 Curve = tuple[float, ...]
 """Encoded value V in [0, 1] to light: (g,) for V ** g, or (g, a, b, c, d) for (a V + b) ** g where V >= d, and c V
-below: parametric curves 0 and 3 of ICC.1, section 10.18."""
+below: parametric curves 0 and 3 of ICC.1, section 10.18; or a table of light, of more than five values, evenly over V
+(section 10.6)."""
 Chromaticities = tuple[tuple[float, float], ...]
 """x and y of red, green, blue and white."""
 
@@ -41,6 +42,7 @@ _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
 SRGB_PRIMARIES: Chromaticities = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65)
 _P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 _SMPTE_C: Chromaticities = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), _D65)
+_ADOBE_RGB: Chromaticities = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), _D65)
 PRIMARIES: Mapping[int, Chromaticities] = {
     1: SRGB_PRIMARIES,
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), _C),
@@ -90,6 +92,12 @@ def grey_profile(curve: Curve, name: str) -> bytes:
     return _profile(b"GRAY", name, {b"kTRC": _curve(curve)})
 
 
+def adobe_rgb_profile(*, grey: bool) -> bytes:
+    """The profile of Adobe RGB (1998) (Adobe RGB (1998) Color Image Encoding, 4.3), or for one channel of its gamma."""
+    curve, name = (563 / 256,), "Adobe RGB (1998)"
+    return grey_profile(curve, name) if grey else rgb_profile(_ADOBE_RGB, [curve] * 3, name)
+
+
 def profile_space(icc: bytes) -> bytes:
     """The colour space that a profile's values are in, four bytes: b"RGB ", b"GRAY", …; empty for a damaged one."""
     return icc[16:20] if icc[36:40] == b"acsp" else b""
@@ -125,6 +133,9 @@ def _fixed(values: Sequence[float] | NDArray[Any]) -> bytes:
 
 
 def _curve(curve: Curve) -> bytes:
+    if len(curve) > 5:
+        table = np.rint(np.clip(curve, 0, 1) * 65535).astype(">u2")
+        return b"curv\0\0\0\0" + struct.pack(">I", len(table)) + bytes(table.tobytes())
     return b"para\0\0\0\0" + struct.pack(">HH", 3 if len(curve) == 5 else 0, 0) + _fixed(curve)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.ifd import kept_exif
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import Picture, Samples
 
@@ -33,8 +32,7 @@ def upright_picture(
         exif: from the TIFF header on, or with EXIF's name before it.
         depth: bits per sample in the file.
     """
-    kept = kept_exif(exif.removeprefix(b"Exif\0\0")) if exif else None
-    lines = [*lost, "its EXIF is damaged and is left out"] if exif and not kept else lost
     finer = depth if depth and 8 < depth < 16 else None
-    metadata = Metadata(exif=kept, icc=icc, xmp=xmp, lost=list(lines))
-    return replace(metadata.picture(pixels, alpha, kind, lossless=lossless), depth=finer)
+    metadata = Metadata(exif, icc, xmp, lost=list(lost))
+    picture = metadata.picture(pixels, alpha, kind, lossless=lossless, turned=True)
+    return replace(picture, depth=finer)

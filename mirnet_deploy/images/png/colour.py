@@ -1,4 +1,4 @@
-"""What a PNG says of its colours, as an ICC profile: the one form that all five formats and their readers know.
+"""What a PNG says of its colours, as an ICC profile: the one form that most formats and their readers know.
 
 Source: PNG (third edition), W3C: 4.3 (which chunk counts), 11.3.2 (the chunks); ITU-T H.273.
 """
@@ -9,10 +9,9 @@ import struct
 from collections.abc import Callable, Mapping
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
 from mirnet_deploy.images.profiles import (
-    CURVES,
     HDR_TRANSFERS,
-    PRIMARIES,
     SRGB_CURVE,
     SRGB_PRIMARIES,
     Chromaticities,
@@ -46,11 +45,15 @@ def icc_of_png(
         lost: gets a line for each chunk that is not valid. Then the next one counts.
 
     Raises:
-        ImageError: the picture is HDR, or coded in a way that a profile does not tell; the message does not name the
-            file.
+        ImageError: the picture is HDR, or has narrow-range samples; the message does not name the file.
     """
-    if b"cICP" in bodies and (found := _of_cicp(bodies[b"cICP"], lost)):
-        return _profile(*found, grey=grey)
+    if b"cICP" in bodies and (codes := _codes(bodies[b"cICP"], lost)):
+        icc, unknown = icc_of_codes(*codes, grey=grey)
+        if not unknown:
+            return icc
+        lost.append(
+            "its cICP chunk (colour primaries {}, transfer {}) is not known here, and is left out".format(*codes)
+        )
     if b"iCCP" in bodies:
         name, _, packed = bodies[b"iCCP"].partition(b"\0")
         if name == _PQ_NAME:
@@ -67,8 +70,8 @@ def icc_of_png(
     return _of_gamma(bodies, grey=grey, lost=lost)
 
 
-def _of_cicp(body: bytes, lost: list[str]) -> tuple[Chromaticities, Curve, str] | None:
-    """Primaries, curve and description; None where the chunk does not say or is not valid."""
+def _codes(body: bytes, lost: list[str]) -> tuple[int, int] | None:
+    """Codes of primaries and transfer function (H.273); None where the chunk does not say or is not valid."""
     if len(body) != 4 or body[2]:
         lost.append("its cICP chunk is not valid and is left out")
         return None
@@ -76,14 +79,7 @@ def _of_cicp(body: bytes, lost: list[str]) -> tuple[Chromaticities, Curve, str] 
     check_transfer(body[1:2])
     if not full:
         raise ImageError("has narrow-range samples (its cICP chunk says so), which are not read; make them full-range")
-    if _UNSPECIFIED in (primaries, transfer):
-        return None
-    if primaries not in PRIMARIES or transfer not in CURVES:
-        raise ImageError(
-            f"has colour primaries {primaries} with transfer characteristics {transfer} (its cICP chunk, as in ITU-T "
-            "H.273), which are not known here; convert it to sRGB first"
-        )
-    return PRIMARIES[primaries], CURVES[transfer], f"cICP {primaries}/{transfer}"
+    return None if _UNSPECIFIED in (primaries, transfer) else (primaries, transfer)
 
 
 def _of_gamma(bodies: Mapping[bytes, bytes], *, grey: bool, lost: list[str]) -> bytes | None:

@@ -31,9 +31,10 @@ _READ = frozenset(
     | {b"pHYs", b"eXIf"}
     | _TEXTS
 )
-_OF_THE_OLD_PICTURE = frozenset({b"tIME", b"hIST", b"sBIT", b"sPLT", b"dSIG", b"iDOT"})
+_NO_LOSS = frozenset({b"tIME", b"hIST", b"sBIT", b"sPLT", b"dSIG", b"iDOT", b"bKGD", b"vpAg", b"caNv"})
 """True of the old pixels alone: time of the last change, histogram, significant bits, palette, signature,
-and where its rows lie (Apple's iDOT). Their loss is no loss."""
+and where its rows lie (Apple's iDOT). Or about the page that a viewer shows the picture on: its colour, and the size of
+ImageMagick's canvas. Their loss is no loss."""
 
 
 class _Inflater:
@@ -80,7 +81,7 @@ def png_metadata(chunks: Sequence[tuple[bytes, bytes]], *, grey: bool) -> Metada
                 _text(found, kind, body, inflate)
             except ValueError as error:
                 found.lost.append(f"its text {chunk_name(keyword[:79])} {error} and is left out")
-    others = {chunk_name(kind): None for kind, _ in chunks if kind not in _READ | _OF_THE_OLD_PICTURE}
+    others = {chunk_name(kind): None for kind, _ in chunks if kind not in _READ | _NO_LOSS}
     found.lost += [f"its {name} chunk is lost" for name in others]
     return found
 

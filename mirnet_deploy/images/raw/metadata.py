@@ -12,12 +12,13 @@ import struct
 from PIL import JpegImagePlugin
 
 from mirnet_deploy.images.boxes.media import boxes
+from mirnet_deploy.images.exif import MAKER_NOTES_LOST, without_maker_notes
 from mirnet_deploy.images.ifd import EXIF, GPS, ORIENTATION, ByteOrder, Field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.tiff.directories import all_directories, is_camera_raw
 
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
-_XMP, _MAKER_NOTE = 700, 37500
+_XMP = 700
 _KEPT = frozenset({270, 271, 272, ORIENTATION, 282, 283, 296, 305, 306, 315, 33432, EXIF, GPS})
 """Tags of the first directory that say something of the picture: description, camera, orientation, resolution,
 software, time, artist, copyright. The others say how the sensor's data are stored and to be developed."""
@@ -64,12 +65,10 @@ def metadata_of_raw(data: bytes) -> tuple[bytes | None, list[str]]:
     lost = []
     if _XMP in fields:
         lost.append("its XMP, with settings for its development, is lost")
-    inner = fields.get(EXIF)
-    if inner and not isinstance(inner.content, bytes) and _MAKER_NOTE in inner.content:
-        rest = {tag: field for tag, field in inner.content.items() if tag != _MAKER_NOTE}
-        fields[EXIF] = Field(inner.kind, inner.count, rest)
-        lost.append("its maker's notes are lost")
-    kept = {tag: field for tag, field in fields.items() if tag in _KEPT}
+    bare = without_maker_notes(fields)
+    if bare != fields:
+        lost.append(MAKER_NOTES_LOST)
+    kept = {tag: field for tag, field in bare.items() if tag in _KEPT}
     return (pack_block(kept, order) if kept else None), lost
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import check_size, grey_of
 from mirnet_deploy.images.profiles import check_not_hdr
 from mirnet_deploy.images.tiff import tags
@@ -76,16 +77,26 @@ def bytes_in_memory(path: Path, *, toned: bool) -> int:
         with _mapped(path) as directories:
             if is_camera_raw(directories):
                 return 0
-            found = main_picture(directories)[0].directory
+            main = main_picture(directories)[0]
+            found = main.directory
             channels = found.integer(tags.SAMPLES, 1)
             if found.integer(tags.PHOTOMETRIC, -1) == tags.PALETTE:
                 channels += 2
             samples = found.integer(tags.WIDTH, 0) * found.integer(tags.HEIGHT, 0) * channels
             size = 2 if found.integer(tags.BITS, 1) > 8 else 1
-            converted = tags.ICC_PROFILE in found.fields  # there and back, in 16 bits
+            # There and back, in 16 bits.
+            converted = _metadata(directories, main, grey=channels < 3).icc is not None
             return path.stat().st_size + 2 * samples * (size + (2 if converted or (toned and size == 1) else 0))
     except (ValueError, OSError, ImageError):
         return 0
+
+
+def _metadata(directories: list[Found], found: Found, *, grey: bool) -> Metadata:
+    """The metadata of a picture that is not turned."""
+    metadata = read_metadata(directories[0].directory, found)
+    width, height = found.directory.integer(tags.WIDTH, 0), found.directory.integer(tags.HEIGHT, 0)
+    metadata.make_true(width, height, "tiff", grey=grey)
+    return metadata
 
 
 def profile_of_tiff(path: Path) -> tuple[bytes | None, bool]:
@@ -98,8 +109,8 @@ def profile_of_tiff(path: Path) -> tuple[bytes | None, bool]:
     try:
         with _mapped(path) as directories:
             found = main_picture(directories)[0]
-            icc = read_metadata(directories[0].directory, found).icc
-            return icc, found.directory.integer(tags.PHOTOMETRIC, 1) in (0, 1)
+            grey = found.directory.integer(tags.PHOTOMETRIC, 1) in (0, 1)
+            return _metadata(directories, found, grey=grey).icc, grey
     except ImageError as error:
         raise ImageError(f"{path} {error}") from error
     except ValueError as error:
@@ -139,7 +150,7 @@ class BandedTiff:
         if orientation_of(found) != 1 or directory.integer(tags.COMPRESSION, 1) == tags.OLD_JPEG:
             raise ImageError("does not fit into memory, and a turned picture or old-style JPEG is not read in bands")
         self._pixels = TiffPixels(directory, self._read)
-        metadata = read_metadata(directories[0].directory, found)
+        metadata = _metadata(directories, found, grey=self._pixels.grey)
         self.exif, self.icc, self.xmp, self.iptc = metadata.exif, metadata.icc, metadata.xmp, metadata.iptc
         self.resolution = metadata.resolution
         check_not_hdr(self.icc)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from mirnet_deploy.images.exif import MAKER_NOTES_LOST, resolution_of, without_maker_notes
 from mirnet_deploy.images.ifd import (
+    EXIF,
     ORIENTATION,
     ByteOrder,
     Directory,
@@ -20,18 +21,15 @@ from mirnet_deploy.images.ifd import (
     integer_field,
     movable_fields,
     pack_block,
-    set_pixel_sizes,
 )
+from mirnet_deploy.images.iptc import iptc_in
+from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.tiff import tags
+from mirnet_deploy.images.tiff.colorimetry import icc_of_colorimetry
 from mirnet_deploy.images.tiff.directories import Found
-from mirnet_deploy.images.xmp import lost_with, upright_xmp
 
-_TRANSPOSED = frozenset({5, 6, 7, 8})
-"""Orientations that exchange width and height."""
-_INCH, _CENTIMETRE = 2, 3
+_INCH = 2
 _IPTC_START = 0x1C
-_IPTC_RESOURCE, _CLIPPING_PATHS = 0x0404, range(2000, 2999)
-"""Numbers of Photoshop's image resources."""
 
 
 class Described(Protocol):
@@ -49,18 +47,6 @@ class Described(Protocol):
     def resolution(self) -> tuple[float, float] | None: ...
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """As in `Picture`: that of the upright picture."""
-
-    exif: bytes | None
-    icc: bytes | None
-    xmp: bytes | None
-    iptc: bytes | None
-    resolution: tuple[float, float] | None
-    lost: tuple[str, ...]
-
-
 def orientation_of(found: Found) -> int:
     """The orientation of a picture, 1 to 8; a SubIFD that does not say has that of its parent."""
     inherited = found.parent.integer(ORIENTATION, 1) if found.parent else 1
@@ -68,7 +54,7 @@ def orientation_of(found: Found) -> int:
 
 
 def read_metadata(first: Directory, found: Found) -> Metadata:
-    """The metadata of a picture; what its directory does not say, IFD0 (`first`) says.
+    """The metadata of a picture as the file has it; what its directory does not say, IFD0 (`first`) says.
 
     Raises:
         ValueError: as `read_directory`.
@@ -76,40 +62,36 @@ def read_metadata(first: Directory, found: Found) -> Metadata:
     directory = found.directory
     order, fields = movable_fields(first.block, first.start)
     fields = dict(fields) | movable_fields(directory.block, directory.start)[1]
-    width, height = directory.integer(tags.WIDTH, 0), directory.integer(tags.HEIGHT, 0)
-    if orientation_of(found) in _TRANSPOSED:
-        width, height = height, width
-        turned = {tags.RESOLUTION_ACROSS: tags.RESOLUTION_DOWN, tags.RESOLUTION_DOWN: tags.RESOLUTION_ACROSS}
-        fields = {turned.get(tag, tag): field for tag, field in fields.items()}
-    if ORIENTATION in fields:
-        fields[ORIENTATION] = integer_field(order, "H", 1)
-    exif = {tag: field for tag, field in fields.items() if tag not in tags.STRUCTURE}
-    resources = _resources(_content(fields, tags.PHOTOSHOP))
-    lost = ["its Photoshop layers are lost"] if tags.PHOTOSHOP_LAYERS in fields else []
-    if any(number in _CLIPPING_PATHS for number in resources):
-        lost.append("its clipping paths are lost")
-    packet = _content(fields, tags.XMP)
-    xmp = None
-    try:
-        xmp = upright_xmp(packet, width, height) if packet else None
-        lost += lost_with(packet) if packet else ()
-    except ValueError as error:
-        lost.append(f"{error}, and is left out")
+    if (orientation := orientation_of(found)) != 1 or ORIENTATION in fields:
+        fields[ORIENTATION] = integer_field(order, "H", orientation)
+    exif = without_maker_notes({tag: field for tag, field in fields.items() if tag not in tags.STRUCTURE})
+    iptc, lost = iptc_in(_content(fields, tags.PHOTOSHOP))
+    if tags.PHOTOSHOP_LAYERS in fields:
+        lost.insert(0, "its Photoshop layers are lost")
+    if exif.get(EXIF) != fields.get(EXIF):
+        lost.append(MAKER_NOTES_LOST)
+    icc = _content(fields, tags.ICC_PROFILE) or None
+    if not icc:
+        icc, told = icc_of_colorimetry(fields, order)
+        lost += told
     return Metadata(
-        set_pixel_sizes(pack_block(exif, order), width, height) if exif else None,
-        _content(fields, tags.ICC_PROFILE) or None,
-        xmp,
-        _iptc(fields) or resources.get(_IPTC_RESOURCE) or None,
-        _resolution(fields, order),
-        tuple(lost),
+        pack_block(exif, order) if exif else None,
+        icc,
+        _content(fields, tags.XMP) or None,
+        _iptc(fields) or iptc,
+        lost=lost,
     )
 
 
 def described_fields(described: Described) -> tuple[ByteOrder, dict[int, Field]]:
-    """The fields of a TIFF that hold this metadata, in the byte order of its EXIF block (little-endian without one)."""
+    """The fields of a TIFF that hold this metadata, in the byte order of its EXIF block (little-endian without one).
+
+    The notes of the camera's maker are left out (`has_maker_notes`).
+    """
     order, fields = movable_fields(described.exif) if described.exif else ("<", {})
-    fields = {tag: field for tag, field in fields.items() if tag not in tags.STRUCTURE}
-    if described.resolution and described.resolution != _resolution(fields, order):
+    fields = {tag: field for tag, field in without_maker_notes(fields).items() if tag not in tags.STRUCTURE}
+    stated = resolution_of(described.exif) if described.exif else None
+    if described.resolution and described.resolution != stated:
         across, down = (Fraction(min(value, 1e5)).limit_denominator(10_000) for value in described.resolution)
         for tag, value in ((tags.RESOLUTION_ACROSS, across), (tags.RESOLUTION_DOWN, down)):
             fields[tag] = Field(5, 1, struct.pack(f"{order}2I", value.numerator, value.denominator))
@@ -129,39 +111,9 @@ def _content(fields: Mapping[int, Field], tag: int) -> bytes:
     return field.content if field and isinstance(field.content, bytes) else b""
 
 
-def _resolution(fields: Mapping[int, Field], order: ByteOrder) -> tuple[float, float] | None:
-    """Pixels per inch, across and down; None where the file does not say, or gives a mere ratio (unit 1)."""
-    unit = _content(fields, tags.RESOLUTION_UNIT) or struct.pack(f"{order}H", _INCH)
-    factor = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(struct.unpack_from(f"{order}H", unit)[0] if len(unit) > 1 else 0)
-    values = []
-    for tag in (tags.RESOLUTION_ACROSS, tags.RESOLUTION_DOWN):
-        content = _content(fields, tag)
-        if len(content) != 8 or factor is None:
-            return None
-        above, below = struct.unpack(f"{order}2I", content)
-        if not above or not below:
-            return None
-        values.append(above / below * factor)
-    return values[0], values[1]
-
-
 def _iptc(fields: Mapping[int, Field]) -> bytes:
     """The IPTC data sets. Libtiff declares their bytes as LONGs, which big-endian files then hold turned around."""
     content = _content(fields, tags.IPTC)
     if content[3:4] == bytes([_IPTC_START]) != content[:1] and fields[tags.IPTC].kind == 4:
         content = b"".join(content[at : at + 4][::-1] for at in range(0, len(content), 4))
     return content if content[:1] == bytes([_IPTC_START]) else b""
-
-
-def _resources(block: bytes) -> dict[int, bytes]:
-    """Photoshop's image resources: number -> content; as far as they are whole."""
-    found, position = {}, 0
-    while block[position : position + 4] == b"8BIM" and position + 8 <= len(block):
-        (number,) = struct.unpack_from(">H", block, position + 4)
-        position += 6 + (block[position + 6] // 2 + 1) * 2  # a name with its length, padded to an even number
-        if position + 4 > len(block):
-            break
-        (length,) = struct.unpack_from(">I", block, position)
-        found[number] = block[position + 4 : position + 4 + length]
-        position += 4 + length + length % 2
-    return found

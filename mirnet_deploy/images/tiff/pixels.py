@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from PIL import TiffImagePlugin
 
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images.ifd import Directory, reset_orientation
+from mirnet_deploy.images.exif import reset_orientation
+from mirnet_deploy.images.ifd import Directory
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.tiff import tags
 from mirnet_deploy.images.tiff.codecs import SegmentDecoder
 from mirnet_deploy.images.tiff.colours import Colours
 from mirnet_deploy.images.tiff.directories import Found, main_picture
 from mirnet_deploy.images.tiff.form import read_form
-from mirnet_deploy.images.tiff.metadata import orientation_of, read_metadata
+from mirnet_deploy.images.tiff.metadata import read_metadata
 
 _BATCH = 1 << 22
 """Bytes of samples that are handed to a decoder at a time, where a segment has no more: each call costs 0.4 ms."""
@@ -111,15 +111,8 @@ def decode_tiff(directories: Sequence[Found], max_pixels: int) -> Picture:
         pixels, alpha = _whole(source)
         lost += source.lost
     metadata = read_metadata(directories[0].directory, found)
-    return replace(
-        Picture(pixels, alpha, format="tiff").upright(orientation_of(found)),
-        exif=metadata.exif,
-        icc=metadata.icc,
-        xmp=metadata.xmp,
-        iptc=metadata.iptc,
-        resolution=metadata.resolution,
-        lost=(*lost, *metadata.lost),
-    )
+    metadata.lost[:0] = lost
+    return metadata.picture(pixels, alpha, "tiff")
 
 
 def _whole(source: TiffPixels) -> tuple[Samples, Samples | None]:

@@ -148,6 +148,26 @@ def test_the_padding_of_the_last_row_may_be_missing_and_no_more() -> None:
         decode(data[:-2], "a")
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "short" not in case])
+@pytest.mark.parametrize("start", [0, 14, 15, "palette"])
+def test_pixels_do_not_begin_inside_headers_or_palette(case: str, start: int | str) -> None:
+    data, pixels = CASES[case]
+    if start == "palette":
+        start = int.from_bytes(data[10:14], "little") - 4
+    np.testing.assert_array_equal(decode(data[:10] + struct.pack("<I", int(start)) + data[14:], "a").pixels, pixels)
+
+
+def test_pixels_do_not_begin_inside_masks_or_the_palette_of_runs() -> None:
+    rows, _ = packed(MASKS[:3], *noise(3, 16).transpose(2, 0, 1))
+    data = bmp(32, rows, compression=3, masks=MASKS[:3])
+    np.testing.assert_array_equal(decode(data[:10] + bytes(4) + data[14:], "a").pixels, decode(data, "a").pixels)
+    runs = bmp(8, runs8(INDEX), compression=1, palette=PALETTE.tobytes())
+    for start in (0, 60, 1000):
+        np.testing.assert_array_equal(
+            decode(runs[:10] + struct.pack("<I", start) + runs[14:], "a").pixels, TABLE[INDEX]
+        )
+
+
 def runs8(rows: np.ndarray) -> bytes:
     """Each row as one run of a pixel, an absolute stretch, and single pixels."""
     out = b""
@@ -224,6 +244,9 @@ def test_an_embedded_profile_is_kept_and_a_linked_one_told() -> None:
     assert (linked.icc, linked.lost) == (None, ("its colour profile lies in another file, and is lost",))
     damaged = decode(bmp(24, bottom_up(BGR), header=124, profile=b"no profile", colour=b"DEBM"), "a")
     assert (damaged.icc, damaged.lost) == (None, ("its colour profile is damaged and is left out",))
+    grey = grey_profile((2.2,), "grey")
+    other = decode(bmp(24, bottom_up(BGR), header=124, profile=grey, colour=b"DEBM"), "a")
+    assert (other.icc, other.lost) == (None, ("its colour profile is for GRAY pictures, and is left out",))
     whole = bmp(24, bottom_up(BGR), header=124, profile=PROFILE, colour=b"DEBM")
     with pytest.raises(ImageError, match="is truncated: the BMP ends before its colour profile does"):
         decode(whole[:-1], "a")

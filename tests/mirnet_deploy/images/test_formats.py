@@ -71,6 +71,8 @@ WANTED = {
     (GPS_IFD, 1): "N",
     (GPS_IFD, 2): (52.0, 31.0, 12.5),
 }
+IN_TIFF = WANTED | {(EXIF_IFD, MAKER_NOTE): None}
+"""A maker's notes do not outlive that their place in the block changes."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,7 +174,7 @@ def test_orientation_is_applied_as_pillow_applies_it_and_the_rest_is_kept(
     for target in (".png", ".jpg", ".webp", ".tiff"):
         out = tmp_path / f"out{target}"
         write_image(picture, out)
-        assert tags(out) == WANTED
+        assert tags(out) == (IN_TIFF if ".tiff" in (suffix, target) else WANTED)
         with Image.open(out) as image:
             assert image.getexif().get(ORIENTATION, 1) == 1
             assert image.info["icc_profile"] == ICC
@@ -214,7 +216,7 @@ def test_metadata_of_16_bit_files_is_kept(tmp_path: Path, suffix: str) -> None:
     picture = read_image(tmp_path / f"a{suffix}")
     write_image(picture, tmp_path / f"b{suffix}")
     assert picture.icc == ICC
-    assert tags(tmp_path / f"a{suffix}") == tags(tmp_path / f"b{suffix}") == WANTED
+    assert tags(tmp_path / f"a{suffix}") == tags(tmp_path / f"b{suffix}") == (IN_TIFF if suffix == ".tiff" else WANTED)
 
 
 def test_the_exif_of_a_jpeg_changes_only_in_its_orientation(tmp_path: Path) -> None:

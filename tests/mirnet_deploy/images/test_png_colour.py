@@ -75,7 +75,7 @@ def by_littlecms(pixels: np.ndarray, icc: bytes) -> np.ndarray:
         ([P3_CHRM], P3, SRGB_CURVE),
         ([GAMMA[45455], P3_CHRM], P3, SRGB_CURVE),
         ([cicp(12, 13, 0, 1)], P3, SRGB_CURVE),
-        ([cicp(9, 1, 0, 1)], PRIMARIES[9], CURVES[1]),
+        ([cicp(9, 1, 0, 1)], PRIMARIES[9], SRGB_CURVE),
         ([cicp(1, 8, 0, 1)], SRGB_PRIMARIES, (1.0,)),
         ([cicp(1, 4, 0, 1)], SRGB_PRIMARIES, (2.2,)),
         ([cicp(12, 13, 0, 1), ICCP, SRGB, GAMMA[100000]], P3, SRGB_CURVE),
@@ -103,6 +103,7 @@ def test_the_profile_shows_the_colours_that_the_chunks_mean(
         [SRGB],
         [SRGB, GAMMA[100000], P3_CHRM],
         [cicp(1, 13, 0, 1)],
+        *([cicp(1, television, 0, 1)] for television in (1, 6, 14, 15)),
         [cicp(1, 13, 0, 1), ICCP],
     ],
 )
@@ -148,8 +149,12 @@ def test_a_profile_by_the_name_of_pq_is_refused() -> None:
 def test_what_a_profile_cannot_tell_is_refused() -> None:
     with pytest.raises(ImageError, match="has narrow-range samples"):
         decode(png(noise(3), 2, 8, cicp(1, 13, 0, 0)), "a")
-    with pytest.raises(ImageError, match="has colour primaries 9 with transfer characteristics 10 "):
-        decode(png(noise(3), 2, 8, cicp(9, 10, 0, 1)), "a")
+
+
+def test_codes_that_are_not_known_are_told_and_the_next_chunk_counts() -> None:
+    picture = decode(png(noise(3), 2, 8, cicp(9, 10, 0, 1), ICCP), "a")
+    assert picture.icc == PROFILE
+    assert picture.lost == ("its cICP chunk (colour primaries 9, transfer 10) is not known here, and is left out",)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from PIL import Image
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import read_image
+from mirnet_deploy.images.profiles import SRGB_PRIMARIES, rgb_profile
 from mirnet_deploy.images.tiff import codecs as tiff_codecs
 from mirnet_deploy.images.tiff.bands import BandedTiff, RawBands, bytes_in_memory, pack_bands
 from mirnet_deploy.jobs import making
@@ -125,17 +126,20 @@ def test_the_command_writes_the_same_file_as_in_memory(
     }  # fmt: skip
 
 
+PROFILE = rgb_profile(SRGB_PRIMARIES, [(1.8,)] * 3, "a profile")
+
+
 def test_exif_and_profile_are_kept(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "A maker"
-    Image.fromarray(samples(np.uint8, 3)).save(tmp_path / "a.tif", exif=exif, icc_profile=b"profile" * 20)
+    Image.fromarray(samples(np.uint8, 3)).save(tmp_path / "a.tif", exif=exif, icc_profile=PROFILE)
     with BandedTiff(tmp_path / "a.tif", BIG) as source:
         result, strips = RawBands(BytesIO(), source), BytesIO()
         result[0:173] = source[0:173]
         (tmp_path / "b.tif").write_bytes(pack_bands(result, source, strips) + strips.getvalue())
     before, after = read_image(tmp_path / "a.tif"), read_image(tmp_path / "b.tif")
     np.testing.assert_array_equal(after.pixels, before.pixels)
-    assert after.icc == before.icc == b"profile" * 20
+    assert after.icc == before.icc == PROFILE
     assert after.exif == before.exif
 
 

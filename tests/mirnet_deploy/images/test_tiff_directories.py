@@ -11,6 +11,7 @@ from tiffs import page, tiff
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images import Picture, read_image
+from mirnet_deploy.images.profiles import SRGB_PRIMARIES, rgb_profile
 from mirnet_deploy.images.raw.kinds import format_of_content
 from mirnet_deploy.images.tiff.bands import BandedTiff, bytes_in_memory
 from mirnet_deploy.images.tiff.directories import all_directories, is_camera_raw
@@ -35,6 +36,8 @@ PICTURES = {
     "big-endian": tiff(page(SMALL, order=">", more=REDUCED, subs=[page(RGB8, order=">")]), order=">"),
     "BigTIFF": tiff(page(SMALL, more=REDUCED, subs=[page(RGB8)]), big=True),
 }
+
+PROFILE = rgb_profile(SRGB_PRIMARIES, [(1.8,)] * 3, "a profile")
 
 
 def read(data: bytes, folder: Path) -> Picture:
@@ -111,12 +114,12 @@ def test_other_tiffs_are_not_camera_raw() -> None:
 
 
 def test_a_subifd_has_the_orientation_and_the_tags_of_its_parent(tmp_path: Path) -> None:
-    described = REDUCED | {271: (2, b"Maker\0"), 274: (3, [6]), 34675: (7, b"profile")}
+    described = REDUCED | {271: (2, b"Maker\0"), 274: (3, [6]), 34675: (7, PROFILE)}
     picture = read(tiff(page(SMALL, more=described, subs=[page(RGB8)])), tmp_path)
     np.testing.assert_array_equal(picture.pixels, np.rot90(RGB8, -1))
     assert picture.exif is not None
     assert b"Maker\0" in picture.exif
-    assert picture.icc == b"profile"
+    assert picture.icc == PROFILE
     own = read(tiff(page(SMALL, more=described, subs=[page(RGB8, more={274: (3, [3])})])), tmp_path)
     np.testing.assert_array_equal(own.pixels, RGB8[::-1, ::-1])
 

@@ -8,7 +8,8 @@ from xml.dom.minidom import parseString
 import pytest
 from small_files import exif, orientation, xmp
 
-from mirnet_deploy.images.ifd import read_directory, set_pixel_sizes
+from mirnet_deploy.images.exif import set_pixel_sizes
+from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.xmp import LARGEST_XMP, MOST_XMP, lost_with, upright_xmp, xmp_orientation
 
 KEPT = 'xmp:Rating="5" tiff:Make="Straße &amp; &lt;Söhne&gt; &quot;A&quot;"'
