@@ -4,7 +4,7 @@ Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 
 Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF orientation
 is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail, which shows the
 old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are the ICC profile,
-XMP, IPTC, the resolution and texts. What a PNG or a BMP says of its colours without a profile becomes one. What is not
+XMP, IPTC, the resolution and texts. What a file says of its colours without a profile becomes one. What is not
 kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
 
 Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples, 12-bit JPEG,

@@ -33,6 +33,7 @@ from mirnet_deploy.images.boxes.avif import check_avif, encode_avif
 from mirnet_deploy.images.boxes.heif import encode_heif
 from mirnet_deploy.images.boxes.heif import library as heif_library
 from mirnet_deploy.images.boxes.jxl_writing import check_jxl, encode_jxl, profile_refusal
+from mirnet_deploy.images.exif import MAKER_NOTES_LOST, has_maker_notes
 from mirnet_deploy.images.formats import ALPHA_FORMATS, NAMES, SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.integrity import chunk_name
@@ -195,6 +196,8 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
 def unkept(picture: Picture, kind: Format) -> list[str]:
     """One line for every part of the metadata that a file of format `kind` does not hold."""
     lines = []
+    if kind == "tiff" and picture.exif and has_maker_notes(picture.exif):
+        lines.append(MAKER_NOTES_LOST)
     if kind == "bmp":
         parts = {"EXIF": picture.exif, "XMP": picture.xmp, "IPTC": picture.iptc}
         if gone := [name for name, content in parts.items() if content]:

@@ -138,7 +138,7 @@ def _colour(data: bytes, header: JxlHeader) -> tuple[bytes | None, list[str]]:
         ImageError: it is an HDR picture.
     """
     if not header.profile:
-        return icc_of_codes(header.primaries, header.transfer, grey=header.grey, gamma=header.gamma)
+        return icc_of_codes(header.primaries, header.transfer, grey=header.grey, gamma=header.gamma, exact=True)
     if header.xyb:
         return None, ["its colour profile is lost: the decoder gave its colours in sRGB"]
     return pylibjxl().decode(data, metadata=True)[1].get("icc") or None, []
