@@ -98,7 +98,7 @@ def _groups(content: Mapping[str, Any], source: str) -> Iterator[tuple[str, dict
 
 
 def _holds(value: object) -> bool:
-    """Whether a value may hold weights. The state of an optimizer, known by its form, holds moments under their names."""
+    """Whether a value may hold weights. An optimizer's state, known by its form, has moments under their names."""
     if isinstance(value, Mapping):
         return not ({"state", "param_groups"} <= value.keys() or {"exp_avg", "exp_avg_sq"} <= value.keys())
     return isinstance(value, list | tuple)
