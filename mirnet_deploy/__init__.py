@@ -5,8 +5,6 @@ from __future__ import annotations
 TYPE_CHECKING = False  # `typing` itself is left out: before `__main__` runs, Python answers signals with tracebacks
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from mirnet_deploy.artifacts.version import __version__ as __version__
     from mirnet_deploy.devices.base import DevicePicture
     from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
@@ -46,7 +44,7 @@ _HOMES = {
 and no engine."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in _HOMES:

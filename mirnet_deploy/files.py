@@ -7,14 +7,18 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 
 from platformdirs import user_cache_path
 
-_TEMPORARY: set[Path] = set()
-"""What `remove_temporary` removes."""
+_TEMPORARY: set[tuple[int, Path]] = set()
+"""What `remove_temporary` removes, each with the process that made it: a fork has a copy of this."""
+_RENAMING = RLock()
+"""Held while files that belong together take their places, and while what is unfinished is removed."""
 
 
 def is_there(path: Path) -> bool:
@@ -43,34 +47,43 @@ def _temporary(path: Path) -> Iterator[Path]:
     # 40 characters are at most 160 bytes, so that the name stays below the usual limit of 255. Not mkstemp, which makes
     # private files: a result gets the permissions of any new file, and reading the umask changes it for all threads.
     temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
-    _TEMPORARY.add(temporary)
+    entry = (os.getpid(), temporary)
+    _TEMPORARY.add(entry)
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-        _TEMPORARY.discard(temporary)
+        _TEMPORARY.discard(entry)
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder among the system's temporary ones, for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as name:
-        folder = Path(name)
-        _TEMPORARY.add(folder)
+        entry = (os.getpid(), Path(name))
+        _TEMPORARY.add(entry)
         try:
-            yield folder
+            yield entry[1]
         finally:
-            _TEMPORARY.discard(folder)
+            _TEMPORARY.discard(entry)
 
 
 def remove_temporary() -> None:
-    """Removes all that is unfinished: for a process that ends at once, in the middle of the blocks above."""
-    for path in list(_TEMPORARY):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Removes all that is unfinished: for a process that ends at once, in the middle of the blocks above.
+
+    Waits for renames of `write_together` that are under way. Raises nothing: what cannot be removed stays.
+    """
+    held = _RENAMING.acquire(timeout=10)  # not for ever: in a fork nobody may be there to release it
+    for process, path in list(_TEMPORARY):
+        if process == os.getpid():
+            with suppress(OSError):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+    if held:
+        _RENAMING.release()
 
 
 def _flush(path: Path) -> None:
@@ -95,15 +108,35 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_together(files: Mapping[Path, bytes]) -> None:
     """Writes files that belong together: all of them are on the disk before the first replaces what was there.
 
+    A process that ends by `remove_temporary` on a signal ends before or after all of the renames.
+
     Raises:
-        OSError: a folder cannot be written, or the disk is full; then all files are as they were.
+        OSError: a folder cannot be written, or the disk is full; then all files are as they were. Or a rename fails, as
+            where a folder has the file's name; then the files before it in `files` are new, and it and the rest as they
+            were.
+        MemoryError: there is none for a thread.
     """
     with ExitStack() as stack:
-        staged = [(stack.enter_context(_temporary(path)), path, data) for path, data in files.items()]
-        for temporary, _, data in staged:
-            temporary.write_bytes(data)
+        staged = [(stack.enter_context(_temporary(path)), path) for path in files]
+        for temporary, path in staged:
+            temporary.write_bytes(files[path])
             _flush(temporary)
-        for temporary, path, _ in staged:
+        if len(staged) == 1:
+            _rename(staged)
+            return
+        # Python runs signal handlers in the main thread, whichever thread has blocked them: so it may have to wait for
+        # the renames, and they are not made there.
+        with ThreadPoolExecutor(1) as executor:
+            try:
+                renamed = executor.submit(_rename, staged)
+            except RuntimeError as error:  # a thread cannot be started
+                raise MemoryError from error
+            renamed.result()
+
+
+def _rename(staged: Sequence[tuple[Path, Path]]) -> None:
+    with _RENAMING:
+        for temporary, path in staged:
             temporary.replace(path)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import DataError
+from mirnet_deploy.errors import DataError, warn
 from mirnet_deploy.images import read_image
 from mirnet_deploy.images.folders import pictures_in
 from mirnet_deploy.images.formats import SUFFIXES
@@ -30,17 +31,44 @@ class Pair:
 
 
 def images_in(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The pictures in `folder`, with `recursive` also below it; see `pictures_in`.
+    """The pictures in `folder`, with `recursive` also in the folders of `folders_in`; see `pictures_in`.
 
     Raises:
         DataError: `folder` is not a folder, or a folder cannot be read.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
-
     check_folder(folder)
-    return list(pictures_in(folder, recursive=recursive, on_error=refuse))
+    folders = folders_in(folder) if recursive else [folder]
+    return [path for each in folders for path in pictures_in(each, recursive=False, on_error=_refuse)]
+
+
+def folders_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """`folder` and all folders below it, in the order of names, without hidden ones.
+
+    Links to folders are followed, as data sets are often put together by them; not one that leads back to a folder
+    above it, so that there are no circles. A warning names links that lead nowhere and have no picture's suffix.
+
+    Args:
+        above: the folders that no link may lead back to, beside those that `folder` is in.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    yield folder
+    real = folder.resolve()
+    above = (*above, real, *real.parents)
+    try:
+        entries = sorted((each, each.is_dir()) for each in folder.iterdir() if not each.name.startswith("."))
+    except OSError as error:
+        _refuse(error)
+    for each, is_folder in entries:
+        if is_folder and each.resolve() not in above:
+            yield from folders_in(each, above)
+        elif each.is_symlink() and not each.exists() and each.suffix.lower() not in SUFFIXES:
+            warn(f"{each} is a link that leads nowhere; pictures that it stands for are not used")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def check_folder(folder: Path) -> None:

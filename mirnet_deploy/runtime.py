@@ -75,8 +75,9 @@ class MIRNetRuntime:
             else:
                 path, self._engine = model.metadata.name, model
                 check_opened(settings)
-            again = model if path != str(model) else Path(path).absolute()  # a name stays a name for other processes
-            self._model = again if isinstance(model, str | Path) and observer is None else None
+            self._model: str | Path | None = None
+            if isinstance(model, str | Path) and observer is None:  # a name stays one for other processes
+                self._model = Path(path).absolute() if Path(path) == Path(model) else model
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
             undo.pop_all()
         self._closed = False

@@ -31,6 +31,9 @@ MOST = 1_000_000
 _AVERAGED = re.compile(
     r"(?<![a-z])(ema|swa|avg|averaged?|shadow|polyak)(?![a-z])|(model|net|weights?|params)ema|ema(model|net|weights|params)"
 )
+_MOMENTS = re.compile(r"(?<![^.])(max_)?(exp|square|grad)_avg(_sq)?(?![^.])")
+"""Averages of gradients, by the names that the optimizers of torch.optim give them."""
+_OPTIMIZER = re.compile(r"(?<![a-z])optim(izers?)?(?![a-z])")
 _ONLINE = re.compile(r"(?<![a-z])online(?![a-z])")
 """The plain network within a part that keeps both, as in the library ema-pytorch."""
 
@@ -56,6 +59,8 @@ def find_weights(content: Mapping[str, Any], source: str) -> Found:
     """
     groups = dict(_groups(content, source))
     found = [each for place, group in groups.items() for each in _networks(place, group)]
+    # An optimizer in a form of its own has momenta under the names of weights; averages it may keep, too.
+    found = [each for each in found if each.averaged or not _OPTIMIZER.search(_words(each.place))]
     if not found:
         largest = max(groups.values(), key=len, default={})
         raise key_error(source, [] if FIRST in largest else [FIRST], sorted(largest))
@@ -88,13 +93,15 @@ def _groups(content: Mapping[str, Any], source: str) -> Iterator[tuple[str, dict
         if tensors:
             yield place, tensors
         if depth < DEEPEST:
-            below = [(f"{place}{key}.", value, depth + 1) for key, value in values.items() if _holds(key, value)]
+            below = [(f"{place}{key}.", value, depth + 1) for key, value in values.items() if _holds(value)]
             waiting += reversed(below)
 
 
-def _holds(key: str, value: object) -> bool:
-    """Whether a value may hold weights. The state of an optimizer has tensors under the names of weights, too."""
-    return isinstance(value, Mapping | list | tuple) and not key.lower().startswith("optim")
+def _holds(value: object) -> bool:
+    """Whether a value may hold weights. An optimizer's state, known by its form, has moments under their names."""
+    if isinstance(value, Mapping):
+        return not ({"state", "param_groups"} <= value.keys() or {"exp_avg", "exp_avg_sq"} <= value.keys())
+    return isinstance(value, list | tuple)
 
 
 def _networks(place: str, group: Mapping[str, Tensor]) -> Iterator[Found]:
@@ -107,9 +114,12 @@ def _networks(place: str, group: Mapping[str, Tensor]) -> Iterator[Found]:
         names = [name for name in rest if name.startswith(prefix)]
         state = {_bare(name[len(prefix) :]): rest.pop(name) for name in names}
         whole = place + prefix
-        counted = f"{prefix.removesuffix('module.')}n_averaged" in group and prefix.endswith("module.")
-        rest.pop(f"{prefix.removesuffix('module.')}n_averaged", None)
-        yield Found(state, whole.removesuffix("."), counted or _is_averaged(whole))
+        # AveragedModel calls its network `module`; within that, DDP, torch.compile and others may come.
+        counters = {f"{prefix[: word.start()]}n_averaged" for word in re.finditer(r"(?<![^.])module\.", prefix)}
+        counted = [name for name in counters if name in group]
+        for name in counted:
+            rest.pop(name, None)
+        yield Found(state, whole.removesuffix("."), bool(counted) or _is_averaged(whole))
 
 
 def _bare(name: str) -> str:
@@ -123,9 +133,16 @@ def _is_averaged(place: str) -> bool:
 
     >>> [_is_averaged(place) for place in ("model_ema.", "netG_EMA.", "modelEma.", "ema.online_model.", "schema.")]
     [True, True, True, False, False]
+    >>> [_is_averaged(place) for place in ("opt.state.1.exp_avg", "exp_avg_model.")]
+    [False, True]
     """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", place).lower()
+    words = _MOMENTS.sub("", _words(place))
     return bool(_AVERAGED.search(words)) and not _ONLINE.search(words)
+
+
+def _words(place: str) -> str:
+    """A place in small letters, with "_" between the words of modelEma."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", place).lower()
 
 
 def _distinct(found: Sequence[Found]) -> list[Found]:

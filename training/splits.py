@@ -14,7 +14,7 @@ from typing import TypeVar
 from mirnet_deploy.errors import DataError, warn
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images.formats import SUFFIXES
-from mirnet_deploy.pairs import Pair, check_folder, find_pairs, images_in
+from mirnet_deploy.pairs import Pair, check_folder, find_pairs, folders_in, images_in
 from mirnet_deploy.training.data import DegradedSource, PairSource, Source
 
 T = TypeVar("T")
@@ -105,26 +105,34 @@ def open_photographs(root: Path) -> Split:
     Raises:
         DataError: `root` is not a folder or cannot be read, or holds fewer than two photographs.
     """
-    kept, held = _hold_out([[path] for path in images_in(root, recursive=True)], root)
+    found: dict[str, Path] = {}
+    for path in images_in(root, recursive=True):
+        found.setdefault(os.path.realpath(path), path)  # links may name one twice: trained on and held out
+    kept, held = _hold_out([[path] for path in found.values()], root)
     said = f"{len(kept)} photographs in {root} to darken, {len(held)} held out"
     names = ([path.name for path in paths] for paths in (kept, held))
     return Split(DegradedSource(kept), held, said, _fingerprint("photographs", *names))
 
 
 def _others(root: Path, used: Collection[Path]) -> list[Path]:
-    """The folders in `root` and below it that hold low/ and high/ and are not `used`."""
+    """The folders in `root` and below it, also by links, that hold low/ and high/ and are not `used`."""
     found: list[Path] = []
-    for place, folders, _ in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen = set(root.resolve().parents)
+    known = {folder.resolve() for folder in used}
+    for place, folders, _ in os.walk(root, followlinks=True):
+        real = Path(place).resolve()
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        seen.add(real)
         if {"low", "high"} <= set(folders):
-            found += [Path(place)] if Path(place) not in used else []
+            found += [Path(place)] if real not in known else []
             folders[:] = [name for name in folders if name not in ("low", "high")]
     return found
 
 
 def _unread(folder: Path) -> list[Path]:
     """The files in `folder`/low that have a namesake in `folder`/high and a suffix that no picture has that is read."""
-    low, high = ([path for path in (folder / side).rglob("*") if path.is_file()] for side in ("low", "high"))
+    places = [[path for each in folders_in(folder / side) for path in each.iterdir()] for side in ("low", "high")]
+    low, high = ([path for path in paths if path.is_file()] for paths in places)
     known = {path.relative_to(folder / "high").with_suffix("") for path in high}
     return sorted(
         path

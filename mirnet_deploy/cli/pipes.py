@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfileobj
 from typing import TYPE_CHECKING
 
-from mirnet_deploy.errors import UsageError
+from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def open_pipes(paths: tuple[str, ...], output: Path | None, as_json: bool) -> It
 
     Raises:
         UsageError: `-` and the other arguments contradict each other.
+        MirnetDeployError: standard input cannot be read or stored.
     """
     to_stdout = output == DASH
     if "-" in paths and output is None:
@@ -92,10 +93,32 @@ def open_pipes(paths: tuple[str, ...], output: Path | None, as_json: bool) -> It
     if "-" not in paths and not to_stdout:
         yield Pipes(paths, output)
         return
-    with temporary_folder() as folder:
+    with ExitStack() as opened:
+        try:
+            folder = opened.enter_context(temporary_folder())
+        except OSError as error:
+            raise MirnetDeployError(f"no temporary folder can be made: {error.strerror or error}") from error
         source = folder / "stdin"
         if "-" in paths:
-            with source.open("wb") as file:
-                copyfileobj(sys.stdin.buffer, file)
+            _store(source)
         files = tuple(str(source) if path == "-" else path for path in paths)
         yield Pipes(files, folder / "stdout" if to_stdout else output, source, to_stdout)
+
+
+def _store(target: Path) -> None:
+    """Copies standard input to a file."""
+    try:
+        with target.open("wb") as file:
+            while block := _read():
+                file.write(block)
+    except OSError as error:
+        raise MirnetDeployError(
+            f"standard input cannot be stored in {target.parent}: {error.strerror or error}"
+        ) from error
+
+
+def _read() -> bytes:
+    try:
+        return sys.stdin.buffer.read(1 << 20)
+    except OSError as error:
+        raise MirnetDeployError(f"standard input cannot be read: {error.strerror or error}") from error

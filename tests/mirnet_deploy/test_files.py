@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from contextlib import suppress
 
@@ -80,6 +81,15 @@ def test_files_that_belong_together_are_written_all_or_none(tmp_path):
     assert sorted(tmp_path.iterdir()) == [first, second]
 
 
+def test_a_rename_that_fails_leaves_it_and_the_rest_as_they_were(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    paths[1].mkdir()
+    with pytest.raises(IsADirectoryError if os.name == "posix" else OSError):
+        write_together(dict.fromkeys(paths, b"new"))
+    assert sorted(tmp_path.iterdir()) == paths[:2]
+    assert paths[0].read_bytes() == b"new"
+
+
 def test_a_link_that_leads_nowhere_is_there(tmp_path):
     link = tmp_path / "link"
     assert not is_there(link)
@@ -101,3 +111,29 @@ def test_what_is_unfinished_can_be_removed_at_once(tmp_path):
     with temporary_folder() as folder:
         pass
     assert not folder.exists()
+
+
+def test_what_cannot_be_removed_stays_and_raises_nothing(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with suppress(OSError), atomic_path(folder / "a"), temporary_folder() as other:
+        shutil.rmtree(folder)
+        folder.touch()  # now it is no folder
+        remove_temporary()
+        assert not other.exists()
+        other.mkdir()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_a_fork_removes_nothing_of_its_parents(tmp_path):
+    with atomic_path(tmp_path / "a") as temporary, temporary_folder() as folder:
+        temporary.write_bytes(b"whole")
+        child = os.fork()
+        if not child:
+            try:
+                remove_temporary()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert folder.exists()
+    assert (tmp_path / "a").read_bytes() == b"whole"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirnet_deploy.errors import DataError
+from mirnet_deploy.errors import DataError, MirnetDeployWarning
 from mirnet_deploy.pairs import find_pairs, read_pair, read_rgb8
 
 
@@ -39,6 +39,33 @@ def test_pairs_in_folders_below_are_found(lol_folder: Path, tmp_path: Path) -> N
     (tmp_path / "pairs/high/more/night/6.png").rename(tmp_path / "pairs/high/6.png")
     with pytest.raises(DataError, match=r"2 pictures have no partner .*\(6, more/night/6\)"):
         find_pairs(tmp_path / "pairs")
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(lol_folder: Path, tmp_path: Path) -> None:
+    places = [tmp_path / "pairs" / side for side in ("low", "high")]
+    for place in places:
+        shutil.copytree(lol_folder / "eval15" / place.name, place)
+        (place / "more").mkdir()
+        (place / "more/night").symlink_to(lol_folder / "our485" / place.name)
+        (place / "twice").symlink_to("more")
+        (place / "more/circle").symlink_to("..")
+        (place / "out").symlink_to(tmp_path)
+        (place / "itself").symlink_to(place)
+    pairs = find_pairs(tmp_path / "pairs")
+    nested = [f"{place}/night/{number}" for place in ("more", "twice") for number in range(5)]
+    assert [pair.name for pair in pairs] == ["5", "6", *nested]
+    assert pairs[2].low == tmp_path / "pairs/low/more/night/0.bmp"
+    (tmp_path / "linked").mkdir()
+    for place in places:
+        (tmp_path / "linked" / place.name).symlink_to(place)
+    assert [pair.name for pair in find_pairs(tmp_path / "linked")] == [pair.name for pair in pairs]
+
+
+def test_a_linked_folder_that_is_gone_is_named(lol_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(lol_folder / "our485", tmp_path / "pairs")
+    (tmp_path / "pairs/low/night").symlink_to("/not/mounted")
+    with pytest.warns(MirnetDeployWarning, match="low/night is a link that leads nowhere"):
+        assert len(find_pairs(tmp_path / "pairs")) == 5
 
 
 def test_a_folder_that_does_not_exist_is_called_that(tmp_path: Path) -> None:

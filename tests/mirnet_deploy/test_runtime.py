@@ -401,6 +401,13 @@ def test_a_copy_is_a_runtime_of_its_own(models, duplicate):
         duplicate(runtime)
 
 
+@pytest.mark.parametrize("given", ["./identity.onnx", "identity.onnx"])
+def test_a_file_is_found_from_any_folder(models, monkeypatch, given):
+    monkeypatch.chdir(models["identity"].parent)
+    with MIRNetRuntime(given, backend="onnxruntime") as runtime:
+        assert runtime.__reduce__()[1][0] == models["identity"].parent / "identity.onnx"
+
+
 def test_a_models_name_is_looked_up_where_it_is_unpickled():
     with MIRNetRuntime("lite", backend="onnxruntime") as runtime:
         assert runtime.__reduce__()[1] == ("lite", runtime.info.settings)

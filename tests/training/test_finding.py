@@ -98,6 +98,50 @@ def test_averages_of_common_libraries_are_taken(tmp_path: Path, place: str) -> N
     assert torch.equal(loaded.network.state_dict()["conv_in.weight"], AVERAGED["conv_in.weight"])
 
 
+@pytest.mark.parametrize(
+    ("counter", "prefix"),
+    [
+        ("", "module.module."),
+        ("", "module._orig_mod."),
+        ("", "module.net."),
+        ("module.", "module.module."),
+        ("_orig_mod.", "_orig_mod.module."),
+        ("swa.", "swa.module._orig_mod.module."),
+    ],
+)
+def test_the_counter_tells_averages_of_a_wrapped_network(tmp_path: Path, counter: str, prefix: str) -> None:
+    content = {f"{counter}n_averaged": torch.tensor(5), **under(prefix, AVERAGED)}
+    torch.save({"model": PLAIN, "other": content}, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert (loaded.weights, loaded.place) == ("ema", f"other.{prefix}".removesuffix("."))
+    assert torch.equal(loaded.network.state_dict()["conv_in.weight"], AVERAGED["conv_in.weight"])
+
+
+@pytest.mark.parametrize("key", ["optimal_ema", "optimizer_ema", "optim"])
+def test_averages_are_found_under_keys_like_an_optimizers(tmp_path: Path, key: str) -> None:
+    torch.save({"state_dict": PLAIN, key: AVERAGED if "ema" in key else {"ema": AVERAGED}}, tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth").weights == "ema"
+    assert torch.equal(first_layer(tmp_path / "a.pth"), AVERAGED["conv_in.weight"])
+
+
+@pytest.mark.parametrize("key", ["optimizer", "opt", "G_optimizer_state_dict", "nested/optimizers", "flat"])
+@pytest.mark.filterwarnings("error")
+def test_moments_are_no_averaged_weights(tmp_path: Path, key: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(3, 3))
+    optimizer = torch.optim.Adam([weight], amsgrad=True)
+    weight.sum().backward()
+    optimizer.step()
+    state: Any = optimizer.state_dict()
+    content: dict[str, Any] = {key: state}
+    if key == "nested/optimizers":
+        content = {"nested": {"optimizers": [state, state]}}
+    elif key == "flat":
+        content = {f"opt.state.0.{name}": value for name, value in state["state"][0].items()}
+    torch.save({"model": PLAIN, **content}, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert (loaded.weights, loaded.taken) == ("plain", "plain (the checkpoint has no EMA weights), from model")
+
+
 def test_averages_without_names_are_a_note_and_never_denied(tmp_path: Path) -> None:
     torch.save({"model": PLAIN, "ema": {"decay": 0.9, "shadow_params": list(AVERAGED.values())}}, tmp_path / "a.pth")
     with pytest.warns(MirnetDeployWarning, match=r"a\.pth: left out are averaged weights .*ema\.shadow_params\.0"):
@@ -140,7 +184,8 @@ def test_wrappers_of_parts_of_the_network(tmp_path: Path) -> None:
 
 def test_another_network_beside_is_left_out_with_a_note(tmp_path: Path) -> None:
     state = under("net.", PLAIN) | {"loss.vgg.0.weight": torch.ones(2, 2), "step": torch.tensor(3)}
-    torch.save({"state_dict": state, "optimizer_states": [{"exp_avg": under("net.", OTHER)}]}, tmp_path / "a.pth")
+    content = {"state_dict": state, "optimizer_states": [{"exp_avg": under("net.", OTHER)}, {"mean": OTHER}]}
+    torch.save(content, tmp_path / "a.pth")
     with pytest.warns(MirnetDeployWarning, match=r"1 tensors of another network \(state_dict\.loss\.vgg\.0\.weight"):
         assert torch.equal(first_layer(tmp_path / "a.pth"), PLAIN["conv_in.weight"])
 

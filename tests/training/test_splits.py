@@ -45,6 +45,31 @@ def test_pairs_of_a_kind_that_is_not_read_are_named(lol_folder: Path, tmp_path: 
         assert len(open_pairs(tmp_path / "lol").train) == 5
 
 
+def test_what_is_not_used_is_named_also_behind_links(lol_folder: Path, tmp_path: Path) -> None:
+    for place in ("lol/train", "lol/val", "extra"):
+        shutil.copytree(lol_folder / "eval15", tmp_path / place)
+    for name, target in (("alias", "train"), ("circle", ".."), ("extra", "../extra"), ("zextra", "../extra")):
+        (tmp_path / "lol" / name).symlink_to(target)
+    with pytest.warns(MirnetDeployWarning, match=rf": pairs in {tmp_path}/lol/extra are not used;"):
+        open_pairs(tmp_path / "lol")
+    shutil.rmtree(tmp_path / "lol")
+    for side in ("low", "high"):
+        (tmp_path / "more" / side).mkdir(parents=True)
+        (tmp_path / "more" / side / "9.xcf").touch()
+        shutil.copytree(lol_folder / "our485" / side, tmp_path / "lol" / side)
+        (tmp_path / "lol" / side / "more").symlink_to(tmp_path / "more" / side)
+    with pytest.warns(MirnetDeployWarning, match=r"1 pairs are not used: \S+/low/more/9\.xcf are of a kind"):
+        open_pairs(tmp_path / "lol")
+
+
+def test_a_photograph_that_links_name_twice_is_one(lol_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(lol_folder / "our485/high")
+    (tmp_path / "b").symlink_to(lol_folder / "our485/high")
+    split = open_photographs(tmp_path)
+    assert len(split.train) + len(split.validation) == 5
+    assert split.validation[0] == tmp_path / "a/0.png"
+
+
 def test_nested_pairs_are_used_and_told_apart(lol_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(lol_folder, tmp_path / "lol")
     before = open_pairs(tmp_path / "lol")

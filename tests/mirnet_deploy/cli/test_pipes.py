@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,21 @@ def test_a_reader_that_leaves_early_ends_it_quietly(tmp_path: Path, model: Path)
     child.stdout.close()
     assert (child.stderr.read(), child.wait()) == (b"", 141)
     child.stderr.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_standard_input_that_cannot_be_stored_is_one_line(model: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        result = enhance(model, "-", "-o", "out.png", stdin=encoded("BMP"), expect=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert re.fullmatch(r"error: standard input cannot be stored in \S+: File too large\n", result.stderr)
+
+
+def test_no_temporary_folder_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/not/there")
+    result = enhance(model, "-", "-o", "out.png", expect=1)
+    assert result.stderr == "error: no temporary folder can be made: No such file or directory\n"

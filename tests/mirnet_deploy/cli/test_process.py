@@ -165,6 +165,38 @@ def test_the_second_signal_removes_what_is_half_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+BETWEEN = (
+    FRESH
+    + """
+import threading, time
+from pathlib import Path
+import mirnet_deploy.cli.process as process, mirnet_deploy.files as files
+rename = Path.replace
+def slowly(self, target):
+    rename(self, target)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+Path.replace = slowly
+def main():
+    write = lambda: files.write_together({Path(name): b"new" for name in "abc"})
+    thread = threading.Thread(target=write)
+    write() if sys.argv[1] == "main" else (thread.start(), thread.join())
+process.main = main
+process.run()
+"""
+)
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_a_signal_does_not_part_files_that_belong_together(tmp_path: Path, thread: str) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"old")
+    words = [sys.executable, "-c", BETWEEN, thread]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys("abc", b"new")
+
+
 def sweep(command: list[str], moments: list[float]) -> None:
     """Sends SIGINT and SIGTERM in turns, each to a process of its own, so many seconds after its start."""
     for index, moment in enumerate(moments):
