@@ -146,10 +146,15 @@ def _prepare_libraries() -> None:
 def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[Result]], object]) -> list[Result]:
     """Runs the job; a signal ends the process at once, with a report, but not in the middle of a write."""
 
+    from mirnet_deploy.errors import MirnetDeployError
+
     def stop(number: int) -> None:
         with job.no_more_writes():
-            bar.close()
-            report([result for _, result in sorted(job.results.items())])
+            try:
+                bar.close()
+                report([result for _, result in sorted(job.results.items())])
+            except MirnetDeployError as error:  # standard output is full
+                click.echo(f"error: {error}", err=True)
             click.echo("interrupted: run the same command again to go on", err=True)
             end(number)
 

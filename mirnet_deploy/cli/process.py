@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
@@ -49,7 +50,11 @@ def end(number: int) -> NoReturn:
 @contextmanager
 def on_signals(act: Callable[[int], object]) -> Iterator[None]:
     """Within the block Ctrl-C, SIGTERM and SIGHUP call `act` with their number, and then `end` the process if they
-    come again. A signal that is ignored, as under nohup, stays so."""
+    come again. A signal that is ignored, as under nohup, stays so. In a thread, where Python takes no handlers, the
+    host's stay."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def first(number: int, frame: Any) -> None:
         for each in before:

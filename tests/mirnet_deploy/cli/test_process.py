@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,20 @@ def closing(*numbers: int) -> Callable[[], None]:
             os.close(number)
 
     return close
+
+
+def test_in_a_thread_of_another_program_its_handlers_stay() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def work() -> None:
+        with on_signals(lambda number: None):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
 
 
 def test_closed_streams_change_nothing(enhance: list[str], tmp_path: Path) -> None:
