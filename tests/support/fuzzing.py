@@ -1,0 +1,307 @@
+"""A fuzzer by mutation: damaged copies of sound files go to a target, each batch in a process of its own.
+
+    python tests/support/fuzzing.py --seconds 600 --seed 1 [TARGET ...]
+
+An input is decided by the target, the seed and its number alone, so that every fault can be had again:
+
+    python tests/support/fuzzing.py --show 1234 --seed 1 png > fault.png
+
+What counts as a fault: an exception other than the target's own refusals, the death of the process, more than
+`MOST_SECONDS` of processor time or `MOST_WAITING` seconds, more than `MOST_MEMORY` beyond what the process had before,
+anything that is printed, and any file that is written, moved or removed, or program that is started, outside of the
+input's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_SECONDS, MOST_WAITING = 5.0, 60.0
+MOST_MEMORY = 192 << 20
+"""Bytes beyond those before an input, of at most `fuzz_targets.MOST_PIXELS` pixels."""
+_ROOM = 4 << 30
+"""Bytes of addresses beyond those at the beginning: so that a fault does not take the machine's memory."""
+_BATCH = 3000
+"""Inputs that a process gets, at most."""
+_QUIET = {"raw"}
+"""Targets whose library prints a line of its own, which cannot be turned off (`images/raw.py`)."""
+
+
+def input_of(target: str, seed: int, number: int) -> bytes:
+    """The seeds as they are come first, then damaged ones."""
+    from fuzz_seeds import seeds
+
+    files = seeds(target)
+    return files[number] if number < len(files) else mutated(random.Random(f"{target} {seed} {number}"), files)
+
+
+def mutated(rng: random.Random, files: Sequence[bytes]) -> bytes:
+    """One of the files, damaged in one to six ways."""
+    data = bytearray(rng.choice(files))
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        rng.choice(_MUTATIONS)(rng, data, files)
+    return _repaired(bytes(data)) if rng.random() < 0.7 else bytes(data)
+
+
+def _place(rng: random.Random, data: bytearray) -> int:
+    """Every second time in the beginning, where most formats keep what decides."""
+    return rng.randrange(1 + min(len(data), rng.choice((300, len(data)))))
+
+
+def _flip(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    for _ in range(rng.choice((1, 2, 8))):
+        if data:
+            data[min(_place(rng, data), len(data) - 1)] ^= 1 << rng.randrange(8)
+
+
+def _run(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    """Some bytes again and again, or one value, over what was there or before it."""
+    at = _place(rng, data)
+    piece = bytes(data[at : at + rng.randrange(1, 17)]) if rng.random() < 0.5 else bytes([rng.choice((0, 255, 10, 91))])
+    filling = piece * rng.choice((1, 2, 10, 3000))
+    data[at : at + rng.choice((0, len(filling)))] = filling[:20_000]
+
+
+def _cut(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    at = _place(rng, data)
+    del data[at : rng.choice((len(data), at + rng.randrange(1, 65)))]
+
+
+def _splice(rng: random.Random, data: bytearray, files: Sequence[bytes]) -> None:
+    other = bytearray(rng.choice(files))
+    first, second = _place(rng, other), _place(rng, other)
+    at = _place(rng, data)
+    data[at : rng.choice((len(data), at + abs(second - first)))] = other[min(first, second) : max(first, second)]
+
+
+def _number(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
+    """What may be a length, an offset or a count becomes an odd one."""
+    width = rng.choice((1, 2, 4, 4, 8))
+    at = _place(rng, data) // (1 if rng.random() < 0.5 else width) * width
+    value = rng.choice((0, 1, -1, 2 ** (8 * width - 1), 2**31, 2**32 - 1, len(data), rng.randrange(256)))
+    if at + width <= len(data):
+        data[at : at + width] = (value % 2 ** (8 * width)).to_bytes(width, rng.choice(("little", "big")))
+
+
+_MUTATIONS: tuple[Callable[[random.Random, bytearray, Sequence[bytes]], None], ...] = (
+    _flip, _run, _cut, _splice, _number, _number,
+)  # fmt: skip
+
+
+def _repaired(data: bytes) -> bytes:
+    """A PNG with true checksums, as far as its chunks can be followed; other data as they are."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    out, at = bytearray(data), 8
+    while at + 12 <= len(data):
+        end = at + 8 + struct.unpack_from(">I", data, at)[0]
+        if end + 4 > len(data):
+            break
+        out[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
+        at = end + 4
+    return bytes(out)
+
+
+@dataclass(frozen=True)
+class Fault:
+    target: str
+    seed: int
+    number: int
+    what: str
+
+
+def fuzz(target: str, seed: int, inputs: int, seconds: float = float("inf")) -> tuple[int, list[Fault]]:
+    """How many inputs a target got, until there were so many or the time was over, and its faults."""
+    deadline, number, faults = time.monotonic() + seconds, 0, list[Fault]()
+    while number < inputs and time.monotonic() < deadline:
+        last = min(inputs, number + _BATCH)
+        for number, what in _batch(target, seed, number, last, deadline):  # noqa: B020 (the next batch goes on there)
+            if what:
+                faults.append(Fault(target, seed, number, what))
+        number += 1
+    return number, faults
+
+
+def _batch(target: str, seed: int, first: int, last: int, deadline: float) -> Iterator[tuple[int, str]]:
+    """Yields the number of each input that was begun, with what was wrong with it or nothing."""
+    words = [sys.executable, __file__, "--worker", str(first), "--inputs", str(last), "--seed", str(seed), target]
+    process = subprocess.Popen([*words, "--seconds", str(max(0.0, deadline - time.monotonic()))], stdout=-1)
+    assert process.stdout is not None
+    waiting, number = b"", first
+    yield number, ""
+    while True:
+        if not select.select([process.stdout], [], [], MOST_WAITING + 60 * (not waiting))[0]:
+            process.kill()
+            yield number, f"takes more than {MOST_WAITING:.0f} seconds"
+            break
+        read = os.read(process.stdout.fileno(), 1 << 16)
+        if not read:
+            break
+        *lines, waiting = (waiting + read).split(b"\n")
+        for line in lines:
+            at, _, what = line.decode(errors="replace").partition(" ")
+            number = int(at)
+            yield number, what
+    process.stdout.close()
+    if process.wait() and process.returncode != -9:
+        yield number, f"the process ended with {process.returncode}"
+
+
+def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
+    """Gives the inputs to the target, and prints the number of each, and what is wrong with it."""
+    told = os.fdopen(os.dup(1), "w", buffering=1)
+    import fuzz_targets
+    from fuzz_seeds import seeds
+
+    from mirnet_deploy.cli.enhance import _prepare_libraries
+
+    check, end = fuzz_targets.TARGETS[target], time.monotonic() + seconds
+    _prepare_libraries()
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as printed:
+        for number in (1, 2):
+            os.dup2(printed.fileno(), number)
+        os.environ["HOME"] = tempfile.tempdir = scratch
+        _faults(lambda: _attempt(check, seeds(target)[0], target, scratch))  # loads what the target takes
+        printed.truncate(0)
+        outside: list[str] = []
+        _watch(Path(scratch).resolve(), outside)
+        _limit_addresses()
+        for number in range(first, last):
+            if time.monotonic() > end:
+                break
+            data = input_of(target, seed, number)
+            told.write(f"{number}\n")
+            what = _faults(lambda: _attempt(check, data, target, scratch))  # noqa: B023
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if printed.seek(0, 2) and target not in _QUIET:
+                printed.seek(0)
+                what.append(f"prints {printed.read()[:300]!r}")
+            printed.truncate(0)
+            what += outside
+            outside.clear()
+            for each in what:
+                told.write(f"{number} {' '.join(each.split())[:600]}\n")
+
+
+def _attempt(check: Callable[[bytes, Path], None], data: bytes, target: str, scratch: str) -> None:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        os.chdir(folder)
+        try:
+            if target == "commands":
+                import fuzz_targets
+
+                fuzz_targets.prepare_commands(Path(folder))
+            check(data, Path(folder))
+        finally:
+            os.chdir(scratch)
+
+
+def _faults(attempt: Callable[[], None]) -> list[str]:
+    import traceback
+
+    _reset_peak()
+    memory, begin, what = _memory("VmRSS"), time.process_time(), list[str]()
+    try:
+        attempt()
+    except Exception as error:
+        frames = [f"{Path(each.filename).name}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)]
+        what.append(f"{type(error).__name__}: {str(error)[:400]} ({' '.join(frames[-6:])})")
+    if (taken := time.process_time() - begin) > MOST_SECONDS:
+        what.append(f"takes {taken:.1f} s of processor time")
+    if (more := _memory("VmHWM") - memory) > MOST_MEMORY:
+        what.append(f"takes {more >> 20} MiB of memory")
+    return what
+
+
+def _memory(name: str) -> int:
+    """A figure of /proc/self/status in bytes; 0 where there is none."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) << 10 if found else 0
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
+    except OSError:
+        pass
+
+
+def _limit_addresses() -> None:
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + _ROOM,) * 2)
+
+
+def _watch(scratch: Path, outside: list[str]) -> None:
+    """Notes what is written, moved, removed or started outside of a folder, as far as Python knows of it."""
+    places = {"os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1, "os.link": 2}
+    started = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "os.fork")
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        paths: Sequence[Any] = given[: places.get(event, 0)]
+        if event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR):
+            paths = given[:1]
+        elif event in started:
+            outside.append(f"{event} {given!r}")
+        for path in paths:
+            if isinstance(path, str | bytes | os.PathLike):
+                whole = Path(os.path.realpath(os.fsdecode(path)))
+                if not any(whole.is_relative_to(place) for place in (scratch, "/proc", "/dev/null")):
+                    outside.append(f"{event} of {whole}")
+
+    sys.addaudithook(hook)
+
+
+def _arguments() -> argparse.Namespace:
+    from fuzz_targets import TARGETS
+
+    parser = argparse.ArgumentParser(description="Gives damaged files to everything that reads files.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[*TARGETS, []], help=", ".join(TARGETS))
+    parser.add_argument("--seconds", type=float, default=600.0, help="Of all targets together.")
+    parser.add_argument("--inputs", type=int, default=10**9, help="Of each target, at most.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--show", type=int, metavar="NUMBER", help="Write this input of the one target instead.")
+    parser.add_argument("--worker", type=int, metavar="FIRST", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    given.targets = given.targets or list(TARGETS)
+    return given
+
+
+def main() -> int:
+    given = _arguments()
+    if given.show is not None:
+        sys.stdout.buffer.write(input_of(given.targets[0], given.seed, given.show))
+        return 0
+    if given.worker is not None:
+        work(given.targets[0], given.seed, given.worker, given.inputs, given.seconds)
+        return 0
+    found = 0
+    for target in given.targets:
+        count, faults = fuzz(target, given.seed, given.inputs, given.seconds / len(given.targets))
+        print(f"{target}: {count} inputs, {len(faults)} faults", flush=True)
+        for fault in faults:
+            print(f"  --show {fault.number} --seed {fault.seed} {target}: {fault.what}", flush=True)
+        found += len(faults)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    sys.exit(main())
