@@ -176,7 +176,8 @@ def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
             os.dup2(printed.fileno(), number)
         os.environ["HOME"] = tempfile.tempdir = scratch
         _faults(lambda: _attempt(check, seeds(target)[0], target, scratch))  # loads what the target takes
-        printed.truncate(0)
+        printed.seek(0)
+        printed.truncate()
         outside: list[str] = []
         _watch(Path(scratch).resolve(), outside)
         _limit_addresses()
@@ -191,7 +192,8 @@ def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
             if printed.seek(0, 2) and target not in _QUIET:
                 printed.seek(0)
                 what.append(f"prints {printed.read()[:300]!r}")
-            printed.truncate(0)
+            printed.seek(0)
+            printed.truncate()
             what += outside
             outside.clear()
             for each in what:
