@@ -28,7 +28,7 @@ from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
 from mirnet_deploy.artifacts.sidecar import read_onnx, sidecar_path, write_sidecar
 from mirnet_deploy.cli import COMMANDS, main
 from mirnet_deploy.cli.info import _rows, describe
-from mirnet_deploy.errors import ArtifactError, MirnetDeployError, MirnetDeployWarning
+from mirnet_deploy.errors import MirnetDeployError, MirnetDeployWarning
 from mirnet_deploy.images.colour import colour_of
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.reading import decode_image
@@ -45,7 +45,9 @@ def check_line(text: str) -> None:
     """Asserts that a text can be shown as one line, and is not the excuse of a bound that came too late."""
     assert text.strip(), "an error without words"
     # A name that is not text stands in a line as it was given.
-    assert all(letter.isprintable() or "\udc80" <= letter <= "\udcff" for letter in text), f"not one printable line: {text!r}"
+    assert all(letter.isprintable() or "\udc80" <= letter <= "\udcff" for letter in text), (
+        f"not one printable line: {text!r}"
+    )
     assert "does not fit into memory, not" not in text, text
     assert not text.endswith("does not fit into memory; close other programs or make it smaller"), text
 
@@ -176,6 +178,7 @@ REFUSED = ("broken.png", "broken.pt", "broken.onnx", "empty", "nowhere", "in.png
 def commands(data: bytes, folder: Path) -> None:
     """A command line that is drawn by the bytes ends with 0, 1 or 2, and says in a line why; no input is changed."""
     rng = random.Random(data)
+    _prepare(folder)
     before = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     name = rng.choice(list(COMMANDS))
     if name in WHOLE or name in ("train", "export"):
@@ -223,7 +226,7 @@ def _check_end(code: int, said: str, words: list[str]) -> None:
         assert code == 1 or len(reasons) == 1, (words, said)
 
 
-def prepare_commands(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
     """Puts the files that `VALUES` name into the folder."""
     from artifacts import make_onnx
     from fuzz_seeds import seeds

@@ -6,6 +6,8 @@ An input is decided by the target, the seed and its number alone, so that every 
 
     python tests/support/fuzzing.py --show 1234 --seed 1 png > fault.png
 
+`pytest -m long -k fuzz` is the first, with a seed that differs every time; `tests/test_fuzz.py` has a short form, too.
+
 What counts as a fault: an exception other than the target's own refusals, the death of the process, more than
 `MOST_SECONDS` of processor time or `MOST_WAITING` seconds, more than `MOST_MEMORY` beyond what the process had before,
 anything that is printed, and any file that is written, moved or removed, or program that is started, outside of the
@@ -19,13 +21,13 @@ import os
 import random
 import re
 import select
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,79 +43,31 @@ _QUIET = {"raw"}
 """Targets whose library prints a line of its own, which cannot be turned off (`images/raw.py`)."""
 
 
-def input_of(target: str, seed: int, number: int) -> bytes:
-    """The seeds as they are come first, then damaged ones."""
-    from fuzz_seeds import seeds
+ALL = "all"
+"""In place of a target: all of them in turn, with damaged files alone."""
+FAULTY = "faulty"
+"""A target that does what the bytes say, for the test of the fuzzer."""
+_FAULTS = (
+    b"print('hello')",
+    b"open(__file__, 'a')",
+    b"bytearray(1 << 28)",
+    b"raise KeyError('no')",
+    b"import os; os.abort()",
+    b"import time; time.sleep(99)",
+)
 
+
+def input_of(target: str, seed: int, number: int) -> tuple[str, bytes]:
+    """The target that gets an input, and the input. The seeds as they are come first, then damaged ones."""
+    if target == FAULTY:
+        return target, _FAULTS[number]
+    from fuzz_seeds import mutated, seeds
+    from fuzz_targets import TARGETS
+
+    if target == ALL:
+        target, number = list(TARGETS)[number % len(TARGETS)], 1000 + number // len(TARGETS)
     files = seeds(target)
-    return files[number] if number < len(files) else mutated(random.Random(f"{target} {seed} {number}"), files)
-
-
-def mutated(rng: random.Random, files: Sequence[bytes]) -> bytes:
-    """One of the files, damaged in one to six ways."""
-    data = bytearray(rng.choice(files))
-    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
-        rng.choice(_MUTATIONS)(rng, data, files)
-    return _repaired(bytes(data)) if rng.random() < 0.7 else bytes(data)
-
-
-def _place(rng: random.Random, data: bytearray) -> int:
-    """Every second time in the beginning, where most formats keep what decides."""
-    return rng.randrange(1 + min(len(data), rng.choice((300, len(data)))))
-
-
-def _flip(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    for _ in range(rng.choice((1, 2, 8))):
-        if data:
-            data[min(_place(rng, data), len(data) - 1)] ^= 1 << rng.randrange(8)
-
-
-def _run(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """Some bytes again and again, or one value, over what was there or before it."""
-    at = _place(rng, data)
-    piece = bytes(data[at : at + rng.randrange(1, 17)]) if rng.random() < 0.5 else bytes([rng.choice((0, 255, 10, 91))])
-    filling = piece * rng.choice((1, 2, 10, 3000))
-    data[at : at + rng.choice((0, len(filling)))] = filling[:20_000]
-
-
-def _cut(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    at = _place(rng, data)
-    del data[at : rng.choice((len(data), at + rng.randrange(1, 65)))]
-
-
-def _splice(rng: random.Random, data: bytearray, files: Sequence[bytes]) -> None:
-    other = bytearray(rng.choice(files))
-    first, second = _place(rng, other), _place(rng, other)
-    at = _place(rng, data)
-    data[at : rng.choice((len(data), at + abs(second - first)))] = other[min(first, second) : max(first, second)]
-
-
-def _number(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    """What may be a length, an offset or a count becomes an odd one."""
-    width = rng.choice((1, 2, 4, 4, 8))
-    at = _place(rng, data) // (1 if rng.random() < 0.5 else width) * width
-    value = rng.choice((0, 1, -1, 2 ** (8 * width - 1), 2**31, 2**32 - 1, len(data), rng.randrange(256)))
-    if at + width <= len(data):
-        data[at : at + width] = (value % 2 ** (8 * width)).to_bytes(width, rng.choice(("little", "big")))
-
-
-_MUTATIONS: tuple[Callable[[random.Random, bytearray, Sequence[bytes]], None], ...] = (
-    _flip, _run, _cut, _splice, _number, _number,
-)  # fmt: skip
-
-
-def _repaired(data: bytes) -> bytes:
-    """A PNG with true checksums, as far as its chunks can be followed; other data as they are."""
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return data
-    out, at = bytearray(data), 8
-    while at + 12 <= len(data):
-        end = at + 8 + struct.unpack_from(">I", data, at)[0]
-        if end + 4 > len(data):
-            break
-        out[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
-        at = end + 4
-    return bytes(out)
+    return target, files[number] if number < len(files) else mutated(random.Random(f"{target} {seed} {number}"), files)
 
 
 @dataclass(frozen=True)
@@ -141,10 +95,10 @@ def _batch(target: str, seed: int, first: int, last: int, deadline: float) -> It
     words = [sys.executable, __file__, "--worker", str(first), "--inputs", str(last), "--seed", str(seed), target]
     process = subprocess.Popen([*words, "--seconds", str(max(0.0, deadline - time.monotonic()))], stdout=-1)
     assert process.stdout is not None
-    waiting, number = b"", first
+    waiting, number, ready = b"", first, False
     yield number, ""
     while True:
-        if not select.select([process.stdout], [], [], MOST_WAITING + 60 * (not waiting))[0]:
+        if not select.select([process.stdout], [], [], MOST_WAITING if ready else 600)[0]:
             process.kill()
             yield number, f"takes more than {MOST_WAITING:.0f} seconds"
             break
@@ -153,6 +107,7 @@ def _batch(target: str, seed: int, first: int, last: int, deadline: float) -> It
             break
         *lines, waiting = (waiting + read).split(b"\n")
         for line in lines:
+            ready = True
             at, _, what = line.decode(errors="replace").partition(" ")
             number = int(at)
             yield number, what
@@ -164,18 +119,13 @@ def _batch(target: str, seed: int, first: int, last: int, deadline: float) -> It
 def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
     """Gives the inputs to the target, and prints the number of each, and what is wrong with it."""
     told = os.fdopen(os.dup(1), "w", buffering=1)
-    import fuzz_targets
-    from fuzz_seeds import seeds
-
-    from mirnet_deploy.cli.enhance import _prepare_libraries
-
-    check, end = fuzz_targets.TARGETS[target], time.monotonic() + seconds
-    _prepare_libraries()
+    end = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as printed:
         for number in (1, 2):
             os.dup2(printed.fileno(), number)
-        os.environ["HOME"] = tempfile.tempdir = scratch
-        _faults(lambda: _attempt(check, seeds(target)[0], target, scratch))  # loads what the target takes
+        os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = tempfile.tempdir = scratch
+        os.environ.setdefault("MIRNET_DEPLOY_BACKEND", "onnxruntime")
+        _load(target, scratch)
         printed.seek(0)
         printed.truncate()
         outside: list[str] = []
@@ -184,12 +134,12 @@ def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
         for number in range(first, last):
             if time.monotonic() > end:
                 break
-            data = input_of(target, seed, number)
+            name, data = input_of(target, seed, number)
             told.write(f"{number}\n")
-            what = _faults(lambda: _attempt(check, data, target, scratch))  # noqa: B023
+            what = _faults(lambda: _attempt(name, data, scratch))  # noqa: B023
             sys.stdout.flush()
             sys.stderr.flush()
-            if printed.seek(0, 2) and target not in _QUIET:
+            if printed.seek(0, 2) and name not in _QUIET:
                 printed.seek(0)
                 what.append(f"prints {printed.read()[:300]!r}")
             printed.seek(0)
@@ -197,24 +147,39 @@ def work(target: str, seed: int, first: int, last: int, seconds: float) -> None:
             what += outside
             outside.clear()
             for each in what:
-                told.write(f"{number} {' '.join(each.split())[:600]}\n")
+                told.write(f"{number} {name}: {' '.join(each.split())[:600]}\n")
 
 
-def _attempt(check: Callable[[bytes, Path], None], data: bytes, target: str, scratch: str) -> None:
+def _load(target: str, scratch: str) -> None:
+    """Loads what a target takes, so that it counts neither as time nor as memory of its first input."""
+    if target == FAULTY:
+        return
+    from fuzz_seeds import seeds
+    from fuzz_targets import TARGETS
+
+    from mirnet_deploy.cli.enhance import _prepare_libraries
+
+    _prepare_libraries()
+    for name in TARGETS if target == ALL else [target]:
+        _faults(lambda: _attempt(name, seeds(name)[0], scratch))  # noqa: B023
+
+
+def _attempt(target: str, data: bytes, scratch: str) -> None:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         os.chdir(folder)
         try:
-            if target == "commands":
-                import fuzz_targets
+            if target == FAULTY:
+                exec(data, {"__file__": __file__})
+                return
+            from fuzz_targets import TARGETS
 
-                fuzz_targets.prepare_commands(Path(folder))
-            check(data, Path(folder))
+            TARGETS[target](data, Path(folder))
         finally:
             os.chdir(scratch)
 
 
-def _faults(attempt: Callable[[], None]) -> list[str]:
-    import traceback
+def _faults(attempt: Callable[[], object], most_seconds: float = MOST_SECONDS) -> list[str]:
+    """What is wrong with an attempt."""
 
     _reset_peak()
     memory, begin, what = _memory("VmRSS"), time.process_time(), list[str]()
@@ -223,7 +188,7 @@ def _faults(attempt: Callable[[], None]) -> list[str]:
     except Exception as error:
         frames = [f"{Path(each.filename).name}:{each.lineno}" for each in traceback.extract_tb(error.__traceback__)]
         what.append(f"{type(error).__name__}: {str(error)[:400]} ({' '.join(frames[-6:])})")
-    if (taken := time.process_time() - begin) > MOST_SECONDS:
+    if (taken := time.process_time() - begin) > most_seconds:
         what.append(f"takes {taken:.1f} s of processor time")
     if (more := _memory("VmHWM") - memory) > MOST_MEMORY:
         what.append(f"takes {more >> 20} MiB of memory")
@@ -238,10 +203,8 @@ def _memory(name: str) -> int:
 
 
 def _reset_peak() -> None:
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
-    except OSError:
-        pass
 
 
 def _limit_addresses() -> None:
@@ -275,7 +238,9 @@ def _arguments() -> argparse.Namespace:
     from fuzz_targets import TARGETS
 
     parser = argparse.ArgumentParser(description="Gives damaged files to everything that reads files.")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[*TARGETS, []], help=", ".join(TARGETS))
+    parser.add_argument(
+        "targets", nargs="*", metavar="TARGET", choices=[*TARGETS, ALL, FAULTY, []], help=", ".join(TARGETS)
+    )
     parser.add_argument("--seconds", type=float, default=600.0, help="Of all targets together.")
     parser.add_argument("--inputs", type=int, default=10**9, help="Of each target, at most.")
     parser.add_argument("--seed", type=int, default=1)
@@ -289,7 +254,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     given = _arguments()
     if given.show is not None:
-        sys.stdout.buffer.write(input_of(given.targets[0], given.seed, given.show))
+        sys.stdout.buffer.write(input_of(given.targets[0], given.seed, given.show)[1])
         return 0
     if given.worker is not None:
         work(given.targets[0], given.seed, given.worker, given.inputs, given.seconds)

@@ -17,8 +17,6 @@ pytestmark = pytest.mark.skipif(not _listen()[0], reason="libtiff is one with Pi
 PIXELS = np.random.default_rng(4).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-
-
 def damaged(whole: bytes, codes: bytes = b"\xff") -> bytes:
     """With other codes in its only strip, which mean nothing: eight zeros and a one in fax, an unknown one in LZW."""
     data = bytearray(whole)
