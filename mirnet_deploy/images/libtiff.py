@@ -42,7 +42,6 @@ def _listen() -> tuple[Any, Any]:
     install.argtypes, install.restype = [_Handler], _Handler
     before: Any = None
 
-    @_Handler
     def handle(name: bytes, text: bytes, values: int) -> None:
         said = getattr(_thread, "said", None)
         if said is not None:
@@ -50,5 +49,6 @@ def _listen() -> tuple[Any, Any]:
         elif before:
             before(name, text, values)
 
-    before = install(handle)
-    return handle, before
+    ours = _Handler(handle)
+    before = install(ours)
+    return ours, before

@@ -8,6 +8,9 @@ An input is decided by the target, the seed and its number alone, so that every 
 
 `pytest -m long -k fuzz` is the first, with a seed that differs every time; `tests/test_fuzz.py` has a short form, too.
 
+With `--guided` Atheris (`pip install atheris`) chooses what to damage further, by the lines of mirnet-deploy that an
+input reaches; it stops at the first fault, and keeps the input.
+
 What counts as a fault: an exception other than the target's own refusals, the death of the process, more than
 `MOST_SECONDS` of processor time or `MOST_WAITING` seconds, more than `MOST_MEMORY` beyond what the process had before,
 anything that is printed, and any file that is written, moved or removed, or program that is started, outside of the
@@ -181,7 +184,8 @@ def _attempt(target: str, data: bytes, scratch: str) -> None:
 def _faults(attempt: Callable[[], object], most_seconds: float = MOST_SECONDS) -> list[str]:
     """What is wrong with an attempt."""
 
-    _reset_peak()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
     memory, begin, what = _memory("VmRSS"), time.process_time(), list[str]()
     try:
         attempt()
@@ -200,11 +204,6 @@ def _memory(name: str) -> int:
     status = Path("/proc/self/status")
     found = re.search(rf"{name}:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(found[1]) << 10 if found else 0
-
-
-def _reset_peak() -> None:
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): VmHWM begins anew
 
 
 def _limit_addresses() -> None:
@@ -234,6 +233,24 @@ def _watch(scratch: Path, outside: list[str]) -> None:
     sys.addaudithook(hook)
 
 
+def guided(target: str, seconds: float) -> None:
+    """As `fuzz`, in this process, by Atheris: it damages further what reached new lines, and ends with a fault."""
+    import atheris
+    from fuzz_seeds import mutated, seeds
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number, data in enumerate(seeds(target)):
+            (Path(folder) / str(number)).write_bytes(data)
+        _load(target, folder)
+        options = [f"-max_total_time={seconds:.0f}", f"-rss_limit_mb={(MOST_MEMORY >> 20) + 1000}", "-max_len=65536"]
+        atheris.Setup(
+            ["fuzzing", *options, f"-timeout={MOST_SECONDS:.0f}", folder],
+            lambda data: _attempt(target, data, folder),
+            custom_mutator=lambda data, most, seed: mutated(random.Random(seed), [data, *seeds(target)])[:most],
+        )
+        atheris.Fuzz()
+
+
 def _arguments() -> argparse.Namespace:
     from fuzz_targets import TARGETS
 
@@ -245,6 +262,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=10**9, help="Of each target, at most.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, metavar="NUMBER", help="Write this input of the one target instead.")
+    parser.add_argument("--guided", action="store_true", help="By Atheris, one target: see above.")
     parser.add_argument("--worker", type=int, metavar="FIRST", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.targets = given.targets or list(TARGETS)
@@ -259,6 +277,9 @@ def main() -> int:
     if given.worker is not None:
         work(given.targets[0], given.seed, given.worker, given.inputs, given.seconds)
         return 0
+    if given.guided:
+        guided(given.targets[0], given.seconds)
+        return 0
     found = 0
     for target in given.targets:
         count, faults = fuzz(target, given.seed, given.inputs, given.seconds / len(given.targets))
@@ -271,4 +292,9 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    if "--guided" in sys.argv:
+        import atheris
+
+        with atheris.instrument_imports(include=["mirnet_deploy"]):
+            import fuzz_targets  # noqa: F401
     sys.exit(main())
