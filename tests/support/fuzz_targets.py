@@ -55,9 +55,10 @@ def check_line(text: str) -> None:
 @contextlib.contextmanager
 def refusing(*more: type[Exception]) -> Iterator[None]:
     """A block that may be refused by an error of the package, or by one of `more`, in one line."""
+    refusals: tuple[type[Exception], ...] = (MirnetDeployError, *more)
     try:
         yield
-    except (MirnetDeployError, *more) as error:
+    except refusals as error:
         check_line(str(error))
 
 
@@ -187,7 +188,7 @@ def commands(data: bytes, folder: Path) -> None:
         done = CliRunner().invoke(main, words, input=standard_input, catch_exceptions=False)
         _check_end(done.exit_code, done.stderr, words)
     else:
-        command = main.get_command(click.Context(main), name)
+        command: Any = main.get_command(click.Context(main), name)
         words = _words(rng, command, name)
         with refusing(click.ClickException, click.exceptions.Exit), contextlib.redirect_stdout(io.StringIO()):
             command.make_context(name, list(words))
@@ -228,6 +229,8 @@ def _check_end(code: int, said: str, words: list[str]) -> None:
 
 def _prepare(folder: Path) -> None:
     """Puts the files that `VALUES` name into the folder."""
+    import onnxruntime  # noqa: F401 (so that it counts as memory of no command)
+    import torch  # noqa: F401
     from artifacts import make_onnx
     from fuzz_seeds import seeds
 
