@@ -96,11 +96,11 @@ class RuntimeSettings:
             raise UsageError(f"strength is {self.strength!r}; expected a number from 0 to 1")
         if not _is_count(self.batch):
             raise UsageError(f"batch is {self.batch!r}; expected a whole number of at least 1")
-        most = f"a whole number, at most {MOST_THREADS} and"
-        for name, unit in (("threads", most), ("max_memory", "a whole number of bytes,")):
+        for name, unit in (("threads", "a whole number"), ("max_memory", "a whole number of bytes")):
             value = getattr(self, name)
             if value is not None and not (_is_count(value) and (name != "threads" or value <= MOST_THREADS)):
-                raise UsageError(f"{name} is {value!r}; expected {unit} at least 1")
+                most = f" and at most {MOST_THREADS}" if _is_count(value) else ""
+                raise UsageError(f"{name} is {value!r}; expected {unit}, at least 1{most}")
         if not isinstance(self.graphs, bool):
             raise UsageError(f"graphs is {self.graphs!r}; expected True or False")
 

@@ -115,8 +115,8 @@ def of_kind(kind: Format) -> Iterator[bytes]:
     if kind == "jxl":
         import imagecodecs
 
-        yield imagecodecs.jpegxl_encode(noise(3), lossless=True)
-        yield imagecodecs.jpegxl_encode_jpeg(jpeg())
+        yield bytes(imagecodecs.jpegxl_encode(noise(3), lossless=True))
+        yield bytes(imagecodecs.jpegxl_encode_jpeg(jpeg()))
 
 
 def raws() -> Iterator[bytes]:
@@ -246,7 +246,7 @@ def _place(rng: random.Random, data: bytearray) -> int:
 
 
 def _flip(rng: random.Random, data: bytearray, _: Sequence[bytes]) -> None:
-    for _ in range(rng.choice((1, 2, 8))):
+    for _count in range(rng.choice((1, 2, 8))):
         if data:
             data[min(_place(rng, data), len(data) - 1)] ^= 1 << rng.randrange(8)
 
