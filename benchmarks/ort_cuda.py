@@ -155,7 +155,7 @@ def _held(target: Path, machine: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         found = json.loads(target.read_text())
         rows: list[dict[str, Any]] = found.pop("rows")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{target} is not a file of `bench ort-cuda`; name another one") from error
     if found != machine:
         raise ArtifactError(f"{target} has figures of {found}, and this machine is {machine}; name another file")

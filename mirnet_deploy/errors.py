@@ -11,8 +11,12 @@ import warnings
 class MirnetDeployError(Exception):
     """Root of every error that mirnet-deploy raises on purpose.
 
-    Its text is one line that names the thing, its value, what was expected and what to do.
+    Its text is one line that names the thing, its value, what was expected and what to do. Control characters in it,
+    which come from files and from their names, are escaped.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(MirnetDeployError):
@@ -53,6 +57,19 @@ class TrainingError(MirnetDeployError):
 
 class ExportError(MirnetDeployError):
     """An export step failed or missed its bound; nothing of that step was saved."""
+
+
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+"""Control characters and the ends of lines, by number -> as they stand in a line."""
+
+
+def one_line(text: str) -> str:
+    """The text with its control characters escaped, so that it is one line and does nothing to a terminal.
+
+    >>> one_line("a\\nb.png"), one_line("\\x1b[2J")
+    ('a\\\\nb.png', '\\\\x1b[2J')
+    """
+    return text.translate(_ESCAPED)
 
 
 def first_line(error: BaseException) -> str:

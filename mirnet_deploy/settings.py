@@ -20,6 +20,10 @@ _RECORDED = {"recorded": True}
 """Marks a field that decides how a result looks, and therefore belongs in its record."""
 
 
+MOST_THREADS = 4096
+"""More than any machine has processors, and few enough for libraries to begin with."""
+
+
 @dataclass(frozen=True)
 class RuntimeSettings:
     """How a runtime enhances pictures.
@@ -93,8 +97,10 @@ class RuntimeSettings:
         if not _is_count(self.batch):
             raise UsageError(f"batch is {self.batch!r}; expected a whole number of at least 1")
         for name, unit in (("threads", "a whole number"), ("max_memory", "a whole number of bytes")):
-            if getattr(self, name) is not None and not _is_count(getattr(self, name)):
-                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {unit}, at least 1")
+            value = getattr(self, name)
+            if value is not None and not (_is_count(value) and (name != "threads" or value <= MOST_THREADS)):
+                most = f" and at most {MOST_THREADS}" if _is_count(value) else ""
+                raise UsageError(f"{name} is {value!r}; expected {unit}, at least 1{most}")
         if not isinstance(self.graphs, bool):
             raise UsageError(f"graphs is {self.graphs!r}; expected True or False")
 

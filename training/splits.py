@@ -191,7 +191,7 @@ def _groups(path: Path) -> list[set[str]]:
     try:
         groups = json.loads(path.read_text())["groups"]
         return [{str(name) for name in group} for group in groups]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is not a list of scenes: {error!r}; expected {{'groups': [[stem, …], …]}}") from error
 
 

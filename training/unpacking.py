@@ -56,9 +56,9 @@ def unpack(path: Path) -> Unpacked:
         CheckpointError: the file is missing, damaged, something else, or wants to run code; or safetensors is not
             installed. The text says what the file is, and what to do.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; expected a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})")
     try:
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a file; expected a checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})")
         with path.open("rb") as stream:
             head = stream.read(HEAD)
         if is_safetensors(head):

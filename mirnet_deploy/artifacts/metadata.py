@@ -176,5 +176,5 @@ class ArtifactMetadata:
             if values.get("parity") is not None:
                 values["parity"] = Parity(**values["parity"])
             return cls(**values)
-        except (ValueError, TypeError, ArtifactError) as error:
+        except (ValueError, TypeError, RecursionError, ArtifactError) as error:
             raise ArtifactError(f"{source} is not metadata of mirnet-deploy: {error}") from error

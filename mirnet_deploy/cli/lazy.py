@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from mirnet_deploy.errors import MirnetDeployError, UsageError, not_loaded
+from mirnet_deploy.errors import MirnetDeployError, UsageError, not_loaded, one_line
 
 
 class LazyGroup(click.Group):
@@ -45,3 +46,8 @@ class LazyGroup(click.Group):
             text = "out of memory" if isinstance(error, MemoryError) else error
             click.echo(f"error: {not_loaded(error) if isinstance(error, ImportError) else text}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
+        except OSError as error:  # of a name that is too long, or a folder that may not be looked into, for example
+            if ctx.find_root().params.get("debug") or error.filename is None:  # streams have none
+                raise
+            click.echo(f"error: {one_line(os.fsdecode(error.filename))}: {error.strerror}", err=True)
+            sys.exit(1)

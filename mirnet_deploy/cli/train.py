@@ -16,6 +16,7 @@ from mirnet_deploy.cli.options import NUMBER, RUNTIME_OPTIONS, Number, require_t
 from mirnet_deploy.cli.process import on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MissingDependencyError, TrainingError, UsageError
+from mirnet_deploy.settings import MOST_THREADS
 
 if TYPE_CHECKING:
     from mirnet_deploy.training.distributed import Processes
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Fuse the network's blocks with torch.compile: a minute at the start, for faster steps on a GPU.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: torch's]")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: torch's]")
 @click.option("--validate-every", type=int, default=250, show_default=True, help="Steps between validations.")
 @click.option(
     "--validate-limit",

@@ -201,7 +201,7 @@ def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
         return measured
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         _log.warning("%s is ignored, and measured anew: %s", path, error)
         return None
 

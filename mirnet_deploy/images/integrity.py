@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from mirnet_deploy.errors import ImageError
 
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # more of 0xff may come before: fill bytes (B.1.1.2)
 _JPEG_SOS, _JPEG_EOI, _JPEG_DRI = 0xDA, 0xD9, 0xDD
 _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Codes of the markers that stand alone, without a segment."""

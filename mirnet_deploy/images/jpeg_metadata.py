@@ -28,7 +28,7 @@ COMMENT = b"COM"
 """The type of a JPEG's comments in `Picture.texts`."""
 
 _APP0, _APP1, _APP2, _APP11, _APP13, _COM, _SOS = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xFE, 0xDA
-_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # more of 0xff may come before: fill bytes (B.1.1.2)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """Codes of the frame headers: the kinds of JPEG. C4, C8 and CC are tables and a reserve; F7 is JPEG-LS."""
 _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})

@@ -37,3 +37,9 @@ def test_a_library_that_is_there_and_does_not_load_is_not_called_missing() -> No
         "A needs B, and a library cannot be loaded: b.so: cannot allocate memory"
     )
     assert not_loaded(ImportError()) == "a library cannot be loaded: ImportError"
+
+
+def test_an_error_is_one_line_whatever_a_file_or_its_name_holds() -> None:
+    assert str(ImageError("a\nb.png is coded as \x00\x1b[2J\u2028; é\udcff")) == (
+        r"a\nb.png is coded as \x00\x1b[2J\u2028; é" + "\udcff"
+    )

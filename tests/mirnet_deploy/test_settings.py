@@ -30,7 +30,7 @@ from mirnet_deploy.settings import Consistency, parse_tile
         ("strength", [-0.01, 1.01, float("nan"), "auto", True, None]),
         ("channel_order", ["RGB", "gbr", None]),
         ("batch", [0, -1, 1.0, True, None]),
-        ("threads", [0, -1, 1.0, True]),
+        ("threads", [0, -1, 1.0, True, 4097, 10**20]),
         ("max_memory", [0, -1, 1e9, True]),
         ("graphs", ["no", 0, None]),
     ],

@@ -76,10 +76,11 @@ def encode_heif(picture: Picture, depth: int, quality: int, subsampling: str) ->
         options |= {**_LOSSLESS, "chroma": "444"}
     if picture.icc:
         options["icc_profile"] = picture.icc
-    if picture.exif:
-        options["exif"] = b"Exif\0\0" + picture.exif
-    if picture.xmp:
-        options["xmp"] = picture.xmp
+    # As plain items: in what it knows as EXIF and XMP, pillow-heif looks for orientations by their names alone, also in
+    # what XMP says of other pictures, and turns the picture by them.
+    described = [("Exif", "", b"\0\0\0\6Exif\0\0" + picture.exif)] if picture.exif else []
+    described += [("mime", "application/rdf+xml", picture.xmp)] if picture.xmp else []
+    options["metadata"] = [{"type": kind, "content_type": content, "data": data} for kind, content, data in described]
     file = io.BytesIO()
     try:
         made = library().from_bytes(

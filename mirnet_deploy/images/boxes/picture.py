@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, one_line
 from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
 from mirnet_deploy.images.boxes.media import Item, Items, Places
 from mirnet_deploy.images.formats import Format
@@ -182,7 +182,7 @@ def _urn(item: Item) -> bytes:
 
 def _not_read(items: Items, urns: set[bytes]) -> Iterator[str]:
     """One line for each of the file's pictures that is not read, thumbnails aside; `urns` are its auxiliary ones."""
-    names = {_AUXILIARY.get(urn, f"auxiliary picture ({urn.decode('latin-1')})") for urn in urns}
+    names = {_AUXILIARY.get(urn, f"auxiliary picture ({one_line(urn.decode('latin-1'))})") for urn in urns}
     if any(each.kind == b"tmap" for each in items.items.values()):
         names.add("gain map")
     yield from (f"its {name} is lost" for name in sorted(names - {""}))

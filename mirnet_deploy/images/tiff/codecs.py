@@ -22,6 +22,7 @@ from mirnet_deploy.images.integrity import jpeg_end, truncated, webp_header
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.tiff import tags
 from mirnet_deploy.images.tiff.form import Form
+from mirnet_deploy.images.tiff.libtiff import errors_of_libtiff
 
 _BY_BYTES = {tags.LZW: "tiff_lzw", tags.PACKBITS: "packbits", tags.LZMA: "lzma", tags.ZSTD: "zstd"}
 """Compressions of bytes, whatever they mean -> their names in Pillow."""
@@ -225,11 +226,16 @@ class SegmentDecoder:
 
 
 def _by_pillow(file: bytes) -> Image.Image:
-    image = TiffImagePlugin.TiffImageFile(io.BytesIO(file))
-    try:
-        image.load()
-    except Image.DecompressionBombError as error:
-        raise ImageError("has a strip of more bytes than twice PIL.Image.MAX_IMAGE_PIXELS; raise that") from error
+    with errors_of_libtiff() as said:
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(file))
+        try:
+            image.load()
+        except Image.DecompressionBombError as error:
+            raise ImageError("has a strip of more bytes than twice PIL.Image.MAX_IMAGE_PIXELS; raise that") from error
+    if any(text.startswith("Uncompressed data") for text in said):  # ITU-T T.6, 2.3
+        raise ImageError("is a TIFF of fax codes with an uncompressed part, a kind that is not read")
+    if said:
+        raise ImageError("is damaged: the codes in a strip or tile of the TIFF mean nothing")
     return image
 
 

@@ -53,3 +53,11 @@ def test_an_edited_sidecar_disagrees_with_the_file(tmp_path):
     write_sidecar(path, replace(described, halo=20, precision="fp16"))
     with pytest.raises(ArtifactError, match="disagree on precision, halo"):
         read_onnx(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_sidecar_that_is_nested_without_end_is_refused(tmp_path, text):
+    path = make_onnx(tmp_path / "tiny.onnx")
+    sidecar_path(path).write_text(text)
+    with pytest.raises(ArtifactError, match=r"tiny\.onnx\.json is not metadata"):
+        read_sidecar(path)

@@ -156,3 +156,11 @@ def test_a_report_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
     target = tmp_path / "none" / "report.json"
     with pytest.raises(MirnetDeployError, match=r"^\S+/report\.json cannot be written: No such file or directory$"):
         write_json("{}", str(target))
+
+
+@pytest.mark.parametrize("words", [["export"], ["info"], ["weights", "a.pt"], ["train"]])
+def test_a_name_that_no_system_takes_is_one_line(words: list[str], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [*words, "x" * 300 + ".pt"])
+    assert done.exit_code == 1
+    assert [line[:7] for line in done.stderr.splitlines()] == ["error: "]

@@ -308,3 +308,25 @@ def test_a_deep_picture_becomes_twelve_bits() -> None:
         again = decode(encode_image(replace(deep, format=kind), kind, **USUAL))
         assert again.depth == 12
         np.testing.assert_array_equal(again.pixels, deep.pixels)
+
+
+def test_an_orientation_within_xmp_that_is_not_the_pictures_turns_nothing() -> None:
+    """As of a picture that it was made from. pillow-heif takes the first that it finds by its name."""
+    other = b'<tiff:Orientation xmlns:tiff="x">6</tiff:Orientation><a xmlns:tiff="x" tiff:Orientation="6"/>'
+    packet = XMP.replace(b"/></x", b">" + other + b"</rdf:RDF></x")
+    assert packet != XMP
+    for block in (None, b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x01\0\0\0\0"):  # as a LONG
+        again = decode(
+            encode_image(Picture(EIGHT[..., :3].copy(), exif=block, format="heic", xmp=packet), "heic", **USUAL)
+        )
+        np.testing.assert_array_equal(again.pixels, EIGHT[..., :3])
+        assert (again.exif, again.xmp) == (exif, packet)
+
+
+def test_the_name_of_an_unknown_auxiliary_picture_is_told_in_a_line() -> None:
+    data = encode_image(Picture(EIGHT[..., :3].copy(), EIGHT[..., 3].copy(), format="heic"), "heic", **USUAL)
+    urn = b"urn:mpeg:hevc:2015:auxid:1"
+    assert urn in data
+    assert decode(data.replace(urn, urn[:-8] + b"\n\x1b[2J\0id")).lost == (
+        r"its auxiliary picture (urn:mpeg:hevc:2015\n\x1b[2J) is lost",
+    )
