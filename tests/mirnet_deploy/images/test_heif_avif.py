@@ -320,7 +320,7 @@ def test_an_orientation_within_xmp_that_is_not_the_pictures_turns_nothing() -> N
             encode_image(Picture(EIGHT[..., :3].copy(), exif=block, format="heic", xmp=packet), "heic", **USUAL)
         )
         np.testing.assert_array_equal(again.pixels, EIGHT[..., :3])
-        assert (again.exif, again.xmp) == (exif, packet)
+        assert (again.exif, again.xmp) == (block, packet)
 
 
 def test_the_name_of_an_unknown_auxiliary_picture_is_told_in_a_line() -> None:
