@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,7 +226,15 @@ def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch
     assert "Latency at 20x10, 2 runs" in result.stdout
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """A shell that runs the tests in the background makes them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("fakes", "heard")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_what_there_is(

@@ -22,8 +22,11 @@ resource = pytest.importorskip("resource", reason="POSIX")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX streams and signals")
 PROGRAM = [sys.executable, "-m", "mirnet_deploy"]
 PIXELS = np.arange(24 * 16 * 3, dtype=np.uint8).reshape(16, 24, 3)
-# A shell that runs the tests in the background makes its children ignore SIGINT.
-FRESH = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+# A shell that runs the tests in the background makes its children ignore SIGINT, and nohup SIGHUP.
+FRESH = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+)
 
 
 @pytest.fixture
