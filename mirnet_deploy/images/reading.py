@@ -105,6 +105,8 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     broken: list[bytes] = []
     chunks = list(integrity.png_chunks(data, broken))
     bodies = dict(chunks)
+    if bodies.get(b"IHDR", b"")[10:12] != b"\0\0":  # libpng, in OpenCV, would print a line of its own
+        raise ImageError("is damaged: its header names no compression and filter method of a PNG")
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(_ANIMATED)
     # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.

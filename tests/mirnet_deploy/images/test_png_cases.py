@@ -189,3 +189,12 @@ def test_a_profile_that_is_damaged_is_left_out_and_told() -> None:
         picture = decode(png(noise(3), 2, 8, (b"iCCP", body)), "a")
         assert picture.icc is None
         assert picture.lost == ("its colour profile is damaged and is left out",)
+
+
+@pytest.mark.parametrize("place", [10, 11])
+def test_a_header_with_an_unknown_method_is_damage(place: int) -> None:
+    data = bytearray(png(noise(3, 16), 2, 16))
+    data[16 + place] = 1
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(ImageError, match="is damaged: its header names no compression and filter method"):
+        decode_image(bytes(data), "a", max_pixels=10**6)
