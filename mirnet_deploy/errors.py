@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from importlib import import_module
+from typing import Any
 
 
 class MirnetDeployError(Exception):
@@ -109,6 +111,18 @@ def missing(what: str, error: ImportError, extra: str) -> MissingDependencyError
     if isinstance(error, ModuleNotFoundError):
         return MissingDependencyError(f'{what} ({first_line(error)}): pip install "mirnet-deploy[{extra}]"')
     return MissingDependencyError(f"{what}, and {not_loaded(error)}")
+
+
+def extra_module(module: str, what: str, extra: str) -> Any:
+    """Imports the module of a library that one kind of picture needs; for `what` and `extra` see `missing`.
+
+    Raises:
+        MissingDependencyError: it cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(f'{what}: pip install "mirnet-deploy[{extra}]"') from error
 
 
 class MirnetDeployWarning(UserWarning):

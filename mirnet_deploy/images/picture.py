@@ -16,6 +16,10 @@ Samples = NDArray[Any]
 TRANSPOSED = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange width and height."""
 
+ANIMATED = "is animated or has several pages; expected a single picture"
+CMYK = "is CMYK; convert it to RGB first"
+"""What errors say of kinds that are refused in every format."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:

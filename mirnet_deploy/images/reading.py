@@ -30,7 +30,7 @@ from mirnet_deploy.images.boxes.jxl import decode_jxl
 from mirnet_deploy.images.formats import Format
 from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
 from mirnet_deploy.images.metadata import Metadata
-from mirnet_deploy.images.picture import Picture, Samples, check_size
+from mirnet_deploy.images.picture import ANIMATED, CMYK, Picture, Samples, check_size
 from mirnet_deploy.images.png import png16
 from mirnet_deploy.images.png.metadata import png_metadata
 from mirnet_deploy.images.profiles import check_not_hdr
@@ -46,9 +46,6 @@ In WebP, and in a strip or tile of most compressed TIFFs, Pillow itself refuses 
 `PIL.Image.MAX_IMAGE_PIXELS`, which makes 179 million, unless the program changes that value (`mirnet-deploy enhance`
 does).
 """
-
-_CMYK = "is CMYK; convert it to RGB first"
-_ANIMATED = "is animated or has several pages; expected a single picture"
 
 
 def read_image(path: Path) -> Picture:
@@ -108,7 +105,7 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     if bodies.get(b"IHDR", b"")[10:12] != b"\0\0":  # libpng, in OpenCV, would print a line of its own
         raise ImageError("is damaged: its header names no compression and filter method of a PNG")
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
-        raise ImageError(_ANIMATED)
+        raise ImageError(ANIMATED)
     # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.
     file = png16.pixels_alone(chunks)
     image = PngImagePlugin.PngImageFile(io.BytesIO(file))
@@ -168,7 +165,7 @@ def _without_end(data: bytes, error: ImageError) -> Samples:
 def _decode_webp(data: bytes, max_pixels: int) -> Picture:
     width, height, animated, lossless = integrity.webp_header(data)
     if animated:
-        raise ImageError(_ANIMATED)
+        raise ImageError(ANIMATED)
     # Before the decoder is made, because making it allocates the whole canvas.
     check_size(width, height, max_pixels)
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
@@ -211,7 +208,7 @@ def _samples(image: ImageFile.ImageFile) -> tuple[Samples, Samples | None]:
     image.load()
     transparent = "transparency" in image.info
     if image.mode == "CMYK":
-        raise ImageError(_CMYK)
+        raise ImageError(CMYK)
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
         raise ImageError(f"has pixels of mode {image.mode}; expected grey, RGB or a palette")
     if image.mode in ("1", "L", "LA"):

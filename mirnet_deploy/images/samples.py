@@ -1,4 +1,4 @@
-"""What decoders of several formats do to samples: other depths made 16 bit, and premultiplied pixels made straight."""
+"""What several formats do to samples: other depths made 16 bit, premultiplied ones made straight, sRGB made linear."""
 
 from __future__ import annotations
 
@@ -47,14 +47,21 @@ def straight(pixels: Samples, alpha: Samples) -> Samples:
 def to_linear(samples: Samples) -> NDArray[np.float32]:
     """uint16 sRGB -> light, float32 in [0, 1] of the same shape (IEC 61966-2-1)."""
     value = np.arange(65536) / 65535
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    found: NDArray[np.float32] = light[samples]
+    found: NDArray[np.float32] = light_of_srgb(value).astype(np.float32)[samples]
     return found
 
 
 def from_linear(light: NDArray[np.float64]) -> Samples:
     """Light in [0, 1] -> uint16 sRGB of the same shape, rounded (IEC 61966-2-1). Values outside are clipped."""
-    light = light.clip(0, 1)
-    value = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    whole: Samples = np.rint(value * 65535).astype(np.uint16)
+    whole: Samples = np.rint(srgb_of_light(light.clip(0, 1)) * 65535).astype(np.uint16)
     return whole
+
+
+def light_of_srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """sRGB's numbers in [0, 1] -> linear light in [0, 1] (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def srgb_of_light(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light in [0, 1] -> sRGB's numbers in [0, 1] (IEC 61966-2-1)."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.errors import ImageError, MissingDependencyError
+from mirnet_deploy.errors import ImageError, extra_module
 from mirnet_deploy.images.boxes.picture import read_iso_picture
 from mirnet_deploy.images.picture import Picture, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
@@ -25,11 +25,7 @@ def library() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise MissingDependencyError('HEIC needs pillow-heif: pip install "mirnet-deploy[heif]"') from error
-    return pillow_heif
+    return extra_module("pillow_heif", "HEIC needs pillow-heif", "heif")
 
 
 def decode_heif(data: bytes, max_pixels: int) -> Picture:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.errors import ImageError, MissingDependencyError
+from mirnet_deploy.errors import ImageError, extra_module
 from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
 from mirnet_deploy.images.boxes.jxl_header import JxlHeader, read_jxl_header
 from mirnet_deploy.images.boxes.media import boxes
 from mirnet_deploy.images.formats import JXL_SIGNATURE
 from mirnet_deploy.images.integrity import truncated
-from mirnet_deploy.images.picture import Picture, check_size
+from mirnet_deploy.images.picture import ANIMATED, CMYK, Picture, check_size
 from mirnet_deploy.images.samples import straight, to_16_bit
 from mirnet_deploy.images.upright import upright_picture
 
@@ -31,11 +31,7 @@ def imagecodecs() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise MissingDependencyError('JPEG XL needs imagecodecs: pip install "mirnet-deploy[jxl]"') from error
-    return imagecodecs
+    return extra_module("imagecodecs", "JPEG XL needs imagecodecs", "jxl")
 
 
 def pylibjxl() -> Any:
@@ -44,13 +40,7 @@ def pylibjxl() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        import pylibjxl
-    except ImportError as error:
-        raise MissingDependencyError(
-            'JPEG XL with a colour profile needs pylibjxl: pip install "mirnet-deploy[jxl]"'
-        ) from error
-    return pylibjxl
+    return extra_module("pylibjxl", "JPEG XL with a colour profile needs pylibjxl", "jxl")
 
 
 @dataclass
@@ -118,9 +108,9 @@ def _check(header: JxlHeader) -> None:
         ImageError: it is not; the message does not name the file.
     """
     if header.animated:
-        raise ImageError("is animated or has several pages; expected a single picture")
+        raise ImageError(ANIMATED)
     if header.black:
-        raise ImageError("is CMYK; convert it to RGB first")
+        raise ImageError(CMYK)
     if header.floating or header.depth > 16:
         raise ImageError(f"has {header.depth}-bit float or other samples; expected unsigned ones of up to 16 bit")
 

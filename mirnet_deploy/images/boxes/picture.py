@@ -17,7 +17,7 @@ from mirnet_deploy.errors import ImageError, one_line
 from mirnet_deploy.images.boxes.colour_codes import icc_of_codes
 from mirnet_deploy.images.boxes.media import Item, Items, Places
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.picture import Picture, Samples
+from mirnet_deploy.images.picture import ANIMATED, Picture, Samples
 from mirnet_deploy.images.upright import upright_picture
 
 _SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"})
@@ -83,7 +83,7 @@ def read_iso_picture(data: bytes) -> IsoPicture:
         ImageError: it is a sequence, an HDR picture, cut short or damaged; the message does not name the file.
     """
     if data[8:12] in _SEQUENCES:
-        raise ImageError("is animated or has several pages; expected a single picture")
+        raise ImageError(ANIMATED)
     try:
         return _primary(Items(data), data)
     except (struct.error, IndexError) as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.images.colour.icc import CODES, Profile, ProfileError
 from mirnet_deploy.images.picture import Samples
+from mirnet_deploy.images.samples import light_of_srgb, srgb_of_light
 
 SRGB_TO_XYZ = np.array([[28576, 25239, 9375], [14581, 46983, 3972], [912, 6361, 46787]]) / 65536
 """Linear sRGB -> XYZ relative to D50, the white of profiles (0.9642, 1, 0.8249), by Bradford's adaptation (ICC.1:2022,
@@ -127,8 +128,8 @@ class _Grey:
 
     def __init__(self, profile: Profile, top: int) -> None:
         (curve,), numbers = profile.curves, np.linspace(0, top, CODES)
-        self._srgb = np.rint(_encoded(curve[:: (CODES - 1) // top]) * (CODES - 1)).astype(np.uint16)
-        self._numbers = np.interp(_decoded(np.linspace(0, 1, CODES)), curve, numbers).astype(np.float32)
+        self._srgb = np.rint(srgb_of_light(curve[:: (CODES - 1) // top]) * (CODES - 1)).astype(np.uint16)
+        self._numbers = np.interp(light_of_srgb(np.linspace(0, 1, CODES)), curve, numbers).astype(np.float32)
 
     def to_srgb(self, pixels: Samples) -> tuple[NDArray[np.uint16], None]:
         return self._srgb.take(pixels), None
@@ -164,26 +165,16 @@ class _Tables:
         return np.asarray(codecs.cms_transform(samples, source, target, **kinds, **how))
 
 
-def _decoded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB's numbers in [0, 1] -> linear light in [0, 1]."""
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def _encoded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light in [0, 1] -> sRGB's numbers in [0, 1]."""
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-
-
 @cache
 def _srgb_to_linear() -> NDArray[np.float32]:
     """[65536], by 16-bit number."""
-    return _decoded(np.linspace(0, 1, CODES)).astype(np.float32)
+    return light_of_srgb(np.linspace(0, 1, CODES)).astype(np.float32)
 
 
 @cache
 def _linear_to_srgb() -> NDArray[np.uint16]:
     """[65536], over `_grid`."""
-    return np.rint(_encoded(_grid()) * (CODES - 1)).astype(np.uint16)
+    return np.rint(srgb_of_light(_grid()) * (CODES - 1)).astype(np.uint16)
 
 
 def _grid() -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.errors import ImageError, MissingDependencyError
+from mirnet_deploy.errors import ImageError, extra_module
 from mirnet_deploy.images.integrity import truncated
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.raw.metadata import check_whole, metadata_of_raw
@@ -35,11 +35,7 @@ def library() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        import rawpy
-    except ImportError as error:
-        raise MissingDependencyError('camera RAW needs rawpy: pip install "mirnet-deploy[raw]"') from error
-    return rawpy
+    return extra_module("rawpy", "camera RAW needs rawpy", "raw")
 
 
 def decode_raw(data: bytes, max_pixels: int) -> Picture:

@@ -29,7 +29,7 @@ Key = tuple[slice, slice] | slice
 """Rows and columns, or rows alone."""
 
 
-class Described(Protocol):
+class Shaped(Protocol):
     """A picture [H,W,3] that is worked on in bands."""
 
     @property
@@ -43,7 +43,7 @@ class Described(Protocol):
         """Whether its three channels are one."""
 
 
-class Banded(Described, Protocol):
+class Banded(Shaped, Protocol):
     """A result, whose rows are read as they are stored."""
 
     def band(self, top: int, bottom: int) -> NDArray[Any]:
@@ -241,7 +241,7 @@ class RawBands:
     A grey result is stored as one channel, the rounded mean of the three that are written (`grey_of`).
     """
 
-    def __init__(self, stream: BinaryIO, source: Described) -> None:
+    def __init__(self, stream: BinaryIO, source: Shaped) -> None:
         self.shape, self.dtype, self.grey = source.shape, source.dtype, source.grey
         self._stream = stream
         self._row = self.shape[1] * (1 if self.grey else 3) * self.dtype.itemsize

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import Block, Directory, read_directory
+from mirnet_deploy.images.picture import ANIMATED
 from mirnet_deploy.images.tiff import tags
 
 CAMERA_RAW = "is camera RAW (DNG/NEF: a colour filter array), which is not read in bands"
@@ -98,7 +99,7 @@ def main_picture(directories: Sequence[Found]) -> tuple[Found, tuple[str, ...]]:
     full = [found for found in with_pixels if not found.reduced]
     pages = [found for found in full if not found.parent] or full or with_pixels or [directories[0]]
     if len(pages) > 1:
-        raise ImageError("is animated or has several pages; expected a single picture")
+        raise ImageError(ANIMATED)
     chosen = max([pages[0], *(found for found in full if found.parent)], key=lambda found: found.area)
     lost = ["its transparency mask is lost"] if any(found.mask and found is not chosen for found in directories) else []
     # A thumbnail that is not called one is smaller than the SubIFD that it is the thumbnail of.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import Directory
 from mirnet_deploy.images.integrity import truncated
+from mirnet_deploy.images.picture import CMYK
 from mirnet_deploy.images.tiff import tags
 
 _COLOURS: Mapping[int, int] = {
@@ -143,7 +144,7 @@ def _photometric(directory: Directory, compression: int) -> tuple[int, int]:
         grey = tags.WHITE_IS_ZERO if white else tags.BLACK_IS_ZERO
         photometric = tags.RGB if directory.integer(tags.SAMPLES, 1) >= 3 else grey
     if photometric == tags.CMYK:
-        raise ImageError("is CMYK; convert it to RGB first")
+        raise ImageError(CMYK)
     if photometric in tags.FOREIGN_COLOURS:
         raise ImageError(f"is {tags.FOREIGN_COLOURS[photometric]}, a kind that is not read; convert it to RGB first")
     if photometric not in _COLOURS:
