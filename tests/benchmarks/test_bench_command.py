@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy.benchmarks import bench
+from mirnet_deploy.benchmarks import bench, costs, deadline
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.memory import PeakMemory
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
@@ -34,6 +34,8 @@ class FakeSubject:
     log: list[tuple[str, int]]
     closed: list[str]
     graphs = "off"
+    batch = 1
+    concurrent = True
 
     def __init__(self, spec: SubjectSpec) -> None:
         if spec.engine == "absent":
@@ -80,7 +82,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         return PeakMemory(peak_rss_mib=123.4)
 
     monkeypatch.setattr(bench, "open_subject", FakeSubject)
-    monkeypatch.setattr(bench, "probe", probe)
+    monkeypatch.setattr(costs, "probe", probe)
 
 
 @pytest.fixture
@@ -109,7 +111,9 @@ def run_json(*arguments: object) -> dict[str, Any]:
 def test_engines_run_interleaved_at_every_size() -> None:
     result = run("--engine", "a", "--engine", "b", "--size", "40x30", "--size", "20x10", "--runs", 2, "--warmup", 1)
     assert result.exit_code == 0, result.output
-    assert FakeSubject.log == [("a", 40), ("b", 40)] * 3 + [("a", 20), ("b", 20)] * 3
+    phases = 2
+    rounds = 3 + phases
+    assert FakeSubject.log == [("a", 40), ("b", 40)] * rounds + [("a", 20), ("b", 20)] * rounds
     assert sorted(FakeSubject.closed) == ["a", "b"]
     for words in ("Latency at 40x30, 2 runs", "p99 ms", "ratio", "211 of 211 convolutions", "machine:", "perf_counter"):
         assert words in " ".join(result.output.split())
@@ -120,8 +124,8 @@ def test_json_on_standard_output_is_the_report_alone() -> None:
     result = run("--engine", "a", "--engine", "a", "--size", "16x16", "--runs", 3, "--json", "-")
     report = json.loads(result.stdout)
     assert "Latency at 16x16" in result.stderr
-    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 1)
-    assert set(report["protocol"]) == {"latency", "memory"}
+    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 2)
+    assert set(report["protocol"]) == {"latency", "phases", "memory"}
     assert report["machine"]
     assert report["settings"]["runs"] == 3
     assert [engine["name"] for engine in report["engines"]] == ["a", "a (2)"]
@@ -180,7 +184,7 @@ def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
         seen.append((saved["ended"], [(row["size"], row["peak_rss_mib"]) for row in saved["latency"]]))
         return PeakMemory(peak_rss_mib=123.4)
 
-    monkeypatch.setattr(bench, "probe", probe)
+    monkeypatch.setattr(costs, "probe", probe)
     result = run("--engine", "a", "--size", "40x30", "--size", "20x10", "--runs", 2, "--json", target)
     assert result.exit_code == 0, result.output
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["a at 40x30", "a at 20x10"]
@@ -196,7 +200,7 @@ def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
 
 @pytest.mark.usefixtures("fakes")
 def test_memory_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(bench, "probe")
+    monkeypatch.delattr(costs, "probe")
     report = run_json("--engine", "a", "--size", "16x16", "--runs", 1, "--no-memory")
     assert report["settings"]["memory"] is False
     assert report["latency"][0]["peak_rss_mib"] is None
@@ -207,7 +211,7 @@ def test_memory_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Also in the middle of a size; what was not reached is not in the report, which says that it was cut short."""
     target, clock = tmp_path / "report.json", SimpleNamespace(now=0.0)
-    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock.now))
     enhance = FakeSubject.enhance
 
     def enhance_in_a_second(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -216,12 +220,12 @@ def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(FakeSubject, "enhance", enhance_in_a_second)
     sizes = ("--size", "40x30", "--size", "20x10", "--size", "9x9")
-    limit = ("--runs", 5, "--warmup", 1, "--max-seconds", 8.5, "--json", target)
+    limit = ("--runs", 5, "--warmup", 1, "--max-seconds", 11.5, "--json", target)
     result = run("--engine", "a", *sizes, *limit)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "error: cut short: 8.5 s were over; what was measured is above"
+    assert result.stderr.splitlines()[-1] == "error: cut short: 11.5 s were over; what was measured is above"
     report = json.loads(target.read_text())
-    assert report["ended"] == "cut short: 8.5 s were over"
+    assert report["ended"] == "cut short: 11.5 s were over"
     assert [(row["size"], len(row["times_ms"])) for row in report["latency"]] == [("40x30", 5), ("20x10", 2)]
     assert "Latency at 20x10, 2 runs" in result.stdout
 
@@ -248,7 +252,7 @@ def test_a_signal_ends_it_with_what_there_is(
         act(number, None)
         return PeakMemory()
 
-    monkeypatch.setattr(bench, "probe", interrupted)
+    monkeypatch.setattr(costs, "probe", interrupted)
     result = run("--engine", "a", "--size", "16x16", "--runs", 2, "--json", target)
     assert result.exit_code == 128 + number
     assert "Latency at 16x16, 2 runs" in result.stdout

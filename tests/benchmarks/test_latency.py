@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
-from mirnet_deploy.benchmarks.latency import latency_rows, percentiles, time_interleaved
+from mirnet_deploy.benchmarks.latency import Timed, latency_rows, percentiles, time_interleaved
 from mirnet_deploy.errors import EngineError, UsageError
 
 
@@ -52,7 +52,7 @@ def never() -> bool:
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
+    times, failures, _ = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
     assert log == ["a", "b", "c"] * 5
     assert [len(values) for values in times.values()] == [3, 3, 3]
     assert not failures
@@ -61,7 +61,7 @@ def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
 def test_only_the_engine_is_timed() -> None:
     clock, log = Clock(), []
     engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 25)]
-    times, _ = time_interleaved(
+    times, _, _ = time_interleaved(
         engines,
         IMAGE,
         runs=4,
@@ -80,10 +80,10 @@ def test_no_round_begins_when_the_time_is_over() -> None:
         engines = [Recorder("a", log), Recorder("b", log)]
         left = iter([False] * rounds + [True] * 9)
         over = partial(next, left)
-        times, failures = time_interleaved(engines, IMAGE, runs=9, warmup=2, advance=lambda: None, is_over=over)
+        timed = time_interleaved(engines, IMAGE, runs=9, warmup=2, advance=lambda: None, is_over=over)
         assert log == ["a", "b"] * rounds
-        assert [len(each) for each in times.values()] == [runs] * (2 if runs else 0)
-        rows = latency_rows(["a", "b"], Size(8, 8), times, failures)
+        assert [len(each) for each in timed.times.values()] == [runs] * (2 if runs else 0)
+        rows = latency_rows(["a", "b"], Size(8, 8), timed)
         assert [row.engine for row in rows] == (["a", "b"] if runs else [])
 
 
@@ -92,7 +92,7 @@ def test_an_engine_that_fails_drops_out_and_the_others_go_on(fail_at: int) -> No
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log, fail_at=fail_at), Recorder("c", log)]
     steps = itertools.count()
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps), is_over=never)
+    times, failures, _ = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps), is_over=never)
     assert set(times) == {0, 2}
     assert failures == {1: "MemoryError: no room for 4 GiB"}
     assert (log.count("a"), log.count("b"), log.count("c")) == (5, fail_at, 5)
@@ -112,7 +112,7 @@ def test_percentiles_are_linear_interpolations(count: int) -> None:
 
 def test_rows_hold_throughput_and_the_ratio_to_the_first_engine() -> None:
     size = Size(1000, 500)
-    first, second = latency_rows(["a", "b"], size, {0: [100, 100, 400], 1: [50, 250, 300]}, {})
+    first, second = latency_rows(["a", "b"], size, Timed({0: [100, 100, 400], 1: [50, 250, 300]}, {}, {}))
     assert (first.p50_ms, first.ratio) == (100, 1)
     assert (second.p50_ms, second.ratio) == (250, 2.5)
     assert first.images_per_s == pytest.approx(3 / 0.6)
@@ -121,7 +121,7 @@ def test_rows_hold_throughput_and_the_ratio_to_the_first_engine() -> None:
 
 
 def test_without_the_first_engine_there_are_no_ratios() -> None:
-    failed, second = latency_rows(["a", "b"], Size(8, 8), {1: [5, 5]}, {0: "MemoryError: no room"})
+    failed, second = latency_rows(["a", "b"], Size(8, 8), Timed({1: [5, 5]}, {0: "MemoryError: no room"}, {}))
     assert (failed.failure, failed.p50_ms, failed.ratio) == ("MemoryError: no room", None, None)
     assert (second.p50_ms, second.ratio) == (5, None)
 
