@@ -23,7 +23,7 @@ PLOT_WIDTH = 24
 
 
 def row_lines(report: Report) -> list[str]:
-    """Every row of costs so far as a line, in the order in which they are measured, for whoever waits for the tables."""
+    """Every row of costs so far as a line, in the order of measuring, for whoever waits for the tables."""
     lines = []
     for row in report.latency:
         ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""

@@ -110,7 +110,8 @@ class Costs:
 
     def measure_sweeps(self) -> None:
         """All sweeps. PyTorch's number of threads is the process's, so that nothing should be timed after them."""
-        settings, engines = self._settings, [(each, self._specs[each.name]) for each in self._subjects]
+        settings, pinned = self._settings, self._pinned()
+        engines = [(each, pinned[each.name]) for each in self._subjects]
         for axis in settings.sweeps:
             how = settings.runs, settings.warmup, self._advance, self._deadline.is_over
             for row in Sweep(settings.points(axis), open_subject, *how).rows(engines):
@@ -132,14 +133,23 @@ class Costs:
                 self._tell()
             self._advance()
         places = {(axis, point.value): point for axis in self._settings.sweeps for point in self._settings.points(axis)}
+        pinned = self._pinned()
         for index, swept in enumerate(self.sweeps):
             point = places[swept.axis, swept.value]
-            peak = None if swept.failure else self._probed(point.spec(self._specs[swept.engine]), point.size)
+            peak = None if swept.failure else self._probed(point.spec(pinned[swept.engine]), point.size)
             if peak:
                 figures = {"peak_rss_mib": peak.peak_rss_mib, "peak_gpu_mib": peak.peak_gpu_mib}
                 self.sweeps[index] = replace(swept, **figures, memory_failure=peak.failure)
                 self._tell()
             self._advance()
+
+    def _pinned(self) -> dict[str, SubjectSpec]:
+        """How to open each engine, by name, on the library and in the precision in which it runs now: "auto" might
+        choose others for another number of threads."""
+        return {
+            name: replace(spec, settings=getattr(subject, "chosen", spec.settings))
+            for subject, (name, spec) in zip(self._subjects, self._specs.items(), strict=True)
+        }
 
     def _probed(self, spec: SubjectSpec, size: Size) -> PeakMemory | None:
         """The peak memory of an engine; None where the time was over before it was known."""

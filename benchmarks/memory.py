@@ -1,8 +1,9 @@
 """Peak memory and cold start of one engine at one size, measured in a process of its own.
 
 Several engines in one process share its peak, and a peak never falls: only a process that loads one engine and
-enhances one picture can say what that engine takes; and only a fresh process starts cold. The process is this module, run with `python -m`. It also
-shields the measuring process: an engine that the kernel kills for its memory is only a line in the table.
+enhances one picture can say what that engine takes, and only a fresh process starts cold. The process is this module,
+run with `python -m`. It also shields the measuring process: an engine that the kernel kills for its memory is only a
+line in the table.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -119,7 +120,7 @@ def _one(engine: Enhancer, source: Path, target: Path, clock: Callable[[], int])
     times.append(clock())
     target.write_bytes(_encoded(picture.with_rgb(result)))
     times.append(clock())
-    read, enhance, write = ((after - before) / 1e6 for before, after in zip(times, times[1:], strict=False))
+    read, enhance, write = ((after - before) / 1e6 for before, after in pairwise(times))
     if inner["compute"] is None:
         inner["compute"] = enhance
     return {"read": read, **inner, "write": write, "end_to_end": read + enhance + write}

@@ -40,12 +40,13 @@ PROTOCOL: Mapping[str, str] = {
         "which copies and the engine were busy, by CUDA events; elsewhere compute is all of enhance()."
     ),
     "throughput": (
-        "The same picture again and again, so many at once, each in a thread of its own: pictures / time from the first "
-        "one's begin to the last one's end, at least 3 for each one in flight, after 2 that are not counted."
+        "The same picture again and again, so many at once, each in a thread of its own: pictures / time from the "
+        "first one's begin to the last one's end, at least 3 for each one in flight, after 2 that are not counted."
     ),
     "sweeps": (
-        "One engine at a time, warm-up and runs as above; tiles, batches and threads on the largest size. Memory as "
-        "below. Values that a machine does not take have a reason in the place of figures."
+        "One engine at a time, warm-up and runs as above; tiles, batches and threads on the largest size, all values "
+        "on the library and in the precision of the latencies. Memory as below. Values that a machine does not take "
+        "have a reason in the place of figures."
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "

@@ -182,7 +182,7 @@ def unsuited(point: Point, report: SubjectReport) -> str | None:
 
 
 def failures(rows: Sequence[SweepRow]) -> list[str]:
-    """One line for each engine and axis without a single figure. That a machine does not take some values is a result."""
+    """One line for each engine and axis without a single figure. That some values cannot be taken is a result."""
     found: dict[tuple[Axis, str], list[SweepRow]] = {}
     for row in rows:
         found.setdefault((row.axis, row.engine), []).append(row)

@@ -14,6 +14,7 @@ from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
+from mirnet_deploy.settings import RuntimeSettings
 
 
 class RuntimeSubject:
@@ -54,6 +55,15 @@ class RuntimeSubject:
     def graphs(self) -> str:
         """See `Subject.graphs`."""
         return self.runtime.graphs
+
+    @property
+    def chosen(self) -> RuntimeSettings:
+        """The settings with the library and the precision that it runs in; on a CPU "auto" may mean others with
+        another number of threads."""
+        settings, engine = self.runtime.info.settings, self.runtime.engine
+        if engine.device != "cpu" or self.runtime.info.metadata.kind != "onnx":
+            return settings
+        return settings.changed({"backend": engine.backend.split()[0], "precision": "bf16" if engine.step else "fp32"})
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Subject.enhance`."""
