@@ -22,6 +22,7 @@ PAGES = (
     "benchmarks/CPU.md",
     "benchmarks/GPU.md",
     "benchmarks/TILING.md",
+    "docs/BENCH.md",
     "examples/README.md",
     "training/RESULTS.md",
     "weights/base.md",
