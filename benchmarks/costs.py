@@ -138,8 +138,12 @@ class Costs:
             point = places[swept.axis, swept.value]
             peak = None if swept.failure else self._probed(point.spec(pinned[swept.engine]), point.size)
             if peak:
-                figures = {"peak_rss_mib": peak.peak_rss_mib, "peak_gpu_mib": peak.peak_gpu_mib}
-                self.sweeps[index] = replace(swept, **figures, memory_failure=peak.failure)
+                self.sweeps[index] = replace(
+                    swept,
+                    peak_rss_mib=peak.peak_rss_mib,
+                    peak_gpu_mib=peak.peak_gpu_mib,
+                    memory_failure=peak.failure,
+                )
                 self._tell()
             self._advance()
 

@@ -24,8 +24,8 @@ FORMAT_VERSION = 2
 PROTOCOL: Mapping[str, str] = {
     "latency": (
         "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph: "
-        "transfers to and from a GPU count; waiting for it is left to its driver's default, without spinning; "
-        "whether CUDA graphs were used stands with the engine. "
+        "transfers to and from a GPU count; how the host waits for it is left to its driver; "
+        "whether CUDA graphs were used, and how pictures are transferred, stands with the engine. "
         "After the warm-up rounds the engines take turns, one run each. The warm-up is over when the median of each "
         "engine's last 3 runs is within 5 % of that of the 3 before (of half of them, below 6 runs), after 2 rounds at "
         "least and as many as timed ones, or 20, at most. Percentiles interpolate linearly between "

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from artifacts import make_onnx
@@ -322,6 +323,36 @@ def test_sweeps_run_on_the_library_that_runs_now(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("where", ["phases", "throughput", "sweep"])
+def test_an_interrupt_anywhere_leaves_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    """There are 3 timed runs, 3 of phases, 2 + 3 pictures of throughput, and 3 runs of each point."""
+    monkeypatch.setattr(costs, "open_subject", FakeSubject)
+    monkeypatch.setattr(costs, "describe_processor", lambda: {"cores": 2})
+    at = {"phases": 5, "throughput": 9, "sweep": 16}[where]
+    enhance = FakeSubject.enhance
+
+    def interrupted(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if len(FakeSubject.log) == at - 1:
+            raise KeyboardInterrupt
+        return enhance(subject, image)
+
+    monkeypatch.setattr(FakeSubject, "enhance", interrupted)
+    target = tmp_path / "report.json"
+    arguments = ("--engine", "a", "--size", "16x16", "--runs", 3, "--warmup", 0, "--in-flight", 1, "--sweep", "threads")
+    result = run(*arguments, "--json", target)
+    assert result.exit_code == 128 + signal.SIGINT
+    report = json.loads(target.read_text())
+    assert report["ended"] == "cut short: interrupted"
+    assert [len(row["times_ms"]) for row in report["latency"]] == [3]
+    assert (report["latency"][0]["phases_ms"] is None) == (where == "phases")
+    assert len(report["throughput"]) == (where == "sweep")
+    assert [row["value"] for row in report["sweeps"]] == (["1"] if where == "sweep" else [])
+    assert "Latency at 16x16, 3 runs" in result.stdout
+
+
+@pytest.mark.usefixtures("fakes")
 def test_the_progress_bar_reaches_its_end(pairs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However soon the warm-up ends, and whatever fails."""
     monkeypatch.setattr(costs, "open_subject", FakeSubject)
@@ -440,6 +471,7 @@ def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str) 
 
 def test_every_axis_has_its_option() -> None:
     (option,) = (each for each in command.params if each.name == "sweeps")
+    assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == AXES
 
 

@@ -135,7 +135,7 @@ class Nvml:
     NVML_CLOCK_SM, NVML_CLOCK_MEM = pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM
 
     def __init__(self) -> None:
-        self.sm, self.reasons = [1980, 1980, 1500], [0x1, 0x2, 0x4 | 0x40]
+        self.sm, self.reasons = [1980, 1980, 1500], [0x1 | 0x4, 0x2, 0x40]
 
     def nvmlDeviceGetClockInfo(self, device: object, kind: int) -> int:
         return self.sm.pop(0) if kind == self.NVML_CLOCK_SM else 2619

@@ -23,9 +23,9 @@ from mirnet_deploy.benchmarks.sweeps import SweepRow
 
 def printed(table: Any) -> list[list[str]]:
     """The cells of a table, row by row, its head first."""
-    console = Console(file=io.StringIO(), width=150)
-    console.print(table)
-    lines = console.file.getvalue().splitlines()
+    written = io.StringIO()
+    Console(file=written, width=150).print(table)
+    lines = written.getvalue().splitlines()
     return [
         [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines if line[:1] in "│┃"
     ]

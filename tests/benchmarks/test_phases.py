@@ -18,6 +18,8 @@ from mirnet_deploy.benchmarks import phases
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
 from mirnet_deploy.benchmarks.overlap import Watch
 from mirnet_deploy.benchmarks.phases import DeviceTimes, measure_phases
+from mirnet_deploy.images.reading import read_image
+from mirnet_deploy.images.writing import encode_image
 
 PICTURE = sample_picture(Size(64, 48))
 
@@ -52,15 +54,14 @@ class Waiter:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Reading takes 2 ms, and encoding 5."""
     clock = Clock()
-    read, encode = phases.read_image, phases.encode_image
 
     def slow_read(path: Path) -> Any:
         clock.wait(2)
-        return read(path)
+        return read_image(path)
 
     def slow_encode(*arguments: Any, **options: Any) -> bytes:
         clock.wait(5)
-        return encode(*arguments, **options)
+        return encode_image(*arguments, **options)
 
     monkeypatch.setattr(phases, "read_image", slow_read)
     monkeypatch.setattr(phases, "encode_image", slow_encode)

@@ -19,6 +19,7 @@ from mirnet_deploy.benchmarks.subjects import opening
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.benchmarks.subjects.rivals import AloneSubject
+from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, UsageError
 from mirnet_deploy.files import file_sha256
@@ -164,6 +165,7 @@ def test_the_library_that_was_chosen_can_be_asked_for_again(
         pytest.skip("this processor has no bfloat16")
     spec = SubjectSpec(str(make_onnx(tmp_path / "a.onnx", "brighter")), replace(settings, batch=3, threads=1))
     with open_subject(spec) as subject:
+        assert isinstance(subject, RuntimeSubject)
         found = subject.chosen
         assert (found.backend, found.precision) == chosen
         assert replace(found, backend="auto", precision="auto") == replace(
