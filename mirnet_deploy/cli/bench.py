@@ -180,8 +180,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
 
     with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
         report, drawn = run_bench(config, pairs, step, notice)
+    write_json(report.to_json(), json_path)  # first: whoever reads the tables may stop reading
     print_report(report, console(stderr=to_pipe))
-    write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
     if report.ended == INTERRUPTED:
