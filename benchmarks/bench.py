@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -14,15 +13,17 @@ from typing import Any
 
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.benchmarks.baselines import Baseline, baselines
+from mirnet_deploy.benchmarks.costs import Costs, CostSettings
+from mirnet_deploy.benchmarks.deadline import Deadline
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
-from mirnet_deploy.benchmarks.inputs import Size, sample_picture
-from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
-from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, probe
+from mirnet_deploy.benchmarks.inputs import PICTURE, Size
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
+from mirnet_deploy.benchmarks.sweeps import Axis
+from mirnet_deploy.benchmarks.warmup import WarmupSetting
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import describe_machine
 from mirnet_deploy.metrics import skimage_metrics
@@ -30,7 +31,7 @@ from mirnet_deploy.pairs import Pair, find_pairs
 from mirnet_deploy.settings import RuntimeSettings
 
 Advance = Callable[[], None]
-RUNTIME_FIELDS = ("device", "tile", "threads", "graphs")
+RUNTIME_FIELDS = ("device", "tile", "threads", "batch", "graphs")
 """The fields of `RuntimeSettings` that a bench run may choose."""
 
 
@@ -46,7 +47,7 @@ class BenchConfig:
     """Artifacts, checkpoints or names of bundled models; ratios are to the first."""
     sizes: tuple[Size, ...] = (Size(600, 400),)
     runs: int = 10
-    warmup: int = 2
+    warmup: WarmupSetting = "auto"
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     """For every engine, as far as it has such settings."""
     data: Path | None = None
@@ -55,16 +56,18 @@ class BenchConfig:
     claimed: float | None = None
     """A PSNR in dB that somebody claims for the first engine on `data`."""
     memory: bool = True
-    """Whether peak memory is measured, in a process of its own for every engine and size."""
+    """Whether peak memory and cold start are measured, in a process of its own for every engine and size."""
+    in_flight: tuple[int, ...] = ()
+    """Numbers of pictures under way at once, of which throughput is measured."""
+    sweeps: tuple[Axis, ...] = ()
+    """Over what it is measured how cost grows (`mirnet_deploy.benchmarks.sweeps`)."""
     max_seconds: float = math.inf
     """From the first latency on; what is under way then is finished, but for processes that measure memory."""
 
     def __post_init__(self) -> None:
         if not self.engines:
             raise UsageError("no engine to measure; name at least one with --engine, for example --engine lite")
-        for name, value, least in (("--runs", self.runs, 1), ("--warmup", self.warmup, 0)):
-            if value < least:
-                raise UsageError(f"{name} is {value}; expected at least {least}")
+        self.costs()
         if self.max_seconds <= 0:
             raise UsageError(f"--max-seconds is {self.max_seconds:g}; expected more than 0")
         for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
@@ -76,6 +79,11 @@ class BenchConfig:
     def specs(self) -> list[SubjectSpec]:
         """How to open each engine."""
         return [SubjectSpec(engine, self.runtime) for engine in self.engines]
+
+    def costs(self) -> CostSettings:
+        """The part that concerns the engines' costs."""
+        names = "sizes", "runs", "warmup", "in_flight", "sweeps", "memory"
+        return CostSettings(tuple(self.specs()), **{name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the report."""
@@ -89,15 +97,16 @@ class BenchConfig:
             "baselines": self.baselines,
             "claimed": self.claimed,
             "memory": self.memory,
+            "in_flight": list(self.in_flight),
+            "sweeps": list(self.sweeps),
             "max_seconds": self.max_seconds if math.isfinite(self.max_seconds) else None,
         }
 
 
 def steps(config: BenchConfig, pairs: Sequence[Pair]) -> int:
-    """How often `run_bench` calls `advance`: once per run, per picture and enhancer, and per memory process."""
-    engines = len(config.engines)
-    enhancers = engines + (len(baselines()) if config.baselines else 0)
-    return len(config.sizes) * engines * (config.memory + config.warmup + config.runs) + len(pairs) * enhancers
+    """How often `run_bench` calls `advance`: as `CostSettings.steps` says, and once per picture and enhancer."""
+    enhancers = len(config.engines) + (len(baselines()) if config.baselines else 0)
+    return config.costs().steps + len(pairs) * enhancers
 
 
 def pairs_of(config: BenchConfig) -> list[Pair]:
@@ -133,7 +142,7 @@ def run_bench(
         run = _Run(config, pairs, subjects, advance, notice)
         try:
             run.measure()
-            ended = f"cut short: {config.max_seconds:g} s were over" if run.was_cut else "whole"
+            ended = f"cut short: {config.max_seconds:g} s were over" if run.deadline.was_cut else "whole"
         except KeyboardInterrupt:
             ended = INTERRUPTED
         return run.report(ended), run.sheet
@@ -152,13 +161,11 @@ class _Run:
     ) -> None:
         self._config, self._pairs, self._subjects = config, pairs, subjects
         self._advance, self._notice = advance, notice
-        self._deadline = time.monotonic() + config.max_seconds
+        self.deadline = Deadline(config.max_seconds)
+        self._costs = Costs(config.costs(), subjects, advance, self._tell, self.deadline)
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
-        self._latency: list[LatencyRow] = []
         self._quality: Quality | None = None
         self.sheet: Sheet | None = None
-        self.was_cut = False
-        """Whether something was left out because the time was over."""
 
     def report(self, ended: str) -> Report:
         """What was measured so far."""
@@ -168,43 +175,30 @@ class _Run:
             settings=self._config.to_dict(),
             machine=self._machine,
             engines=[replace(subject.report, graphs=subject.graphs) for subject in self._subjects],
-            latency=list(self._latency),
+            latency=list(self._costs.latency),
             quality=self._quality,
             ended=ended,
+            picture=PICTURE,
+            throughput=list(self._costs.throughput),
+            sweeps=list(self._costs.sweeps),
+            conditions=self._costs.conditions,
         )
 
     def measure(self) -> None:
-        """Latencies, then quality, then memory, which takes longest for what it tells."""
-        for size in self._config.sizes:
-            self._measure_latency(size)
+        """Latencies, quality and sweeps, then memory, which takes longest for what it tells."""
+        self._costs.measure_latency()
         if self._config.data:
             self._measure_quality()
+        self._costs.measure_sweeps()
         if self._config.memory:
-            self._measure_memory()
-
-    def _is_over(self) -> bool:
-        self.was_cut = self.was_cut or time.monotonic() >= self._deadline
-        return self.was_cut
+            self._costs.measure_memory()
 
     def _tell(self) -> None:
         self._notice(self.report(UNFINISHED))
 
-    def _measure_latency(self, size: Size) -> None:
-        config = self._config
-        times, failures = time_interleaved(
-            self._subjects,
-            sample_picture(size),
-            runs=config.runs,
-            warmup=config.warmup,
-            advance=self._advance,
-            is_over=self._is_over,
-        )
-        self._latency += latency_rows([subject.name for subject in self._subjects], size, times, failures)
-        self._tell()
-
     def _measure_quality(self) -> None:
         config = self._config
-        if self._is_over():
+        if self.deadline.is_over():
             return
         first = baselines() if config.baselines else []
         enhancers: list[Baseline | Subject] = [*first, *self._subjects]
@@ -224,28 +218,9 @@ class _Run:
     def _in_time(self) -> Iterator[Pair]:
         """The pairs, as long as the time is not over."""
         for pair in self._pairs:
-            if self._is_over():
+            if self.deadline.is_over():
                 return
             yield pair
-
-    def _measure_memory(self) -> None:
-        """Replaces rows of latency by rows with memory."""
-        specs = {subject.name: spec for subject, spec in zip(self._subjects, self._config.specs(), strict=True)}
-        for index, row in enumerate(self._latency):
-            if not row.failure:
-                if self._is_over():
-                    break
-                left = self._deadline - time.monotonic()
-                peak = probe(specs[row.engine], Size.parse(row.size), left if math.isfinite(left) else None)
-                self.was_cut = self.was_cut or peak.failure == OUT_OF_TIME
-                self._latency[index] = replace(
-                    row,
-                    peak_rss_mib=peak.peak_rss_mib,
-                    peak_gpu_mib=peak.peak_gpu_mib,
-                    memory_failure=None if peak.failure == OUT_OF_TIME else peak.failure,
-                )
-                self._tell()
-            self._advance()
 
 
 def _machine() -> dict[str, Any]:

@@ -54,6 +54,12 @@ class Size:
         return self.width * self.height / 1e6
 
 
+SAMPLE = "samples/crop_a.png"
+"""The packaged photograph that `sample_picture` is made of: a crop of 256x256 pixels."""
+PICTURE = f"mirnet_deploy/{SAMPLE}, cut or mirrored to the size"
+"""What reports say of it."""
+
+
 def sample_picture(size: Size) -> Image:
     """A dark photograph of any size: a packaged crop, cut, or mirrored as often as needed; C-contiguous.
 
@@ -61,7 +67,7 @@ def sample_picture(size: Size) -> Image:
     """
     from PIL import Image as PillowImage
 
-    with files("mirnet_deploy").joinpath("samples/crop_a.png").open("rb") as stream, PillowImage.open(stream) as crop:
+    with files("mirnet_deploy").joinpath(SAMPLE).open("rb") as stream, PillowImage.open(stream) as crop:
         pixels = np.asarray(crop.convert("RGB"))
     below, right = max(0, size.height - pixels.shape[0]), max(0, size.width - pixels.shape[1])
     mirrored = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="symmetric")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from statistics import stdev
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line
+from mirnet_deploy.benchmarks.ratios import ratio_interval
+from mirnet_deploy.benchmarks.warmup import Warmup, WarmupSetting, most_rounds, settled
 
 PERCENTILES = (50, 90, 99)
 
@@ -40,6 +43,18 @@ class LatencyRow:
     megapixels_per_s: float | None = None
     ratio: float | None = None
     """p50 divided by the first engine's p50 at this size: 2 is twice as slow; None where the first engine failed."""
+    std_ms: float | None = None
+    """Standard deviation of the sample (divided by n - 1); None of a single run."""
+    ratio_interval: tuple[float, float] | None = None
+    """Of the ratio, 95 %; see `ratios.ratio_interval`. None for the first engine and in too few rounds."""
+    warmup_runs: int = 0
+    """Runs before the timed ones."""
+    warmup_stable: bool | None = None
+    """Whether the run time had settled by then (`warmup.settled`); None where fewer than 2 runs cannot tell."""
+    cold_start_s: float | None = None
+    """From the start of a fresh process to its first result; see `memory.py`. None where that process was not run."""
+    phases_ms: Mapping[str, float | None] | None = None
+    """Phase -> median; see `phases.py`. None where they were not measured."""
     peak_rss_mib: float | None = None
     """Of a separate process that loads only this engine; see `memory.py`."""
     peak_gpu_mib: float | None = None
@@ -47,6 +62,41 @@ class LatencyRow:
     failure: str | None = None
     memory_failure: str | None = None
     """Why its memory could not be measured; None where it was, or was not asked for."""
+    phases_failure: str | None = None
+    """Why its phases could not be measured; None where they were, or the time was over."""
+
+
+class Timed(NamedTuple):
+    """What came of timing engines in turn; all by position in the engines."""
+
+    times: dict[int, list[float]]
+    """Milliseconds of every timed run. An engine without one, or that failed, is not in it."""
+    failures: dict[int, str]
+    """One line for each engine that failed."""
+    warmups: dict[int, Warmup]
+
+
+@dataclass
+class _Turns:
+    """Engines that take turns, one run each."""
+
+    engines: Sequence[Enhancer]
+    image: Image
+    advance: Callable[[], None]
+    clock: Callable[[], int]
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def round(self, times: Mapping[int, list[float]]) -> None:
+        """Runs each engine that has not failed once, and adds its milliseconds to `times`."""
+        for position, engine in enumerate(self.engines):
+            if position not in self.failures:
+                try:
+                    start = self.clock()
+                    engine.enhance(self.image)
+                    times[position].append((self.clock() - start) / 1e6)
+                except Exception as error:  # any library's out-of-memory: the others go on
+                    self.failures[position] = one_line(error)
+            self.advance()
 
 
 def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
@@ -66,42 +116,46 @@ def time_interleaved(
     image: Image,
     *,
     runs: int,
-    warmup: int,
+    warmup: WarmupSetting,
     advance: Callable[[], None],
     is_over: Callable[[], bool],
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> tuple[dict[int, list[float]], dict[int, str]]:
-    """Times `enhance(image)` of every engine, round robin: `warmup` rounds that are not kept, then `runs` that are.
+) -> Timed:
+    """Times `enhance(image)` of every engine, round robin: rounds of warm-up that are not kept, then `runs` that are.
+
+    With `warmup` "auto" the warm-up ends with the round in which the last engine has settled (`warmup.settled`), after
+    `warmup.most_rounds` at the latest. An engine that settled once counts as settled.
 
     An engine that fails drops out; the others go on. `clock` is in nanoseconds. `advance` is called once per run, also
-    for the runs that a dropped engine skips. No round begins once `is_over()`.
-
-    Returns:
-        Milliseconds of every timed run, and one line for each engine that failed: both by position in `engines`. An
-        engine without a timed run is in neither.
+    for the runs that a dropped engine or a shorter warm-up skips. No round begins once `is_over()`.
     """
-    times: dict[int, list[float]] = {position: [] for position in range(len(engines))}
-    failures: dict[int, str] = {}
-    for turn in range(warmup + runs):
+    turns = _Turns(engines, image, advance, clock)
+    warming, times = ({position: list[float]() for position in range(len(engines))} for _ in range(2))
+    stable: set[int] = set()
+    rounds, most = 0, most_rounds(warmup, runs)
+    while rounds < most and not is_over():
+        turns.round(warming)
+        rounds += 1
+        stable |= {position for position, each in warming.items() if settled(each)}
+        if warmup == "auto" and stable | set(turns.failures) >= set(warming):
+            break
+    for _ in range((most - rounds) * len(engines)):
+        advance()
+    for _ in range(runs):
         if is_over():
             break
-        for position, engine in enumerate(engines):
-            if position not in failures:
-                try:
-                    start = clock()
-                    engine.enhance(image)
-                    elapsed = (clock() - start) / 1e6
-                except Exception as error:  # any library's out-of-memory: the others go on
-                    failures[position] = one_line(error)
-                else:
-                    if turn >= warmup:
-                        times[position].append(elapsed)
-            advance()
-    return {position: values for position, values in times.items() if values and position not in failures}, failures
+        turns.round(times)
+    warmups = {
+        position: Warmup(len(each), position in stable if len(each) > 1 else None) for position, each in warming.items()
+    }
+    kept = {position: values for position, values in times.items() if values and position not in turns.failures}
+    return Timed(kept, turns.failures, warmups)
 
 
-def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: float | None) -> LatencyRow:
-    """The figures of one engine at one size. `first_p50_ms` is the first engine's median; None where it has none."""
+def summarise(
+    engine: str, size: Size, times_ms: Sequence[float], first_ms: Sequence[float], warmup: Warmup
+) -> LatencyRow:
+    """The figures of one engine at one size. `first_ms` are the first engine's times, none where it failed."""
     p50, p90, p99 = percentiles(times_ms)
     per_second = 1000 * len(times_ms) / sum(times_ms)
     return LatencyRow(
@@ -113,17 +167,19 @@ def summarise(engine: str, size: Size, times_ms: Sequence[float], first_p50_ms: 
         p99_ms=p99,
         images_per_s=per_second,
         megapixels_per_s=per_second * size.megapixels,
-        ratio=p50 / first_p50_ms if first_p50_ms else None,
+        ratio=p50 / percentiles(first_ms)[0] if first_ms else None,
+        std_ms=stdev(times_ms) if len(times_ms) > 1 else None,
+        ratio_interval=ratio_interval(times_ms, first_ms) if times_ms is not first_ms else None,
+        warmup_runs=warmup.runs,
+        warmup_stable=warmup.stable,
     )
 
 
-def latency_rows(
-    names: Sequence[str], size: Size, times: Mapping[int, Sequence[float]], failures: Mapping[int, str]
-) -> list[LatencyRow]:
-    """One row for each name with times or a failure; keys of `times` and `failures` are positions in `names`."""
-    first = percentiles(times[0])[0] if 0 in times else None
+def latency_rows(names: Sequence[str], size: Size, timed: Timed) -> list[LatencyRow]:
+    """One row for each name with times or a failure; `timed` is by position in `names`."""
+    times, failures, warmups = timed
     return [
-        summarise(name, size, times[position], first)
+        summarise(name, size, times[position], times.get(0, ()), warmups.get(position, Warmup()))
         if position in times
         else LatencyRow(name, str(size), failure=failures[position])
         for position, name in enumerate(names)

@@ -1,8 +1,9 @@
-"""Peak memory of one engine at one size, measured in a process of its own.
+"""Peak memory and cold start of one engine at one size, measured in a process of its own.
 
 Several engines in one process share its peak, and a peak never falls: only a process that loads one engine and
-enhances one picture can say what that engine takes. The process is this module, run with `python -m`. It also
-shields the measuring process: an engine that the kernel kills for its memory is only a line in the table.
+enhances one picture can say what that engine takes, and only a fresh process starts cold. The process is this module,
+run with `python -m`. It also shields the measuring process: an engine that the kernel kills for its memory is only a
+line in the table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,17 +29,20 @@ OUT_OF_TIME = "its memory was not measured: the time was over"
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """What a process that loaded one engine and enhanced one picture twice took; no figures where `failure` is set."""
+    """What a process that opened one engine and enhanced one picture twice took; no figures where `failure` is set."""
 
     peak_rss_mib: float | None = None
     peak_gpu_mib: float | None = None
     """Rise of the memory in use on all GPUs; None for engines on the CPU, and without NVML."""
     failure: str | None = None
+    cold_start_s: float | None = None
+    """From the start of the process to its first result: imports, opening, compiling and the first picture."""
 
 
 def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
     """Measures `spec` at `size` in a new process and waits for it, for so many seconds at most."""
-    request = json.dumps({"spec": asdict(spec), "size": str(size)})
+    # monotonic() is one clock for all processes of a machine.
+    request = json.dumps({"spec": asdict(spec), "size": str(size), "started": time.monotonic()})
     limit = None if seconds is None else min(seconds, 86_400.0)  # more than the system's clocks may overflow them
     # -P: the working directory must not shadow the installed package.
     command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.memory"]
@@ -132,24 +137,29 @@ class _GpuRise:
         self._watcher.join()
 
 
-def measure_here(spec: SubjectSpec, size: Size) -> PeakMemory:
-    """Opens the engine in this process, enhances one picture twice, and returns the peaks of the process."""
+def measure_here(spec: SubjectSpec, size: Size, started: float) -> PeakMemory:
+    """Opens the engine in this process, enhances one picture twice, and returns the peaks of the process.
+
+    Args:
+        started: the reading of `time.monotonic` from which the cold start counts.
+    """
     try:
         with _GpuRise() as gpu, open_subject(spec) as subject:
             image = sample_picture(size)
-            for _ in range(2):  # some libraries allocate their workspace in the second run
-                subject.enhance(image)
+            subject.enhance(image)
+            cold_start = time.monotonic() - started
+            subject.enhance(image)  # some libraries allocate their workspace in the second run
             on_gpu = subject.report.device.startswith("cuda")
             rss = peak_rss_mib()
     except Exception as error:  # reported to the parent in one line
         return PeakMemory(failure=one_line(error))
-    return PeakMemory(peak_rss_mib=rss, peak_gpu_mib=gpu.mib if on_gpu else None)
+    return PeakMemory(rss, gpu.mib if on_gpu else None, cold_start_s=cold_start)
 
 
 def _main() -> None:
     request: dict[str, Any] = json.load(sys.stdin)
     spec = SubjectSpec(request["spec"]["engine"], RuntimeSettings(**request["spec"]["settings"]))
-    peak = measure_here(spec, Size.parse(request["size"]))
+    peak = measure_here(spec, Size.parse(request["size"]), request["started"])
     sys.stdout.write("\n" + json.dumps(asdict(peak)) + "\n")
 
 

@@ -23,7 +23,9 @@ from mirnet_deploy.benchmarks.peers_report import (
     PeersReport,
     PeerTable,
 )
+from mirnet_deploy.benchmarks.ratios import ratio_interval
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE, SESSION_BYTES_PER_VALUE, TORCH_BYTES_PER_VALUE
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
 from mirnet_deploy.errors import EngineError
@@ -33,17 +35,6 @@ from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import Backend, RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
-TORCH_BYTES_PER_VALUE = 70
-"""Bytes that PyTorch takes per pixel and per feature of the network (`n_feat`), and gives back after a picture. From
-600x400 to 1200x800 `lite`'s peak rises by 66 (eager), 61 (channels last) and 55 (compiled), with torch 2.13."""
-SESSION_BYTES_PER_VALUE = 150
-"""The same of ONNX Runtime on a plain export, which it keeps: 146 with version 1.32."""
-MEMORY_SHARE = 0.9
-"""Of the memory that is free, what a peer may take: with all of it the machine would begin to swap."""
-FEWEST_ROUNDS = 6
-"""Rounds without which there is no interval: even the whole range of 5 values holds a median only in 94 % of samples
-(1 - 2 / 2**5)."""
-RESAMPLES = 10_000
 PAUSE_S = 0.05
 """Between two runs: threads that spin for more work would take the next one's cores. ONNX Runtime's do for 20 ms."""
 NO_TIME = "not measured: the time of --max-seconds was over"
@@ -70,24 +61,6 @@ class _Rows:
     results: dict[str, Image] = field(default_factory=dict)
     reserved: int = 0
     """Bytes that one of those that run takes for a while, in every round."""
-
-
-def ratio_interval(times: Sequence[float], ours: Sequence[float]) -> tuple[float, float] | None:
-    """A 95 % interval of median(times) / median(ours), whose values of one place were measured in the same round.
-
-    The paired bootstrap with percentiles: rounds are drawn with replacement, as many as there are, and both medians
-    taken of the same rounds, `RESAMPLES` times (from a fixed seed); the interval is from the 2.5th to the 97.5th
-    percentile of these ratios. Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
-
-    Returns:
-        None where there are fewer than `FEWEST_ROUNDS` rounds.
-    """
-    if len(ours) < FEWEST_ROUNDS or len(times) != len(ours):
-        return None
-    drawn = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
-    medians, our_medians = (np.median(np.asarray(each, np.float64)[drawn], axis=1) for each in (times, ours))
-    low, high = np.percentile(medians / our_medians, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def measure_peers(
@@ -245,7 +218,7 @@ class _Run:
         product = MatrixProduct(self._config.product_side)
         names = list(found.running)
         engines: list[Enhancer] = [*found.running.values(), product]
-        times, failures = time_interleaved(
+        times, failures, _ = time_interleaved(
             engines,
             self._picture,
             runs=self._config.runs,

@@ -88,7 +88,7 @@ class PeerRow:
     ratio: float | None = None
     """Median over the median of ours: above 1 is slower than ours."""
     interval: tuple[float, float] | None = None
-    """Of the ratio; see `peers.ratio_interval`. None in too few rounds."""
+    """Of the ratio; see `ratios.ratio_interval`. None in too few rounds."""
     of_floor: float | None = None
     """Time of the arithmetic alone over the median: 1 is nothing but multiplications at a matrix product's rate."""
     max_levels: int | None = None

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
+from mirnet_deploy.benchmarks.conditions import Conditions
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
+from mirnet_deploy.benchmarks.sweeps import SweepRow
+from mirnet_deploy.benchmarks.sweeps import failures as sweep_failures
+from mirnet_deploy.benchmarks.throughput import ThroughputRow
 
 UNFINISHED = "cut short: it is under way, or its process died"
 INTERRUPTED = "cut short: interrupted"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when a reader of the old JSON would misread the new one."""
 
 PROTOCOL: Mapping[str, str] = {
     "latency": (
         "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a mirrored photograph: "
-        "transfers to and from a GPU count; waiting for it is left to its driver's default, without spinning; "
-        "whether CUDA graphs were used stands with the engine. "
-        "After the warm-up rounds the engines take turns, one run each. Percentiles interpolate linearly between "
+        "transfers to and from a GPU count; how the host waits for it is left to its driver; "
+        "whether CUDA graphs were used, and how pictures are transferred, stands with the engine. "
+        "After the warm-up rounds the engines take turns, one run each. The warm-up is over when the median of each "
+        "engine's last 3 runs is within 5 % of that of the 3 before (of half of them, below 6 runs), after 2 rounds at "
+        "least and as many as timed ones, or 20, at most. Percentiles interpolate linearly between "
         "order statistics; below 100 runs p99 is little more than the slowest run. "
         "images/s = runs / sum of times, one picture at a time. "
-        "ratio = p50 / p50 of the first engine: above 1 is slower."
+        "ratio = p50 / p50 of the first engine: above 1 is slower; 95 %: its interval (paired bootstrap over rounds), "
+        "from 6 rounds on."
+    ),
+    "phases": (
+        "From a JPEG file to a JPEG file of quality 95, median of up to 3 runs after the timed ones: read and decode, "
+        "enhance(), encode and write (into the system's cache). On a GPU upload, compute and download are the time in "
+        "which copies and the engine were busy, by CUDA events; elsewhere compute is all of enhance()."
+    ),
+    "throughput": (
+        "The same picture again and again, so many at once, each in a thread of its own: pictures / time from the "
+        "first one's begin to the last one's end, at least 3 for each one in flight, after 2 that are not counted."
+    ),
+    "sweeps": (
+        "One engine at a time, warm-up and runs as above; tiles, batches and threads on the largest size, all values "
+        "on the library and in the precision of the latencies. Memory as below. Values that a machine does not take "
+        "have a reason in the place of figures."
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "
         "and enhances one picture of the size twice, after all else was measured. GPU: rise of the used device memory "
-        "meanwhile (NVML, every 5 ms; other processes' allocations count)."
+        "meanwhile (NVML, every 5 ms; other processes' allocations count). Cold start: from the start of that process "
+        "to its first result, its files being in the system's cache."
     ),
     "quality": (
         "RGB, output rounded to 8 bits, data_range 255, mean over pictures. PSNR over all pixels and channels. "
@@ -71,6 +93,12 @@ class Report:
     quality: Quality | None
     ended: str
     """How the run ended: "whole", or "cut short: " and why; `UNFINISHED` in what is written on the way."""
+    picture: str = ""
+    """What latency, throughput, sweeps and memory were measured on."""
+    throughput: list[ThroughputRow] = field(default_factory=list)
+    sweeps: list[SweepRow] = field(default_factory=list)
+    conditions: Conditions | None = None
+    """The machine while engines were timed."""
 
     @property
     def failures(self) -> list[str]:
@@ -78,16 +106,27 @@ class Report:
         lines = [
             f"{row.engine} at {row.size}: {failure}"
             for row in self.latency
-            for failure in (row.failure, row.memory_failure)
+            for failure in (row.failure, row.memory_failure, row.phases_failure)
             if failure
         ]
+        lines += [
+            f"{row.engine} at {row.size}, {row.in_flight} in flight: {row.failure}"
+            for row in self.throughput
+            if row.failure
+        ]
+        lines += sweep_failures(self.sweeps)
         if self.quality:
             lines += [f"{row.engine} on {row.picture}: {row.failure}" for row in self.quality.pictures if row.failure]
         return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: no NaN and no infinity, None where there is no figure."""
-        unused = {"quality": not self.quality, "baselines": not self.settings.get("baselines")}
+        unused = {
+            "quality": not self.quality,
+            "baselines": not self.settings.get("baselines"),
+            "throughput": not self.throughput,
+            "sweeps": not self.sweeps,
+        }
         return {
             "format": "mirnet-deploy bench",
             "format_version": FORMAT_VERSION,

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.cost_tables import (
+    conditions_line,
+    histogram_lines,
+    latency_table,
+    phases_table,
+    sweep_tables,
+    throughput_table,
+    unstable_lines,
+)
+from mirnet_deploy.benchmarks.drawing import MISSING
+from mirnet_deploy.benchmarks.drawing import empty_table as _table
+from mirnet_deploy.benchmarks.drawing import number as _number
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.report import Report
@@ -16,19 +27,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MISSING = "–"
-
-
-def row_line(row: LatencyRow) -> str:
-    """A row of latencies as a line, for whoever waits for the tables."""
-    if row.failure:
-        return f"{row.engine} at {row.size}: failed: {row.failure}"
-    ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
-    return f"{row.engine} at {row.size}: p50 {row.p50_ms:.1f} ms, p90 {row.p90_ms:.1f} ms{ratio}"
-
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints machine, engines, latency by size, quality (by picture too, up to 60 rows), failures and the protocol."""
+    """Prints machine, engines, costs, quality (by picture too, up to 60 rows), failures and the protocol."""
     from rich.text import Text
 
     def line(text: str, style: str = "") -> None:
@@ -37,8 +38,7 @@ def print_report(report: Report, console: Console) -> None:
     line(f"machine: {machine_line(report.machine)}")
     for engine in report.engines:
         line(f"engine {engine_line(engine)}")
-    for size in dict.fromkeys(row.size for row in report.latency):
-        console.print(latency_table(size, [row for row in report.latency if row.size == size]))
+    _print_costs(report, console, line)
     if report.quality:
         if len(report.quality.pictures) <= 60:
             console.print(picture_table(report.quality.pictures))
@@ -52,6 +52,27 @@ def print_report(report: Report, console: Console) -> None:
     for topic, text in report.to_dict()["protocol"].items():
         for part in textwrap.wrap(f"{topic}: {text}", 118, subsequent_indent="  "):
             line(part, "dim")
+
+
+def _print_costs(report: Report, console: Console, line: Callable[[str, str], None]) -> None:
+    """Prints latencies and phases by size, what makes them less sure, throughput and sweeps."""
+    for size in dict.fromkeys(row.size for row in report.latency):
+        rows = [row for row in report.latency if row.size == size]
+        console.print(latency_table(size, rows))
+        for drawn in histogram_lines(rows):
+            line(drawn, "")
+        for remark in unstable_lines(rows):
+            line(remark, "yellow")
+        if phases := phases_table(size, rows):
+            console.print(phases)
+    if report.latency and report.conditions:
+        line(conditions_line(report.conditions), "")
+        for remark in report.conditions.remarks:
+            line(remark, "yellow")
+    if report.throughput:
+        console.print(throughput_table(report.throughput))
+    for table in sweep_tables(report.sweeps):
+        console.print(table)
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
@@ -71,8 +92,12 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _graphs(engine: SubjectReport) -> str:
-    return f", CUDA graphs {engine.graphs}" if engine.device.startswith("cuda") else ""
+def _on_gpu(engine: SubjectReport) -> str:
+    if not engine.device.startswith("cuda"):
+        return ""
+    transfers = f", {engine.transfers} transfers" if engine.transfers else ""
+    waiting = f", waits by {engine.waiting}" if engine.waiting else ""
+    return f", CUDA graphs {engine.graphs}{transfers}{waiting}"
 
 
 def engine_line(engine: SubjectReport) -> str:
@@ -80,24 +105,8 @@ def engine_line(engine: SubjectReport) -> str:
     sha256 = f", SHA-256 {engine.sha256[:12]}" if engine.sha256 else ""
     return (
         f"{engine.name}: {engine.precision} ({engine.precision_proof}), {engine.interface} interface, "
-        f"{engine.weights} weights, {engine.backend} on {engine.device}{_graphs(engine)}, tile {engine.tile}{sha256}"
+        f"{engine.weights} weights, {engine.backend} on {engine.device}{_on_gpu(engine)}, tile {engine.tile}{sha256}"
     )
-
-
-def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
-    """Latency, throughput and memory at one size."""
-    runs = max((len(row.times_ms) for row in rows), default=0)
-    columns = ["engine", "p50 ms", "p90 ms", "p99 ms", "images/s", "MP/s", "ratio", "peak MiB", "GPU MiB"]
-    table = _table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", columns)
-    for row in rows:
-        if row.failure:
-            table.add_row(row.engine, "failed")  # the reason stands in full below the tables
-            continue
-        figures = [row.p50_ms, row.p90_ms, row.p99_ms, row.images_per_s, row.megapixels_per_s, row.ratio]
-        digits = [1, 1, 1, 3, 3, 2]
-        memory = [_number(value, 0) for value in (row.peak_rss_mib, row.peak_gpu_mib)]
-        table.add_row(row.engine, *(_number(f, d) for f, d in zip(figures, digits, strict=True)), *memory)
-    return table
 
 
 def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
@@ -172,18 +181,3 @@ def peers_table(table: PeerTable) -> Table:
     floor = f"arithmetic at the rate of a matrix product ({table.multiplications / 1e9:.2f} G at {rate} G/s)"
     made.add_row(floor, _number(table.floor_ms, 1), _number(table.floor_ratio, 2))
     return made
-
-
-def _number(value: float | None, digits: int) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def _table(title: str, columns: Sequence[str], text: int = 1) -> Table:
-    """An empty table whose first `text` columns hold words (folded, never cut), and whose others hold figures."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(columns):
-        words = position < text
-        table.add_column(column, justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    return table

@@ -72,6 +72,11 @@ class SubjectReport:
     """The setting as asked for, and the size of the tiles of a picture that does not run whole."""
     graphs: str = "off"
     """Whether batches were replayed as CUDA graphs: "on", "off", or "refused: " and why."""
+    transfers: str | None = None
+    """Host memory that pictures are copied from and to: "page-locked" or "pageable"; None on a CPU, which copies
+    nothing, and where the library does not tell."""
+    waiting: str | None = None
+    """How the host waits for a GPU: "driver's default" where nothing else was asked for, else None."""
 
     @classmethod
     def of_artifact(
@@ -98,6 +103,10 @@ class Subject(Protocol):
     """An opened engine with its report; a context manager that closes it."""
 
     report: SubjectReport
+    batch: int
+    """Tiles in one run."""
+    concurrent: bool
+    """Whether threads may share it."""
 
     @property
     def name(self) -> str:

@@ -44,6 +44,7 @@ class CheckpointSubject:
         network: Any = loaded.network
         how = spec.how or ""
         half, self._compiled = how in ("fp16", "compiled"), how.startswith("compiled")
+        self.concurrent = not self._compiled  # what is compiled has one set of buffers
         self._pools = LocalPools(int(how[-3:])) if how.startswith("local") else None
         self._format = torch.contiguous_format if not how or self._pools else torch.channels_last
         if half:
@@ -83,6 +84,7 @@ class CheckpointSubject:
         return self.report.name
 
     graphs = "off"
+    batch = 1
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Subject.enhance`: padded to multiples of 4 as the runtime pads, run whole, clamped, rounded."""

@@ -35,6 +35,8 @@ class SessionSubject:
     """
 
     graphs = "off"
+    batch = 1
+    concurrent = True
 
     def __init__(self, spec: SubjectSpec) -> None:
         path = resolve_model(spec.model)
@@ -112,6 +114,8 @@ class NativeSubject:
     """
 
     graphs = "off"
+    batch = 1
+    concurrent = False
 
     def __init__(self, spec: SubjectSpec) -> None:
         path = resolve_model(spec.model)
@@ -168,6 +172,8 @@ class AloneSubject(RuntimeSubject):
     The runtime enhances the first picture of a size, and its runs are noted; from then on they are repeated on the data
     that is still on the device. For one thread.
     """
+
+    concurrent = False
 
     def __init__(self, spec: SubjectSpec) -> None:
         self._notes = _Notes()

@@ -38,8 +38,9 @@ SUBCOMMANDS = {
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
     *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
+    *("in_flight", "sweeps"),
 )
-_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
+_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json", "sweeps": "--sweep"}
 """Parameter -> its option, where that does not follow from the name."""
 
 
@@ -63,8 +64,23 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 )
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
-@click.option("--warmup", default=2, help="Runs before them that are not counted.")
-@runtime_options("device", "threads", "tile", "graphs")
+@click.option(
+    "--warmup",
+    default="auto",
+    metavar="auto|N",
+    help="Runs before them that are not counted; auto: until they are even.",
+)
+@click.option(
+    "--in-flight", multiple=True, type=int, metavar="N", help="Also throughput with N pictures at once; repeatable."
+)
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    type=click.Choice(["size", "tile", "batch", "threads"]),
+    help="Also how cost grows over this; repeatable. Tiles, batches and threads are tried on the largest --size.",
+)
+@runtime_options("device", "threads", "tile", "batch", "graphs")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
 @click.option("--baselines", is_flag=True, help="With --data: also what needs no model, the untouched input first.")
 @click.option(
@@ -81,13 +97,13 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
-@click.option("--no-memory", is_flag=True, help="Leave out peak memory, a process for each engine and size.")
+@click.option("--no-memory", is_flag=True, help="Leave out peak memory and cold start, a process for each row.")
 @click.option("--max-seconds", type=NUMBER, help="End after so many seconds, with what there is by then; exits 1.")
 @json_option("the whole report, anew whenever there is more of it,")
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
+    """Measure latency, phases and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
@@ -122,12 +138,15 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
+    from mirnet_deploy.benchmarks.cost_tables import row_lines
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.report import INTERRUPTED
-    from mirnet_deploy.benchmarks.tables import print_report, row_line
+    from mirnet_deploy.benchmarks.tables import print_report
+    from mirnet_deploy.benchmarks.warmup import parse_warmup
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
-    named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "baselines", "claimed")}
+    named = {name: options[name] for name in ("engines", "runs", "in_flight", "data", "baselines", "claimed")}
+    named |= {"warmup": parse_warmup(options["warmup"]), "sweeps": tuple(dict.fromkeys(options["sweeps"]))}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
     sheet = options["sheet"]
@@ -140,9 +159,10 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
 
     def notice(so_far: Report) -> None:
         nonlocal shown
-        for row in so_far.latency[shown:]:
-            click.echo(row_line(row), err=True)
-        shown = len(so_far.latency)
+        lines = row_lines(so_far)
+        for line in lines[shown:]:
+            click.echo(line, err=True)
+        shown = len(lines)
         if not to_pipe:
             write_json(so_far.to_json(), json_path)
 
@@ -160,8 +180,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
 
     with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
         report, drawn = run_bench(config, pairs, step, notice)
+    write_json(report.to_json(), json_path)  # first: whoever reads the tables may stop reading
     print_report(report, console(stderr=to_pipe))
-    write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
     if report.ended == INTERRUPTED:

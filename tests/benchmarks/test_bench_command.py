@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from artifacts import make_onnx
@@ -19,13 +20,16 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy.benchmarks import bench
+from mirnet_deploy.benchmarks import bench, costs, deadline
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.memory import PeakMemory
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.sweeps import AXES
 from mirnet_deploy.cli import main
+from mirnet_deploy.cli.bench import command
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.files import file_sha256
+from mirnet_deploy.settings import RuntimeSettings
 
 
 class FakeSubject:
@@ -34,6 +38,8 @@ class FakeSubject:
     log: list[tuple[str, int]]
     closed: list[str]
     graphs = "off"
+    batch = 1
+    concurrent = True
 
     def __init__(self, spec: SubjectSpec) -> None:
         if spec.engine == "absent":
@@ -80,7 +86,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
         return PeakMemory(peak_rss_mib=123.4)
 
     monkeypatch.setattr(bench, "open_subject", FakeSubject)
-    monkeypatch.setattr(bench, "probe", probe)
+    monkeypatch.setattr(costs, "probe", probe)
 
 
 @pytest.fixture
@@ -109,7 +115,9 @@ def run_json(*arguments: object) -> dict[str, Any]:
 def test_engines_run_interleaved_at_every_size() -> None:
     result = run("--engine", "a", "--engine", "b", "--size", "40x30", "--size", "20x10", "--runs", 2, "--warmup", 1)
     assert result.exit_code == 0, result.output
-    assert FakeSubject.log == [("a", 40), ("b", 40)] * 3 + [("a", 20), ("b", 20)] * 3
+    phases = 2
+    rounds = 3 + phases
+    assert FakeSubject.log == [("a", 40), ("b", 40)] * rounds + [("a", 20), ("b", 20)] * rounds
     assert sorted(FakeSubject.closed) == ["a", "b"]
     for words in ("Latency at 40x30, 2 runs", "p99 ms", "ratio", "211 of 211 convolutions", "machine:", "perf_counter"):
         assert words in " ".join(result.output.split())
@@ -120,8 +128,8 @@ def test_json_on_standard_output_is_the_report_alone() -> None:
     result = run("--engine", "a", "--engine", "a", "--size", "16x16", "--runs", 3, "--json", "-")
     report = json.loads(result.stdout)
     assert "Latency at 16x16" in result.stderr
-    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 1)
-    assert set(report["protocol"]) == {"latency", "memory"}
+    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 2)
+    assert set(report["protocol"]) == {"latency", "phases", "memory"}
     assert report["machine"]
     assert report["settings"]["runs"] == 3
     assert [engine["name"] for engine in report["engines"]] == ["a", "a (2)"]
@@ -180,7 +188,7 @@ def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
         seen.append((saved["ended"], [(row["size"], row["peak_rss_mib"]) for row in saved["latency"]]))
         return PeakMemory(peak_rss_mib=123.4)
 
-    monkeypatch.setattr(bench, "probe", probe)
+    monkeypatch.setattr(costs, "probe", probe)
     result = run("--engine", "a", "--size", "40x30", "--size", "20x10", "--runs", 2, "--json", target)
     assert result.exit_code == 0, result.output
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["a at 40x30", "a at 20x10"]
@@ -196,7 +204,7 @@ def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
 
 @pytest.mark.usefixtures("fakes")
 def test_memory_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(bench, "probe")
+    monkeypatch.delattr(costs, "probe")
     report = run_json("--engine", "a", "--size", "16x16", "--runs", 1, "--no-memory")
     assert report["settings"]["memory"] is False
     assert report["latency"][0]["peak_rss_mib"] is None
@@ -207,7 +215,7 @@ def test_memory_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Also in the middle of a size; what was not reached is not in the report, which says that it was cut short."""
     target, clock = tmp_path / "report.json", SimpleNamespace(now=0.0)
-    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: clock.now))
     enhance = FakeSubject.enhance
 
     def enhance_in_a_second(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -216,14 +224,150 @@ def test_a_time_limit_ends_it_with_what_there_is(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(FakeSubject, "enhance", enhance_in_a_second)
     sizes = ("--size", "40x30", "--size", "20x10", "--size", "9x9")
-    limit = ("--runs", 5, "--warmup", 1, "--max-seconds", 8.5, "--json", target)
+    limit = ("--runs", 5, "--warmup", 1, "--max-seconds", 11.5, "--json", target)
     result = run("--engine", "a", *sizes, *limit)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "error: cut short: 8.5 s were over; what was measured is above"
+    assert result.stderr.splitlines()[-1] == "error: cut short: 11.5 s were over; what was measured is above"
     report = json.loads(target.read_text())
-    assert report["ended"] == "cut short: 8.5 s were over"
+    assert report["ended"] == "cut short: 11.5 s were over"
     assert [(row["size"], len(row["times_ms"])) for row in report["latency"]] == [("40x30", 5), ("20x10", 2)]
     assert "Latency at 20x10, 2 runs" in result.stdout
+
+
+@pytest.mark.usefixtures("fakes")
+def test_warm_up_and_spread_stand_in_the_report() -> None:
+    report = run_json("--engine", "a", "--engine", "b", "--size", "16x16", "--runs", 6, "--no-memory")
+    assert report["settings"]["warmup"] == "auto"
+    assert report["picture"].startswith("mirnet_deploy/samples/crop_a.png")
+    for row in report["latency"]:
+        assert row["std_ms"] == pytest.approx(np.std(row["times_ms"], ddof=1))
+        assert 2 <= row["warmup_runs"] <= 6
+        assert isinstance(row["warmup_stable"], bool)
+        assert row["cold_start_s"] is None, "without the process that measures memory there is none"
+    first, second = report["latency"]
+    assert first["ratio_interval"] is None
+    low, high = second["ratio_interval"]
+    assert low <= second["ratio"] <= high
+    conditions = report["conditions"]
+    assert set(conditions) == {"cpu_mhz", "other_cpu_share", "load_before", "throttled", "gpu", "remarks"}
+    runs = [row["warmup_runs"] + 6 + 3 for row in report["latency"]]
+    assert [sum(name == each for name, _ in FakeSubject.log) for each in "ab"] == runs
+
+
+@pytest.mark.usefixtures("fakes")
+def test_throughput_and_sweeps_come_row_by_row_after_the_latencies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "open_subject", FakeSubject)
+    monkeypatch.setattr(costs, "describe_processor", lambda: {"cores": 2})
+    target = tmp_path / "report.json"
+    result = run(
+        *("--engine", "a", "--engine", "fragile", "--size", "140x100", "--size", "50x10", "--runs", 1, "--warmup", 0),
+        *("--in-flight", 2, "--sweep", "threads", "--sweep", "tile", "--json", target),
+    )
+    assert result.exit_code == 1, "fragile takes no picture as wide as the largest"
+    lines = [line.split(":")[0] for line in result.stderr.splitlines()]
+    assert lines == [
+        *("a at 140x100", "fragile at 140x100", "a at 50x10", "fragile at 50x10"),
+        *("a at 140x100, 2 in flight", "a at 50x10, 2 in flight", "fragile at 50x10, 2 in flight"),
+        *("a, threads 1", "fragile, threads 1", "a, threads 2", "fragile, threads 2"),
+        *("a, tile 128", "fragile, tile 128", "error"),
+    ]
+    report = json.loads(target.read_text())
+    assert [(row["engine"], row["size"], row["in_flight"], row["runs"]) for row in report["throughput"]] == [
+        ("a", "140x100", 2, 6),
+        ("a", "50x10", 2, 6),
+        ("fragile", "50x10", 2, 6),
+    ]
+    for row in report["throughput"]:
+        assert row["megapixels_per_s"] == pytest.approx(row["images_per_s"] * Size.parse(row["size"]).megapixels)
+    points = {(row["axis"], row["value"], row["engine"]): row for row in report["sweeps"]}
+    assert len(points) == 6
+    for (_, _, engine), row in points.items():
+        assert row["megapixels"] == pytest.approx(0.014)
+        if engine == "a":
+            assert row["ms_per_megapixel"] == pytest.approx(row["p50_ms"] / 0.014)
+            assert row["peak_rss_mib"] == 123.4
+        else:
+            assert row["failure"] == "MemoryError: no room for the maps"
+            assert row["peak_rss_mib"] is None
+    assert report["failures"] == [
+        "fragile at 140x100: MemoryError: no room for the maps",
+        "fragile, sweep of threads: MemoryError: no room for the maps",
+        "fragile, sweep of tile: MemoryError: no room for the maps",
+    ]
+    for words in ("Throughput", "Sweep of threads at 140x100", "Sweep of tile at 140x100", "ms/MP", "█"):
+        assert words in result.stdout
+
+
+@pytest.mark.usefixtures("fakes")
+def test_sweeps_run_on_the_library_that_runs_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where "auto" would choose another one: otherwise a sweep would compare two things at once."""
+    opened = []
+
+    class Chosen(FakeSubject):
+        chosen = RuntimeSettings(backend="onnxruntime", precision="fp32")
+
+        def __init__(self, spec: SubjectSpec) -> None:
+            super().__init__(spec)
+            opened.append((spec.settings.backend, spec.settings.threads))
+
+    probed = []
+    monkeypatch.setattr(bench, "open_subject", Chosen)
+    monkeypatch.setattr(costs, "open_subject", Chosen)
+    monkeypatch.setattr(costs, "describe_processor", lambda: {"cores": 2})
+    monkeypatch.setattr(costs, "probe", lambda spec, *_: probed.append(spec.settings) or PeakMemory(1.0))
+    run_json("--engine", "a", "--size", "16x16", "--runs", 1, "--sweep", "threads")
+    assert opened == [("auto", None), ("onnxruntime", 1), ("onnxruntime", 2)]
+    assert [(each.backend, each.threads) for each in probed] == [("auto", None), *opened[1:]]
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("where", ["phases", "throughput", "sweep"])
+def test_an_interrupt_anywhere_leaves_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+) -> None:
+    """There are 3 timed runs, 3 of phases, 2 + 3 pictures of throughput, and 3 runs of each point."""
+    monkeypatch.setattr(costs, "open_subject", FakeSubject)
+    monkeypatch.setattr(costs, "describe_processor", lambda: {"cores": 2})
+    at = {"phases": 5, "throughput": 9, "sweep": 16}[where]
+    enhance = FakeSubject.enhance
+
+    def interrupted(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if len(FakeSubject.log) == at - 1:
+            raise KeyboardInterrupt
+        return enhance(subject, image)
+
+    monkeypatch.setattr(FakeSubject, "enhance", interrupted)
+    target = tmp_path / "report.json"
+    arguments = ("--engine", "a", "--size", "16x16", "--runs", 3, "--warmup", 0, "--in-flight", 1, "--sweep", "threads")
+    result = run(*arguments, "--json", target)
+    assert result.exit_code == 128 + signal.SIGINT
+    report = json.loads(target.read_text())
+    assert report["ended"] == "cut short: interrupted"
+    assert [len(row["times_ms"]) for row in report["latency"]] == [3]
+    assert (report["latency"][0]["phases_ms"] is None) == (where == "phases")
+    assert len(report["throughput"]) == (where == "sweep")
+    assert [row["value"] for row in report["sweeps"]] == (["1"] if where == "sweep" else [])
+    assert "Latency at 16x16, 3 runs" in result.stdout
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_progress_bar_reaches_its_end(pairs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon the warm-up ends, and whatever fails."""
+    monkeypatch.setattr(costs, "open_subject", FakeSubject)
+    config = bench.BenchConfig(
+        engines=("a", "fragile"),
+        sizes=(Size(140, 100), Size(50, 10)),
+        runs=2,
+        data=pairs_folder,
+        in_flight=(1, 2),
+        sweeps=("batch", "threads"),
+    )
+    pairs, done = bench.pairs_of(config), []
+    report, _ = bench.run_bench(config, pairs, lambda: done.append(1), lambda report: None)
+    assert report.ended == "whole"
+    assert len(done) == bench.steps(config, pairs)
 
 
 @pytest.fixture
@@ -248,7 +392,7 @@ def test_a_signal_ends_it_with_what_there_is(
         act(number, None)
         return PeakMemory()
 
-    monkeypatch.setattr(bench, "probe", interrupted)
+    monkeypatch.setattr(costs, "probe", interrupted)
     result = run("--engine", "a", "--size", "16x16", "--runs", 2, "--json", target)
     assert result.exit_code == 128 + number
     assert "Latency at 16x16, 2 runs" in result.stdout
@@ -302,6 +446,11 @@ def test_an_engine_that_cannot_be_opened_ends_the_run_before_it_starts() -> None
         (["--size", "0x5"], "has no pixels"),
         (["--runs", "0"], "--runs is 0; expected at least 1"),
         (["--warmup", "-1"], "--warmup is -1"),
+        (["--warmup", "some"], "--warmup is 'some'; expected auto or a number"),
+        (["--in-flight", "0"], "--in-flight is 0; expected at least 1"),
+        (["--sweep", "tile", "--size", "64x64"], "--sweep tile cuts pictures into tiles, and 64x64 is one tile"),
+        (["--tiling", ".", "--sweep", "size"], "--sweep means nothing with --tiling"),
+        (["--tiling", ".", "--in-flight", "2"], "--in-flight means nothing with --tiling"),
         (["--threads", "0"], "--threads is 0"),
         (["--tile", "half"], "--tile is 'half'"),
         (["--max-seconds", "0"], "--max-seconds is 0; expected more than 0"),
@@ -318,6 +467,12 @@ def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str) 
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert FakeSubject.log == []
+
+
+def test_every_axis_has_its_option() -> None:
+    (option,) = (each for each in command.params if each.name == "sweeps")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == AXES
 
 
 def test_an_engine_must_be_named() -> None:
@@ -360,6 +515,12 @@ def test_real_onnx_files_from_end_to_end(tmp_path: Path, pairs_folder: Path) -> 
     for row in report["latency"]:
         assert row["p50_ms"] > 0
         assert 20 < row["peak_rss_mib"] < 2000
+        assert 0.05 < row["cold_start_s"] < 600, "Python, its libraries and the model were loaded meanwhile"
+        assert row["cold_start_s"] > row["p50_ms"] / 1000
+        phases = row["phases_ms"]
+        assert (phases["upload"], phases["download"]) == (None, None)
+        assert min(phases["read"], phases["compute"], phases["write"]) > 0
+        assert phases["end_to_end"] >= max(phases["read"], phases["compute"], phases["write"])
     means = {mean["engine"]: mean for mean in report["quality"]["means"]}
     assert means[str(two)]["psnr"] == pytest.approx(means["input"]["psnr"]), "the identity is the untouched input"
     assert means[str(two)]["gt_mean_ssim"] == pytest.approx(means["input"]["gt_mean_ssim"])

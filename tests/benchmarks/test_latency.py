@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mirnet_deploy.benchmarks.cost_tables import unstable_lines
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
-from mirnet_deploy.benchmarks.latency import latency_rows, percentiles, time_interleaved
+from mirnet_deploy.benchmarks.latency import Timed, latency_rows, percentiles, time_interleaved
+from mirnet_deploy.benchmarks.warmup import Warmup
 from mirnet_deploy.errors import EngineError, UsageError
 
 
@@ -52,7 +54,7 @@ def never() -> bool:
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
+    times, failures, _ = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
     assert log == ["a", "b", "c"] * 5
     assert [len(values) for values in times.values()] == [3, 3, 3]
     assert not failures
@@ -61,7 +63,7 @@ def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
 def test_only_the_engine_is_timed() -> None:
     clock, log = Clock(), []
     engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 25)]
-    times, _ = time_interleaved(
+    times, _, _ = time_interleaved(
         engines,
         IMAGE,
         runs=4,
@@ -73,6 +75,66 @@ def test_only_the_engine_is_timed() -> None:
     assert times == {0: [10.0] * 4, 1: [25.0] * 4}
 
 
+class Settling(Recorder):
+    """An engine whose runs take the given times, and the last of them from then on."""
+
+    def __init__(self, name: str, log: list[str], clock: Clock, times: list[float]) -> None:
+        super().__init__(name, log, clock)
+        self.times = times
+
+    def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.ms = self.times[min(self.calls, len(self.times) - 1)]
+        return super().enhance(image)
+
+
+def test_the_warm_up_ends_with_the_round_in_which_the_last_engine_has_settled() -> None:
+    clock, log, steps = Clock(), [], itertools.count()
+    engines = [Settling("a", log, clock, [50, 10]), Settling("b", log, clock, [90, 30, 20])]
+    timed = time_interleaved(
+        engines, IMAGE, runs=12, warmup="auto", clock=clock, is_over=never, advance=lambda: next(steps)
+    )
+    # a has settled in the third round, with 10 after 10. The medians of b are 20 after 30, 20 after 60, 20 after 25, 20
+    # after 30, and in the seventh round 20 after 20.
+    assert timed.warmups == {0: Warmup(7, True), 1: Warmup(7, True)}
+    assert timed.times == {0: [10.0] * 12, 1: [20.0] * 12}
+    assert log == ["a", "b"] * 19
+    assert next(steps) == 2 * (12 + 12), "the progress bar still reaches its end"
+
+
+def test_an_engine_that_never_settles_is_timed_all_the_same_and_told() -> None:
+    clock, log = Clock(), []
+    engines = [Settling("a", log, clock, [1000 * 0.8**n for n in range(99)]), Recorder("b", log, clock, 10)]
+    for runs, most in ((3, 3), (1, 2), (50, 20)):
+        log.clear()
+        engines[0].calls = 0
+        timed = time_interleaved(
+            engines, IMAGE, runs=runs, warmup="auto", clock=clock, is_over=never, advance=lambda: None
+        )
+        assert timed.warmups == {0: Warmup(most, False), 1: Warmup(most, True)}
+        assert len(log) == 2 * (most + runs)
+    first, second = latency_rows(["a", "b"], Size(8, 8), timed)
+    assert (first.warmup_runs, first.warmup_stable) == (20, False)
+    assert unstable_lines([first, second]) == ["a at 8x8: its run time was not stable after 20 warm-up runs"]
+
+
+def test_a_warm_up_of_a_number_of_rounds_is_judged_too_where_it_can_be() -> None:
+    for warmup, stable in ((0, None), (1, None), (2, False), (3, True)):
+        clock, log = Clock(), []
+        engines = [Settling("a", log, clock, [50, 10])]
+        timed = time_interleaved(
+            engines, IMAGE, runs=9, warmup=warmup, clock=clock, is_over=never, advance=lambda: None
+        )
+        assert timed.warmups == {0: Warmup(warmup, stable)}
+        assert len(log) == warmup + 9
+
+
+def test_a_failed_engine_keeps_no_other_warming_up() -> None:
+    clock, log = Clock(), []
+    engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 10, fail_at=1)]
+    time_interleaved(engines, IMAGE, runs=9, warmup="auto", clock=clock, is_over=never, advance=lambda: None)
+    assert log == ["a", "b"] + ["a"] * 10
+
+
 def test_no_round_begins_when_the_time_is_over() -> None:
     """What has had timed runs keeps them; what has had none has no row."""
     for rounds, runs in ((5, 3), (3, 1), (2, 0)):
@@ -80,10 +142,10 @@ def test_no_round_begins_when_the_time_is_over() -> None:
         engines = [Recorder("a", log), Recorder("b", log)]
         left = iter([False] * rounds + [True] * 9)
         over = partial(next, left)
-        times, failures = time_interleaved(engines, IMAGE, runs=9, warmup=2, advance=lambda: None, is_over=over)
+        timed = time_interleaved(engines, IMAGE, runs=9, warmup=2, advance=lambda: None, is_over=over)
         assert log == ["a", "b"] * rounds
-        assert [len(each) for each in times.values()] == [runs] * (2 if runs else 0)
-        rows = latency_rows(["a", "b"], Size(8, 8), times, failures)
+        assert [len(each) for each in timed.times.values()] == [runs] * (2 if runs else 0)
+        rows = latency_rows(["a", "b"], Size(8, 8), timed)
         assert [row.engine for row in rows] == (["a", "b"] if runs else [])
 
 
@@ -92,7 +154,7 @@ def test_an_engine_that_fails_drops_out_and_the_others_go_on(fail_at: int) -> No
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log, fail_at=fail_at), Recorder("c", log)]
     steps = itertools.count()
-    times, failures = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps), is_over=never)
+    times, failures, _ = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: next(steps), is_over=never)
     assert set(times) == {0, 2}
     assert failures == {1: "MemoryError: no room for 4 GiB"}
     assert (log.count("a"), log.count("b"), log.count("c")) == (5, fail_at, 5)
@@ -112,16 +174,27 @@ def test_percentiles_are_linear_interpolations(count: int) -> None:
 
 def test_rows_hold_throughput_and_the_ratio_to_the_first_engine() -> None:
     size = Size(1000, 500)
-    first, second = latency_rows(["a", "b"], size, {0: [100, 100, 400], 1: [50, 250, 300]}, {})
+    first, second = latency_rows(["a", "b"], size, Timed({0: [100, 100, 400], 1: [50, 250, 300]}, {}, {}))
     assert (first.p50_ms, first.ratio) == (100, 1)
     assert (second.p50_ms, second.ratio) == (250, 2.5)
     assert first.images_per_s == pytest.approx(3 / 0.6)
     assert first.megapixels_per_s == pytest.approx(3 / 0.6 * 0.5)
     assert first.times_ms == (100, 100, 400)
+    assert first.std_ms == pytest.approx(30000**0.5), "deviations of -100, -100 and 200 over n - 1 = 2"
+    assert (first.ratio_interval, second.ratio_interval) == (None, None), "in three rounds"
+
+
+def test_the_interval_of_a_ratio_stands_from_six_rounds_on() -> None:
+    timed = Timed({0: [10, 11, 12, 14, 20, 31], 1: [20, 22, 24, 28, 40, 62]}, {}, {})
+    first, second = latency_rows(["a", "b"], Size(8, 8), timed)
+    assert first.ratio_interval is None, "to itself there is nothing to be unsure of"
+    assert second.ratio_interval == pytest.approx((2, 2))
+    (alone,) = latency_rows(["a"], Size(8, 8), Timed({0: [7]}, {}, {}))
+    assert alone.std_ms is None
 
 
 def test_without_the_first_engine_there_are_no_ratios() -> None:
-    failed, second = latency_rows(["a", "b"], Size(8, 8), {1: [5, 5]}, {0: "MemoryError: no room"})
+    failed, second = latency_rows(["a", "b"], Size(8, 8), Timed({1: [5, 5]}, {0: "MemoryError: no room"}, {}))
     assert (failed.failure, failed.p50_ms, failed.ratio) == ("MemoryError: no room", None, None)
     assert (second.p50_ms, second.ratio) == (5, None)
 

@@ -83,7 +83,7 @@ def test_gpu_memory_is_the_highest_rise_of_the_device(
     gpu = Gpu()
     monkeypatch.setattr(memory, "GpuMemory", lambda: gpu)
     monkeypatch.setattr(memory, "open_subject", lambda _: Opened(device, gpu))
-    peak = memory.measure_here(SubjectSpec("lite"), SIZE)
+    peak = memory.measure_here(SubjectSpec("lite"), SIZE, time.monotonic() - 5)
     assert peak.failure is None
     assert peak.peak_gpu_mib == expected
     assert peak.peak_rss_mib is not None
@@ -96,7 +96,7 @@ def test_without_nvml_there_is_no_gpu_figure(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(memory, "GpuMemory", absent)
     monkeypatch.setattr(memory, "open_subject", lambda _: Opened("cuda:0", Gpu()))
-    peak = memory.measure_here(SubjectSpec("lite"), SIZE)
+    peak = memory.measure_here(SubjectSpec("lite"), SIZE, time.monotonic() - 5)
     assert (peak.failure, peak.peak_gpu_mib) == (None, None)
 
 

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 from artifacts import make_onnx
 from click.testing import CliRunner, Result
@@ -24,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mirnet_deploy.benchmarks import peers
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Size
-from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of, ratio_interval
+from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.cli import main
@@ -149,32 +148,6 @@ def test_the_matrix_product_is_one() -> None:
     assert product.enhance(picture) is picture
     np.testing.assert_allclose(product._result.numpy(), product._left.numpy() @ product._right.numpy(), rtol=1e-5)
     assert product.multiplications == 16**3
-
-
-def test_a_clock_that_drifts_leaves_a_ratio_without_spread() -> None:
-    ours = [10.0, 11, 12, 14, 20, 31, 40]
-    assert ratio_interval([2 * each for each in ours], ours) == pytest.approx((2, 2))
-
-
-def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
-    rng = np.random.default_rng(3)
-    ours = rng.normal(100, 5, 21)
-    theirs = 1.3 * ours + rng.normal(0, 4, 21)
-    found = ratio_interval(list(theirs), list(ours))
-    expected = scipy.stats.bootstrap(
-        (theirs, ours),
-        lambda x, y, axis: np.median(x, axis=axis) / np.median(y, axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    assert found == pytest.approx((expected.low, expected.high), abs=0.01)
-
-
-def test_few_rounds_have_no_interval() -> None:
-    assert ratio_interval([1.0] * 5, [1.0] * 5) is None
 
 
 class Fake:

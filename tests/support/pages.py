@@ -22,6 +22,7 @@ PAGES = (
     "benchmarks/CPU.md",
     "benchmarks/GPU.md",
     "benchmarks/TILING.md",
+    "docs/BENCH.md",
     "docs/EMBED.md",
     "docs/EXPORT.md",
     "docs/PICTURES.md",

@@ -19,9 +19,11 @@ from mirnet_deploy.benchmarks.subjects import opening
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.benchmarks.subjects.rivals import AloneSubject
+from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, UsageError
 from mirnet_deploy.files import file_sha256
+from mirnet_deploy.machine import describe_processor
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.training.checkpoint import save_checkpoint
@@ -146,6 +148,33 @@ def test_an_onnx_file_runs_through_the_runtime_and_says_what_its_sidecar_proved(
     assert (report.path, report.device) == (str(path), "cpu")
     assert report.backend.startswith("onnxruntime ")
     assert report.tile == "40 (tiles 40x40)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen"),
+    [
+        (CPU, ("onnxruntime", "fp32")),
+        (replace(CPU, backend="openvino"), ("openvino", "fp32")),
+        (replace(CPU, backend="openvino", precision="bf16"), ("openvino", "bf16")),
+    ],
+)
+def test_the_library_that_was_chosen_can_be_asked_for_again(
+    tmp_path: Path, settings: RuntimeSettings, chosen: tuple[str, str]
+) -> None:
+    if settings.precision == "bf16" and "bf16" not in (describe_processor()["instructions"] or ()):
+        pytest.skip("this processor has no bfloat16")
+    spec = SubjectSpec(str(make_onnx(tmp_path / "a.onnx", "brighter")), replace(settings, batch=3, threads=1))
+    with open_subject(spec) as subject:
+        assert isinstance(subject, RuntimeSubject)
+        found = subject.chosen
+        assert (found.backend, found.precision) == chosen
+        assert replace(found, backend="auto", precision="auto") == replace(
+            spec.settings, backend="auto", precision="auto"
+        )
+        with open_subject(SubjectSpec(spec.engine, found)) as again:
+            assert again.report == subject.report
+        assert (subject.batch, subject.concurrent, subject.device_times) == (3, True, None)
+        assert (subject.report.transfers, subject.report.waiting) == (None, None)
 
 
 def test_a_model_that_is_not_there_is_named() -> None:

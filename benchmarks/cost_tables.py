@@ -1,0 +1,159 @@
+"""What engines cost, as tables and lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mirnet_deploy.benchmarks.conditions import Conditions, Range
+from mirnet_deploy.benchmarks.drawing import MISSING, bar, empty_table, histogram, number
+from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.phases import PHASES
+from mirnet_deploy.benchmarks.report import Report
+from mirnet_deploy.benchmarks.sweeps import SweepRow
+from mirnet_deploy.benchmarks.throughput import ThroughputRow
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FEWEST_DRAWN = 6
+"""Runs below which there is no histogram."""
+PLOT_WIDTH = 24
+"""Columns of the longest bar."""
+
+
+def row_lines(report: Report) -> list[str]:
+    """Every row of costs so far as a line, in the order of measuring, for whoever waits for the tables."""
+    lines = []
+    for row in report.latency:
+        ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
+        figures = row.failure or f"p50 {number(row.p50_ms, 1)} ms, p90 {number(row.p90_ms, 1)} ms{ratio}"
+        lines.append(f"{row.engine} at {row.size}: {_said(row.failure)}{figures}")
+    for each in report.throughput:
+        figures = each.failure or f"{number(each.images_per_s, 3)} images/s"
+        lines.append(f"{each.engine} at {each.size}, {each.in_flight} in flight: {_said(each.failure)}{figures}")
+    for point in report.sweeps:
+        figures = point.failure or f"p50 {number(point.p50_ms, 1)} ms, {number(point.ms_per_megapixel, 0)} ms/MP"
+        lines.append(f"{point.engine}, {point.axis} {point.value}: {_said(point.failure)}{figures}")
+    return lines
+
+
+def _said(failure: str | None) -> str:
+    return "failed: " if failure else ""
+
+
+def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
+    """Latency, throughput, cold start and memory at one size. A column without any figure is left out."""
+    runs = max((len(row.times_ms) for row in rows), default=0)
+    columns = {
+        "p50 ms": [number(row.p50_ms, 1) for row in rows],
+        "p90 ms": [number(row.p90_ms, 1) for row in rows],
+        "p99 ms": [number(row.p99_ms, 1) for row in rows],
+        "std ms": [number(row.std_ms, 1) for row in rows],
+        "images/s": [number(row.images_per_s, 3) for row in rows],
+        "MP/s": [number(row.megapixels_per_s, 3) for row in rows],
+        "ratio": [number(row.ratio, 2) for row in rows],
+        "95 %": [_interval(row.ratio_interval) for row in rows],
+        "cold s": [number(row.cold_start_s, 1) for row in rows],
+        "peak MiB": [number(row.peak_rss_mib, 0) for row in rows],
+        "GPU MiB": [number(row.peak_gpu_mib, 0) for row in rows],
+    }
+    shown = {name: column for name, column in columns.items() if any(figure != MISSING for figure in column)}
+    table = empty_table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", ["engine", *shown])
+    for at, row in enumerate(rows):
+        # The reason of a failure stands in full below the tables.
+        table.add_row(row.engine, *(["failed"] if row.failure else [column[at] for column in shown.values()]))
+    return table
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return MISSING if interval is None else "{:.2f} to {:.2f}".format(*interval)
+
+
+def histogram_lines(rows: Sequence[LatencyRow]) -> list[str]:
+    """The runs of each engine at one size as a histogram over their own range."""
+    drawn = [row for row in rows if len(row.times_ms) >= FEWEST_DRAWN]
+    width = max((len(row.engine) for row in drawn), default=0)
+    return [
+        f"{row.engine:<{width}}  {min(row.times_ms):8.1f} |{histogram(row.times_ms)}| {max(row.times_ms):.1f} ms"
+        for row in drawn
+    ]
+
+
+def unstable_lines(rows: Sequence[LatencyRow]) -> list[str]:
+    """One line for each row whose engine had not settled when it was timed."""
+    return [
+        f"{row.engine} at {row.size}: its run time was not stable after {row.warmup_runs} warm-up runs"
+        for row in rows
+        if row.warmup_stable is False and row.times_ms
+    ]
+
+
+def phases_table(size: str, rows: Sequence[LatencyRow]) -> Table | None:
+    """Where the time goes at one size; None where that was not measured."""
+    measured = [(row.engine, row.phases_ms) for row in rows if row.phases_ms]
+    if not measured:
+        return None
+    names = [name for name in PHASES if any(phases[name] is not None for _, phases in measured)]
+    table = empty_table(f"Phases at {size}, ms", ["engine", *(name.replace("_", " ") for name in names)])
+    for engine, phases in measured:
+        table.add_row(engine, *(number(phases[name], 1) for name in names))
+    return table
+
+
+def throughput_table(rows: Sequence[ThroughputRow]) -> Table:
+    """Pictures per second with several under way."""
+    columns = ["engine", "size", "batch", "in flight", "images/s", "MP/s", "pictures"]
+    table = empty_table("Throughput", columns)
+    for row in rows:
+        figures = [number(row.images_per_s, 3), number(row.megapixels_per_s, 3), f"{row.runs}"]
+        key = [row.engine, row.size, f"{row.batch}", f"{row.in_flight}"]
+        table.add_row(*key, *(["failed"] if row.failure else figures))
+    return table
+
+
+def sweep_tables(rows: Sequence[SweepRow]) -> Iterator[Table]:
+    """A table for each axis; bars show the time of a megapixel, relative to the longest of the axis."""
+    for axis in dict.fromkeys(row.axis for row in rows):
+        of_axis = [row for row in rows if row.axis == axis]
+        most = max((row.ms_per_megapixel or 0 for row in of_axis), default=0)
+        where = "" if axis == "size" else f" at {of_axis[0].size}"
+        columns = ["engine", axis, "MP", "p50 ms", "ms/MP", "peak MiB", "GPU MiB", ""]
+        table = empty_table(f"Sweep of {axis}{where}", columns)
+        table.columns[-1].justify = "left"
+        table.columns[-1].no_wrap = False
+        for row in of_axis:
+            key = [row.engine, row.value, number(row.megapixels, 2)]
+            figures = [number(row.p50_ms, 1), number(row.ms_per_megapixel, 0)]
+            figures += [number(row.peak_rss_mib, 0), number(row.peak_gpu_mib, 0)]
+            drawn = bar(row.ms_per_megapixel, most, PLOT_WIDTH) if row.ms_per_megapixel else ""
+            table.add_row(*key, *figures, row.failure or row.memory_failure or drawn)
+        yield table
+
+
+def conditions_line(conditions: Conditions) -> str:
+    """The machine while engines were timed; what cannot be read here is named."""
+    parts, unknown = [], []
+    readings = {
+        "processor's clock": _mhz(conditions.cpu_mhz),
+        "other processes": None if conditions.other_cpu_share is None else f"{conditions.other_cpu_share:.0%}",
+        "load before": None if conditions.load_before is None else f"{conditions.load_before:.1f}",
+        "held back": None if conditions.throttled is None else ("yes" if conditions.throttled else "no"),
+    }
+    if conditions.gpu is not None:
+        readings |= {f"GPU's {name} clock": _mhz(conditions.gpu[f"{name}_mhz"]) for name in ("sm", "memory")}
+    for name, reading in readings.items():
+        if reading is None:
+            unknown.append(name)
+        else:
+            parts.append(f"{name} {reading}")
+    if unknown:
+        parts.append(f"not to be read here, or too short a time: {', '.join(unknown)}")
+    return f"conditions: {'; '.join(parts)}"
+
+
+def _mhz(clock: Range | None) -> str | None:
+    if clock is None:
+        return None
+    least, middle, most = clock
+    return f"{least:.0f} to {most:.0f} MHz (median {middle:.0f})"
