@@ -102,13 +102,12 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     broken: list[bytes] = []
     chunks = list(integrity.png_chunks(data, broken))
     bodies = dict(chunks)
-    if bodies.get(b"IHDR", b"")[10:12] != b"\0\0":  # libpng, in OpenCV, would print a line of its own
-        raise ImageError("is damaged: its header names no compression and filter method of a PNG")
+    if bodies.get(b"IHDR", b"")[10:] not in (b"\0\0\0", b"\0\0\1"):
+        raise ImageError("is damaged: its header names no compression, filter and interlace method of a PNG")
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(ANIMATED)
     # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.
-    file = png16.pixels_alone(chunks)
-    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
+    image = PngImagePlugin.PngImageFile(io.BytesIO(png16.pixels_alone(chunks)))
     check_size(*image.size, max_pixels)
     depth, colour = bodies[b"IHDR"][8:10]
     found = png_metadata(chunks, grey=colour in png16.GREY_TYPES)
@@ -116,15 +115,13 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
         f"its {integrity.chunk_name(kind)} chunk does not match its checksum, and is left out" for kind in broken
     ]
     png16.check_rows(chunks)
-    image.load()  # 16-bit files too: unlike cv2, Pillow prints nothing about damage
+    if depth == 16:
+        return found.picture(*png16.decode_png16(chunks), "png")
+    image.load()
     if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
         # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)
-    if depth == 16:
-        pixels, alpha = png16.decode_png16(file, bodies)
-    else:
-        pixels, alpha = _samples(image)
-    return found.picture(pixels, alpha, "png")
+    return found.picture(*_samples(image), "png")
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
