@@ -212,9 +212,7 @@ def test_a_header_with_an_unknown_method_is_damage(place: int) -> None:
 @pytest.mark.parametrize("predictor", ["SUB", "UP", "AVG", "PAETH"])
 def test_every_filter_of_16_bit_is_undone(count: int, predictor: str) -> None:
     stored = noise(count, 16)
-    made, data = cv2.imencode(
-        ".png", stored, [cv2.IMWRITE_PNG_FILTER, getattr(cv2, f"IMWRITE_PNG_FILTER_{predictor}")]
-    )
+    made, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_FILTER, getattr(cv2, f"IMWRITE_PNG_FILTER_{predictor}")])
     assert made
     picture = decode(data.tobytes(), "a")
     found = picture.pixels if picture.grey else picture.pixels[..., ::-1]
