@@ -1,13 +1,13 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 16, and BMP of more than 8 as 16.
-Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF orientation
-is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail, which shows the
-old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are the ICC profile,
-XMP, IPTC, the resolution and texts. What a file says of its colours without a profile becomes one. What is not
-kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 16, and JPEG and BMP of more than 8 as
+16. Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF
+orientation is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail,
+which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are
+the ICC profile, XMP, IPTC, the resolution and texts. What a file says of its colours without a profile becomes one.
+What is not kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
 
-Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples, 12-bit JPEG,
+Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples,
 files that are cut short (even if the decoders would not notice), pictures of more than `max_pixels` (by the header),
 and all other formats.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ from mirnet_deploy.images.boxes.avif import decode_avif
 from mirnet_deploy.images.boxes.heif import decode_heif
 from mirnet_deploy.images.boxes.jxl import decode_jxl
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
+from mirnet_deploy.images.jpeg_deep import decode_deep_jpeg
+from mirnet_deploy.images.jpeg_metadata import Frame, jpeg_frame, jpeg_metadata
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import ANIMATED, CMYK, Picture, Samples, check_size
 from mirnet_deploy.images.png import png16
@@ -125,7 +127,9 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
-    check_jpeg_kind(data)
+    frame = jpeg_frame(data)
+    if frame and frame.bits > 8:
+        return _decode_deep_jpeg(data, frame, max_pixels)
     # Not Image.open, which takes the JPEGs of many telephones for multi-picture files.
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
@@ -134,8 +138,16 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
         pixels, alpha = _samples(image)
     except integrity.NoEndError as error:
         end, pixels, alpha = len(data), _without_end(data, error), None
-    found = jpeg_metadata(data, image.info.get("icc_profile"), end)
-    return found.picture(pixels, alpha, "jpg", lossless=False)
+    return jpeg_metadata(data, end).picture(pixels, alpha, "jpg", lossless=False)
+
+
+def _decode_deep_jpeg(data: bytes, frame: Frame, max_pixels: int) -> Picture:
+    check_size(frame.width, frame.height, max_pixels)
+    if frame.channels == 4:
+        raise ImageError(CMYK)
+    end = integrity.jpeg_end(data)
+    picture = jpeg_metadata(data, end).picture(decode_deep_jpeg(data, frame), None, "jpg", lossless=False)
+    return replace(picture, depth=frame.bits if frame.bits < 16 else None)
 
 
 def _without_end(data: bytes, error: ImageError) -> Samples:
