@@ -163,6 +163,12 @@ def deep(bits: int, channels: int = 3, **options: Any) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(ramps(bits, channels), bitspersample=bits, **options))
 
 
+def test_red_green_and_blue_are_not_taken_for_ycbcr() -> None:
+    data = jpeg(keep_rgb=True, quality=100)
+    assert b"Adobe\0\x64\0\0\0\0\0" in data  # transform 0 (Adobe's technical note 5116)
+    assert np.abs(decode(data, "a").pixels.astype(int) - smooth()).max() <= 1
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_12_bits_are_read_in_full(channels: int) -> None:
     told = [(APP1, EXIF + exif(orientation(6))), (APP1, XMP + xmp('tiff:Orientation="6"')), *SEGMENTS]
