@@ -5,7 +5,7 @@ swallowed, or brings a library down. So nothing else is imported before, not eve
 into Python takes no time. A signal in Python's own start, before `main`, still shows Python's traceback.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import os
 
 

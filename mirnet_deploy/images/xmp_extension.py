@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from hashlib import md5
 from itertools import accumulate
-from xml.dom.minidom import Attr, Document, Element
+from xml.dom.minidom import Attr, Document, Element, Node
 
 from mirnet_deploy.images.xmp import HAS_EXTENSION, RDF, name_of, packed, parsed, properties, take_out, text_of
 
@@ -124,7 +124,7 @@ def _copied(node: Element, document: Document) -> Element:
 
 def _declare(source: Element, target: Element) -> None:
     """Gives an element the namespaces that are declared at another and above it, unless it has others so named."""
-    place = source
+    place: Node | None = source
     while isinstance(place, Element):
         for name, value in place.attributes.items():
             if (name == "xmlns" or name.startswith("xmlns:")) and not target.hasAttribute(name):

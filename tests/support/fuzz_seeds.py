@@ -70,8 +70,8 @@ def jpegs() -> Iterator[bytes]:
         (0xFE, b"a comment"),
     )
     yield jpeg(progressive=True, subsampling=2)
-    yield imagecodecs.jpeg8_encode(noise(3, 12), bitspersample=12)
-    yield imagecodecs.jpeg8_encode(noise(3, 14), bitspersample=14, lossless=True)
+    yield bytes(imagecodecs.jpeg8_encode(noise(3, 12), bitspersample=12))
+    yield bytes(imagecodecs.jpeg8_encode(noise(3, 14), bitspersample=14, lossless=True))
     guid, extension = b"AB".ljust(32, b"0"), PACKET.replace(b"Night", b"Day")
     yield jpeg(
         (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + PACKET.replace(b'"AB"', b'"' + guid + b'"')),

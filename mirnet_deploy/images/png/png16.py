@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import PngImagePlugin
@@ -88,8 +88,7 @@ def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Sample
     kept = [(b"IHDR", header), *(chunk for chunk in chunks if chunk[0] in (b"IDAT", b"IEND"))]
     file = pixels_alone(kept)
     if colour in GREY_TYPES:
-        halves = np.asarray(PngImagePlugin.PngImageFile(io.BytesIO(file)))
-        samples = halves.view(">u2").astype(np.uint16)
+        samples: Samples = np.asarray(PngImagePlugin.PngImageFile(io.BytesIO(file))).view(">u2").astype(np.uint16)
     else:
         samples = _bytes_of(file, "B").astype(np.uint16) << 8
         samples |= _bytes_of(file, "L")
@@ -107,8 +106,9 @@ def _bytes_of(file: bytes, order: Literal["B", "L"]) -> Samples:
     """uint8 [H,W,C]: the upper byte ("B") of each sample of an RGB or RGBA PNG of 16 bits, or the lower one ("L", by
     taking it for little-endian)."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(file))
-    ((codec, extents, offset, rawmode),) = image.tile
-    image.tile = [(codec, extents, offset, rawmode[:-1] + order)]
+    tiles: list[Any] = image.tile
+    codec, extents, offset, rawmode = tiles[0]
+    tiles[0] = (codec, extents, offset, rawmode[:-1] + order)
     return np.asarray(image)
 
 
