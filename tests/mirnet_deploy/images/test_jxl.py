@@ -247,3 +247,18 @@ def test_a_missing_library_is_named_for_reading_and_before_writing(monkeypatch: 
         decode(data, "a.x")
     with pytest.raises(MissingDependencyError, match="needs imagecodecs"):
         check_encodable(Picture(EIGHT[..., :3].copy()), "jxl", allow_8_bit=False)
+
+
+def test_a_profile_is_shown_to_libjxl_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bytes] = []
+
+    def encode(samples: Samples, *, lossless: bool, icc: bytes) -> bytes:
+        shown.append(icc)
+        return b""
+
+    monkeypatch.setattr(pylibjxl, "encode", encode)
+    picture = Picture(EIGHT[..., :3].copy(), icc=rgb_profile(SRGB_PRIMARIES, [(1.7,)] * 3, "of this test alone"))
+    for _ in range(3):
+        assert holds_profile(picture, "jxl")
+        assert unkept(picture, "jxl") == []
+    assert shown == [picture.icc]
