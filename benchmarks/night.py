@@ -18,7 +18,7 @@ import numpy as np
 
 from mirnet_deploy.benchmarks.inputs import Image
 from mirnet_deploy.errors import ImageError
-from mirnet_deploy.images import read_image
+from mirnet_deploy.pairs import read_rgb8
 from mirnet_deploy.runtime import MIRNetRuntime
 
 Advance = Callable[[], None]
@@ -168,13 +168,11 @@ def _reduced(path: Path, max_side: int) -> Image:
     """The picture, reduced by averaging areas where a side is longer than `max_side`.
 
     Raises:
-        ImageError: it cannot be read, is not in 8-bit colour, or then has a side below `PATCH`.
+        ImageError: it cannot be read, or then has a side below `PATCH`.
     """
     import cv2
 
-    pixels = read_image(path).pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3:
-        raise ImageError(f"{path} is not an 8-bit colour picture")
+    pixels = read_rgb8(path)
     scale = max_side / max(pixels.shape[:2])
     if scale < 1:
         size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))

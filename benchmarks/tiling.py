@@ -22,10 +22,9 @@ from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.consistency.prediction import difference
 from mirnet_deploy.errors import DataError, UsageError
-from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
 from mirnet_deploy.machine import describe_machine
-from mirnet_deploy.pairs import images_in
+from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.results import Enhanced
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import Consistency, RuntimeSettings
@@ -192,12 +191,12 @@ def _enhance(runtime: MIRNetRuntime, image: Pixels) -> Enhanced:
 
 
 def read_middle(path: Path, middle: Size | None) -> Pixels:
-    """The picture at `path`, rounded to 8 bits and cut to its middle where it is larger than `middle`.
+    """The picture at `path` as `read_rgb8` gives it, cut to its middle where it is larger than `middle`.
 
     Raises:
         ImageError: the file cannot be read.
     """
-    pixels = read_image(path).to_8_bit().rgb()
+    pixels = read_rgb8(path)
     if middle:
         top, left = max(0, pixels.shape[0] - middle.height) // 2, max(0, pixels.shape[1] - middle.width) // 2
         pixels = pixels[top : top + middle.height, left : left + middle.width]

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.models import PACKAGE
 from mirnet_deploy.errors import DataError
-from mirnet_deploy.images import read_image
 from mirnet_deploy.images.formats import SUFFIXES
-from mirnet_deploy.pairs import images_in
+from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 PACKAGED = PACKAGE / "samples"
@@ -39,7 +38,7 @@ def read_crops(folder: Path | None) -> list[NDArray[np.uint8]]:
 
 def _middle(path: Path) -> NDArray[np.uint8]:
     """The middle of one picture, C-contiguous uint8 [H,W,3] RGB, with sides as `read_crops` says."""
-    pixels = read_image(path).to_8_bit().rgb()
+    pixels = read_rgb8(path)
     height, width = (min(side, CROP_SIDE) // SIZE_MULTIPLE * SIZE_MULTIPLE for side in pixels.shape[:2])
     if not height or not width:
         raise DataError(f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels; expected at least 4x4 for a sample")

@@ -1,8 +1,6 @@
 """MIRNet low-light enhancement, from training to a production engine. `from mirnet_deploy import MIRNetRuntime`."""
 
-from __future__ import annotations
-
-TYPE_CHECKING = False  # `typing` itself is left out: before `__main__` runs, Python answers signals with tracebacks
+TYPE_CHECKING = False  # nothing is imported: before `__main__` runs, Python answers signals with tracebacks
 
 if TYPE_CHECKING:
     from mirnet_deploy.artifacts.version import __version__ as __version__

@@ -122,7 +122,7 @@ def extra_module(module: str, what: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingDependencyError(f'{what}: pip install "mirnet-deploy[{extra}]"') from error
+        raise missing(what, error, extra) from error
 
 
 class MirnetDeployWarning(UserWarning):

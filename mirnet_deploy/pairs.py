@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.errors import DataError, warn
 from mirnet_deploy.images import read_image
+from mirnet_deploy.images.colour.conversion import colour_of
 from mirnet_deploy.images.folders import pictures_in
 from mirnet_deploy.images.formats import SUFFIXES
 
@@ -117,12 +119,26 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def read_rgb8(path: Path) -> Image:
-    """A picture as uint8 [H,W,3] RGB, C-contiguous: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
+    """A picture as sRGB, uint8 [H,W,3] RGB, C-contiguous: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
+
+    Colours of other spaces become sRGB by their profile, in 16 bits, as the network is given them by `enhance`. A
+    warning names the picture where its profile cannot be used, and its numbers are taken for sRGB.
 
     Raises:
         ImageError: the file cannot be read.
+        MissingDependencyError: its format needs a library that is not installed.
     """
-    return np.ascontiguousarray(read_image(path).to_8_bit().rgb(), dtype=np.uint8)
+    picture = read_image(path)
+    colour = _colour_of(picture.icc, picture.pixels.dtype, grey=picture.grey)
+    if colour.problem:
+        warn(f"{path}: {colour.problem}")
+    if colour.conversion:
+        picture = replace(picture, pixels=colour.conversion.there(picture.pixels), alpha=None)
+    return np.ascontiguousarray(picture.to_8_bit().rgb(), dtype=np.uint8)
+
+
+_colour_of = lru_cache(maxsize=8)(colour_of)
+"""Most pictures of a data set have one profile, and to take it apart takes longer than to decode a small one."""
 
 
 def read_pair(pair: Pair, read: Callable[[Path], Image] = read_rgb8) -> tuple[Image, Image]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES
-from mirnet_deploy.errors import CheckpointError, first_line
+from mirnet_deploy.errors import CheckpointError, first_line, missing
 from mirnet_deploy.training.foreign import HEAD, foreign, is_safetensors
 from mirnet_deploy.training.stored import DESCRIBE, WEIGHTS, expanded
 
@@ -129,7 +129,7 @@ def _unpack_safetensors(path: Path) -> Unpacked:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise CheckpointError(f'{path} needs safetensors: pip install "mirnet-deploy[export]"') from error
+        raise CheckpointError(str(missing(f"{path} needs safetensors", error, "export"))) from error
     try:
         with safe_open(path, framework="pt") as stream:
             stored = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)

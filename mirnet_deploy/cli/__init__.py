@@ -49,6 +49,7 @@ class _Notes(logging.Handler):
 def main(debug: bool) -> None:
     """MIRNet low-light enhancement, from training to a production engine."""
     warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", module="PIL")  # a damaged file gets one line, ours
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names need not be text; they go out as they came in
             stream.reconfigure(errors="surrogateescape")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,26 @@ if TYPE_CHECKING:
     from mirnet_deploy.jobs.job import Job, Result
     from mirnet_deploy.jobs.making import Model
     from mirnet_deploy.jobs.settings import JobSettings
+
+
+@contextmanager
+def prepared_libraries() -> Iterator[None]:
+    """Within the block --max-pixels alone judges sizes, not Pillow too; and OpenBLAS, which numpy and OpenCV have each
+    their own of, gets one thread and its memory: with more it brings the process down where memory is short, and what
+    it computes here is small."""
+    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = threads or "1"
+    import numpy as np
+    from PIL import Image
+
+    np.ones((64, 64)) @ np.ones((64, 64))
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:  # a program may have called the command
+        Image.MAX_IMAGE_PIXELS = most
+        if threads is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,6 +96,7 @@ if TYPE_CHECKING:
     help="Convert pictures with an ICC profile to sRGB, which the network learned, and back; or take all for sRGB.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@prepared_libraries()
 def command(
     paths: tuple[str, ...],
     settings: RuntimeSettings,
@@ -96,7 +116,6 @@ def command(
     before with the same model and settings is skipped; results are never enhanced again; a file that mirnet-deploy did
     not make is not replaced without --force.
     """
-    _prepare_libraries()
     from mirnet_deploy.artifacts.models import resolve_model
     from mirnet_deploy.errors import ArtifactError
     from mirnet_deploy.files import file_sha256
@@ -127,20 +146,6 @@ def command(
         results = report(_run(Job(job_settings, open_model, jobs), entries, report))
     if any(result.status == "failed" for result in results):
         sys.exit(1)
-
-
-def _prepare_libraries() -> None:
-    """Silences Pillow and OpenCV: a damaged file gets one line, ours, and --max-pixels alone judges sizes. Gives
-    OpenBLAS, which numpy and OpenCV have each their own of, one thread and its memory: with more it brings the process
-    down where memory is short, and what it computes here is small."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import numpy as np
-    from PIL import Image
-
-    np.ones((64, 64)) @ np.ones((64, 64))
-    warnings.filterwarnings("ignore", module="PIL")
-    Image.MAX_IMAGE_PIXELS = None
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
 def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[Result]], object]) -> list[Result]:

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from mirnet_deploy.errors import ImageError
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # more of 0xff may come before: fill bytes (B.1.1.2)
-_JPEG_SOS, _JPEG_EOI, _JPEG_DRI = 0xDA, 0xD9, 0xDD
-_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+JPEG_SOS, JPEG_EOI = 0xDA, 0xD9
+"""Codes of the markers "start of scan" and "end of image"."""
+_JPEG_DRI = 0xDD
+_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xDA)})
 """Codes of the markers that stand alone, without a segment."""
 _PNG_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 
@@ -71,6 +73,21 @@ class NoEndError(ImageError):
     """A JPEG has no end-of-image marker, but its one scan has begun."""
 
 
+def jpeg_markers(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields the code of each marker and, of the segment behind it, start and end; the start is that of the length, and
+    the end may lie behind that of the data. Of a marker that stands alone both are the place behind it.
+
+    After a start-of-scan the search runs over the coded data, where 0xff is followed by 0x00 or a restart marker.
+    """
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        code, start = marker[1][0], marker.end()
+        position = start
+        if code not in _JPEG_STANDALONE:
+            position += int.from_bytes(data[start : start + 2], "big")
+        yield code, start, position
+
+
 def jpeg_end(data: bytes) -> int:
     """The position behind the end-of-image marker to which segments and scans lead (ITU-T T.81, annex B).
 
@@ -78,20 +95,13 @@ def jpeg_end(data: bytes) -> int:
         NoEndError: they do not, but the file may hold all pixels.
     """
     position, codes = 2, list[int]()
-    while marker := _JPEG_MARKER.search(data, position):
-        code, position = marker[1][0], marker.end()
-        if code == _JPEG_EOI:
+    for code, _, position in jpeg_markers(data):
+        if code == JPEG_EOI:
             return position
-        if code in _JPEG_STANDALONE:
-            continue
-        if position + 2 > len(data):
-            break
-        # After a start-of-scan the search runs over the coded data, where 0xff is followed by 0x00 or a restart marker.
         codes.append(code)
-        position += struct.unpack_from(">H", data, position)[0]
     error = truncated("the JPEG ends before its end-of-image marker")
     # Not with restart intervals: decoders skip what they cannot read to the end of one, whatever that is.
-    judged = codes.count(_JPEG_SOS) == 1 and _JPEG_DRI not in codes and position <= len(data)
+    judged = codes.count(JPEG_SOS) == 1 and _JPEG_DRI not in codes and position <= len(data)
     raise NoEndError(str(error)) if judged else error
 
 

@@ -6,16 +6,18 @@ annex B.4; ISO 21496-1 (gain maps).
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import read_directory
+from mirnet_deploy.images.integrity import JPEG_EOI, JPEG_SOS, jpeg_markers
 from mirnet_deploy.images.iptc import PHOTOSHOP, iptc_in, resources_of
 from mirnet_deploy.images.metadata import EXIF_NAME, Metadata
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.png.metadata import XMP_NAME
+from mirnet_deploy.images.xmp_extension import joined, parted
 
 LARGEST_SEGMENT = 65535 - 2
 """Bytes of a segment, less its length."""
@@ -27,13 +29,21 @@ LARGEST_IPTC = LARGEST_SEGMENT - len(PHOTOSHOP) - 13
 COMMENT = b"COM"
 """The type of a JPEG's comments in `Picture.texts`."""
 
-_APP0, _APP1, _APP2, _APP11, _APP13, _COM, _SOS = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xFE, 0xDA
-_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)  # more of 0xff may come before: fill bytes (B.1.1.2)
+_APP0, _APP1, _APP2, _APP11, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xFE
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """Codes of the frame headers: the kinds of JPEG. C4, C8 and CC are tables and a reserve; F7 is JPEG-LS."""
 _READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _KINDS = {0xF7: "a JPEG-LS", 0xCB: "a lossless JPEG with arithmetic coding"}
 _ICC_NAME = b"ICC_PROFILE\0"
+_EXTENSION_NAME = b"http://ns.adobe.com/xmp/extension/\0"
+_PARTS = (
+    (_APP1, EXIF_NAME),
+    (_APP1, XMP_NAME),
+    (_APP1, _EXTENSION_NAME),
+    (_APP2, _ICC_NAME),
+    (_APP13, PHOTOSHOP),
+)
+"""Marker and name of the segments whose contents are joined."""
 _LARGEST_PART = LARGEST_SEGMENT - len(_ICC_NAME) - 2
 LARGEST_ICC = 255 * _LARGEST_PART
 """As many parts as can be numbered."""
@@ -45,67 +55,89 @@ _FURTHER = "the further pictures in its file (a gain map for HDR screens, for ex
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields marker code and body of each segment before the first scan."""
-    position = 2
-    while marker := _MARKER.search(data, position):
-        code, start = marker[1][0], marker.end()
-        length = int.from_bytes(data[start : start + 2], "big")
-        position = start + length
-        if code == _SOS or length < 2 or position > len(data):
+    for code, start, end in jpeg_markers(data):
+        if code in (JPEG_SOS, JPEG_EOI) or end > len(data):
             return
-        yield code, data[start + 2 : position]
+        if end >= start + 2:
+            yield code, data[start + 2 : end]
 
 
-def check_jpeg_kind(data: bytes) -> None:
-    """Checks that a JPEG is of a kind that is read: with 8 bits a sample, not hierarchical, not JPEG-LS.
+@dataclass(frozen=True)
+class Frame:
+    """What a frame header says of the samples (ITU-T T.81, B.2.2)."""
+
+    bits: int
+    height: int
+    width: int
+    channels: int
+
+
+def jpeg_frame(data: bytes) -> Frame | None:
+    """The frame header of a JPEG of a kind that is read: not hierarchical, not JPEG-LS. None where there is none.
 
     Raises:
-        ImageError: it is not; the message does not name the file.
+        ImageError: it is of another kind; the message does not name the file.
     """
+    found = None
     for code, body in jpeg_segments(data):
         if code in _FRAMES:
             if code not in _READ_FRAMES:
                 raise ImageError(
                     f"is {_KINDS.get(code, 'a hierarchical JPEG')}, which is not read; save it as PNG or TIFF"
                 )
-            if body and body[0] != 8 and 2 <= body[0] <= 16:
-                raise ImageError(f"is a JPEG of {body[0]} bits a sample, and 8 are read; save it as 16-bit PNG or TIFF")
-            if body[5:] and body[5] not in (1, 3, 4):
+            if len(body) < 6:
+                continue
+            found = found or Frame(*struct.unpack_from(">BHHB", body))
+            if 2 <= body[0] < 8:
+                raise ImageError(f"is a JPEG of {body[0]} bits a sample, which is not read; save it as PNG or TIFF")
+            if body[5] not in (1, 3, 4):
                 raise ImageError(f"is a JPEG of {body[5]} channels; expected 1 or 3")
+    return found
 
 
-def jpeg_metadata(data: bytes, icc: bytes | None, end: int) -> Metadata:
-    """What the segments say.
-
-    Args:
-        icc: the profile, whose parts the decoder has put together.
-        end: position behind the picture.
-    """
-    found, resources, exif = Metadata(icc=icc), b"", list[bytes]()
+def jpeg_metadata(data: bytes, end: int) -> Metadata:
+    """What the segments say; `end` is the position behind the picture."""
+    found = Metadata()
+    parts: dict[bytes, list[bytes]] = {name: [] for _, name in _PARTS}
     for code, body in jpeg_segments(data):
-        if code == _APP0 and body.startswith(b"JFIF\0"):
+        name = next((name for at, name in _PARTS if at == code and body.startswith(name)), None)
+        if name is not None:
+            parts[name].append(body[len(name) :])
+        elif code == _APP0 and body.startswith(b"JFIF\0"):
             _resolution(found, body)
-        elif code == _APP1 and body.startswith(EXIF_NAME):
-            exif.append(body[len(EXIF_NAME) :])
-        elif code == _APP1 and body.startswith(XMP_NAME):
-            found.xmp = found.xmp or body[len(XMP_NAME) :]
-        elif code == _APP1 and body.startswith(b"http://ns.adobe.com/xmp/extension/\0"):
-            found.lost.append("the part of its XMP that does not fit into one segment is lost")
         elif code == _APP2 and body.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
             found.lost.append("its gain map for HDR screens is lost")
         elif code == _APP2 and body.startswith(b"MPF\0") and _has_other_pictures(body[4:]):
             found.lost.append(_FURTHER)
         elif code == _APP11 and body.startswith(b"JP"):
             found.lost.append("its JUMBF boxes (content credentials, for example) are lost")
-        elif code == _APP13 and body.startswith(PHOTOSHOP):
-            resources += body[len(PHOTOSHOP) :]
         elif code == _COM:
             found.texts.append((COMMENT, body))
-        elif code == _APP2 and body.startswith(_ICC_NAME) and not icc:
-            found.lost.append("its colour profile is damaged and is left out")
-    found.exif = _joined(exif)
-    found.iptc, lost = iptc_in(resources)
+    found.exif = _exif(parts[EXIF_NAME])
+    _take_xmp(found, parts[XMP_NAME], parts[_EXTENSION_NAME])
+    _take_icc(found, parts[_ICC_NAME])
+    found.iptc, lost = iptc_in(b"".join(parts[PHOTOSHOP]))
     found.lost += lost + _behind(data[end:], found.lost)
     return found
+
+
+def _take_xmp(found: Metadata, packets: list[bytes], extension: list[bytes]) -> None:
+    """Takes the first packet over, with its extension."""
+    found.xmp = packets[0] if packets else None
+    if extension:
+        try:
+            found.xmp = joined(found.xmp or b"", extension)
+        except ValueError as error:
+            found.lost.append(f"the part of its XMP that does not fit into one segment is lost: {error}")
+
+
+def _take_icc(found: Metadata, parts: list[bytes]) -> None:
+    """Takes the profile over. Each part begins with its number and how many there are (ICC.1, B.4)."""
+    parts.sort()
+    if all(part[:2] == bytes([number, len(parts)]) for number, part in enumerate(parts, 1)):
+        found.icc = b"".join(part[2:] for part in parts) or None
+    else:
+        found.lost.append("its colour profile is damaged and is left out")
 
 
 def _behind(rest: bytes, lost: list[str]) -> list[str]:
@@ -116,7 +148,7 @@ def _behind(rest: bytes, lost: list[str]) -> list[str]:
     return [f"{len(rest)} bytes behind its end are lost"] if rest and _FURTHER not in lost else []
 
 
-def _joined(parts: list[bytes]) -> bytes | None:
+def _exif(parts: list[bytes]) -> bytes | None:
     """The EXIF block: the first part, and those behind it as long as each fills its segment."""
     if not parts:
         return None
@@ -163,8 +195,9 @@ def with_jpeg_metadata(data: bytes, picture: Picture) -> bytes:
     parts = [bytes(head)]
     if picture.exif and len(picture.exif) <= LARGEST_EXIF:
         parts.append(_segment(_APP1, EXIF_NAME + picture.exif))
-    if picture.xmp and len(picture.xmp) <= LARGEST_XMP:
-        parts.append(_segment(_APP1, XMP_NAME + picture.xmp))
+    if picture.xmp and (xmp := parts_of_xmp(picture.xmp)):
+        parts.append(_segment(_APP1, XMP_NAME + xmp[0]))
+        parts += [_segment(_APP1, _EXTENSION_NAME + part) for part in xmp[1]]
     if picture.icc and len(picture.icc) <= LARGEST_ICC:
         icc = [picture.icc[start : start + _LARGEST_PART] for start in range(0, len(picture.icc), _LARGEST_PART)]
         parts += [_segment(_APP2, _ICC_NAME + bytes([n, len(icc)]) + part) for n, part in enumerate(icc, 1)]
@@ -172,6 +205,15 @@ def with_jpeg_metadata(data: bytes, picture: Picture) -> bytes:
         parts.append(_segment(_APP13, PHOTOSHOP + resources_of(picture.iptc)))
     parts += [_segment(_COM, text) for kind, text in picture.texts if kind == COMMENT]
     return b"".join([*parts, rest])
+
+
+def parts_of_xmp(packet: bytes) -> tuple[bytes, list[bytes]] | None:
+    """A packet, and segments with its extension where it has more than `LARGEST_XMP` bytes; None where it cannot be
+    parted."""
+    try:
+        return parted(packet, LARGEST_XMP, LARGEST_SEGMENT - len(_EXTENSION_NAME))
+    except ValueError:
+        return None
 
 
 def _density(resolution: tuple[float, float]) -> tuple[int, int, int]:

@@ -1,13 +1,13 @@
 """Reads picture files. The content of a file, not its name, decides its format.
 
-Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 16, and BMP of more than 8 as 16.
-Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF orientation
-is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail, which shows the
-old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are the ICC profile,
-XMP, IPTC, the resolution and texts. What a file says of its colours without a profile becomes one. What is not
-kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
+Read: PNG, JPEG, WebP, TIFF and BMP of up to 8 bits per sample, PNG and TIFF of 16, and JPEG and BMP of more than 8 as
+16. Palettes become RGB (with alpha where they have transparency) or grey, 1-bit pictures become grey. The EXIF
+orientation is applied and set to 1, pixel sizes in EXIF and XMP are made true, and the link to the EXIF thumbnail,
+which shows the old picture, is removed. All other EXIF is kept, byte for byte or, from a TIFF, field by field; so are
+the ICC profile, XMP, IPTC, the resolution and texts. What a file says of its colours without a profile becomes one.
+What is not kept has a line in `Picture.lost`. HEIC, AVIF, JPEG XL and camera RAW have modules of their own.
 
-Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples, 12-bit JPEG,
+Refused, each with one line: animations and several pages, CMYK, HDR (PQ, HLG), float and 32-bit samples,
 files that are cut short (even if the decoders would not notice), pictures of more than `max_pixels` (by the header),
 and all other formats.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ from mirnet_deploy.images.boxes.avif import decode_avif
 from mirnet_deploy.images.boxes.heif import decode_heif
 from mirnet_deploy.images.boxes.jxl import decode_jxl
 from mirnet_deploy.images.formats import Format
-from mirnet_deploy.images.jpeg_metadata import check_jpeg_kind, jpeg_metadata
+from mirnet_deploy.images.jpeg_deep import decode_deep_jpeg
+from mirnet_deploy.images.jpeg_metadata import Frame, jpeg_frame, jpeg_metadata
 from mirnet_deploy.images.metadata import Metadata
 from mirnet_deploy.images.picture import ANIMATED, CMYK, Picture, Samples, check_size
 from mirnet_deploy.images.png import png16
@@ -102,13 +104,12 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
     broken: list[bytes] = []
     chunks = list(integrity.png_chunks(data, broken))
     bodies = dict(chunks)
-    if bodies.get(b"IHDR", b"")[10:12] != b"\0\0":  # libpng, in OpenCV, would print a line of its own
-        raise ImageError("is damaged: its header names no compression and filter method of a PNG")
+    if bodies.get(b"IHDR", b"")[10:] not in (b"\0\0\0", b"\0\0\1"):
+        raise ImageError("is damaged: its header names no compression, filter and interlace method of a PNG")
     if b"acTL" in bodies and int.from_bytes(bodies[b"acTL"][:4], "big") > 1:
         raise ImageError(ANIMATED)
     # Without metadata: Pillow takes a file with more than a megabyte of text or profile for a damaged one.
-    file = png16.pixels_alone(chunks)
-    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
+    image = PngImagePlugin.PngImageFile(io.BytesIO(png16.pixels_alone(chunks)))
     check_size(*image.size, max_pixels)
     depth, colour = bodies[b"IHDR"][8:10]
     found = png_metadata(chunks, grey=colour in png16.GREY_TYPES)
@@ -116,19 +117,19 @@ def _decode_png(data: bytes, max_pixels: int) -> Picture:
         f"its {integrity.chunk_name(kind)} chunk does not match its checksum, and is left out" for kind in broken
     ]
     png16.check_rows(chunks)
-    image.load()  # 16-bit files too: unlike cv2, Pillow prints nothing about damage
+    if depth == 16:
+        return found.picture(*png16.decode_png16(chunks), "png")
+    image.load()
     if depth in (2, 4) and isinstance(image.info.get("transparency"), int) and image.mode == "L":
         # Pillow spreads grey of 2 and 4 bits over 0 to 255, but leaves the transparent level as it stands in the file.
         image.info["transparency"] *= 255 // (2**depth - 1)
-    if depth == 16:
-        pixels, alpha = png16.decode_png16(file, bodies)
-    else:
-        pixels, alpha = _samples(image)
-    return found.picture(pixels, alpha, "png")
+    return found.picture(*_samples(image), "png")
 
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
-    check_jpeg_kind(data)
+    frame = jpeg_frame(data)
+    if frame and frame.bits > 8:
+        return _decode_deep_jpeg(data, frame, max_pixels)
     # Not Image.open, which takes the JPEGs of many telephones for multi-picture files.
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     check_size(*image.size, max_pixels)
@@ -137,8 +138,16 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> Picture:
         pixels, alpha = _samples(image)
     except integrity.NoEndError as error:
         end, pixels, alpha = len(data), _without_end(data, error), None
-    found = jpeg_metadata(data, image.info.get("icc_profile"), end)
-    return found.picture(pixels, alpha, "jpg", lossless=False)
+    return jpeg_metadata(data, end).picture(pixels, alpha, "jpg", lossless=False)
+
+
+def _decode_deep_jpeg(data: bytes, frame: Frame, max_pixels: int) -> Picture:
+    check_size(frame.width, frame.height, max_pixels)
+    if frame.channels == 4:
+        raise ImageError(CMYK)
+    end = integrity.jpeg_end(data)
+    picture = jpeg_metadata(data, end).picture(decode_deep_jpeg(data, frame), None, "jpg", lossless=False)
+    return replace(picture, depth=frame.bits if frame.bits < 16 else None)
 
 
 def _without_end(data: bytes, error: ImageError) -> Samples:

@@ -43,6 +43,7 @@ from mirnet_deploy.images.jpeg_metadata import (
     LARGEST_ICC,
     LARGEST_IPTC,
     LARGEST_XMP,
+    parts_of_xmp,
     with_jpeg_metadata,
 )
 from mirnet_deploy.images.metadata import EXIF_NAME
@@ -211,8 +212,9 @@ def unkept(picture: Picture, kind: Format) -> list[str]:
         across, down = picture.resolution
         lines.append(f"its resolution ({across:.4g} x {down:.4g} dpi) is lost, since {NAMES[kind]} holds none")
     if kind == "jpg":
-        sizes = [("EXIF", picture.exif, LARGEST_EXIF), ("XMP", picture.xmp, LARGEST_XMP)]
-        for name, content, largest in [*sizes, ("IPTC", picture.iptc, LARGEST_IPTC)]:
+        xmp = None if picture.xmp and parts_of_xmp(picture.xmp) else picture.xmp
+        sizes = [("EXIF", picture.exif, LARGEST_EXIF), ("XMP", xmp, LARGEST_XMP), ("IPTC", picture.iptc, LARGEST_IPTC)]
+        for name, content, largest in sizes:
             if content and len(content) > largest:
                 lines.append(f"its {name} of {len(content)} bytes is lost, since a JPEG holds {largest}")
     if lost := [text for text in picture.texts if not _holds(kind, text[0])]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from xml.dom.minidom import Attr, Document, Element, Text, parseString
+from xml.dom.expatbuilder import ExpatBuilderNS
+from xml.dom.minidom import Attr, Document, Element, Text
 from xml.parsers.expat import ExpatError
 
 LARGEST_XMP = 16 << 20
@@ -17,7 +18,7 @@ LARGEST_XMP = 16 << 20
 MOST_XMP = 300_000
 """Elements, attributes and declarations of a packet, at most: each takes some hundred bytes and microseconds."""
 
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XMP, _XMP_NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/"
 _GAIN_MAP, _APPLE_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"
@@ -34,7 +35,9 @@ _GONE_NAMESPACES = frozenset(
 )
 """Namespaces whose properties describe other pictures in the same file. Results have none, and readers would look for
 them at places where something else lies."""
-_GONE = frozenset({(_XMP, "Thumbnails"), (_XMP_NOTE, "HasExtendedXMP")})
+HAS_EXTENSION = (_XMP_NOTE, "HasExtendedXMP")
+"""Namespace and name of the property that names the extension in the further segments of a JPEG."""
+_GONE = frozenset({(_XMP, "Thumbnails"), HAS_EXTENSION})
 """Single properties of this kind. Google's camera has more, which begin with MotionPhoto or MicroVideo."""
 
 _WIDE = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
@@ -58,7 +61,7 @@ def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
     Raises:
         ValueError: it is not an XMP packet, is damaged, or passes `LARGEST_XMP` or `MOST_XMP`.
     """
-    document = _parsed(packet)
+    document = parsed(packet)
     changed = False
     sizes = {
         (_TIFF, "Orientation"): 1,
@@ -67,17 +70,27 @@ def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
         (_EXIF, "PixelXDimension"): width,
         (_EXIF, "PixelYDimension"): height,
     }
-    for node in list(_properties(document)):
+    for node in list(properties(document)):
         if _is_gone(node):
-            _remove(node)
+            take_out(node)
             changed = True
-        elif (value := sizes.get(_name(node))) is not None and _text(node) != str(value):
+        elif (value := sizes.get(name_of(node))) is not None and text_of(node) != str(value):
             _set_text(document, node, str(value))
             changed = True
     if not changed:
         return packet
+    return packed(document)
+
+
+def packed(node: Document | Element) -> bytes:
+    """The packet of a document, or the text of an element.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
     try:
-        return "".join(node.toxml() for node in document.childNodes).encode()
+        nodes = node.childNodes if isinstance(node, Document) else [node]
+        return "".join(each.toxml() for each in nodes).encode()
     except RecursionError as error:
         raise ValueError("its XMP is damaged") from error
 
@@ -88,7 +101,7 @@ def xmp_orientation(packet: bytes) -> int:
     Raises:
         ValueError: as `upright_xmp`.
     """
-    found = (_text(node) for node in _properties(_parsed(packet)) if _name(node) == (_TIFF, "Orientation"))
+    found = (text_of(node) for node in properties(parsed(packet)) if name_of(node) == (_TIFF, "Orientation"))
     text = next(found, "1")
     return int(text) if re.fullmatch("[1-8]", text) else 1
 
@@ -99,7 +112,7 @@ def lost_with(packet: bytes) -> tuple[str, ...]:
     Raises:
         ValueError: as `upright_xmp`.
     """
-    gone = {_name(node)[0] for node in _properties(_parsed(packet)) if _is_gone(node)}
+    gone = {name_of(node)[0] for node in properties(parsed(packet)) if _is_gone(node)}
     return tuple(dict.fromkeys(line for namespace, line in _LOST.items() if namespace in gone))
 
 
@@ -107,7 +120,12 @@ class _TooLargeError(ValueError):
     """A packet is sound, but too large to be parsed."""
 
 
-def _parsed(packet: bytes) -> Document:
+def parsed(packet: bytes) -> Document:
+    """The document of a packet.
+
+    Raises:
+        ValueError: as `upright_xmp`.
+    """
     if len(packet) > LARGEST_XMP:
         raise ValueError(f"its XMP has {len(packet)} bytes, and at most {LARGEST_XMP} are read")
     try:
@@ -118,8 +136,10 @@ def _parsed(packet: bytes) -> Document:
             raise ValueError("it has a document type")
         if text.count("<") + text.count("=") > MOST_XMP:
             raise _TooLargeError(f"its XMP has more than {MOST_XMP} elements and attributes, which is too much to read")
-        document = parseString(text)
-        if document.getElementsByTagNameNS(_RDF, "RDF"):
+        builder = ExpatBuilderNS()
+        builder.getParser().buffer_size = len(text.encode()) or 1  # else a text of n pieces is copied n times
+        document: Document = builder.parseString(text)
+        if document.getElementsByTagNameNS(RDF, "RDF"):
             return document
     except _TooLargeError:
         raise
@@ -128,27 +148,28 @@ def _parsed(packet: bytes) -> Document:
     raise ValueError("its XMP is damaged")
 
 
-def _properties(document: Document) -> Iterator[Attr | Element]:
+def properties(document: Document) -> Iterator[Attr | Element]:
     """Yields the properties of the packet's top level: attributes and child elements of each rdf:Description."""
-    for rdf in document.getElementsByTagNameNS(_RDF, "RDF"):
+    for rdf in document.getElementsByTagNameNS(RDF, "RDF"):
         for description in rdf.childNodes:
             if isinstance(description, Element):
                 yield from list(description.attributes.values())
                 yield from [node for node in description.childNodes if isinstance(node, Element)]
 
 
-def _name(node: Attr | Element) -> tuple[str, str]:
+def name_of(node: Attr | Element) -> tuple[str, str]:
     """Namespace and local name."""
     return node.namespaceURI or "", node.localName or ""
 
 
 def _is_gone(node: Attr | Element) -> bool:
-    namespace, name = _name(node)
+    namespace, name = name_of(node)
     films = namespace == _CAMERA and name.startswith(("MotionPhoto", "MicroVideo"))
     return films or namespace in _GONE_NAMESPACES or (namespace, name) in _GONE
 
 
-def _remove(node: Attr | Element) -> None:
+def take_out(node: Attr | Element) -> None:
+    """Takes a property out of its document."""
     if isinstance(node, Attr):
         if node.ownerElement:
             node.ownerElement.removeAttributeNode(node)
@@ -156,7 +177,8 @@ def _remove(node: Attr | Element) -> None:
         node.parentNode.removeChild(node)
 
 
-def _text(node: Attr | Element) -> str:
+def text_of(node: Attr | Element) -> str:
+    """Its value, of a property that has no structure."""
     if isinstance(node, Attr):
         return node.value.strip()
     return "".join(child.data for child in node.childNodes if isinstance(child, Text)).strip()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mirnet_deploy.errors import ImageError, MirnetDeployWarning, missing, not_loaded, warn
+from mirnet_deploy.errors import (
+    ImageError,
+    MirnetDeployWarning,
+    MissingDependencyError,
+    extra_module,
+    missing,
+    not_loaded,
+    warn,
+)
 from mirnet_deploy.pixels import check_picture
 
 
@@ -37,6 +46,17 @@ def test_a_library_that_is_there_and_does_not_load_is_not_called_missing() -> No
         "A needs B, and a library cannot be loaded: b.so: cannot allocate memory"
     )
     assert not_loaded(ImportError()) == "a library cannot be loaded: ImportError"
+
+
+def test_the_library_of_an_extra_is_broken_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_codec.py").write_text("raise ImportError('libcodec.so.3: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependencyError) as caught:
+        extra_module("broken_codec", "A needs B", "heif")
+    assert str(caught.value) == "A needs B, and a library cannot be loaded: libcodec.so.3: no such file"
+    with pytest.raises(MissingDependencyError) as caught:
+        extra_module("no_such_codec", "A needs B", "heif")
+    assert str(caught.value) == """A needs B (No module named 'no_such_codec'): pip install "mirnet-deploy[heif]\""""
 
 
 def test_an_error_is_one_line_whatever_a_file_or_its_name_holds() -> None:

@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from pictures import write_image
 from PIL import Image
+from profiles import ADOBE, D65, P3, PROPHOTO, PROPHOTO_WHITE, SRGB, SRGB_CURVE, decoded, gamma, matrix_profile, to_xyz
+from small_files import png
 
-from mirnet_deploy.errors import DataError, MirnetDeployWarning
+from mirnet_deploy.benchmarks.tiling import read_middle
+from mirnet_deploy.errors import DataError, ImageError, MirnetDeployWarning
+from mirnet_deploy.export.samples import read_crops
+from mirnet_deploy.images import Picture
 from mirnet_deploy.pairs import find_pairs, read_pair, read_rgb8
 
 
@@ -109,3 +116,51 @@ def test_a_16_bit_grey_picture_becomes_8_bit_rgb(tmp_path: Path) -> None:
     assert pixels.dtype == np.uint8
     expected = [[math.floor(int(value) / 257 + 0.5) for value in row] for row in grey]
     assert pixels.tolist() == [[[value] * 3 for value in row] for row in expected]
+
+
+def in_space(
+    srgb: NDArray[np.uint8], primaries: object, power: float | None, white: object = D65
+) -> NDArray[np.uint16]:
+    """Numbers of sRGB -> those of another space that stand for the same colours; `power` None is sRGB's curve."""
+    light = decoded(srgb / 255) @ (np.linalg.inv(to_xyz(primaries, white)) @ to_xyz(SRGB)).T
+    assert light.min() >= 0
+    assert light.max() <= 1
+    curved = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint((curved if power is None else light ** (1 / power)) * 65535).astype(np.uint16)
+
+
+SPACES = {
+    "Display P3": (P3, SRGB_CURVE, None, D65),
+    "Adobe RGB": (ADOBE, gamma(563 / 256), 563 / 256, D65),
+    "ProPhoto": (PROPHOTO, gamma(461 / 256), 461 / 256, PROPHOTO_WHITE),
+    "linear": (SRGB, gamma(1.0), 1.0, D65),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_pictures_of_other_spaces_become_srgb_for_every_reader(name: str, tmp_path: Path) -> None:
+    """`train`, `export` and `bench` learn and measure on the colours that the picture shows, as `enhance` does."""
+    primaries, curve, power, white = SPACES[name]
+    srgb = np.random.default_rng(7).integers(30, 200, (16, 20, 3), dtype=np.uint8)
+    pixels = in_space(srgb, primaries, power, white)
+    assert np.abs(pixels // 257 - srgb.astype(int)).mean() > 2  # taken for sRGB they are others
+    write_image(Picture(pixels, icc=matrix_profile(primaries, curve, white=white)), path := tmp_path / "a.png")
+    np.testing.assert_array_equal(read_rgb8(path), srgb)
+    np.testing.assert_array_equal(read_crops(tmp_path)[0], srgb)
+    np.testing.assert_array_equal(read_middle(path, None), srgb.astype(np.float32) / np.float32(255))
+
+
+def test_pictures_that_say_srgb_are_read_as_they_are(tmp_path: Path) -> None:
+    srgb = np.random.default_rng(7).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    write_image(Picture(srgb, icc=matrix_profile(SRGB, SRGB_CURVE)), tmp_path / "a.png")
+    np.testing.assert_array_equal(read_rgb8(tmp_path / "a.png"), srgb)
+
+
+def test_hdr_pictures_and_profiles_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    srgb = np.random.default_rng(7).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    write_image(Picture(srgb, icc=matrix_profile(P3, SRGB_CURVE)[:-30]), path := tmp_path / "a.png")
+    with pytest.warns(MirnetDeployWarning, match=r"a\.png: its colours were taken for sRGB, since its ICC"):
+        np.testing.assert_array_equal(read_rgb8(path), srgb)
+    path.write_bytes(png(srgb, 2, 8, (b"cICP", bytes([9, 16, 0, 1]))))
+    with pytest.raises(ImageError, match=r"a\.png is an HDR picture \(PQ\), which is not read"):
+        read_rgb8(path)

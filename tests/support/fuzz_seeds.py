@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import profiles
 from artifacts import make_onnx, make_plan, metadata
@@ -69,6 +70,16 @@ def jpegs() -> Iterator[bytes]:
         (0xFE, b"a comment"),
     )
     yield jpeg(progressive=True, subsampling=2)
+    yield bytes(imagecodecs.jpeg8_encode(noise(3, 12), bitspersample=12))
+    yield bytes(imagecodecs.jpeg8_encode(noise(3, 14), bitspersample=14, lossless=True))
+    guid, extension = b"AB".ljust(32, b"0"), PACKET.replace(b"Night", b"Day")
+    yield jpeg(
+        (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + PACKET.replace(b'"AB"', b'"' + guid + b'"')),
+        *(
+            (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + guid + struct.pack(">II", len(extension), at) + part)
+            for at, part in ((0, extension[:400]), (400, extension[400:]))
+        ),
+    )
     yield jpeg(pixels=noise(1), restart_marker_rows=1)
     file = io.BytesIO()
     Image.fromarray(smooth()).save(file, "MPO", save_all=True, append_images=[Image.fromarray(noise(3))])

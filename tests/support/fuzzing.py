@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -159,10 +160,10 @@ def _load(target: str, scratch: str) -> None:
         return
     from fuzz_seeds import seeds
     from fuzz_targets import TARGETS
+    from PIL import Image
 
-    from mirnet_deploy.cli.enhance import _prepare_libraries
-
-    _prepare_libraries()
+    warnings.filterwarnings("ignore", module="PIL")  # as the commands do
+    Image.MAX_IMAGE_PIXELS = None
     for name in TARGETS if target == ALL else [target]:
         _faults(lambda: _attempt(name, seeds(name)[0], scratch))  # noqa: B023
 

@@ -75,6 +75,11 @@ def pillow(pixels: np.ndarray[Any, Any], kind: str, **options: Any) -> bytes:
 def jpeg(*segments: tuple[int, bytes], pixels: np.ndarray[Any, Any] | None = None, **options: Any) -> bytes:
     """A JPEG by Pillow, with segments (code, body) directly behind its start."""
     data = pillow(smooth() if pixels is None else pixels, "JPEG", **{"quality": 95, "subsampling": 0, **options})
+    return with_segments(data, *segments)
+
+
+def with_segments(data: bytes, *segments: tuple[int, bytes]) -> bytes:
+    """A JPEG with segments (code, body) directly behind its start."""
     raw = b"".join(b"\xff" + bytes([code]) + struct.pack(">H", len(body) + 2) + body for code, body in segments)
     return data[:2] + raw + data[2:]
 

@@ -17,6 +17,7 @@ from PIL import Image, features
 from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.boxes.picture import IsoPicture, read_iso_picture, turned
 from mirnet_deploy.images.ifd import ORIENTATION, read_directory
+from mirnet_deploy.images.opencv import decode_by_opencv, silent_opencv
 from mirnet_deploy.images.picture import Picture, Samples, check_size
 from mirnet_deploy.images.samples import from_16_bit, straight, to_16_bit
 
@@ -80,8 +81,8 @@ def decode_avif(data: bytes, max_pixels: int) -> Picture:
 
 def _decoded(data: bytes, about: IsoPicture) -> Samples:
     """The upright samples, uint8 or uint16, [H,W] grey, [H,W,3] BGR or [H,W,4] BGRA, not premultiplied."""
-    cv2 = library()
-    samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    library()
+    samples = decode_by_opencv(data)
     if samples is None or samples.shape[:2] != (about.height, about.width):
         raise ImageError("is damaged or cut short: its AV1 data cannot be decoded")
     return turned(to_16_bit(samples, about.depth) if about.depth > 8 else samples, about.transforms)
@@ -129,9 +130,10 @@ def encode_avif(picture: Picture, depth: int, quality: int, subsampling: str) ->
     kept = {kind: np.frombuffer(block, np.uint8) for kind, block in blocks.items() if block}
     # Under 100 the library is lossy; at 100 it neither quantizes nor transforms the colours.
     settings = [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, 100 if lossless else min(quality, 99)]
-    made, data = cv2.imencodeWithMetadata(
-        ".avif", np.ascontiguousarray(samples), list(kept), list(kept.values()), settings
-    )
+    with silent_opencv():
+        made, data = cv2.imencodeWithMetadata(
+            ".avif", np.ascontiguousarray(samples), list(kept), list(kept.values()), settings
+        )
     if not made:
         raise ImageError("cannot be encoded as AVIF")
     return bytes(data.tobytes())

@@ -9,6 +9,7 @@ Source: ISO/IEC 18181-1 (codestream), 18181-2 (boxes).
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,19 @@ def profile_refusal(picture: Picture) -> str | None:
         what = "more than 8 bits" if picture.bits > 8 else "grey with transparency"
         return f"a JPEG XL of {what} is written without one"
     channels = (1 if picture.grey else 3) + (picture.alpha is not None)
-    try:  # libjxl reads the profile, and says no more than whether it takes it
-        pylibjxl().encode(np.zeros((1, 1, channels), np.uint8), lossless=True, icc=picture.icc)
-    except (RuntimeError, ValueError):
+    if not _takes(pylibjxl(), picture.icc, channels):
         return f"libjxl does not take it for {'grey' if picture.grey else 'RGB'}"
     return None
+
+
+@lru_cache(maxsize=8)
+def _takes(library: Any, icc: bytes, channels: int) -> bool:
+    """Whether libjxl takes a profile: it reads it, and says no more than that. Asked several times for each picture."""
+    try:
+        library.encode(np.zeros((1, 1, channels), np.uint8), lossless=True, icc=icc)
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def encode_jxl(picture: Picture, depth: int, quality: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.errors import missing
 from mirnet_deploy.images.colour.icc import CODES, Profile, ProfileError
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.samples import light_of_srgb, srgb_of_light
@@ -80,7 +81,7 @@ def space_of(profile: Profile, icc: bytes, top: int) -> Space:
         space = _Tables(icc, top)
         space.from_srgb(*space.to_srgb(np.zeros((1, 1, 3), np.uint16)))
     except ImportError as error:
-        raise ProfileError('is made of tables, which take: pip install "mirnet-deploy[large]"') from error
+        raise ProfileError(str(missing("is made of tables, which need imagecodecs", error, "large"))) from error
     except RuntimeError as error:
         raise ProfileError("is made of tables that LittleCMS does not convert to sRGB and back") from error
     return space

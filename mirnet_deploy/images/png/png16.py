@@ -1,16 +1,19 @@
-"""The pixels of PNG, where Pillow does not do: 16 bits per sample, which it silently reads as 8 and cannot write (cv2
-reads all kinds), and data that ends early.
+"""The pixels of PNG, where Pillow does not do: 16 bits per sample, which it silently reads as 8 and cannot write, and
+data that ends early.
 
 Source: PNG (third edition), W3C.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+from PIL import PngImagePlugin
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.picture import Picture, Samples
@@ -61,12 +64,12 @@ def check_rows(chunks: Sequence[tuple[bytes, bytes]]) -> None:
         raise ImageError(f"is damaged: the PNG's pixels unpack to {found} bytes; expected {needed}")
 
 
-def decode_png16(file: bytes, bodies: Mapping[bytes, bytes]) -> tuple[Samples, Samples | None]:
-    """Pixels and alpha of a 16-bit PNG.
+def decode_png16(chunks: Sequence[tuple[bytes, bytes]]) -> tuple[Samples, Samples | None]:
+    """Pixels and alpha of a 16-bit PNG of these chunks, (type, body).
 
-    Args:
-        file: a file as `pixels_alone` makes it, so that cv2 can neither turn the picture nor apply a gamma.
-        bodies: type of a chunk -> its body.
+    Pillow has no pictures of 16 bits a channel but grey ones; but its samples are two bytes, and those of grey, with
+    alpha or without, are those of a PNG of 8 bits that has twice as many channels. Of colours it can be had to give the
+    upper bytes or the lower ones. (cv2, which reads them at once, prints lines of libpng's about damage.)
 
     Returns:
         Pixels, uint16 HxWx3 RGB or HxW grey, and alpha, uint16 HxW, or None where there is none; C-contiguous. A
@@ -74,23 +77,39 @@ def decode_png16(file: bytes, bodies: Mapping[bytes, bytes]) -> tuple[Samples, S
 
     Raises:
         ImageError: the data is damaged; the message does not name the file.
+        Exception: what Pillow says of damaged bytes.
     """
-    import cv2
+    bodies = dict(chunks)
+    header, colour = bodies[b"IHDR"], bodies[b"IHDR"][9]
+    if colour in GREY_TYPES:
+        header = header[:8] + bytes([8, _GREY_ALPHA if colour == _GREY else _RGB_ALPHA]) + header[10:]
+    elif colour not in (_RGB, _RGB_ALPHA):
+        raise ImageError("is damaged: its header says 16 bits of a kind that has no such")
+    kept = [(b"IHDR", header), *(chunk for chunk in chunks if chunk[0] in (b"IDAT", b"IEND"))]
+    file = pixels_alone(kept)
+    if colour in GREY_TYPES:
+        samples: Samples = np.asarray(PngImagePlugin.PngImageFile(io.BytesIO(file))).view(">u2").astype(np.uint16)
+    else:
+        samples = _bytes_of(file, "B").astype(np.uint16) << 8
+        samples |= _bytes_of(file, "L")
+    count = 1 if colour in GREY_TYPES else 3
+    pixels = np.ascontiguousarray(samples[..., 0] if count == 1 else samples[..., :3])
+    if colour in (_GREY_ALPHA, _RGB_ALPHA):
+        return pixels, np.ascontiguousarray(samples[..., count])
+    if b"tRNS" not in bodies:
+        return pixels, None
+    clear = struct.unpack_from(f">{count}H", bodies[b"tRNS"])
+    return pixels, np.where((samples == clear).all(axis=2), 0, 65535).astype(np.uint16)
 
-    samples = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16:
-        raise ImageError("is damaged: its 16-bit PNG data cannot be decoded")
-    colour = bodies[b"IHDR"][9]
-    if colour == _GREY:
-        grey = np.ascontiguousarray(samples if samples.ndim == 2 else samples[..., 0])
-        if b"tRNS" not in bodies:
-            return grey, None
-        (clear,) = struct.unpack(">H", bodies[b"tRNS"][:2])
-        return grey, np.where(grey == clear, 0, 65535).astype(np.uint16)
-    alpha = np.ascontiguousarray(samples[..., 3]) if samples.shape[2] == 4 else None
-    if colour == _GREY_ALPHA:
-        return np.ascontiguousarray(samples[..., 0]), alpha
-    return np.ascontiguousarray(samples[..., 2::-1]), alpha
+
+def _bytes_of(file: bytes, order: Literal["B", "L"]) -> Samples:
+    """uint8 [H,W,C]: the upper byte ("B") of each sample of an RGB or RGBA PNG of 16 bits, or the lower one ("L", by
+    taking it for little-endian)."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
+    tiles: list[Any] = image.tile
+    codec, extents, offset, rawmode = tiles[0]
+    tiles[0] = (codec, extents, offset, rawmode[:-1] + order)
+    return np.asarray(image)
 
 
 def encode_png16(picture: Picture) -> bytes:

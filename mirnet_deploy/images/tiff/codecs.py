@@ -19,6 +19,7 @@ from PIL import Image, TiffImagePlugin, WebPImagePlugin
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import Directory, Field, integer_field, movable_fields, pack_block
 from mirnet_deploy.images.integrity import jpeg_end, truncated, webp_header
+from mirnet_deploy.images.opencv import decode_by_opencv
 from mirnet_deploy.images.picture import Samples
 from mirnet_deploy.images.tiff import tags
 from mirnet_deploy.images.tiff.form import Form
@@ -164,7 +165,6 @@ class SegmentDecoder:
         return np.concatenate(parts)
 
     def _jpeg_2000(self, blocks: Sequence[bytes], rows: Sequence[int]) -> Samples:
-        import cv2
         from PIL import Jpeg2KImagePlugin
 
         depth = self._form.depth
@@ -172,9 +172,7 @@ class SegmentDecoder:
         for block, count in zip(blocks, rows, strict=True):
             if Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(block)).size != (self._form.columns, count):
                 raise ImageError("is damaged: a JPEG 2000 in the TIFF is not as large as its strip or tile")
-            # OpenCV warns where the colour space is not named, which in a TIFF is the rule.
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-            samples = cv2.imdecode(np.frombuffer(block, np.uint8), cv2.IMREAD_UNCHANGED)
+            samples = decode_by_opencv(block)
             if samples is None or samples.dtype != (np.uint8 if self._form.bits <= 8 else np.uint16):
                 raise ImageError("is damaged: a JPEG 2000 in the TIFF cannot be decoded")
             samples = samples.reshape(*samples.shape[:2], -1)

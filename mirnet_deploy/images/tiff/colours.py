@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import Directory
 from mirnet_deploy.images.picture import Samples
+from mirnet_deploy.images.samples import straight
 from mirnet_deploy.images.tiff import tags
 from mirnet_deploy.images.tiff.form import Form
 
@@ -42,9 +43,7 @@ class Colours:
         if form.photometric == tags.WHITE_IS_ZERO:
             pixels = top - pixels
         if alpha is not None and form.premultiplied:
-            weight = np.maximum(alpha, 1).astype(np.float64)
-            straight = pixels * (top / (weight if self.grey else weight[..., None]))
-            pixels = np.rint(straight.clip(0, top)).astype(self.dtype)
+            pixels = straight(pixels, alpha)
         return pixels, alpha
 
     def _spread(self, samples: Samples) -> Samples:

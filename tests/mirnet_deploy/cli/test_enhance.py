@@ -467,3 +467,26 @@ def test_a_library_that_cannot_be_loaded_is_told_and_the_rest_is_done(
     reason = "a library cannot be loaded: cv2.so: cannot allocate memory"
     assert result.stderr == f"error: {folder / 'b.jpg'}: {reason}\n"
     assert (folder / "a_enhanced.png").exists()
+
+
+def test_a_program_that_calls_the_command_finds_its_settings_again(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, int | None]] = []
+    original = Brightener.__init__
+
+    def opening(self: Brightener, *given: object, **more: object) -> None:
+        seen.append((os.environ.get("OPENBLAS_NUM_THREADS"), Image.MAX_IMAGE_PIXELS))
+        original(self, *given, **more)
+
+    monkeypatch.setattr(Brightener, "__init__", opening)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123_456)
+    for threads in (None, "3"):
+        if threads:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+        else:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        before = dict(os.environ)
+        enhance(folder / "a.png", "--model", model, "-o", folder / "out", "--force")
+        assert (dict(os.environ), Image.MAX_IMAGE_PIXELS) == (before, 123_456)
+    assert seen == [("1", None), ("3", None)]

@@ -16,6 +16,7 @@ import pytest
 from artifacts import make_onnx
 from PIL import Image
 
+import mirnet_deploy
 from mirnet_deploy.cli.process import on_signals
 
 resource = pytest.importorskip("resource", reason="POSIX")
@@ -142,6 +143,17 @@ def test_a_signal_in_the_middle_of_an_import_ends_it_in_silence(
     words = [sys.executable, "-c", AT_IMPORT, module, str(int(number)), *command.split()]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+
+
+def test_nothing_is_imported_before_signals_are_taken() -> None:
+    """Each module would make the time longer in which a signal shows Python's own traceback."""
+    program = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules); import mirnet_deploy.__main__; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    words = [sys.executable, "-I", "-S", "-c", program, str(Path(mirnet_deploy.__file__).parents[1])]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mirnet_deploy", "mirnet_deploy.__main__"]
 
 
 @pytest.mark.parametrize("module", ["cv2", "onnxruntime"])

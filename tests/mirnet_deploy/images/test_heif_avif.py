@@ -246,7 +246,8 @@ def test_depth_and_gain_maps_are_told(urn: bytes, name: str) -> None:
 
 
 @pytest.mark.parametrize("make", [heic, avif])
-def test_cut_and_damaged_files_give_one_line(make) -> None:
+def test_cut_and_damaged_files_give_one_line(make, capfd: pytest.CaptureFixture[str]) -> None:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_INFO)
     data = make(exif=TURNED)
     lengths = {*range(1, 40), *np.linspace(40, len(data) - 1, 60, dtype=int).tolist()}
     for length in sorted(lengths):
@@ -259,6 +260,8 @@ def test_cut_and_damaged_files_give_one_line(make) -> None:
     errors = errors_of_damaged(decode, data, (4, 500), 3)
     assert errors
     assert not [error for error in errors if "\n" in error]
+    assert capfd.readouterr() == ("", "")
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_INFO
 
 
 @pytest.mark.parametrize("make", [heic, avif])

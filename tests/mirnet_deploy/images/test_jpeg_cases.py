@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import time
 from functools import partial
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+from pictures import errors_of_damaged
 from PIL import Image
 from small_files import (
     HEIGHT,
@@ -23,10 +27,11 @@ from small_files import (
     png,
     resources,
     smooth,
+    with_segments,
     xmp,
 )
 
-from mirnet_deploy.errors import ImageError
+from mirnet_deploy.errors import ImageError, MissingDependencyError
 from mirnet_deploy.images.profiles import PRIMARIES, grey_profile, rgb_profile
 from mirnet_deploy.images.reading import decode_image
 
@@ -147,11 +152,71 @@ def in_mode(mode: str) -> bytes:
     return file.getvalue()
 
 
+def ramps(bits: int, channels: int = 3) -> np.ndarray[Any, Any]:
+    """uint16 [40,60,C] or [40,60] over most of the range of `bits` bits."""
+    y, x = np.mgrid[0:40, 0:60]
+    planes = np.stack([x * 60, y * 90, (x + y) * 40], -1) * ((1 << bits) - 1) // 4095
+    return np.ascontiguousarray((planes if channels == 3 else planes[..., 0]).astype(np.uint16))
+
+
+def deep(bits: int, channels: int = 3, **options: Any) -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(ramps(bits, channels), bitspersample=bits, **options))
+
+
+def test_red_green_and_blue_are_not_taken_for_ycbcr() -> None:
+    data = jpeg(keep_rgb=True, quality=100)
+    assert b"Adobe\0\x64\0\0\0\0\0" in data  # transform 0 (Adobe's technical note 5116)
+    assert np.abs(decode(data, "a").pixels.astype(int) - smooth()).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_12_bits_are_read_in_full(channels: int) -> None:
+    told = [(APP1, EXIF + exif(orientation(6))), (APP1, XMP + xmp('tiff:Orientation="6"')), *SEGMENTS]
+    data = deep(12, channels, level=100, subsampling="444" if channels == 3 else None)
+    picture = decode(with_segments(data, *told), "a")
+    assert (picture.pixels.dtype, picture.depth, picture.format) == (np.uint16, 12, "jpg")
+    assert (picture.icc, picture.lost) == (PROFILE, ())
+    assert b'tiff:Orientation="1"' in picture.xmp
+    upright = np.rot90(ramps(12, channels), -1)
+    off = np.abs(picture.pixels / 65535 - upright / 4095) * 4095
+    assert off.max() <= 4  # of 4095; upper 8 bits alone would be off by up to 15
+    assert off.mean() < 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_lossless_ones_of_more_than_8_bits_are_read(bits: int) -> None:
+    picture = decode(deep(bits, lossless=True), "a")
+    np.testing.assert_array_equal(picture.pixels, np.rint(ramps(bits) * (65535 / ((1 << bits) - 1))))
+    assert picture.depth == (bits if bits < 16 else None)
+
+
+def test_without_imagecodecs_the_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = deep(12)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        decode(data, "a.jpg")
+    assert str(caught.value).startswith("a.jpg: a JPEG of 12 bits a sample needs imagecodecs")
+    assert str(caught.value).endswith('pip install "mirnet-deploy[large]"')
+
+
+def test_damage_of_12_bits_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    data = deep(12)
+    for line in errors_of_damaged(lambda damaged: decode(damaged, "a"), data, (150, len(data) - 2), 3):
+        assert "\n" not in line
+    with pytest.raises(ImageError, match=r"^a is truncated: the JPEG ends"):
+        decode(data[: len(data) // 2], "a")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (with_frame(0xC1, bits=12), "is a JPEG of 12 bits a sample, and 8 are read"),
-        (with_frame(0xC3, bits=16), "is a JPEG of 16 bits a sample, and 8 are read"),
+        (with_frame(0xC3, bits=4), "is a JPEG of 4 bits a sample, which is not read"),
+        (with_frame(0xC1, bits=12, channels=4), "is CMYK; convert it to RGB first"),
+        (
+            with_segments(deep(12, lossless=True), JFIF),
+            "is a lossless JPEG of YCbCr colours, which is not read",
+        ),
         (with_frame(0xC5), "is a hierarchical JPEG, which is not read"),
         (with_frame(0xCB), "is a lossless JPEG with arithmetic coding, which is not read"),
         (with_frame(0xF7), "is a JPEG-LS, which is not read"),
@@ -189,7 +254,7 @@ GAIN = "its gain map for HDR screens is lost"
         ([(APP1, XMP + xmp('Camera:MotionPhoto="1"'))], ("the film of its motion photo is lost",)),
         (
             [(APP1, XMP + xmp('xmpNote:HasExtendedXMP="0123"'))] + [(APP1, EXTENDED + bytes(60000))] * 2,
-            ("the part of its XMP that does not fit into one segment is lost",),
+            ("the part of its XMP that does not fit into one segment is lost: the extension of its XMP is not whole",),
         ),
         ([(APP11, b"JP\0\1")], ("its JUMBF boxes (content credentials, for example) are lost",)),
         (

@@ -238,12 +238,27 @@ def test_a_missing_library_is_named_for_reading_and_before_writing(monkeypatch: 
     data, with_profile = bare(), encode_image(Picture(EIGHT[..., :3].copy(), icc=ICC), "jxl", **USUAL)
     monkeypatch.setitem(sys.modules, "pylibjxl", None)
     assert decode(data).icc is None  # it takes imagecodecs alone
-    with pytest.raises(MissingDependencyError, match=r'^a\.x: .* needs pylibjxl: pip install "mirnet-deploy\[jxl\]"$'):
+    with pytest.raises(MissingDependencyError, match=r'^a\.x: .* needs pylibjxl \(.*\): pip install .*\[jxl\]"$'):
         decode(with_profile, "a.x")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(
-        MissingDependencyError, match=r'^a\.x: .* needs imagecodecs: pip install "mirnet-deploy\[jxl\]"$'
+        MissingDependencyError, match=r'^a\.x: .* needs imagecodecs \(.*\): pip install "mirnet-deploy\[jxl\]"$'
     ):
         decode(data, "a.x")
     with pytest.raises(MissingDependencyError, match="needs imagecodecs"):
         check_encodable(Picture(EIGHT[..., :3].copy()), "jxl", allow_8_bit=False)
+
+
+def test_a_profile_is_shown_to_libjxl_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bytes] = []
+
+    def encode(samples: Samples, *, lossless: bool, icc: bytes) -> bytes:
+        shown.append(icc)
+        return b""
+
+    monkeypatch.setattr(pylibjxl, "encode", encode)
+    picture = Picture(EIGHT[..., :3].copy(), icc=rgb_profile(SRGB_PRIMARIES, [(1.7,)] * 3, "of this test alone"))
+    for _ in range(3):
+        assert holds_profile(picture, "jxl")
+        assert unkept(picture, "jxl") == []
+    assert shown == [picture.icc]

@@ -7,6 +7,7 @@ import struct
 import zlib
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 from small_files import HEIGHT, WIDTH, chunk, exif, noise, orientation, png
@@ -22,7 +23,10 @@ INDEX = (np.arange(WIDTH * HEIGHT).reshape(HEIGHT, WIDTH) * 7 % 256).astype(np.u
 PLTE = (b"PLTE", PALETTE.tobytes())
 SMALL_PLTE = (b"PLTE", PALETTE[:2].tobytes())
 CLEAR = np.arange(256)[::-1].astype(np.uint8)
-GREY16, RGB16, RGBA16 = noise(1, 16), noise(3, 16), noise(4, 16)
+GREY16, LA16, RGB16, RGBA16 = (noise(count, 16) for count in (1, 2, 3, 4))
+SHADES = np.full((HEIGHT, WIDTH), 0x1235, np.uint16)  # the same upper bytes as the key
+SHADES[5:] = 0x1234
+SHADES_ALPHA = np.where(SHADES == 0x1234, 0, 65535)
 KEYED = RGB16.copy()
 KEYED[:5] = (0x1234, 0x5678, 0x9ABC)
 KEYED[5:9] = (0x1234, 0x5678, 0x9ABD)  # the same upper bytes
@@ -36,6 +40,10 @@ CASES = {
     "grey 16": (png(GREY16, 0, 16), GREY16, None),
     "grey and alpha 8": (png(noise(2), 4, 8), noise(2)[..., 0], noise(2)[..., 1]),
     "grey and alpha 16": (png(noise(2, 16), 4, 16), noise(2, 16)[..., 0], noise(2, 16)[..., 1]),
+    "grey 16, interlaced": (png(GREY16, 0, 16, interlaced=True), GREY16, None),
+    "grey 16 with a key": (png(SHADES, 0, 16, (b"tRNS", b"\x12\x34")), SHADES, SHADES_ALPHA),
+    "grey and alpha 16, interlaced": (png(LA16, 4, 16, interlaced=True), LA16[..., 0], LA16[..., 1]),
+    "rgb 16": (png(RGB16, 2, 16), RGB16, None),
     "rgb 8, interlaced": (png(noise(3), 2, 8, interlaced=True), noise(3), None),
     "rgba 16, interlaced": (png(RGBA16, 6, 16, interlaced=True), RGBA16[..., :3], RGBA16[..., 3]),
     "rgb 16 with a key": (png(KEYED, 2, 16, (b"tRNS", struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))), KEYED, KEY_ALPHA),
@@ -191,10 +199,32 @@ def test_a_profile_that_is_damaged_is_left_out_and_told() -> None:
         assert picture.lost == ("its colour profile is damaged and is left out",)
 
 
-@pytest.mark.parametrize("place", [10, 11])
+@pytest.mark.parametrize("place", [10, 11, 12])
 def test_a_header_with_an_unknown_method_is_damage(place: int) -> None:
     data = bytearray(png(noise(3, 16), 2, 16))
-    data[16 + place] = 1
+    data[16 + place] = 2
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    with pytest.raises(ImageError, match="is damaged: its header names no compression and filter method"):
+    with pytest.raises(ImageError, match="is damaged: its header names no compression, filter and interlace method"):
         decode_image(bytes(data), "a", max_pixels=10**6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize("predictor", ["SUB", "UP", "AVG", "PAETH"])
+def test_every_filter_of_16_bit_is_undone(count: int, predictor: str) -> None:
+    stored = noise(count, 16)
+    made, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_FILTER, getattr(cv2, f"IMWRITE_PNG_FILTER_{predictor}")])
+    assert made
+    picture = decode(data.tobytes(), "a")
+    found = picture.pixels if picture.grey else picture.pixels[..., ::-1]
+    np.testing.assert_array_equal(found, stored if stored.ndim == 2 else stored[..., :3])
+
+
+def test_pixels_whose_data_has_all_rows_but_no_end_are_read_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng printed "Not enough image data"."""
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in RGB16)
+    compressor = zlib.compressobj()
+    body = compressor.compress(lines) + compressor.flush(zlib.Z_FULL_FLUSH)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(decode(data, "a").pixels, RGB16)
+    assert capfd.readouterr() == ("", "")

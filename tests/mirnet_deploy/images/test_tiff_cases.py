@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from tiff_cases import (
 from tiffs import page, tiff
 
 from mirnet_deploy.images import read_image
+from mirnet_deploy.images.reading import decode_image
 from mirnet_deploy.images.tiff.bands import BandedTiff
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -154,3 +156,13 @@ def test_a_single_plain_strip_is_read_in_parts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source[1000:1010], tall[1000:1010])
         assert sum(part.nbytes for part, _ in source._kept.values()) <= 2 << 20
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, tall)
+
+
+def test_every_premultiplied_pair_of_8_bits_is_divided_exactly() -> None:
+    """Ties go to the even level; to multiply by 255 / alpha, which is rounded already, misses some of them."""
+    alpha, pixels = np.indices((256, 256)).astype(np.uint8)
+    picture = decode_image(tiff(page(np.dstack([pixels, alpha]), 1, more={EXTRA: (3, [1])})), "a", max_pixels=10**6)
+    expected = [
+        [min(255, round(Fraction(value * 255, max(weight, 1)))) for value in range(256)] for weight in range(256)
+    ]
+    np.testing.assert_array_equal(picture.pixels, expected)
