@@ -6,17 +6,18 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mirnet_deploy.benchmarks.cells import MISSING
+from mirnet_deploy.benchmarks.cells import empty_table as _table
+from mirnet_deploy.benchmarks.cells import number as _number
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
-from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
+from mirnet_deploy.benchmarks.quality_tables import print_quality
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-MISSING = "–"
 
 
 def row_line(row: LatencyRow) -> str:
@@ -28,7 +29,7 @@ def row_line(row: LatencyRow) -> str:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints machine, engines, latency by size, quality (by picture too, up to 60 rows), failures and the protocol."""
+    """Prints machine, engines, latency by size, quality, failures and the protocol."""
     from rich.text import Text
 
     def line(text: str, style: str = "") -> None:
@@ -40,9 +41,7 @@ def print_report(report: Report, console: Console) -> None:
     for size in dict.fromkeys(row.size for row in report.latency):
         console.print(latency_table(size, [row for row in report.latency if row.size == size]))
     if report.quality:
-        if len(report.quality.pictures) <= 60:
-            console.print(picture_table(report.quality.pictures))
-        console.print(quality_table(report.quality.data, report.quality.means))
+        print_quality(report.quality, console)
         for remark in report.quality.remarks:
             line(remark, "yellow" if "WARNING" in remark else "")
     for failure in report.failures:
@@ -100,37 +99,6 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
     return table
 
 
-def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
-    """Means over the pictures, one row per engine or baseline."""
-    columns = ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "brightness dB", "n"]
-    table = _table(f"Quality on {data} (means)", columns)
-    for mean in means:
-        count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
-        count += f", {mean.identical} equal" if mean.identical else ""
-        table.add_row(
-            mean.engine,
-            _number(mean.psnr, 2) if mean.psnr is not None or not mean.identical else "inf",
-            _number(mean.ssim, 4),
-            _number(mean.gt_mean_psnr, 2) if mean.gt_mean_psnr is not None or not mean.identical else "inf",
-            _number(mean.gt_mean_ssim, 4),
-            _number(mean.brightness_psnr, 2),
-            count,
-        )
-    return table
-
-
-def picture_table(rows: Sequence[QualityRow]) -> Table:
-    """One row per picture and engine."""
-    table = _table("Quality by picture", ["picture", "engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM"], 2)
-    for row in rows:
-        if row.failure:
-            table.add_row(row.picture, row.engine, "failed")
-            continue
-        plain, matched = ("inf" if value is None else _number(value, 2) for value in (row.psnr, row.gt_mean_psnr))
-        table.add_row(row.picture, row.engine, plain, _number(row.ssim, 4), matched, _number(row.gt_mean_ssim, 4))
-    return table
-
-
 def peers_head(report: PeersReport) -> list[str]:
     """What stands above the tables of a comparison with peers: on what they were measured, and how."""
     machine, config = report.machine, report.config
@@ -172,18 +140,3 @@ def peers_table(table: PeerTable) -> Table:
     floor = f"arithmetic at the rate of a matrix product ({table.multiplications / 1e9:.2f} G at {rate} G/s)"
     made.add_row(floor, _number(table.floor_ms, 1), _number(table.floor_ratio, 2))
     return made
-
-
-def _number(value: float | None, digits: int) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def _table(title: str, columns: Sequence[str], text: int = 1) -> Table:
-    """An empty table whose first `text` columns hold words (folded, never cut), and whose others hold figures."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(columns):
-        words = position < text
-        table.add_column(column, justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    return table

@@ -37,7 +37,19 @@ SUBCOMMANDS = {
 }
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
-    *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
+    *(
+        "sizes",
+        "runs",
+        "warmup",
+        "graphs",
+        "data",
+        "results",
+        "baselines",
+        "claimed",
+        "sheet",
+        "no_memory",
+        "max_seconds",
+    ),
 )
 _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
 """Parameter -> its option, where that does not follow from the name."""
@@ -65,7 +77,17 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
 @click.option("--warmup", default=2, help="Runs before them that are not counted.")
 @runtime_options("device", "threads", "tile", "graphs")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with low/ and high/: measures PSNR, SSIM, FLIP, NIQE and BRISQUE. With pictures alone: the last two.",
+)
+@click.option(
+    "--results",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="With --data: a folder with another method's results, in files of the same names; repeatable.",
+)
 @click.option("--baselines", is_flag=True, help="With --data: also what needs no model, the untouched input first.")
 @click.option(
     "--claimed", type=NUMBER, metavar="DB", help="With --data: which figure of the first engine this PSNR really is."
@@ -87,7 +109,7 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
+    """Measure latency and memory of engines, and quality with --data; or, with --tiling, what tiles cost.
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
@@ -121,19 +143,19 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 
 
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
-    from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
+    from mirnet_deploy.benchmarks.bench import BenchConfig, run_bench, scenes_of, steps
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.report import INTERRUPTED
     from mirnet_deploy.benchmarks.tables import print_report, row_line
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
-    named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "baselines", "claimed")}
+    named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "results", "baselines", "claimed")}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
     sheet = options["sheet"]
     if sheet is not None and config.data is None:
-        raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
-    pairs = pairs_of(config)
+        raise UsageError("--sheet needs pictures: add --data FOLDER (with low/ and high/)")
+    scenes = scenes_of(config)
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     json_path, to_pipe = options["json_path"], options["json_path"] == "-"
     shown, measured, stopped_by = 0, False, signal.SIGINT.value
@@ -158,8 +180,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         stopped_by = number
         raise KeyboardInterrupt
 
-    with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, step, notice)
+    with on_signals(stop), progress_bar("bench", steps(config, scenes)) as advance:
+        report, drawn = run_bench(config, scenes, step, notice)
     print_report(report, console(stderr=to_pipe))
     write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
