@@ -43,7 +43,7 @@ class Worst:
 
 
 def paired_tests(rows: Sequence[QualityRow], against: str) -> list[PairedTest]:
-    """Every engine against `against`, by each of `METRICS`; nothing where fewer than `FEWEST` pictures can be compared."""
+    """Every engine against `against`, by each of `METRICS`; none where fewer than `FEWEST` pictures can be compared."""
     engines = [engine for engine in dict.fromkeys(row.engine for row in rows) if engine != against]
     found: list[PairedTest] = []
     for metric in METRICS:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mirnet_deploy.benchmarks.cells import MISSING, empty_table, number
-from mirnet_deploy.benchmarks.comparing import PairedTest, Worst
+from mirnet_deploy.benchmarks.comparing import WORST, PairedTest, Worst
 from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, Interval, QualityMean, QualityRow
 from mirnet_deploy.benchmarks.report import Quality
 
@@ -32,7 +32,7 @@ INFINITE = ("psnr", "gt_mean_psnr")
 
 
 def print_quality(quality: Quality, console: Console) -> None:
-    """Prints the pictures (up to `MOST_ROWS` rows), the means, the tests and each engine's worst pictures."""
+    """Prints the pictures (up to `MOST_ROWS` rows), the means, the tests, and the worst of more than a few pictures."""
     from rich.text import Text
 
     metrics = METRICS if quality.paired else WITHOUT_TARGET
@@ -43,7 +43,7 @@ def print_quality(quality: Quality, console: Console) -> None:
         console.print(means_table("With the brightness of the ground truth (GT-mean)", quality.means, ALIGNED))
     if quality.tests:
         console.print(tests_table(quality.tests))
-    for line in worst_lines(quality.worst):
+    for line in worst_lines(quality.worst) if len({row.picture for row in quality.pictures}) > WORST else ():
         console.print(Text(line), soft_wrap=True)
 
 
@@ -51,7 +51,8 @@ def means_table(title: str, means: Sequence[QualityMean], metrics: Sequence[str]
     """Means over the pictures, one row per engine or baseline; below a mean its 95 % interval, where there is one."""
     bright = metrics == ALIGNED
     headings = [COLUMNS[metric][0] for metric in metrics]
-    table = empty_table(f"{title} (means, 95 %)", ["engine", *headings, *(["brightness dB"] if bright else []), "n"])
+    known = ", 95 %" if any(mean.intervals.get(metric) for mean in means for metric in metrics) else ""
+    table = empty_table(f"{title} (means{known})", ["engine", *headings, *(["brightness dB"] if bright else []), "n"])
     for mean in means:
         count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
         count += f", {mean.identical} equal" if mean.identical else ""

@@ -43,19 +43,21 @@ PROTOCOL: Mapping[str, str] = {
         "as plain PSNR, uses the target; --claimed DB says which of these a figure from elsewhere is."
     ),
     "FLIP": (
-        "mean LDR-FLIP (Andersson et al. 2020) by flip-evaluator at 67 pixels per degree of the eye, on sRGB of 8 bits: 0 is "
-        "equal, 1 the largest difference there is."
+        "mean LDR-FLIP (Andersson et al. 2020) by flip-evaluator at 67 pixels per degree of the eye, sRGB of 8 bits: "
+        "0 is equal, 1 the largest difference there is."
     ),
     "naturalness": (
-        "NIQE (Mittal et al. 2013) and BRISQUE (Mittal et al. 2012), both lower is better and neither knows what the scene "
-        "was: BT.601 luma, 7x7 Gaussian window of sigma 7/6, two scales, the authors' published parameters. NIQE: blocks of "
-        "96x96, those of one grey left out. BRISQUE: not clipped to 0 to 100. Pictures with areas of one grey (strong JPEG, "
-        "black) have figures that hang on rounding in other code; here differences below 1e-9 levels are none."
+        "NIQE (Mittal et al. 2013) and BRISQUE (Mittal et al. 2012): lower is better, and neither knows what the scene "
+        "was. BT.601 luma, 7x7 Gaussian window of sigma 7/6, two scales, the authors' published parameters. NIQE: "
+        "blocks of 96x96, those of one grey left out. BRISQUE: not clipped to [0, 100]. Where a picture has areas of "
+        "one grey (black, strong JPEG), other code's figures hang on its rounding; here differences below 1e-9 levels "
+        "are none."
     ),
     "intervals": (
-        "95 %, percentile bootstrap over pictures, 10000 resamples, seed 0. Tests: each engine against the first --engine (or "
-        "--results) on the same pictures, permutation test of the mean difference, two-sided, all signs up to 16 pictures, "
-        "10000 random ones above; p adjusted by Holm over the engines, for each metric by itself. None below 6 pictures."
+        "95 %, percentile bootstrap over pictures, 10000 resamples, seed 0. Tests: each engine against the first "
+        "--engine (without one, --results) on the same pictures; permutation test of the mean difference, two-sided, "
+        "with all signs up to 16 pictures, 10000 random ones above; p adjusted by Holm over the engines, for each "
+        "metric by itself. Below 6 pictures there are none."
     ),
     "baselines": BASELINES,
 }

@@ -68,7 +68,7 @@ def ssim(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
 
 
 def flip(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
-    """Mean LDR-FLIP in [0, 1]: how different two pictures look when one takes the other's place on a screen; 0 is equal.
+    """Mean LDR-FLIP in [0, 1]: how different two pictures look that take turns on a screen; 0 is equal.
 
     Andersson et al., "FLIP: A Difference Evaluator for Alternating Images", ACM CGIT 3(2), 2020, at `PIXELS_PER_DEGREE`
     of the eye, by its authors' package. Both pictures are uint8 [H,W,3] RGB.

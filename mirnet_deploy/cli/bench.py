@@ -37,19 +37,8 @@ SUBCOMMANDS = {
 }
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
-    *(
-        "sizes",
-        "runs",
-        "warmup",
-        "graphs",
-        "data",
-        "results",
-        "baselines",
-        "claimed",
-        "sheet",
-        "no_memory",
-        "max_seconds",
-    ),
+    *("sizes", "runs", "warmup", "graphs", "data", "results", "baselines", "claimed", "sheet"),
+    *("no_memory", "max_seconds"),
 )
 _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
 """Parameter -> its option, where that does not follow from the name."""
