@@ -63,7 +63,7 @@ def _all_signs(count: int) -> NDArray[np.float64]:
 
 
 def _signs(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    return rng.integers(0, 2, (AT_ONCE, count)) * 2.0 - 1.0
+    return np.asarray(rng.integers(0, 2, (AT_ONCE, count)) * 2 - 1, np.float64)
 
 
 def method(count: int) -> str:
