@@ -194,7 +194,7 @@ class _Run:
 
     def measure(self) -> None:
         """Latencies, then quality, then memory, which takes longest for what it tells."""
-        for size in self._config.sizes if self._subjects else ():
+        for size in self._config.sizes:
             self._measure_latency(size)
         self._measure_quality()
         if self._config.memory:
