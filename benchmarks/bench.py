@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from mirnet_deploy.artifacts.version import __version__
-from mirnet_deploy.benchmarks.baselines import Baseline, baselines
 from mirnet_deploy.benchmarks.costs import Costs, CostSettings
 from mirnet_deploy.benchmarks.deadline import Deadline
-from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.inputs import PICTURE, Size
-from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
+from mirnet_deploy.benchmarks.quality_run import QualityRun, operations
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
+from mirnet_deploy.benchmarks.scenes import Scene, find_scenes
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
+from mirnet_deploy.benchmarks.subjects.results import ResultsFolder, open_results
 from mirnet_deploy.benchmarks.sweeps import Axis
 from mirnet_deploy.benchmarks.warmup import WarmupSetting
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import describe_machine
-from mirnet_deploy.metrics import skimage_metrics
-from mirnet_deploy.pairs import Pair, find_pairs
+from mirnet_deploy.metrics import flip_evaluator, skimage_metrics
+from mirnet_deploy.pairs import Pair
 from mirnet_deploy.settings import RuntimeSettings
 
 Advance = Callable[[], None]
@@ -51,7 +51,9 @@ class BenchConfig:
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     """For every engine, as far as it has such settings."""
     data: Path | None = None
-    """Folder with low/ and high/."""
+    """Folder with low/ and high/, or with pictures that have no ground truth."""
+    results: tuple[str, ...] = ()
+    """`NAME=DIR`: folders of other methods' results for `data`."""
     baselines: bool = False
     claimed: float | None = None
     """A PSNR in dB that somebody claims for the first engine on `data`."""
@@ -65,14 +67,19 @@ class BenchConfig:
     """From the first latency on; what is under way then is finished, but for processes that measure memory."""
 
     def __post_init__(self) -> None:
-        if not self.engines:
+        if not self.engines and not self.results:
             raise UsageError("no engine to measure; name at least one with --engine, for example --engine lite")
         self.costs()
         if self.max_seconds <= 0:
             raise UsageError(f"--max-seconds is {self.max_seconds:g}; expected more than 0")
-        for option, given in (("--baselines", self.baselines), ("--claimed", self.claimed is not None)):
+        needing = (
+            ("--results", bool(self.results)),
+            ("--baselines", self.baselines),
+            ("--claimed", self.claimed is not None),
+        )
+        for option, given in needing:
             if given and self.data is None:
-                raise UsageError(f"{option} needs pairs of pictures: add --data FOLDER (with low/ and high/)")
+                raise UsageError(f"{option} needs pictures: add --data FOLDER (with low/ and high/)")
         if self.claimed is not None and not math.isfinite(self.claimed):
             raise UsageError(f"--claimed is {self.claimed}; expected a number of dB")
 
@@ -94,6 +101,7 @@ class BenchConfig:
             "warmup": self.warmup,
             **{name: getattr(self.runtime, name) for name in RUNTIME_FIELDS},
             "data": None if self.data is None else str(self.data),
+            "results": list(self.results),
             "baselines": self.baselines,
             "claimed": self.claimed,
             "memory": self.memory,
@@ -103,27 +111,33 @@ class BenchConfig:
         }
 
 
-def steps(config: BenchConfig, pairs: Sequence[Pair]) -> int:
+def steps(config: BenchConfig, scenes: Sequence[Scene]) -> int:
     """How often `run_bench` calls `advance`: as `CostSettings.steps` says, and once per picture and enhancer."""
-    enhancers = len(config.engines) + (len(baselines()) if config.baselines else 0)
-    return config.costs().steps + len(pairs) * enhancers
+    enhancers = len(config.engines) + len(config.results)
+    enhancers += len(operations(scenes, config.baselines)) if scenes else 0
+    return config.costs().steps + len(scenes) * enhancers
 
 
-def pairs_of(config: BenchConfig) -> list[Pair]:
-    """The pairs to measure on; none without `data`.
+def scenes_of(config: BenchConfig) -> list[Scene]:
+    """The pictures to measure on; none without `data`.
 
     Raises:
-        DataError: the folder holds no pairs.
-        MissingDependencyError: scikit-image is not installed; better to say so now than after the latencies.
+        DataError: the folder holds no pictures, or unequal halves of pairs.
+        UsageError: an option needs ground truths, and there are none.
+        MissingDependencyError: a library of the metrics is not installed; better said now than after the latencies.
     """
     if config.data is None:
         return []
     skimage_metrics()
-    return find_pairs(config.data)
+    flip_evaluator()
+    scenes = find_scenes(config.data)
+    if config.claimed is not None and not isinstance(scenes[0], Pair):
+        raise UsageError(f"--claimed needs pairs of pictures, and {config.data} has no low/ and high/")
+    return scenes
 
 
 def run_bench(
-    config: BenchConfig, pairs: Sequence[Pair], advance: Advance, notice: Callable[[Report], None]
+    config: BenchConfig, scenes: Sequence[Scene], advance: Advance, notice: Callable[[Report], None]
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
@@ -134,12 +148,14 @@ def run_bench(
         notice: gets the report so far whenever there is more of it.
 
     Raises:
-        MirnetDeployError: an engine cannot be opened.
+        MirnetDeployError: an engine or a folder of results cannot be opened.
     """
+    taken = [*config.engines, *(each.name for each in operations(scenes, True) if scenes)]
+    results = open_results(config.results, [scene.name for scene in scenes], taken)
     with ExitStack() as stack:
         subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
         _number_repeats(subjects)
-        run = _Run(config, pairs, subjects, advance, notice)
+        run = _Run(config, scenes, subjects, results, advance, notice)
         try:
             run.measure()
             ended = f"cut short: {config.max_seconds:g} s were over" if run.deadline.was_cut else "whole"
@@ -154,21 +170,25 @@ class _Run:
     def __init__(
         self,
         config: BenchConfig,
-        pairs: Sequence[Pair],
+        scenes: Sequence[Scene],
         subjects: Sequence[Subject],
+        results: Sequence[ResultsFolder],
         advance: Advance,
         notice: Callable[[Report], None],
     ) -> None:
-        self._config, self._pairs, self._subjects = config, pairs, subjects
+        self._config, self._scenes, self._subjects, self._results = config, scenes, subjects, results
         self._advance, self._notice = advance, notice
         self.deadline = Deadline(config.max_seconds)
         self._costs = Costs(config.costs(), subjects, advance, self._tell, self.deadline)
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
         self._quality: Quality | None = None
+        self._quality_run: QualityRun | None = None
         self.sheet: Sheet | None = None
 
     def report(self, ended: str) -> Report:
         """What was measured so far."""
+        if self._quality_run and self._quality and ended != UNFINISHED:
+            self._quality = self._quality_run.quality(whole=True)
         return Report(
             created=self._created,
             tool_version=__version__,
@@ -187,8 +207,7 @@ class _Run:
     def measure(self) -> None:
         """Latencies, quality and sweeps, then memory, which takes longest for what it tells."""
         self._costs.measure_latency()
-        if self._config.data:
-            self._measure_quality()
+        self._measure_quality()
         self._costs.measure_sweeps()
         if self._config.memory:
             self._costs.measure_memory()
@@ -198,35 +217,32 @@ class _Run:
 
     def _measure_quality(self) -> None:
         config = self._config
-        if self.deadline.is_over():
+        if config.data is None or self.deadline.is_over():
             return
-        first = baselines() if config.baselines else []
-        enhancers: list[Baseline | Subject] = [*first, *self._subjects]
-        drawn = enhancers[1:] if first else enhancers  # the `input` baseline is the sheet's first column anyway
-        self.sheet = Sheet(["input", *(each.name for each in drawn), "ground truth"])
-        rows: list[QualityRow] = []
-        for pair in measure_pairs(self._in_time(), enhancers, self._advance):
-            rows += pair.rows
-            self.sheet.add(pair, skip=len(enhancers) - len(drawn))
-            means = mean_rows(rows)
-            remarks = explained_lines(means)
-            if config.claimed is not None:
-                remarks.append(claim_line(config.claimed, means[len(first)]))
-            self._quality = Quality(str(config.data), means, list(rows), remarks)
+        self._quality_run = QualityRun(
+            config.data,
+            self._scenes,
+            [*self._subjects, *self._results],
+            with_baselines=config.baselines,
+            claimed=config.claimed,
+        )
+        self.sheet = self._quality_run.sheet
+        for so_far in self._quality_run.measure(self._in_time(), self._advance):
+            self._quality = so_far
             self._tell()
 
-    def _in_time(self) -> Iterator[Pair]:
-        """The pairs, as long as the time is not over."""
-        for pair in self._pairs:
+    def _in_time(self) -> Iterator[Scene]:
+        """The pictures, as long as the time is not over."""
+        for scene in self._scenes:
             if self.deadline.is_over():
                 return
-            yield pair
+            yield scene
 
 
 def _machine() -> dict[str, Any]:
-    """What `doctor` sees, and the versions of two more libraries that figures depend on; None where not installed."""
+    """What `doctor` sees, and the versions of more libraries that figures depend on; None where not installed."""
     libraries: dict[str, str | None] = {}
-    for name in ("numpy", "scikit-image"):
+    for name in ("numpy", "scikit-image", "scipy", "flip-evaluator"):
         try:
             libraries[name] = version(name)
         except PackageNotFoundError:

@@ -33,7 +33,7 @@ class Sheet:
     """Collects reduced pictures, so that many large pairs fit in memory, and draws them at the end."""
 
     columns: Sequence[str]
-    """Labels of the input, of each engine, and of the ground truth."""
+    """Labels of the input, of each engine, and of the ground truth where there is one."""
     rows: list[tuple[str, list[PillowImage | None], list[str]]] = field(default_factory=list)
     """For each pair its name, and one panel and caption per column; a panel is None where there is no picture."""
     left_out: int = 0
@@ -44,8 +44,8 @@ class Sheet:
         if len(self.rows) == MAX_ROWS:
             self.left_out += 1
             return
-        pictures = [pair.low, *pair.outputs[skip:], pair.high]
-        captions = [_caption(pair.rows[0]) if skip else "", *map(_caption, pair.rows[skip:]), ""]
+        pictures = [pair.low, *pair.outputs[skip:], pair.high][: len(self.columns)]
+        captions = [_caption(pair.rows[0]) if skip else "", *map(_caption, pair.rows[skip:]), ""][: len(self.columns)]
         self.rows.append((pair.name, [_panel(picture) for picture in pictures], captions))
 
     def save(self, path: Path) -> None:
@@ -106,6 +106,9 @@ def _panel(picture: Image | None) -> PillowImage | None:
 def _caption(row: QualityRow) -> str:
     if row.failure:
         return "failed"
+    if row.ssim is None:  # there is no ground truth
+        figures = {"NIQE": row.niqe, "BRISQUE": row.brisque}
+        return " · ".join(f"{name} {value:.2f}" for name, value in figures.items() if value is not None)
     plain = "inf" if row.psnr is None else f"{row.psnr:.2f}"
     matched = "inf" if row.gt_mean_psnr is None else f"{row.gt_mean_psnr:.2f}"
     return f"{plain} dB · {row.ssim:.3f} · GT-mean {matched} dB"

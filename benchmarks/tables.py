@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.cost_tables import (
@@ -19,7 +19,7 @@ from mirnet_deploy.benchmarks.drawing import MISSING
 from mirnet_deploy.benchmarks.drawing import empty_table as _table
 from mirnet_deploy.benchmarks.drawing import number as _number
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
-from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
+from mirnet_deploy.benchmarks.quality_tables import print_quality
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints machine, engines, costs, quality (by picture too, up to 60 rows), failures and the protocol."""
+    """Prints machine, engines, costs, quality, failures and the protocol."""
     from rich.text import Text
 
     def line(text: str, style: str = "") -> None:
@@ -40,9 +40,7 @@ def print_report(report: Report, console: Console) -> None:
         line(f"engine {engine_line(engine)}")
     _print_costs(report, console, line)
     if report.quality:
-        if len(report.quality.pictures) <= 60:
-            console.print(picture_table(report.quality.pictures))
-        console.print(quality_table(report.quality.data, report.quality.means))
+        print_quality(report.quality, console)
         for remark in report.quality.remarks:
             line(remark, "yellow" if "WARNING" in remark else "")
     for failure in report.failures:
@@ -107,37 +105,6 @@ def engine_line(engine: SubjectReport) -> str:
         f"{engine.name}: {engine.precision} ({engine.precision_proof}), {engine.interface} interface, "
         f"{engine.weights} weights, {engine.backend} on {engine.device}{_on_gpu(engine)}, tile {engine.tile}{sha256}"
     )
-
-
-def quality_table(data: str, means: Sequence[QualityMean]) -> Table:
-    """Means over the pictures, one row per engine or baseline."""
-    columns = ["engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM", "brightness dB", "n"]
-    table = _table(f"Quality on {data} (means)", columns)
-    for mean in means:
-        count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
-        count += f", {mean.identical} equal" if mean.identical else ""
-        table.add_row(
-            mean.engine,
-            _number(mean.psnr, 2) if mean.psnr is not None or not mean.identical else "inf",
-            _number(mean.ssim, 4),
-            _number(mean.gt_mean_psnr, 2) if mean.gt_mean_psnr is not None or not mean.identical else "inf",
-            _number(mean.gt_mean_ssim, 4),
-            _number(mean.brightness_psnr, 2),
-            count,
-        )
-    return table
-
-
-def picture_table(rows: Sequence[QualityRow]) -> Table:
-    """One row per picture and engine."""
-    table = _table("Quality by picture", ["picture", "engine", "PSNR dB", "SSIM", "GT-mean PSNR dB", "GT-mean SSIM"], 2)
-    for row in rows:
-        if row.failure:
-            table.add_row(row.picture, row.engine, "failed")
-            continue
-        plain, matched = ("inf" if value is None else _number(value, 2) for value in (row.psnr, row.gt_mean_psnr))
-        table.add_row(row.picture, row.engine, plain, _number(row.ssim, 4), matched, _number(row.gt_mean_ssim, 4))
-    return table
 
 
 def peers_head(report: PeersReport) -> list[str]:

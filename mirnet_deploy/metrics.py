@@ -1,4 +1,4 @@
-"""PSNR, SSIM and GT-mean of an enhanced picture against its ground truth, `target`; scikit-image does the arithmetic.
+"""PSNR, SSIM, FLIP and GT-mean of an enhanced picture against its ground truth, `target`.
 
 Pictures are uint8 [H,W,3] RGB: what is measured is what a user would save, rounded to 8 bits. `data_range` has no
 default, because a wrong one gives a wrong figure without a warning (255 in place of 1 adds 48 dB).
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.errors import ImageError, MissingDependencyError, UsageError
+from mirnet_deploy.errors import ImageError, MissingDependencyError, UsageError, missing
 
 SSIM_WINDOW = 11
 """Side in pixels of the Gaussian window: sigma 1.5, cut at 3.5 sigma, as in Wang et al."""
 
 SSIM_SIGMA = 1.5
+PIXELS_PER_DEGREE = 67.0
+"""Of the eye, in FLIP: 0.7 m before a display of 0.7 m and 3840 pixels, the package's default."""
 
 
 def psnr(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: float) -> float:
@@ -65,6 +67,23 @@ def ssim(output: NDArray[np.uint8], target: NDArray[np.uint8], *, data_range: fl
     return float(value)
 
 
+def flip(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
+    """Mean LDR-FLIP in [0, 1]: how different two pictures look that take turns on a screen; 0 is equal.
+
+    Andersson et al., "FLIP: A Difference Evaluator for Alternating Images", ACM CGIT 3(2), 2020, at `PIXELS_PER_DEGREE`
+    of the eye, by its authors' package. Both pictures are uint8 [H,W,3] RGB.
+
+    Raises:
+        ImageError: the pictures are not uint8 [H,W,3] of one shape.
+        MissingDependencyError: flip-evaluator is not installed.
+    """
+    _check(output, target, 255)
+    scaled = [picture.astype(np.float32) / 255 for picture in (target, output)]
+    parameters = {"ppd": PIXELS_PER_DEGREE}
+    error_map, _, _ = flip_evaluator().evaluate(*scaled, "LDR", applyMagma=False, parameters=parameters)
+    return float(error_map.mean(dtype=np.float64))
+
+
 def gt_mean(output: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`output` scaled by mean(target) / mean(output), clipped to [0, 255] and rounded: uint8 [H,W,3].
 
@@ -109,3 +128,16 @@ def skimage_metrics() -> Any:
             'PSNR and SSIM need scikit-image: pip install "mirnet-deploy[bench]" (a clone: pip install -e ".[bench]")'
         ) from error
     return metrics
+
+
+def flip_evaluator() -> Any:
+    """The module `flip_evaluator`; call it before long work whose end needs the figures.
+
+    Raises:
+        MissingDependencyError: flip-evaluator cannot be imported.
+    """
+    try:
+        import flip_evaluator
+    except ImportError as error:
+        raise missing("FLIP needs flip-evaluator", error, "bench") from error
+    return flip_evaluator

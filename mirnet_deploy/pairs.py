@@ -88,8 +88,12 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """The pictures in `folder` and below it by `Pair.name`."""
+def pictures_by_name(folder: Path) -> dict[str, Path]:
+    """The pictures in `folder` and below it by `Pair.name`.
+
+    Raises:
+        DataError: a folder cannot be read, or two pictures have one name.
+    """
     found: dict[str, Path] = {}
     for path in images_in(folder, recursive=True):
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -108,7 +112,7 @@ def find_pairs(folder: Path) -> list[Pair]:
         DataError: a folder is missing, nothing matches, or a picture has no partner (a few are named).
     """
     check_folder(folder)
-    low, high = (_by_name(folder / side) for side in ("low", "high"))
+    low, high = (pictures_by_name(folder / side) for side in ("low", "high"))
     alone = sorted(low.keys() ^ high.keys())
     if alone:
         names = ", ".join(alone[:3]) + ("…" if len(alone) > 3 else "")

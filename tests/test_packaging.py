@@ -46,6 +46,7 @@ def test_the_wheel_holds_model_samples_types_and_licence(built: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     wanted = ["mirnet_deploy/py.typed", "mirnet_deploy/models/lite.onnx", "mirnet_deploy/models/lite.onnx.json"]
     wanted += ["mirnet_deploy/samples/crop_a.png", "mirnet_deploy/training/network.py"]
+    wanted += [f"mirnet_deploy/benchmarks/parameters/{name}" for name in ("brisque_svm.txt", "ORIGIN.txt")]
     assert set(wanted) <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if "test" in name.lower()]

@@ -37,8 +37,8 @@ SUBCOMMANDS = {
 }
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
-    *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
-    *("in_flight", "sweeps"),
+    *("sizes", "runs", "warmup", "graphs", "data", "results", "baselines", "claimed", "sheet"),
+    *("no_memory", "max_seconds", "in_flight", "sweeps"),
 )
 _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json", "sweeps": "--sweep"}
 """Parameter -> its option, where that does not follow from the name."""
@@ -81,7 +81,17 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     help="Also how cost grows over this; repeatable. Tiles, batches and threads are tried on the largest --size.",
 )
 @runtime_options("device", "threads", "tile", "batch", "graphs")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with low/ and high/: measures PSNR and SSIM.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with low/ and high/: measures PSNR, SSIM, FLIP, NIQE and BRISQUE. With pictures alone: the last two.",
+)
+@click.option(
+    "--results",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="With --data: a folder with another method's results, in files of the same names; repeatable.",
+)
 @click.option("--baselines", is_flag=True, help="With --data: also what needs no model, the untouched input first.")
 @click.option(
     "--claimed", type=NUMBER, metavar="DB", help="With --data: which figure of the first engine this PSNR really is."
@@ -103,7 +113,7 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency, phases and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
+    """Measure latency, phases and memory of engines, and quality with --data; or, with --tiling, what tiles cost.
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
@@ -137,7 +147,7 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 
 
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
-    from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
+    from mirnet_deploy.benchmarks.bench import BenchConfig, run_bench, scenes_of, steps
     from mirnet_deploy.benchmarks.cost_tables import row_lines
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.report import INTERRUPTED
@@ -145,14 +155,15 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.warmup import parse_warmup
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
-    named = {name: options[name] for name in ("engines", "runs", "in_flight", "data", "baselines", "claimed")}
+    given = ("engines", "runs", "in_flight", "data", "results", "baselines", "claimed")
+    named = {name: options[name] for name in given}
     named |= {"warmup": parse_warmup(options["warmup"]), "sweeps": tuple(dict.fromkeys(options["sweeps"]))}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
     sheet = options["sheet"]
     if sheet is not None and config.data is None:
-        raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
-    pairs = pairs_of(config)
+        raise UsageError("--sheet needs pictures: add --data FOLDER (with low/ and high/)")
+    scenes = scenes_of(config)
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     json_path, to_pipe = options["json_path"], options["json_path"] == "-"
     shown, measured, stopped_by = 0, False, signal.SIGINT.value
@@ -178,8 +189,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         stopped_by = number
         raise KeyboardInterrupt
 
-    with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, step, notice)
+    with on_signals(stop), progress_bar("bench", steps(config, scenes)) as advance:
+        report, drawn = run_bench(config, scenes, step, notice)
     write_json(report.to_json(), json_path)  # first: whoever reads the tables may stop reading
     print_report(report, console(stderr=to_pipe))
     if sheet is not None and drawn is not None:

@@ -1,4 +1,4 @@
-"""PSNR, SSIM and GT-mean against computations without scikit-image."""
+"""PSNR, SSIM and GT-mean against computations without scikit-image; FLIP where its definition says what it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mirnet_deploy.errors import ImageError, MissingDependencyError, UsageError
-from mirnet_deploy.metrics import gt_mean, psnr, ssim
+from mirnet_deploy.metrics import PIXELS_PER_DEGREE, flip, gt_mean, psnr, ssim
 
 
 def noisy_pair(
@@ -151,3 +151,44 @@ def test_without_scikit_image_the_error_names_the_extra(monkeypatch: pytest.Monk
     output, target = noisy_pair(0)
     with pytest.raises(MissingDependencyError, match=r"mirnet-deploy\[bench\]"):
         psnr(output, target, data_range=255)
+
+
+def of_one_colour(*colour: int) -> NDArray[np.uint8]:
+    return np.full((24, 32, 3), colour, np.uint8)
+
+
+def test_flip_is_0_for_equal_pictures_and_1_between_blue_and_green() -> None:
+    """The largest difference of two colours of sRGB is that of blue and green, by which the paper scales."""
+    blue, green = of_one_colour(0, 0, 255), of_one_colour(0, 255, 0)
+    assert flip(blue, blue) == 0
+    assert flip(blue, green) == pytest.approx(1, abs=1e-5)
+    assert flip(of_one_colour(0, 0, 0), of_one_colour(255, 255, 255)) == pytest.approx(0.9674, abs=1e-3)
+
+
+def test_flip_is_that_of_the_package_on_the_same_pictures() -> None:
+    import flip_evaluator
+
+    output, target = noisy_pair(1)
+    parameters = {"ppd": PIXELS_PER_DEGREE}
+    test, reference = (picture.astype(np.float32) / 255 for picture in (output, target))
+    _, expected, _ = flip_evaluator.evaluate(reference, test, "LDR", parameters=parameters)
+    assert 0.01 < expected < 0.5
+    assert flip(output, target) == pytest.approx(expected, rel=1e-4)
+
+
+def test_flip_sees_less_where_pixels_are_small() -> None:
+    """A pattern that the eye cannot resolve at 67 pixels per degree counts less than a grey of the same PSNR."""
+    rng = np.random.default_rng(0)
+    target = of_one_colour(128, 128, 128)
+    signs = rng.integers(0, 2, (24, 32, 1)) * 2 - 1
+    fine = (target.astype(int) + 12 * signs).astype(np.uint8)
+    plain = (target + 12).astype(np.uint8)
+    assert psnr(fine, target, data_range=255) == pytest.approx(psnr(plain, target, data_range=255))
+    assert flip(fine, target) < flip(plain, target)
+
+
+def test_flip_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "flip_evaluator", None)
+    picture = of_one_colour(1, 2, 3)
+    with pytest.raises(MissingDependencyError, match=r'flip-evaluator.*pip install "mirnet-deploy\[bench\]"'):
+        flip(picture, picture)

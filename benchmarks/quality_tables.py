@@ -1,0 +1,116 @@
+"""The quality part of a bench report as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mirnet_deploy.benchmarks.comparing import WORST, PairedTest, Worst
+from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, number
+from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, Interval, QualityMean, QualityRow
+from mirnet_deploy.benchmarks.report import Quality
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+MOST_ROWS = 60
+"""Rows of the table by picture above which it is left out; the JSON has them."""
+COLUMNS = {
+    "psnr": ("PSNR dB", 2),
+    "ssim": ("SSIM", 4),
+    "flip": ("FLIP", 3),
+    "niqe": ("NIQE", 2),
+    "brisque": ("BRISQUE", 1),
+    "gt_mean_psnr": ("GT-mean PSNR dB", 2),
+    "gt_mean_ssim": ("GT-mean SSIM", 4),
+}
+"""Metric -> heading and digits."""
+WITHOUT_TARGET = ("niqe", "brisque")
+INFINITE = ("psnr", "gt_mean_psnr")
+"""What is infinite where an output equals its target."""
+
+
+def print_quality(quality: Quality, console: Console) -> None:
+    """Prints the pictures (up to `MOST_ROWS` rows), the means, the tests, and the worst of more than a few pictures."""
+    from rich.text import Text
+
+    metrics = METRICS if quality.paired else WITHOUT_TARGET
+    if len(quality.pictures) <= MOST_ROWS:
+        console.print(picture_table(quality.pictures, [*metrics, "gt_mean_psnr"] if quality.paired else metrics))
+    console.print(means_table(f"Quality on {quality.data}", quality.means, metrics))
+    if quality.paired:
+        console.print(means_table("With the brightness of the ground truth (GT-mean)", quality.means, ALIGNED))
+    if quality.tests:
+        console.print(tests_table(quality.tests))
+    for line in worst_lines(quality.worst) if len({row.picture for row in quality.pictures}) > WORST else ():
+        console.print(Text(line), soft_wrap=True)
+
+
+def means_table(title: str, means: Sequence[QualityMean], metrics: Sequence[str]) -> Table:
+    """Means over the pictures, one row per engine or baseline; below a mean its 95 % interval, where there is one."""
+    bright = metrics == ALIGNED
+    headings = [COLUMNS[metric][0] for metric in metrics]
+    known = ", 95 %" if any(mean.intervals.get(metric) for mean in means for metric in metrics) else ""
+    table = empty_table(f"{title} (means{known})", ["engine", *headings, *(["brightness dB"] if bright else []), "n"])
+    for mean in means:
+        count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
+        count += f", {mean.identical} equal" if mean.identical else ""
+        cells = [_mean(mean, metric) for metric in metrics]
+        table.add_row(mean.engine, *cells, *([number(mean.brightness_psnr, 2)] if bright else []), count)
+    return table
+
+
+def _mean(mean: QualityMean, metric: str) -> str:
+    digits = COLUMNS[metric][1]
+    value = getattr(mean, metric)
+    if value is None and mean.identical and metric in INFINITE:
+        return "inf"
+    interval = mean.intervals.get(metric)
+    return number(value, digits) + (f"\n{_interval(interval, digits)}" if interval else "")
+
+
+def _interval(interval: Interval | None, digits: int) -> str:
+    return MISSING if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def picture_table(rows: Sequence[QualityRow], metrics: Sequence[str]) -> Table:
+    """One row per picture and engine."""
+    table = empty_table("Quality by picture", ["picture", "engine", *(COLUMNS[metric][0] for metric in metrics)], 2)
+    for row in rows:
+        if row.failure:
+            table.add_row(row.picture, row.engine, "failed")
+            continue
+        figures = [getattr(row, metric) for metric in metrics]
+        table.add_row(
+            row.picture,
+            row.engine,
+            *(
+                "inf" if value is None and metric in INFINITE else number(value, COLUMNS[metric][1])
+                for metric, value in zip(metrics, figures, strict=True)
+            ),
+        )
+    return table
+
+
+def tests_table(tests: Sequence[PairedTest]) -> Table:
+    """Differences of means between engines, and how likely they are by chance."""
+    title = f"Differences from {tests[0].against} on the same pictures (means, 95 %)"
+    table = empty_table(title, ["engine", "metric", "difference", "95 %", "p", "n"])
+    for test in tests:
+        heading, digits = COLUMNS[test.metric]
+        p_value = f"{test.p_value:.4f}" if test.p_value >= 1e-4 else f"{test.p_value:.0e}"
+        difference = f"{test.mean_difference:+.{digits}f}"
+        table.add_row(test.engine, heading, difference, _interval(test.interval, digits), p_value, str(test.pictures))
+    return table
+
+
+def worst_lines(worst: Sequence[Worst]) -> list[str]:
+    """A line for each engine: its worst pictures, the worst first."""
+    lines = []
+    for engine in dict.fromkeys(each.engine for each in worst):
+        found = [each for each in worst if each.engine == engine]
+        heading, digits = COLUMNS[found[0].metric]
+        pictures = ", ".join(f"{each.picture} ({each.value:.{digits}f})" for each in found)
+        lines.append(f"worst of {engine} by {heading}: {pictures}")
+    return lines
