@@ -18,6 +18,7 @@ from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
 from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
 from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, probe
+from mirnet_deploy.benchmarks.page.pictures import Gallery
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
@@ -114,7 +115,11 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
 
 
 def run_bench(
-    config: BenchConfig, pairs: Sequence[Pair], advance: Advance, notice: Callable[[Report], None]
+    config: BenchConfig,
+    pairs: Sequence[Pair],
+    advance: Advance,
+    notice: Callable[[Report], None],
+    gallery: Gallery | None = None,
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
@@ -123,6 +128,7 @@ def run_bench(
 
     Args:
         notice: gets the report so far whenever there is more of it.
+        gallery: gets the pictures that a page shows.
 
     Raises:
         MirnetDeployError: an engine cannot be opened.
@@ -130,7 +136,7 @@ def run_bench(
     with ExitStack() as stack:
         subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
         _number_repeats(subjects)
-        run = _Run(config, pairs, subjects, advance, notice)
+        run = _Run(config, pairs, subjects, advance, notice, gallery)
         try:
             run.measure()
             ended = f"cut short: {config.max_seconds:g} s were over" if run.was_cut else "whole"
@@ -149,9 +155,10 @@ class _Run:
         subjects: Sequence[Subject],
         advance: Advance,
         notice: Callable[[Report], None],
+        gallery: Gallery | None,
     ) -> None:
         self._config, self._pairs, self._subjects = config, pairs, subjects
-        self._advance, self._notice = advance, notice
+        self._advance, self._notice, self._gallery = advance, notice, gallery
         self._deadline = time.monotonic() + config.max_seconds
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
         self._latency: list[LatencyRow] = []
@@ -201,6 +208,9 @@ class _Run:
         )
         self._latency += latency_rows([subject.name for subject in self._subjects], size, times, failures)
         self._tell()
+        if self._gallery and not config.data:
+            good = [subject for position, subject in enumerate(self._subjects) if position in times]
+            self._gallery.add_timed(size, good)
 
     def _measure_quality(self) -> None:
         config = self._config
@@ -214,6 +224,8 @@ class _Run:
         for pair in measure_pairs(self._in_time(), enhancers, self._advance):
             rows += pair.rows
             self.sheet.add(pair, skip=len(enhancers) - len(drawn))
+            if self._gallery:
+                self._gallery.add_pair(pair, baselines=len(first))
             means = mean_rows(rows)
             remarks = explained_lines(means)
             if config.claimed is not None:

@@ -81,10 +81,11 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
+@click.option("--html", type=click.Path(path_type=Path), help="One page with figures, plots and pictures; works offline.")
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, a process for each engine and size.")
 @click.option("--max-seconds", type=NUMBER, help="End after so many seconds, with what there is by then; exits 1.")
 @json_option("the whole report, anew whenever there is more of it,")
-@click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
+@click.option("--force", is_flag=True, help="Replace the files of --json, --html, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
     """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
@@ -96,8 +97,12 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         return
     tiling = options["tiling"] is not None
     _refuse_given(NOT_TILING if tiling else ONLY_TILING, f"{'with' if tiling else 'without'} --tiling; leave it out")
-    for name in ("sheet", "seams", "json_path"):
+    for name in ("sheet", "seams", "html", "json_path"):
         check_target(_OPTION.get(name, f"--{name}"), options[name], options["force"])
+    if options["html"] is not None:
+        from mirnet_deploy.benchmarks.page.page import environment
+
+        environment()  # that jinja2 is missing is better said now
     try:
         if tiling:
             _bench_tiling(settings, options)
@@ -123,14 +128,18 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.inputs import Size
+    from mirnet_deploy.benchmarks.page.page import bench_page
+    from mirnet_deploy.benchmarks.page.pictures import Gallery
     from mirnet_deploy.benchmarks.report import INTERRUPTED
     from mirnet_deploy.benchmarks.tables import print_report, row_line
+    from mirnet_deploy.files import write_atomically
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
     named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "baselines", "claimed")}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
-    sheet = options["sheet"]
+    sheet, html = options["sheet"], options["html"]
+    gallery = None if html is None else Gallery()
     if sheet is not None and config.data is None:
         raise UsageError("--sheet needs pairs of pictures: add --data FOLDER (with low/ and high/)")
     pairs = pairs_of(config)
@@ -159,11 +168,13 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, step, notice)
+        report, drawn = run_bench(config, pairs, step, notice, gallery)
     print_report(report, console(stderr=to_pipe))
     write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
+    if gallery is not None:
+        write_atomically(html, bench_page(report.to_dict(), gallery.entries).encode(errors="replace"))
     if report.ended == INTERRUPTED:
         click.get_current_context().exit(128 + stopped_by)
     if report.ended != "whole":
