@@ -111,7 +111,9 @@ def column(heading: str, name: str, digits: int | None = None, *, needed: bool =
     return Column(heading, show, needed)
 
 
-def table(caption: str, columns: Sequence[Column], rows: Sequence[Row], words: int = 1, *, folded: bool = False) -> Table:
+def table(
+    caption: str, columns: Sequence[Column], rows: Sequence[Row], words: int = 1, *, folded: bool = False
+) -> Table:
     """A table of `rows` without the columns that none of them has. A row with a `failure` has no figures."""
     shown = rows[:MOST_ROWS]
     kept = [

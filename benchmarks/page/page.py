@@ -43,12 +43,12 @@ def bench_page(report: Row, entries: Sequence[Entry]) -> str:
         Section("forms", "Forms", tables.form_blocks(report)),
         Section("engines", "Engines", tables.engine_blocks(report)),
         Section("failures", "Failures", _some(report.get("failures") or [])),
-        *_conditions(report),
+        method(report),
     ]
     return render(words.title(report), words.summary(report), report, lead, sections)
 
 
-def _conditions(report: Row) -> list[Section]:
+def method(report: Row) -> Section:
     """How to repeat the run, on what it was made, and what the figures mean."""
     command, memory = report.get("command"), report["machine"].get("memory_bytes")
     machine = {**report["machine"], "memory_bytes": None, "memory": f"{memory / 2**30:.1f} GiB" if memory else None}
@@ -59,7 +59,9 @@ def _conditions(report: Row) -> list[Section]:
         "Protocol": report.get("protocol"),
     }
     blocks: list[Block] = [Code(command, "The command that repeats the run")] if command else []
-    return [Section("method", "How it was measured", blocks + [facts(part, name) for name, part in parts.items() if part])]
+    return Section(
+        "method", "How it was measured", blocks + [facts(part, name) for name, part in parts.items() if part]
+    )
 
 
 def _some(texts: Sequence[str]) -> list[Block]:

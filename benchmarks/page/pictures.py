@@ -1,4 +1,4 @@
-"""Chooses, while a bench run is under way, the pictures that its page shows, and keeps reduced copies of these alone."""
+"""Chooses, while a bench run is under way, the pictures that its page shows; keeps reduced copies, of these alone."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Gallery:
         (name, reference), *others = outputs.items()
         self._first.append(
             Entry(
-                f"What was timed at {size}",
+                f"What was timed: a packaged photograph, mirrored to {size}",
                 [(label, reduced(each)) for label, each in [("input", image), *outputs.items()]],
                 [difference(f"{other} − {name}", output, reference) for other, output in others],
                 size.width,
@@ -122,7 +122,9 @@ def _paired(name: str, low: Image, outputs: Mapping[str, Image], high: Image) ->
     engine, output = next(iter(outputs.items()))
     panels = [("input", low), *outputs.items(), ("ground truth", high)]
     differences = [difference(f"{engine} − ground truth", output, high)]
-    return Entry(name, [(label, reduced(each)) for label, each in panels], differences, low.shape[1], low.shape[0], engine)
+    return Entry(
+        name, [(label, reduced(each)) for label, each in panels], differences, low.shape[1], low.shape[0], engine
+    )
 
 
 def difference(
@@ -139,7 +141,9 @@ def difference(
     scale = 1 if one.dtype == np.uint8 else LEVELS
     levels = np.abs(one.astype(np.float32) - other.astype(np.float32)).mean(axis=2) * np.float32(scale)
     height, width = levels.shape
-    small: NDArray[np.float32] = np.asarray(cv2.resize(levels, _fitting(width, height, SIDE), None, 0, 0, cv2.INTER_AREA))
+    small: NDArray[np.float32] = np.asarray(
+        cv2.resize(levels, _fitting(width, height, SIDE), None, 0, 0, cv2.INTER_AREA)
+    )
     parts = tuple(each / width for each in borders[0]), tuple(each / height for each in borders[1])
     return Difference(label, small, parts)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class Axis:
 
 
 def _round_values(low: float, high: float, logarithmic: bool) -> list[float]:
-    """Values 1, 2, 5 times a power of ten: all of them on a logarithmic axis (fewer where it is long), or at one step."""
+    """Values 1, 2, 5 times a power of ten: all on a logarithmic axis (fewer where it is long), or at one step."""
     if logarithmic:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         for digits in ((1, 2, 5), (1, 3), (1,)):
@@ -182,9 +183,11 @@ def interval_of(row: Mapping[str, object], metric: str) -> tuple[float, float] |
 
 
 def dots(axis: Axis, values: Sequence[float]) -> list[tuple[float, float]]:
-    """Places of single values; up and down they are spread (golden ratio), so that equal ones do not hide each other."""
+    """Places of single values, spread up and down (by the golden ratio), so that equal ones do not hide each other."""
     low, high = 8, ROW - 8
-    return [(axis.at(value), round(low + (high - low) * (index * 0.618034 % 1), 1)) for index, value in enumerate(values)]
+    return [
+        (axis.at(value), round(low + (high - low) * (index * 0.618034 % 1), 1)) for index, value in enumerate(values)
+    ]
 
 
 def bars(axis: Axis, values: Sequence[float]) -> list[tuple[float, float, float]]:
@@ -231,9 +234,7 @@ class Chart:
     kind: str = "chart"
 
 
-def sweep_chart(
-    title: str, down: str, field: str, rows: Sequence[Mapping[str, object]], across: str
-) -> Chart | None:
+def sweep_chart(title: str, down: str, field: str, rows: Sequence[Mapping[str, object]], across: str) -> Chart | None:
     """`field` of a sweep's rows, all of one axis, against megapixels, or against the axis' values one beside the other
     where the picture is always the same; None where no row has it."""
     known = [row for row in rows if isinstance(row.get(field), int | float)]
@@ -255,7 +256,7 @@ def sweep_chart(
         key = "megapixels" if by_size else "value"
         mine = [(places[row[key]], _down(upright, float(str(row[field])))) for row in known if row["engine"] == name]
         mine = sorted(mine) if by_size else mine
-        lines = [(*one, *other) for one, other in zip(mine, mine[1:], strict=False)]
+        lines = [(*one, *other) for one, other in pairwise(mine)]
         series.append(Series(name, mine, lines, style % 6))
     levels = [(_down(upright, value), f"{value:g}") for value in _round_values(0, highest * 1.05, False)]
     said = "; ".join(f"{row['engine']} at {row['value']}: {float(str(row[field])):.4g}" for row in known)

@@ -18,6 +18,12 @@ from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quali
 
 MIB = 2**20
 ENGINE = column("engine", "engine")
+RATIO = Column(
+    "ratio",
+    lambda row: number(row.get("ratio"), 2),
+    needed=True,
+    below=lambda row: interval(row.get("ratio_interval"), 2),
+)
 METRICS = (
     ("PSNR dB", "psnr", 2),
     ("SSIM", "ssim", 4),
@@ -43,7 +49,9 @@ def engine_blocks(report: Row) -> list[Block]:
         Column("engine", lambda row: text(row["name"]), below=lambda row: _start(row.get("sha256"))),
         Column("precision", lambda row: text(row.get("precision")), below=lambda row: text(row.get("precision_proof"))),
         Column("runs on", lambda row: text(row.get("backend")), below=_device),
-        Column("weights", lambda row: text(row.get("weights")), below=lambda row: f"{text(row.get('interface'))} interface"),
+        Column(
+            "weights", lambda row: text(row.get("weights")), below=lambda row: f"{text(row.get('interface'))} interface"
+        ),
         column("tile", "tile"),
         Column("MB", lambda row: number(_millions(row.get("file_bytes")), 1)),
     ]
@@ -75,13 +83,11 @@ def latency_blocks(report: Row) -> list[Block]:
             column("std ms", "std_ms", 1),
             column("images/s", "images_per_s", 3, needed=True),
             column("MP/s", "megapixels_per_s", 3, needed=True),
-            column("ratio", "ratio", 2, needed=True),
-            Column("95 %", lambda row: interval(row.get("ratio_interval"), 2)),
+            RATIO,
             column("peak MiB", "peak_rss_mib", 0),
             column("GPU MiB", "peak_gpu_mib", 0),
             column("cold start s", "cold_start_s", 2),
-            column("warm-up runs", "warmup_runs", 0),
-            column("stable", "warmup_stable"),
+            Column("warm-up runs", lambda row: number(row.get("warmup_runs"), 0), below=_stable),
         ]
         made = table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", columns, some)
         blocks += [made] if plot is None else [plot, made]
@@ -90,6 +96,11 @@ def latency_blocks(report: Row) -> list[Block]:
         columns = [ENGINE, column("size", "size"), *(_phase(name) for name in phases)]
         blocks.append(table("Phases, p50 in ms", columns, [row for row in rows if not row.get("failure")], words=2))
     return blocks
+
+
+def _stable(row: Row) -> str:
+    stable = row.get("warmup_stable")
+    return "" if stable is None else "stable" if stable else "not stable"
 
 
 def _phase(name: str) -> Column:
@@ -108,7 +119,7 @@ def throughput_blocks(report: Row) -> list[Block]:
         column("runs", "runs", 0),
     ]
     rows = _rows(report, "throughput")
-    return [table("Throughput", columns, rows, words=2)] if rows else []
+    return [table("Pictures per second", columns, rows, words=2)] if rows else []
 
 
 def sweep_blocks(report: Row) -> list[Block]:
@@ -148,8 +159,7 @@ def form_blocks(report: Row) -> list[Block]:
         column("proof", "precision_proof"),
         Column("MB", lambda row: number(_millions(row.get("bytes")), 1)),
         column("p50 ms", "p50_ms", 1, needed=True),
-        column("ratio", "ratio", 2, needed=True),
-        Column("95 %", lambda row: interval(row.get("ratio_interval"), 2)),
+        RATIO,
         column("PSNR dB", "psnr", 2),
         column("dB to PyTorch FP32", "difference_psnr", 1),
         column("levels", "max_levels", 0),

@@ -7,20 +7,20 @@ from typing import Any
 
 from mirnet_deploy.benchmarks.page.blocks import Row
 from mirnet_deploy.benchmarks.page.plots import interval_of
-from mirnet_deploy.benchmarks.tables import machine_line
 
 MOST_NAMES = 3
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
+def listed(names: Sequence[str], more: str = "") -> str:
+    """Names in a sentence; `more` stands in place of the number of those that are left out.
 
     >>> listed(["a", "b", "c"]), listed(["a", "b", "c", "d", "e"])
     ('a, b and c', 'a, b and 3 more')
     """
+    shown = list(names)
     if len(names) > MOST_NAMES:
-        return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else "nothing"
+        shown = [*names[: MOST_NAMES - 1], more or f"{len(names) - MOST_NAMES + 1} more"]
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
 def title(report: Row) -> str:
@@ -47,11 +47,6 @@ def _machine(machine: Mapping[str, Any]) -> str:
     return f"{machine['cpu']} ({cores} core{'s' * (cores != 1)}{memory}), {listed(gpus) if gpus else 'no NVIDIA GPU'}"
 
 
-def full_machine(report: Row) -> str:
-    """The machine as it stands above the tables of the command."""
-    return machine_line(report["machine"])
-
-
 def _latency(report: Row) -> list[str]:
     rows = report.get("latency") or []
     first = next((row for row in rows if row.get("p50_ms") is not None), None)
@@ -63,14 +58,17 @@ def _latency(report: Row) -> list[str]:
         f"(median of {runs} run{'s' * (runs != 1)}; 90th percentile {first['p90_ms']:.1f} ms)."
     ]
     others = [
-        f"{row['engine']} {row['ratio']:.2f}"
-        + (f" (95 % interval {row['ratio_interval'][0]:.2f} to {row['ratio_interval'][1]:.2f})" if row.get("ratio_interval") else "")
+        f"{row['engine']} took {row['ratio']:.2f} times as long{_within(row.get('ratio_interval'))}"
         for row in rows
         if row["size"] == first["size"] and row is not first and row.get("ratio") is not None
     ]
     if others:
-        said.append(f"In multiples of that time: {listed(others)}.")
+        said.append(f"{listed(others, 'others stand in the table')}.")
     return said
+
+
+def _within(interval: Sequence[float] | None) -> str:
+    return f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
 def _quality(report: Row) -> list[str]:
@@ -79,10 +77,11 @@ def _quality(report: Row) -> list[str]:
     mean = next((row for row in quality.get("means") or () if row["engine"] in names), None)
     if mean is None or mean.get("psnr") is None:
         return []
-    found = interval_of(mean, "psnr")
-    within = f" (95 % interval {found[0]:.2f} to {found[1]:.2f})" if found else ""
+    within = _within(interval_of(mean, "psnr"))
     of = f"On {mean['pictures']} pair{'s' * (mean['pictures'] != 1)} of {quality['data']}"
-    said = [f"{of}, {mean['engine']} reached a PSNR of {mean['psnr']:.2f} dB{within} and an SSIM of {mean['ssim']:.4f}."]
+    said = [
+        f"{of}, {mean['engine']} reached a PSNR of {mean['psnr']:.2f} dB{within} and an SSIM of {mean['ssim']:.4f}."
+    ]
     if mean.get("gt_mean_psnr") is not None:
         said.append(f"With the brightness of the ground truth given, its PSNR is {mean['gt_mean_psnr']:.2f} dB.")
     return said

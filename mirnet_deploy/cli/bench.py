@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.report import Report
-    from mirnet_deploy.benchmarks.tiling import TilingReport, TilingSettings
 
 SUBCOMMANDS = {
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
@@ -81,11 +81,15 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
-@click.option("--html", type=click.Path(path_type=Path), help="One page with figures, plots and pictures; works offline.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="One page with figures, plots and pictures; works offline."
+)
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory, a process for each engine and size.")
 @click.option("--max-seconds", type=NUMBER, help="End after so many seconds, with what there is by then; exits 1.")
 @json_option("the whole report, anew whenever there is more of it,")
-@click.option("--force", is_flag=True, help="Replace the files of --json, --html, --sheet and --seams where they exist.")
+@click.option(
+    "--force", is_flag=True, help="Replace the files of --json, --html, --sheet and --seams where they exist."
+)
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
     """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
@@ -185,7 +189,16 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
 
 def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.tiling import TilingSettings, measure_tiling, pictures_below, print_tiling
+    from mirnet_deploy.benchmarks.page.tiles import tiling_page
+    from mirnet_deploy.benchmarks.seams import draw_seams, find_seams
+    from mirnet_deploy.benchmarks.tiling import (
+        TilingSettings,
+        measure_tiling,
+        picture_name,
+        pictures_below,
+        print_tiling,
+    )
+    from mirnet_deploy.files import write_atomically
 
     engines, middle = options["engines"], options["middle"]
     cut = Size.parse(middle) if middle else None
@@ -199,15 +212,15 @@ def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         report = measure_tiling(engines[0], paths, tiling, lambda: advance(1))
     print_tiling(report, console(stderr=options["json_path"] == "-"))
     write_json(report.to_json(), options["json_path"])
-    if options["seams"] is not None:
-        _draw_seams(engines[0], paths, tiling, report, options["seams"])
-
-
-def _draw_seams(engine: str, paths: list[Path], tiling: TilingSettings, report: TilingReport, target: Path) -> None:
-    from mirnet_deploy.benchmarks.seams import draw_seams
-    from mirnet_deploy.benchmarks.tiling import picture_name
-
-    if report.worst is None:
-        raise MirnetDeployError(f"{target} is not drawn: no picture was cut into tiles in the mode exact")
-    worst = next(path for path in paths if picture_name(path, tiling.pictures) == report.worst.picture)
-    draw_seams(engine, worst, report.worst.tile, target, tiling)
+    worst, seams, html = report.worst, options["seams"], options["html"]
+    found = None
+    if worst is not None and (seams is not None or html is not None):
+        path = next(path for path in paths if picture_name(path, tiling.pictures) == worst.picture)
+        found = find_seams(engines[0], path, worst.tile, tiling)
+    if html is not None:
+        page = tiling_page(report.to_dict(), found, None if worst is None else asdict(worst))
+        write_atomically(html, page.encode(errors="replace"))
+    if seams is not None:
+        if found is None:
+            raise MirnetDeployError(f"{seams} is not drawn: no picture was cut into tiles in the mode exact")
+        draw_seams(found, seams)

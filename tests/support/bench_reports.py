@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from mirnet_deploy.benchmarks.page.pictures import Gallery
 from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow
 
-FIRST, SECOND = "lite", "weights/<script>alert(1)</script>&\"quoted\".pt@fp16"
+FIRST, SECOND = "lite", 'weights/<script>alert(1)</script>&"quoted".pt@fp16'
 ENGINES = (FIRST, SECOND)
 METRICS = ("psnr", "ssim", "gt_mean_psnr", "gt_mean_ssim", "flip", "niqe", "brisque")
 NASTY = "a <b>'bold'</b> & \"quoted\" picture"
