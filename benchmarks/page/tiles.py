@@ -47,7 +47,7 @@ def tiling_page(report: Row, seams: Seams | None, worst: Row | None) -> str:
     if seams is not None and worst is not None:
         shown, scale = coded([entry_of(seams, worst["picture"])])
         lead = [Pictures(shown, scale, {worst["picture"]: _figures(report["rows"], worst)})]
-    rows = table("Tiles against the whole", COLUMNS, report["rows"], words=3)
+    rows = table("Tiles against the whole", COLUMNS, report["rows"], words=2)
     sections = [Section("tiles", "Tiles", [rows], LEAD), method(report)]
     return render(f"Tiles of {report['model']}", _summary(report, worst), report, lead, sections)
 
