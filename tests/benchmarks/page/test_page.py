@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from artifacts import make_onnx
-from bench_reports import ENGINES, FIRST, NASTY, SECOND, full_gallery, full_report
+from bench_reports import ENGINES, NASTY, SECOND, full_gallery, full_report
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -229,8 +229,9 @@ def test_a_page_stays_below_its_limit_with_large_pictures_and_long_lists() -> No
     gallery = Gallery()
     noise = rng.integers(0, 256, (800, 1200, 3), dtype=np.uint8)
     for index in range(20):
-        rows = [QualityRow(FIRST, f"p{index}", 9.0 + index, 0.1, 9.0, 0.1)]
-        gallery.add_pair(MeasuredPair(f"p{index}", rows, noise // 99, noise, [noise[::-1].copy()]), 0)
+        rows = [QualityRow(engine, f"p{index}", 9.0 + index, 0.1, 9.0, 0.1) for engine in ENGINES]
+        outputs = [noise[::-1].copy(), noise[:, ::-1].copy()]
+        gallery.add_pair(MeasuredPair(f"p{index}", rows, noise // 99, noise, [*outputs]), 0)
     report["failures"] = [f"failure {index}" for index in range(1000)]
     text = bench_page(report, gallery.entries)
     assert 4_000_000 < len(text.encode()) < LIMIT
