@@ -31,8 +31,8 @@ def bench_page(report: Row, entries: Sequence[Entry]) -> str:
     """
     shown, scale = coded(entries)
     said = {entry.name: _figures(report, entry) for entry in entries}
-    lead = [Pictures(shown[:1], scale, said)] if shown else []
-    others = [Pictures(shown[1:], scale, said)] if shown[1:] else []
+    lead: list[Block] = [Pictures(shown[:1], scale, said)] if shown else []
+    others: list[Block] = [Pictures(shown[1:], scale, said)] if shown[1:] else []
     remarks = (report.get("quality") or {}).get("remarks") or []
     sections = [
         Section("quality", "Quality", [*tables.quality_blocks(report), *_some(remarks)]),

@@ -58,11 +58,13 @@ class Gallery:
 
     _first: list[Entry] = field(default_factory=list)
     _worst: list[tuple[float, Entry]] = field(default_factory=list)
+    _seen: int = 0
 
     @property
     def entries(self) -> list[Entry]:
         """The first pictures, then the worst ones, lowest PSNR first."""
-        ranks = {id(entry): rank for rank, (_, entry) in enumerate(self._worst, 1)}
+        worst = self._worst if self._seen > WORST else []  # of five pictures none is one of the worst five
+        ranks = {id(entry): rank for rank, (_, entry) in enumerate(worst, 1)}
         first = {id(entry) for entry in self._first}
         chosen = [*self._first, *(entry for _, entry in self._worst if id(entry) not in first)]
         return [replace(entry, rank=ranks.get(id(entry))) for entry in chosen]
@@ -76,6 +78,7 @@ class Gallery:
         row, output = pair.rows[baselines], pair.outputs[baselines]
         if pair.low is None or pair.high is None or output is None:
             return
+        self._seen += 1
         decibels = float("inf") if row.psnr is None else row.psnr
         is_first = len(self._first) < FIRST
         is_worst = len(self._worst) < WORST or decibels < self._worst[-1][0]

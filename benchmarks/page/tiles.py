@@ -8,10 +8,11 @@ import numpy as np
 
 from mirnet_deploy.benchmarks.borders import Pixels
 from mirnet_deploy.benchmarks.inputs import Image
-from mirnet_deploy.benchmarks.page.blocks import Column, Pictures, Row, Section, column, number, table
+from mirnet_deploy.benchmarks.page.blocks import Block, Column, Pictures, Row, Section, column, number, table
 from mirnet_deploy.benchmarks.page.encoding import coded
 from mirnet_deploy.benchmarks.page.page import method, render
 from mirnet_deploy.benchmarks.page.pictures import Entry, difference, reduced
+from mirnet_deploy.benchmarks.page.words import listed
 from mirnet_deploy.benchmarks.seams import Seams
 
 COLUMNS = (
@@ -27,6 +28,12 @@ COLUMNS = (
     column("passes", "passes", 0),
     column("ratio", "ratio", 2),
 )
+MODES = {
+    "local": "every tile takes its own means (local)",
+    "fast": "they share a thumbnail's (fast)",
+    "exact": "they share the whole picture's (exact)",
+}
+"""Mode -> what tiles do in it."""
 LEAD = (
     "Against the result of the whole picture (where that is too large, of large tiles at a finer tolerance), "
     "before rounding to 8 bits. Errors and steps across the borders of tiles are in 8-bit levels. Ratio: time over "
@@ -43,7 +50,7 @@ def tiling_page(report: Row, seams: Seams | None, worst: Row | None) -> str:
     Raises:
         MissingDependencyError: jinja2 is not installed.
     """
-    lead = []
+    lead: list[Block] = []
     if seams is not None and worst is not None:
         shown, scale = coded([entry_of(seams, worst["picture"])])
         lead = [Pictures(shown, scale, {worst["picture"]: _figures(report["rows"], worst)})]
@@ -72,7 +79,7 @@ def entry_of(seams: Seams, name: str) -> Entry:
 
 
 def _8_bit(pixels: Pixels) -> Image:
-    return np.rint(255 * pixels.clip(0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * pixels.clip(0, 1)), np.uint8)
 
 
 def _figures(rows: Sequence[Row], worst: Row) -> str:
@@ -84,15 +91,15 @@ def _figures(rows: Sequence[Row], worst: Row) -> str:
 def _summary(report: Row, worst: Row | None) -> str:
     rows = report["rows"]
     pictures = len({row["picture"] for row in rows})
-    said = [
-        f"{pictures} picture{'s' * (pictures != 1)}, enhanced in tiles by {report['model']} on {report['backend']}, "
-        "against the result without tiles."
-    ]
+    said = [f"{report['model']}, on {report['backend']}, enhanced {pictures} picture{'s' * (pictures != 1)} in tiles."]
+    close = []
     for mode in dict.fromkeys(row["mode"] for row in rows):
         found = [row["psnr"] for row in rows if row["mode"] == mode and row["tiles"] > 1]
         if found:
             low, high = f"{min(found):.1f}", f"{max(found):.1f}"
-            said.append(f"Mode {mode}: {low if low == high else f'{low} to {high}'} dB.")
-    if worst is not None:
-        said.append(f"The worst result of the mode exact is at {worst['psnr']:.1f} dB, of {worst['picture']}.")
+            close.append(f"{low if low == high else f'{low} to {high}'} dB where {MODES[mode]}")
+    if close:
+        said.append(f"To what it makes of the whole, the result has {listed(close)}.")
+    if worst is not None and pictures > 1:
+        said.append(f"The worst exact result is of {worst['picture']}, with {worst['psnr']:.1f} dB.")
     return " ".join(said)

@@ -93,7 +93,12 @@ def full_report(pictures: int = 9) -> dict[str, Any]:
     sizes = [("320x240", 0.0768), ("600x400", 0.24), ("1280x720", 0.9216), ("1920x1080", 2.0736)]
     sweeps = [_sweep("size", e, size, mp, i) for e in ENGINES for i, (size, mp) in enumerate(sizes)]
     sweeps += [_sweep("threads", FIRST, str(2**i), 0.24, i) for i in range(3)]
-    failed = {**dict.fromkeys(_latency(FIRST, 1.0, 2)), "engine": "absent.onnx", "size": "600x400", "times_ms": []}
+    failed: dict[str, Any] = {
+        **dict.fromkeys(_latency(FIRST, 1.0, 2)),
+        "engine": "absent.onnx",
+        "size": "600x400",
+        "times_ms": [],
+    }
     failure = "absent.onnx at 600x400: MemoryError: no room"
     return {
         "format": "mirnet-deploy bench",

@@ -37,6 +37,10 @@ def test_the_first_two_and_the_worst_five_of_the_first_engine_are_kept() -> None
         *(("p0", None), ("p1", 2)),
         *(("p3", 1), ("p8", 3), ("p7", 4), ("p6", 5)),
     ]
+    few = Gallery()
+    for index in range(5):
+        few.add_pair(pair(f"p{index}", 20.0 + index), baselines=0)
+    assert [entry.rank for entry in few.entries] == [None] * 5
     assert gallery.entries[0].engine == "e1"
     assert [label for label, _ in gallery.entries[0].panels] == ["input", "e1", "e2", "ground truth"]
     np.testing.assert_array_equal(gallery.entries[0].panels[1][1], flat(101))
