@@ -15,6 +15,7 @@ from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.benchmarks.costs import Costs, CostSettings
 from mirnet_deploy.benchmarks.deadline import Deadline
 from mirnet_deploy.benchmarks.inputs import PICTURE, Size
+from mirnet_deploy.benchmarks.page.pictures import Gallery
 from mirnet_deploy.benchmarks.quality_run import QualityRun, operations
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.scenes import Scene, find_scenes
@@ -137,7 +138,11 @@ def scenes_of(config: BenchConfig) -> list[Scene]:
 
 
 def run_bench(
-    config: BenchConfig, scenes: Sequence[Scene], advance: Advance, notice: Callable[[Report], None]
+    config: BenchConfig,
+    scenes: Sequence[Scene],
+    advance: Advance,
+    notice: Callable[[Report], None],
+    gallery: Gallery | None = None,
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
@@ -146,6 +151,7 @@ def run_bench(
 
     Args:
         notice: gets the report so far whenever there is more of it.
+        gallery: gets the pictures that a page shows.
 
     Raises:
         MirnetDeployError: an engine or a folder of results cannot be opened.
@@ -155,7 +161,7 @@ def run_bench(
     with ExitStack() as stack:
         subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
         _number_repeats(subjects)
-        run = _Run(config, scenes, subjects, results, advance, notice)
+        run = _Run(config, scenes, subjects, results, advance, notice, gallery)
         try:
             run.measure()
             ended = f"cut short: {config.max_seconds:g} s were over" if run.deadline.was_cut else "whole"
@@ -175,9 +181,10 @@ class _Run:
         results: Sequence[ResultsFolder],
         advance: Advance,
         notice: Callable[[Report], None],
+        gallery: Gallery | None,
     ) -> None:
         self._config, self._scenes, self._subjects, self._results = config, scenes, subjects, results
-        self._advance, self._notice = advance, notice
+        self._advance, self._notice, self._gallery = advance, notice, gallery
         self.deadline = Deadline(config.max_seconds)
         self._costs = Costs(config.costs(), subjects, advance, self._tell, self.deadline)
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
@@ -207,6 +214,10 @@ class _Run:
     def measure(self) -> None:
         """Latencies, quality and sweeps, then memory, which takes longest for what it tells."""
         self._costs.measure_latency()
+        if self._gallery and not self._config.data:
+            failed = {row.engine for row in self._costs.latency if row.failure}
+            good = [subject for subject in self._subjects if subject.name not in failed]
+            self._gallery.add_timed(self._config.sizes[0], good)
         self._measure_quality()
         self._costs.measure_sweeps()
         if self._config.memory:
@@ -225,6 +236,7 @@ class _Run:
             [*self._subjects, *self._results],
             with_baselines=config.baselines,
             claimed=config.claimed,
+            gallery=self._gallery,
         )
         self.sheet = self._quality_run.sheet
         for so_far in self._quality_run.measure(self._in_time(), self._advance):

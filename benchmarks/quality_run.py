@@ -9,6 +9,7 @@ from mirnet_deploy.benchmarks.baselines import baselines
 from mirnet_deploy.benchmarks.comparing import gaps, paired_tests, worst_pictures
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.latency import Enhancer
+from mirnet_deploy.benchmarks.page.pictures import Gallery
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import Quality
 from mirnet_deploy.benchmarks.scenes import Scene
@@ -25,7 +26,11 @@ def operations(scenes: Sequence[Scene], with_baselines: bool) -> list[Enhancer]:
 
 
 class QualityRun:
-    """Measures baselines, engines and others' results on pictures."""
+    """Measures baselines, engines and others' results on pictures.
+
+    Args:
+        gallery: gets what a page may show.
+    """
 
     def __init__(
         self,
@@ -35,10 +40,12 @@ class QualityRun:
         *,
         with_baselines: bool,
         claimed: float | None,
+        gallery: Gallery | None = None,
     ) -> None:
         self._data, self._claimed, self._paired = data, claimed, _paired(scenes)
         first = operations(scenes, with_baselines)
         self._all: list[Enhancer | ResultsFolder] = [*first, *engines]
+        self._first, self._gallery = len(first), gallery
         self._skip = bool(first)  # the input is the sheet's first column anyway
         self._reference = engines[0].name
         self._rows: list[QualityRow] = []
@@ -50,6 +57,8 @@ class QualityRun:
         for pair in measure_pairs(scenes, self._all, advance):
             self._rows += pair.rows
             self.sheet.add(pair, skip=int(self._skip))
+            if self._gallery:
+                self._gallery.add_measured(pair, before=self._first)
             yield self.quality(whole=False)
 
     def quality(self, *, whole: bool) -> Quality:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.benchmarks.borders import Pixels, largest_step
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.consistency.prediction import difference
 from mirnet_deploy.errors import DataError, UsageError
@@ -28,14 +27,11 @@ from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.results import Enhanced
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import Consistency, RuntimeSettings
-from mirnet_deploy.tiling import make_grid, padded_side
 
 WHOLE_LIMIT = 3_200_000
 REFERENCE_TILE = 1024
 REFERENCE_TOLERANCE = 80.0
 MODES: tuple[Consistency, ...] = ("local", "fast", "exact")
-Pixels = NDArray[np.float32]
-"""float32 [H,W,3] RGB; pictures are in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +123,13 @@ class TilingReport:
         exact = [row for row in self.rows if row.mode == "exact" and row.tiles > 1]
         return min(exact, key=lambda row: row.psnr, default=None)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"format": "mirnet-deploy bench --tiling", "tool_version": __version__, **asdict(self)}
+
     def to_json(self) -> str:
-        """The JSON text of the report."""
-        values = {"format": "mirnet-deploy bench --tiling", "tool_version": __version__, **asdict(self)}
-        return json.dumps(values, indent=2, allow_nan=False) + "\n"
+        """The JSON text of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
 def pictures_below(place: Path) -> list[Path]:
@@ -245,23 +244,6 @@ def _row(
         seconds=info.seconds,
         ratio=None if local is None or info.settings.consistency == "local" else info.seconds / local,
     )
-
-
-def largest_step(error: Pixels, tile: int, halo: int) -> float:
-    """The largest step of an error (result less reference) across a border between the cores of two tiles: the error on
-    one side less that on the other, averaged over the border's length; in the channel where it is largest."""
-    height, width = error.shape[:2]
-    grid = make_grid(padded_side(height, 4), padded_side(width, 4), tile=(tile, tile), halo=halo)
-    steps = [0.0]
-    for axis, side in ((0, height), (1, width)):
-        borders = sorted({each.core_origin[axis] for each in grid})[1:]
-        along = [*sorted({each.core_origin[1 - axis] for each in grid}), error.shape[1 - axis]]
-        turned = error if axis == 0 else error.swapaxes(0, 1)
-        for border in borders:
-            if border < side:
-                jump = turned[border] - turned[border - 1]
-                steps += [float(np.abs(jump[a:b].mean(axis=0)).max()) for a, b in pairwise(along) if b > a]
-    return max(steps)
 
 
 def print_tiling(report: TilingReport, console: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.report import Report
-    from mirnet_deploy.benchmarks.tiling import TilingReport, TilingSettings
 
 SUBCOMMANDS = {
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
@@ -107,10 +107,15 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option(
     "--seams", type=click.Path(path_type=Path), help="With --tiling: PNG or JPEG of the worst picture's error."
 )
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="One page with figures, plots and pictures; works offline."
+)
 @click.option("--no-memory", is_flag=True, help="Leave out peak memory and cold start, a process for each row.")
 @click.option("--max-seconds", type=NUMBER, help="End after so many seconds, with what there is by then; exits 1.")
 @json_option("the whole report, anew whenever there is more of it,")
-@click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
+@click.option(
+    "--force", is_flag=True, help="Replace the files of --json, --html, --sheet and --seams where they exist."
+)
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
     """Measure latency, phases and memory of engines, and quality with --data; or, with --tiling, what tiles cost.
@@ -122,8 +127,12 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         return
     tiling = options["tiling"] is not None
     _refuse_given(NOT_TILING if tiling else ONLY_TILING, f"{'with' if tiling else 'without'} --tiling; leave it out")
-    for name in ("sheet", "seams", "json_path"):
+    for name in ("sheet", "seams", "html", "json_path"):
         check_target(_OPTION.get(name, f"--{name}"), options[name], options["force"])
+    if options["html"] is not None:
+        from mirnet_deploy.benchmarks.page.page import environment
+
+        environment()  # that jinja2 is missing is better said now
     try:
         if tiling:
             _bench_tiling(settings, options)
@@ -150,9 +159,11 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, run_bench, scenes_of, steps
     from mirnet_deploy.benchmarks.cost_tables import row_lines
     from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.report import INTERRUPTED
+    from mirnet_deploy.benchmarks.page.page import bench_page
+    from mirnet_deploy.benchmarks.page.pictures import Gallery
     from mirnet_deploy.benchmarks.tables import print_report
     from mirnet_deploy.benchmarks.warmup import parse_warmup
+    from mirnet_deploy.files import write_atomically
 
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
     given = ("engines", "runs", "in_flight", "data", "results", "baselines", "claimed")
@@ -160,7 +171,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     named |= {"warmup": parse_warmup(options["warmup"]), "sweeps": tuple(dict.fromkeys(options["sweeps"]))}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
-    sheet = options["sheet"]
+    sheet, html = options["sheet"], options["html"]
+    gallery = None if html is None else Gallery()
     if sheet is not None and config.data is None:
         raise UsageError("--sheet needs pictures: add --data FOLDER (with low/ and high/)")
     scenes = scenes_of(config)
@@ -190,11 +202,20 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with on_signals(stop), progress_bar("bench", steps(config, scenes)) as advance:
-        report, drawn = run_bench(config, scenes, step, notice)
+        report, drawn = run_bench(config, scenes, step, notice, gallery)
     write_json(report.to_json(), json_path)  # first: whoever reads the tables may stop reading
     print_report(report, console(stderr=to_pipe))
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
+    if gallery is not None:
+        write_atomically(html, bench_page(report.to_dict(), gallery.entries).encode(errors="replace"))
+    _exit(report, stopped_by)
+
+
+def _exit(report: Report, stopped_by: int) -> None:
+    """Ends with what a script must know: 128 and the signal's number, or 1 for a report that lacks something."""
+    from mirnet_deploy.benchmarks.report import INTERRUPTED
+
     if report.ended == INTERRUPTED:
         click.get_current_context().exit(128 + stopped_by)
     if report.ended != "whole":
@@ -205,7 +226,16 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
 
 def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.tiling import TilingSettings, measure_tiling, pictures_below, print_tiling
+    from mirnet_deploy.benchmarks.page.tiles import tiling_page
+    from mirnet_deploy.benchmarks.seams import draw_seams, find_seams
+    from mirnet_deploy.benchmarks.tiling import (
+        TilingSettings,
+        measure_tiling,
+        picture_name,
+        pictures_below,
+        print_tiling,
+    )
+    from mirnet_deploy.files import write_atomically
 
     engines, middle = options["engines"], options["middle"]
     cut = Size.parse(middle) if middle else None
@@ -219,15 +249,15 @@ def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         report = measure_tiling(engines[0], paths, tiling, lambda: advance(1))
     print_tiling(report, console(stderr=options["json_path"] == "-"))
     write_json(report.to_json(), options["json_path"])
-    if options["seams"] is not None:
-        _draw_seams(engines[0], paths, tiling, report, options["seams"])
-
-
-def _draw_seams(engine: str, paths: list[Path], tiling: TilingSettings, report: TilingReport, target: Path) -> None:
-    from mirnet_deploy.benchmarks.seams import draw_seams
-    from mirnet_deploy.benchmarks.tiling import picture_name
-
-    if report.worst is None:
-        raise MirnetDeployError(f"{target} is not drawn: no picture was cut into tiles in the mode exact")
-    worst = next(path for path in paths if picture_name(path, tiling.pictures) == report.worst.picture)
-    draw_seams(engine, worst, report.worst.tile, target, tiling)
+    worst, seams, html = report.worst, options["seams"], options["html"]
+    found = None
+    if worst is not None and (seams is not None or html is not None):
+        path = next(path for path in paths if picture_name(path, tiling.pictures) == worst.picture)
+        found = find_seams(engines[0], path, worst.tile, tiling)
+    if html is not None:
+        page = tiling_page(report.to_dict(), found, None if worst is None else asdict(worst))
+        write_atomically(html, page.encode(errors="replace"))
+    if seams is not None:
+        if found is None:
+            raise MirnetDeployError(f"{seams} is not drawn: no picture was cut into tiles in the mode exact")
+        draw_seams(found, seams)

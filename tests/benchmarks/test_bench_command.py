@@ -367,7 +367,7 @@ def test_the_progress_bar_reaches_its_end(pairs_folder: Path, monkeypatch: pytes
     scenes, done = bench.scenes_of(config), []
     report, _ = bench.run_bench(config, scenes, lambda: done.append(1), lambda report: None)
     assert report.ended == "whole"
-    assert len(done) == bench.steps(config, pairs)
+    assert len(done) == bench.steps(config, scenes)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirnet_deploy.benchmarks.tiling import TilingSettings, largest_step, pictures_below
+from mirnet_deploy.benchmarks.borders import largest_step
+from mirnet_deploy.benchmarks.tiling import TilingSettings, pictures_below
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import DataError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
