@@ -18,7 +18,7 @@ from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
 from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
 from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, probe
-from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
+from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.sheet import Sheet
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
@@ -56,6 +56,10 @@ class BenchConfig:
     """A PSNR in dB that somebody claims for the first engine on `data`."""
     memory: bool = True
     """Whether peak memory is measured, in a process of its own for every engine and size."""
+    compare: Path | None = None
+    """The checkpoint whose forms the engines are."""
+    names: tuple[str, ...] = ()
+    """What `engines` are called in the report; () for as they are named there."""
     max_seconds: float = math.inf
     """From the first latency on; what is under way then is finished, but for processes that measure memory."""
 
@@ -80,7 +84,8 @@ class BenchConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the report."""
         return {
-            "engines": list(self.engines),
+            "engines": list(self.names or self.engines),
+            "compare": None if self.compare is None else str(self.compare),
             "sizes": [str(size) for size in self.sizes],
             "runs": self.runs,
             "warmup": self.warmup,
@@ -114,7 +119,11 @@ def pairs_of(config: BenchConfig) -> list[Pair]:
 
 
 def run_bench(
-    config: BenchConfig, pairs: Sequence[Pair], advance: Advance, notice: Callable[[Report], None]
+    config: BenchConfig,
+    pairs: Sequence[Pair],
+    advance: Advance,
+    notice: Callable[[Report], None],
+    watch: Callable[[MeasuredPair], None] | None = None,
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
@@ -123,14 +132,17 @@ def run_bench(
 
     Args:
         notice: gets the report so far whenever there is more of it.
+        watch: gets every pair of `data` with what the engines made of it, before the notice.
 
     Raises:
         MirnetDeployError: an engine cannot be opened.
     """
     with ExitStack() as stack:
         subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
+        for subject, name in zip(subjects, config.names, strict=False):
+            subject.report = replace(subject.report, name=name)
         _number_repeats(subjects)
-        run = _Run(config, pairs, subjects, advance, notice)
+        run = _Run(config, pairs, subjects, advance, notice, watch)
         try:
             run.measure()
             ended = f"cut short: {config.max_seconds:g} s were over" if run.was_cut else "whole"
@@ -149,9 +161,10 @@ class _Run:
         subjects: Sequence[Subject],
         advance: Advance,
         notice: Callable[[Report], None],
+        watch: Callable[[MeasuredPair], None] | None,
     ) -> None:
         self._config, self._pairs, self._subjects = config, pairs, subjects
-        self._advance, self._notice = advance, notice
+        self._advance, self._notice, self._watch = advance, notice, watch
         self._deadline = time.monotonic() + config.max_seconds
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
         self._latency: list[LatencyRow] = []
@@ -214,6 +227,8 @@ class _Run:
         for pair in measure_pairs(self._in_time(), enhancers, self._advance):
             rows += pair.rows
             self.sheet.add(pair, skip=len(enhancers) - len(drawn))
+            if self._watch:
+                self._watch(pair)
             means = mean_rows(rows)
             remarks = explained_lines(means)
             if config.claimed is not None:

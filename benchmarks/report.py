@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
+from mirnet_deploy.benchmarks.forms import FormRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 UNFINISHED = "cut short: it is under way, or its process died"
 INTERRUPTED = "cut short: interrupted"
-FORMAT_VERSION = 1
+FORMAT = "mirnet-deploy bench"
+FORMAT_VERSION = 2
 """Raised when a reader of the old JSON would misread the new one."""
 
 PROTOCOL: Mapping[str, str] = {
@@ -71,6 +73,10 @@ class Report:
     quality: Quality | None
     ended: str
     """How the run ended: "whole", or "cut short: " and why; `UNFINISHED` in what is written on the way."""
+    command: str = ""
+    """What repeats the run, for a shell."""
+    forms: list[FormRow] = field(default_factory=list)
+    """Of --compare: every form of one checkpoint."""
 
     @property
     def failures(self) -> list[str]:
@@ -89,7 +95,7 @@ class Report:
         """Plain values: no NaN and no infinity, None where there is no figure."""
         unused = {"quality": not self.quality, "baselines": not self.settings.get("baselines")}
         return {
-            "format": "mirnet-deploy bench",
+            "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "protocol": {topic: text for topic, text in PROTOCOL.items() if not unused.get(topic)},
             **asdict(self),

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mirnet_deploy.benchmarks.forms_table import forms_table
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
@@ -45,6 +46,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(quality_table(report.quality.data, report.quality.means))
         for remark in report.quality.remarks:
             line(remark, "yellow" if "WARNING" in remark else "")
+    if report.forms:
+        size, data = report.settings["sizes"][0], report.quality.data if report.quality else None
+        console.print(forms_table(report.forms, size, data))
     for failure in report.failures:
         line(f"failed: {failure}", "red")
     if report.ended != "whole":

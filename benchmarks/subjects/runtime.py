@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -10,6 +11,13 @@ from numpy.typing import NDArray
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
+
+ASKED: Mapping[str, Mapping[str, str]] = {
+    "onnxruntime": {"backend": "onnxruntime"},
+    "openvino": {"backend": "openvino"},
+    "bf16": {"precision": "bf16"},
+}
+"""Word behind an @ -> the settings that it stands for."""
 
 
 class RuntimeSubject:
@@ -20,7 +28,7 @@ class RuntimeSubject:
     """
 
     def __init__(self, spec: SubjectSpec, observer: Observer | None = None) -> None:
-        settings = spec.settings.changed({"backend": "openvino"}) if spec.how == "openvino" else spec.settings
+        settings = spec.settings.changed(ASKED.get(spec.how or "", {}))
         self.runtime = MIRNetRuntime(spec.model, settings, observer=observer)
         info = self.runtime.info
         tile = str(info.settings.tile)

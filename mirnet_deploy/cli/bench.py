@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from mirnet_deploy.cli.lazy import LazyGroup
+from mirnet_deploy.cli.compare import comparing
+from mirnet_deploy.cli.compare_runs import compare_runs
+from mirnet_deploy.cli.lazy import LazyGroup, this_command
 from mirnet_deploy.cli.options import (
     ENGINE_HELP,
     NUMBER,
@@ -25,6 +28,7 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
+    from mirnet_deploy.benchmarks.comparison import Comparison
     from mirnet_deploy.benchmarks.report import Report
     from mirnet_deploy.benchmarks.tiling import TilingReport, TilingSettings
 
@@ -35,11 +39,13 @@ SUBCOMMANDS = {
     "peers": ("mirnet_deploy.cli.peers", "Compare the runtime on the CPU with all that one might run instead."),
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }
+ONLY_FROM = ("tolerances", "any_machine")
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
     *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
+    *("compare", "exported"),
 )
-_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json"}
+_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json", "tolerances": "--tolerance"}
 """Parameter -> its option, where that does not follow from the name."""
 
 
@@ -60,6 +66,34 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     "@local128 and @local256: with the means of its surroundings; @session and @native: an ONNX file by "
     "InferenceSession.run, and by OpenVINO's own API; @alone: the engine without the pipeline. "
     "Checkpoints, @session and @native run pictures whole, whatever --tile says.",
+)
+@click.option(
+    "--compare",
+    metavar="CHECKPOINT|NAME",
+    help="In place of engines: every form of one checkpoint that runs here, and how far each is from PyTorch in FP32.",
+)
+@click.option(
+    "--exported",
+    type=click.Path(path_type=Path),
+    help="With --compare: where its exported files are; what is missing is made for the run.  [default: beside it]",
+)
+@click.option(
+    "--from",
+    "from_runs",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="OLD.json NEW.json",
+    help="Measure nothing, compare two reports of --json; exits 1 where the new one is worse beyond the noise.",
+)
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    help="With --from: how much worse a figure may be, for example latency=0.1 (a tenth) or psnr=0.2 (dB); repeatable.",
+)
+@click.option(
+    "--any-machine", is_flag=True, help="With --from: judge latency and memory of other machines and settings too."
 )
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
@@ -87,20 +121,33 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost.
+    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost; or, with
+    --from, compare two reports.
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
     if context.invoked_subcommand:
         _refuse_given(tuple(context.params), f"before {context.invoked_subcommand}; put options behind it")
         return
+    if options["from_runs"]:
+        allowed = {*ONLY_FROM, "from_runs", "json_path", "force"}
+        _refuse_given(tuple(name for name in context.params if name not in allowed), "with --from, which measures nothing")
+    else:
+        _refuse_given(ONLY_FROM, "without --from; leave it out")
+    if options["compare"] is None:
+        _refuse_given(("exported",), "without --compare; leave it out")
     tiling = options["tiling"] is not None
     _refuse_given(NOT_TILING if tiling else ONLY_TILING, f"{'with' if tiling else 'without'} --tiling; leave it out")
     for name in ("sheet", "seams", "json_path"):
         check_target(_OPTION.get(name, f"--{name}"), options[name], options["force"])
     try:
-        if tiling:
+        if options["from_runs"]:
+            compare_runs(*options["from_runs"], options["tolerances"], options["any_machine"], options["json_path"])
+        elif tiling:
             _bench_tiling(settings, options)
+        elif options["compare"]:
+            with comparing(settings, options) as (comparison, chosen):
+                _bench(settings, chosen, comparison)
         else:
             _bench(settings, options)
     except OSError as error:
@@ -120,7 +167,7 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
             raise UsageError(f"{option} means nothing {where}")
 
 
-def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
+def _bench(settings: RuntimeSettings, options: dict[str, Any], comparison: Comparison | None = None) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.report import INTERRUPTED
@@ -129,6 +176,7 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
     named = {name: options[name] for name in ("engines", "runs", "warmup", "data", "baselines", "claimed")}
     limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
+    named |= {"compare": options["compare"], "names": options.get("names", ())}
     config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
     sheet = options["sheet"]
     if sheet is not None and config.data is None:
@@ -137,6 +185,11 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
     # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
     json_path, to_pipe = options["json_path"], options["json_path"] == "-"
     shown, measured, stopped_by = 0, False, signal.SIGINT.value
+    command = this_command()
+
+    def whole(report: Report) -> Report:
+        report = replace(report, command=command)
+        return comparison.added_to(report) if comparison else report
 
     def notice(so_far: Report) -> None:
         nonlocal shown
@@ -144,7 +197,7 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
             click.echo(row_line(row), err=True)
         shown = len(so_far.latency)
         if not to_pipe:
-            write_json(so_far.to_json(), json_path)
+            write_json(whole(so_far).to_json(), json_path)
 
     def step() -> None:
         nonlocal measured
@@ -159,7 +212,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with on_signals(stop), progress_bar("bench", steps(config, pairs)) as advance:
-        report, drawn = run_bench(config, pairs, step, notice)
+        report, drawn = run_bench(config, pairs, step, notice, comparison.watch if comparison else None)
+    report = whole(report)
     print_report(report, console(stderr=to_pipe))
     write_json(report.to_json(), json_path)
     if sheet is not None and drawn is not None:

@@ -28,7 +28,8 @@ from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of, rat
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.cli import main
-from mirnet_deploy.cli.peers import _bundled_with, _random_weights
+from mirnet_deploy.cli.artifacts_of import bundled_with
+from mirnet_deploy.cli.peers import _random_weights
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
@@ -304,8 +305,8 @@ def test_what_cannot_be_asked_for_is_refused(values: dict[str, Any], said: str) 
 
 
 def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint() -> None:
-    assert _bundled_with(file_sha256(LITE)) == "lite"
-    assert _bundled_with("00" * 32) is None
+    assert bundled_with(file_sha256(LITE)) == "lite"
+    assert bundled_with("00" * 32) is None
 
 
 def test_the_papers_network_has_the_same_random_weights_every_time(tmp_path: Path) -> None:
