@@ -1,4 +1,4 @@
-"""The forms in which one checkpoint can be run: PyTorch, ONNX files, a plan, a model that ships, and what needs none."""
+"""The forms in which one checkpoint can be run: PyTorch, ONNX files, a plan, the model that ships."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ def checkpoint_of(name: str) -> Path:
         for path in (folder / f"{name}{suffix}" for suffix in CHECKPOINT_SUFFIXES):
             if path.is_file() and file_sha256(path) == wanted:
                 return path
-    raise ArtifactError(f"the checkpoint that {name} was exported from is not here; name it: a file such as weights/{name}.pt")
+    raise ArtifactError(
+        f"the checkpoint that {name} was exported from is not here; name it: a file such as weights/{name}.pt"
+    )
 
 
 def export_settings(loaded: LoadedCheckpoint, name: str) -> ExportSettings:
@@ -161,5 +163,7 @@ class _Maker:
     def _made(self, path: Path, began: float) -> FormFile:
         from mirnet_deploy.benchmarks.forms import FormFile
 
-        self._say(f"made {path.name} for this run, in {time.monotonic() - began:.0f} s; `mirnet-deploy export` keeps it")
+        self._say(
+            f"made {path.name} for this run, in {time.monotonic() - began:.0f} s; `mirnet-deploy export` keeps it"
+        )
         return FormFile(path)

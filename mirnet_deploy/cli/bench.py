@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mirnet_deploy.cli.compare import comparing
-from mirnet_deploy.cli.compare_runs import compare_runs
+from mirnet_deploy.cli.compare import compare_options, comparing
+from mirnet_deploy.cli.compare_runs import BESIDE_FROM, ONLY_FROM, compare_runs, from_options
 from mirnet_deploy.cli.lazy import LazyGroup, this_command
 from mirnet_deploy.cli.options import (
     ENGINE_HELP,
@@ -39,13 +39,18 @@ SUBCOMMANDS = {
     "peers": ("mirnet_deploy.cli.peers", "Compare the runtime on the CPU with all that one might run instead."),
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }
-ONLY_FROM = ("tolerances", "any_machine")
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
     *("sizes", "runs", "warmup", "graphs", "data", "baselines", "claimed", "sheet", "no_memory", "max_seconds"),
     *("compare", "exported"),
 )
-_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json", "tolerances": "--tolerance"}
+_OPTION = {
+    "sizes": "--size",
+    "graphs": "--no-graph",
+    "engines": "--engine",
+    "json_path": "--json",
+    "tolerances": "--tolerance",
+}
 """Parameter -> its option, where that does not follow from the name."""
 
 
@@ -67,34 +72,8 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     "InferenceSession.run, and by OpenVINO's own API; @alone: the engine without the pipeline. "
     "Checkpoints, @session and @native run pictures whole, whatever --tile says.",
 )
-@click.option(
-    "--compare",
-    metavar="CHECKPOINT|NAME",
-    help="In place of engines: every form of one checkpoint that runs here, and how far each is from PyTorch in FP32.",
-)
-@click.option(
-    "--exported",
-    type=click.Path(path_type=Path),
-    help="With --compare: where its exported files are; what is missing is made for the run.  [default: beside it]",
-)
-@click.option(
-    "--from",
-    "from_runs",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    metavar="OLD.json NEW.json",
-    help="Measure nothing, compare two reports of --json; exits 1 where the new one is worse beyond the noise.",
-)
-@click.option(
-    "--tolerance",
-    "tolerances",
-    multiple=True,
-    metavar="METRIC=VALUE",
-    help="With --from: how much worse a figure may be, for example latency=0.1 (a tenth) or psnr=0.2 (dB); repeatable.",
-)
-@click.option(
-    "--any-machine", is_flag=True, help="With --from: judge latency and memory of other machines and settings too."
-)
+@compare_options
+@from_options
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
 @click.option("--warmup", default=2, help="Runs before them that are not counted.")
@@ -130,8 +109,7 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         _refuse_given(tuple(context.params), f"before {context.invoked_subcommand}; put options behind it")
         return
     if options["from_runs"]:
-        allowed = {*ONLY_FROM, "from_runs", "json_path", "force"}
-        _refuse_given(tuple(name for name in context.params if name not in allowed), "with --from, which measures nothing")
+        _refuse_given(tuple(each for each in context.params if each not in BESIDE_FROM), "with --from; leave it out")
     else:
         _refuse_given(ONLY_FROM, "without --from; leave it out")
     if options["compare"] is None:

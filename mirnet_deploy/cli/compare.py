@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,27 @@ from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.comparison import Comparison
+
+
+def compare_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --compare and what belongs to it."""
+    options = (
+        click.option(
+            "--compare",
+            metavar="CHECKPOINT|NAME",
+            help="In place of engines: every form of one checkpoint that runs here, and how far each is from PyTorch's "
+            "results in FP32.",
+        ),
+        click.option(
+            "--exported",
+            type=click.Path(path_type=Path, file_okay=False, exists=True),
+            help="With --compare: where its exported files are; what is missing is made for the run.  [default: beside "
+            "it]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @contextmanager
@@ -56,6 +77,6 @@ def comparing(settings: RuntimeSettings, options: dict[str, Any]) -> Iterator[tu
         if not comparison.running:
             raise MirnetDeployError(f"no form of {checkpoint} runs here; the reasons are above")
         names, engines = zip(*comparison.running.items(), strict=True)
-        with_data = options["data"] is not None
-        chosen = {"engines": engines, "names": names, "compare": checkpoint, "baselines": with_data}
+        baselines = options["baselines"] or options["data"] is not None
+        chosen = {"engines": engines, "names": names, "compare": checkpoint, "baselines": baselines}
         yield comparison, {**options, **chosen}

@@ -13,7 +13,6 @@ import click
 
 from mirnet_deploy.errors import MirnetDeployError, UsageError, not_loaded, one_line
 
-
 ARGUMENTS = "mirnet_deploy.arguments"
 """Key of a context's `meta`: all words behind the program's name."""
 CHANGES_A_RUN = ("MIRNET_DEPLOY_BACKEND", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
