@@ -1,4 +1,4 @@
-"""What is different between two runs of `bench` beside their figures: machine, settings, versions, engines, pictures."""
+"""What is different between two runs of `bench` beside their figures: machine, settings, versions, files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ SAME_MACHINE = {"processor": "cpu", "number of cores": "cores", "instructions": 
 """What makes latencies incomparable where it differs -> its key in a report's machine."""
 SAME_SETTINGS = ("device", "tile", "threads", "batch", "graphs")
 """The same of settings."""
+LISTED = 8
+"""How many names a remark has at most."""
 
 
 def differences(old: Report, new: Report) -> list[str]:
@@ -42,13 +44,8 @@ def other_pictures(
     before: Mapping[tuple[str, str], QualityRow], after: Mapping[tuple[str, str], QualityRow]
 ) -> list[str]:
     """Names that stand for different pictures in the two runs: the untouched input has other figures."""
-    return [
-        picture
-        for (engine, picture), row in after.items()
-        if engine == "input"
-        and (known := before.get((engine, picture)))
-        and (known.psnr, known.ssim) != (row.psnr, row.ssim)
-    ]
+    inputs = [(key, row) for key, row in after.items() if key[0] == "input" and key in before]
+    return [key[1] for key, row in inputs if (before[key].psnr, before[key].ssim) != (row.psnr, row.ssim)]
 
 
 def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
@@ -66,9 +63,8 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
         yield f"the new run was made before the old one: {new.created}, {old.created}"
     for key in unlike:
         name = SAME_MACHINE.get(key, key.removeprefix("--"))
-        values = [
-            report.settings.get(name) if key.startswith("--") else report.machine.get(name) for report in (old, new)
-        ]
+        part = "settings" if key.startswith("--") else "machine"
+        values = [getattr(report, part).get(name) for report in (old, new)]
         if key == "GPU":
             values = [[gpu["name"] for gpu in report.machine.get("gpus", ())] for report in (old, new)]
         yield f"other {key}: {values[0]} -> {values[1]}"
@@ -82,8 +78,8 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
         first, second = key(old), key(new)
         for name, only in (("old", first - second), ("new", second - first)):
             if only:
-                listed = sorted(only)
-                yield f"{what} only in the {name} run: {', '.join(listed[:8])}{f' and {len(only) - 8} more' * (len(only) > 8)}"
+                more = f" and {len(only) - LISTED} more" * (len(only) > LISTED)
+                yield f"{what} only in the {name} run: {', '.join(sorted(only)[:LISTED])}{more}"
 
 
 _KEYS: Mapping[str, Callable[[Report], set[str]]] = {

@@ -163,7 +163,6 @@ class _Maker:
     def _made(self, path: Path, began: float) -> FormFile:
         from mirnet_deploy.benchmarks.forms import FormFile
 
-        self._say(
-            f"made {path.name} for this run, in {time.monotonic() - began:.0f} s; `mirnet-deploy export` keeps it"
-        )
+        seconds = time.monotonic() - began
+        self._say(f"made {path.name} for this run, in {seconds:.0f} s; `mirnet-deploy export` makes one to keep")
         return FormFile(path)

@@ -100,8 +100,8 @@ _OPTION = {
 @click.option("--force", is_flag=True, help="Replace the files of --json, --sheet and --seams where they exist.")
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost; or, with
-    --from, compare two reports.
+    """Measure latency and memory of engines, and PSNR and SSIM with --data; or, with --tiling, what tiles cost; or
+    compare the forms of a checkpoint (--compare), or two reports (--from).
 
     Exits 1 when something could not be measured; the rest is still reported.
     """

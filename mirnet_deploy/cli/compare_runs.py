@@ -60,6 +60,5 @@ def compare_runs(old: Path, new: Path, tolerances: Sequence[str], any_machine: b
     print_regression(regression, old, new, console(stderr=json_path == "-"))
     write_json(regression_json(regression, old, new), json_path)
     if worse := len(regression.worse):
-        raise MirnetDeployError(
-            f"{worse} figure{'s are' if worse > 1 else ' is'} worse than in {old}; see the table above"
-        )
+        figures = "figures are" if worse > 1 else "figure is"
+        raise MirnetDeployError(f"{worse} {figures} worse than in {old}; see the table above")
