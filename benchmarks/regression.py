@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.ratios import FEWEST_ROUNDS, RESAMPLES
 from mirnet_deploy.benchmarks.report import Report
-from mirnet_deploy.benchmarks.run_differences import differences, engines_of, pictures_of, remarks
+from mirnet_deploy.benchmarks.run_differences import differences, engines_of, other_pictures, pictures_of, remarks
 from mirnet_deploy.errors import UsageError
 
 Verdict = Literal["better", "same", "worse", "unclear", "not compared"]
@@ -155,7 +155,7 @@ def _latency(old: LatencyRow, new: LatencyRow, tolerance: float, reason: str) ->
     def change(ratio: float | None, interval: Interval | None, verdict: Verdict, reason: str = "") -> Change:
         return Change("p50", new.engine, new.size, old.p50_ms, new.p50_ms, ratio, interval, verdict, reason)
 
-    if old.p50_ms is None or new.p50_ms is None:
+    if not old.p50_ms or not new.p50_ms:
         failed = new.failure and not old.failure
         both = f"failed: {new.failure}" if failed else f"failed in the old run: {old.failure}"
         return change(None, None, "worse" if failed else "not compared", both)

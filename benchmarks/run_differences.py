@@ -8,10 +8,11 @@ from typing import Any
 from mirnet_deploy.benchmarks.quality import QualityRow
 from mirnet_deploy.benchmarks.report import Report
 
-SAME_MACHINE = {"processor": "cpu", "number of cores": "cores", "instructions": "instructions"}
+SAME_MACHINE = {"processor": "cpu", "number of cores": "cores", "instructions": "instructions", "GPUs": "gpus"}
 """What makes latencies incomparable where it differs -> its key in a report's machine."""
 SAME_SETTINGS = ("device", "tile", "threads", "batch", "graphs")
 """The same of settings."""
+SETTING = "setting "
 LISTED = 8
 """How many names a remark has at most."""
 
@@ -19,14 +20,14 @@ LISTED = 8
 def differences(old: Report, new: Report) -> list[str]:
     """What makes latencies incomparable: other machines, and other settings of engines."""
     found = [name for name, key in SAME_MACHINE.items() if _listed(old.machine, key) != _listed(new.machine, key)]
-    if [gpu["name"] for gpu in old.machine.get("gpus", ())] != [gpu["name"] for gpu in new.machine.get("gpus", ())]:
-        found.append("GPU")
     settings = [name for name in SAME_SETTINGS if name in old.settings and name in new.settings]
-    return found + [f"--{name}" for name in settings if old.settings[name] != new.settings[name]]
+    return found + [f"{SETTING}{name}" for name in settings if old.settings[name] != new.settings[name]]
 
 
 def _listed(machine: Mapping[str, Any], key: str) -> Any:
     value = machine.get(key)
+    if key == "gpus" and isinstance(value, list | tuple):
+        return [gpu.get("name") if isinstance(gpu, dict) else gpu for gpu in value]
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -62,11 +63,9 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
     if old.created > new.created:
         yield f"the new run was made before the old one: {new.created}, {old.created}"
     for key in unlike:
-        name = SAME_MACHINE.get(key, key.removeprefix("--"))
-        part = "settings" if key.startswith("--") else "machine"
-        values = [getattr(report, part).get(name) for report in (old, new)]
-        if key == "GPU":
-            values = [[gpu["name"] for gpu in report.machine.get("gpus", ())] for report in (old, new)]
+        name = SAME_MACHINE.get(key, key.removeprefix(SETTING))
+        part = "settings" if key.startswith(SETTING) else "machine"
+        values = [_listed(getattr(report, part), name) for report in (old, new)]
         yield f"other {key}: {values[0]} -> {values[1]}"
     yield from _versions(old, new)
     if old.quality and new.quality:
@@ -106,5 +105,6 @@ def _flat(report: Report) -> dict[str, Any]:
     machine = report.machine
     found = {name: machine.get(name) for name in ("python", "os", "openvino", "torch", "numpy")}
     for name in ("onnxruntime", "tensorrt"):
-        found |= machine.get(name) or {}
+        versions = machine.get(name)
+        found |= versions if isinstance(versions, dict) else {}
     return {**found, "mirnet-deploy": report.tool_version}

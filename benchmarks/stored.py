@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -80,7 +81,7 @@ def _value(kind: Any, value: Any, place: str) -> Any:
             return {name: _value(inner[1], each, f"{place}.{name}") for name, each in value.items()}
         good = False
     elif kind is float:
-        good = type(value) in (int, float)
+        good = type(value) in (int, float) and math.isfinite(value)  # 1e999 is JSON
         value = float(value) if good else value
     else:
         good = type(value) is (type(None) if kind is None else kind)
