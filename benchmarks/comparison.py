@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.benchmarks.apart import Apart
 from mirnet_deploy.benchmarks.forms import REFERENCE, Form, FormRow
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.quality import MeasuredPair
@@ -18,31 +19,9 @@ from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.need import lack_of_memory
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
+from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.errors import EngineError
-from mirnet_deploy.metrics import psnr
 from mirnet_deploy.settings import RuntimeSettings
-
-
-@dataclass(frozen=True)
-class Apart:
-    """How far two results are from each other."""
-
-    psnr: float | None
-    """dB; None where they are equal."""
-    max_levels: int
-    """Largest difference at any pixel and channel, of 255."""
-
-    @classmethod
-    def of(cls, result: Image, reference: Image) -> Apart:
-        """Of two pictures, uint8 [H,W,3]."""
-        # int16: a difference of bytes would wrap around.
-        levels = int(np.abs(result.astype(np.int16) - reference).max())
-        return cls(psnr(result, reference, data_range=255) if levels else None, levels)
-
-    def or_worse(self, other: Apart) -> Apart:
-        """The lower PSNR and the larger difference of both."""
-        decibels = [each.psnr for each in (self, other) if each.psnr is not None]
-        return Apart(min(decibels, default=None), max(self.max_levels, other.max_levels))
 
 
 @dataclass
@@ -52,6 +31,8 @@ class Comparison:
     forms: list[Form]
     apart: dict[str, Apart] = field(default_factory=dict)
     """Form -> its largest difference from the reference."""
+    executed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Form -> the precision that it computed in, and how that is known; where its library tells."""
 
     @property
     def running(self) -> dict[str, str]:
@@ -72,7 +53,9 @@ class Comparison:
         for place, form in enumerate(self.forms):
             if form.engine is not None:
                 try:
-                    result = _run_once(SubjectSpec(form.engine, settings), picture, size)
+                    result, proof = _run_once(SubjectSpec(form.engine, settings), picture, size)
+                    if proof is not None:
+                        self.executed[form.name] = proof
                     reference = result if form.name == REFERENCE else reference
                     if reference is not None:
                         self.apart[form.name] = Apart.of(result, reference)
@@ -106,14 +89,15 @@ class Comparison:
         first = next((each for each in report.latency if each.engine == REFERENCE), None)
         means = report.quality.means if report.quality else []
         apart = self.apart.get(form.name)
+        precision, proof = self.executed.get(form.name, (engine.precision, engine.precision_proof))
         times, first_times = (each.times_ms if each else () for each in (row, first))
         return FormRow(
             form.name,
             engine=form.name,
             device=engine.device,
             bytes=engine.file_bytes,
-            precision=engine.precision,
-            precision_proof=engine.precision_proof,
+            precision=precision,
+            precision_proof=proof,
             p50_ms=row.p50_ms if row else None,
             ratio=row.p50_ms / first.p50_ms if row and first and row.p50_ms and first.p50_ms else None,
             ratio_interval=ratio_interval(times, first_times) if form.name != REFERENCE else None,
@@ -124,12 +108,13 @@ class Comparison:
         )
 
 
-def _run_once(spec: SubjectSpec, picture: Image, size: Size) -> Image:
+def _run_once(spec: SubjectSpec, picture: Image, size: Size) -> tuple[Image, tuple[str, str] | None]:
+    """The result, and `RuntimeSubject.executed`."""
     with open_subject(spec) as subject:
         if lack := lack_of_memory(subject.report, size):
             raise EngineError(lack)
         result: NDArray[Any] = subject.enhance(picture)
-        return np.array(result)
+        return np.array(result), subject.executed() if isinstance(subject, RuntimeSubject) else None
 
 
 def _baselines(comparison: Comparison, report: Report) -> Sequence[FormRow]:

@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 
+from mirnet_deploy.benchmarks.apart import Apart
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
@@ -28,7 +29,6 @@ from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.machine import available_memory, describe_processor
-from mirnet_deploy.metrics import psnr
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import Backend, RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
@@ -234,10 +234,8 @@ class _Run:
         reference = next((name for name in found.results if not name.startswith(OURS)), next(iter(found.results), ""))
         self._table = replace(self._table, reference=reference)
         for name, result in found.results.items():
-            # int16: a difference of bytes would wrap around.
-            apart = int(np.abs(result.astype(np.int16) - found.results[reference]).max())
-            decibels = psnr(result, found.results[reference], data_range=255) if apart else None
-            found.rows[name] = replace(found.rows[name], max_levels=apart, psnr=decibels)
+            apart = Apart.of(result, found.results[reference])
+            found.rows[name] = replace(found.rows[name], max_levels=apart.max_levels, psnr=apart.psnr)
         found.results.clear()  # they are large, and no longer needed
 
     def _time(self, found: _Rows) -> None:

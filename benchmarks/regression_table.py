@@ -21,9 +21,9 @@ UNITS |= {"flip": "FLIP", "niqe": "NIQE", "brisque": "BRISQUE"}
 STYLES = {"worse": "red", "better": "green", "not compared": "yellow", "unclear": "yellow"}
 LEGEND = (
     "old, new: medians of latency, means of quality over the pictures of both runs. change: new / old of latency and "
-    "memory, new - old of quality. 95 %: bootstrap, below 6 pictures from the smallest to the largest difference. "
-    "worse: of latency, all of the interval is beyond the tolerance; of memory, the ratio is; of quality, the change is "
-    "and all of the interval a loss. unclear: the interval is too wide to say."
+    "memory, new - old of quality. 95 %: bootstrap; below 6 pictures from the smallest to the largest difference. "
+    "worse: of latency, all of the interval is beyond the tolerance; of memory, the ratio is; of quality, the change "
+    "is, and all of the interval is a loss. unclear: the interval is too wide to say."
 )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
 
@@ -37,6 +39,20 @@ class RuntimeSubject:
         self.report = SubjectReport.of_artifact(
             spec.engine, info.path, info.metadata, backend=info.backend, device=info.device, tile=tile
         )
+        if info.backend.endswith(", bf16"):
+            proof = f"asked of OpenVINO; the file: {self.report.precision}, {self.report.precision_proof}"
+            self.report = replace(self.report, precision="bf16", precision_proof=proof)
+
+    def executed(self) -> tuple[str, str] | None:
+        """The precision that convolutions computed in, and in words how that is known; None where the library does not
+        tell, and before the first picture."""
+        engine = self.runtime.engine
+        counts = engine.executed() if isinstance(engine, OpenVinoEngine) else {}
+        if not counts:
+            return None
+        listed = ", ".join(f"{number} in {precision}" for precision, number in sorted(counts.items()))
+        names = "+".join("fp32" if precision == "f32" else precision for precision in sorted(counts))
+        return names, f"{sum(counts.values())} convolutions computed: {listed} (OpenVINO's runtime model)"
 
     @property
     def name(self) -> str:

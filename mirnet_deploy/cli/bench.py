@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
 def _bench(settings: RuntimeSettings, options: dict[str, Any], comparison: Comparison | None = None) -> None:
     from mirnet_deploy.benchmarks.bench import BenchConfig, pairs_of, run_bench, steps
     from mirnet_deploy.benchmarks.inputs import Size
+    from mirnet_deploy.benchmarks.peers import PAUSE_S
     from mirnet_deploy.benchmarks.report import INTERRUPTED
     from mirnet_deploy.benchmarks.tables import print_report, row_line
 
@@ -180,6 +182,8 @@ def _bench(settings: RuntimeSettings, options: dict[str, Any], comparison: Compa
     def step() -> None:
         nonlocal measured
         measured = True
+        if comparison:
+            time.sleep(PAUSE_S)  # threads of one library that spin for more work would take the next one's cores
         advance()
 
     def stop(number: int) -> None:

@@ -120,7 +120,7 @@ def test_json_on_standard_output_is_the_report_alone() -> None:
     result = run("--engine", "a", "--engine", "a", "--size", "16x16", "--runs", 3, "--json", "-")
     report = json.loads(result.stdout)
     assert "Latency at 16x16" in result.stderr
-    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 1)
+    assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 2)
     assert set(report["protocol"]) == {"latency", "memory"}
     assert report["machine"]
     assert report["settings"]["runs"] == 3
