@@ -37,8 +37,8 @@ def print_regression(regression: Regression, old: Path, new: Path, console: Cons
     table = empty_table(f"{old} -> {new}", columns, 4)
     for each in regression.changes:
         verdict = f"{each.verdict}: {each.reason}" if each.reason else each.verdict
-        figures = [UNITS.get(each.figure, each.figure), Text(verdict, STYLES.get(each.verdict, "")), *_figures(each)]
-        table.add_row(each.engine, each.where, *figures)
+        styled = Text(verdict, STYLES.get(each.verdict, ""))
+        table.add_row(each.engine, each.where, UNITS.get(each.figure, each.figure), styled, *_figures(each))
     console.print(table)
     limits = ", ".join(f"{metric} {value:g}" for metric, value in regression.tolerances.items())
     for line in (LEGEND, f"tolerances: {limits}"):

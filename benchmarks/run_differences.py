@@ -73,8 +73,8 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
             yield f"pictures of the same name are taken for the same: {old.quality.data} -> {new.quality.data}"
         for picture in other_pictures(pictures_of(old), pictures_of(new)):
             yield f"not compared: {picture} is another picture in the new run (its untouched input has other figures)"
-    for what, key in _KEYS.items():
-        first, second = key(old), key(new)
+    for what, names_of in _KEYS.items():
+        first, second = names_of(old), names_of(new)
         for name, only in (("old", first - second), ("new", second - first)):
             if only:
                 more = f" and {len(only) - LISTED} more" * (len(only) > LISTED)

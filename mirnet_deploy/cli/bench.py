@@ -121,7 +121,8 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         check_target(_OPTION.get(name, f"--{name}"), options[name], options["force"])
     try:
         if options["from_runs"]:
-            compare_runs(*options["from_runs"], options["tolerances"], options["any_machine"], options["json_path"])
+            old, new = options["from_runs"]
+            compare_runs(old, new, options["tolerances"], options["any_machine"], options["json_path"])
         elif tiling:
             _bench_tiling(settings, options)
         elif options["compare"]:
