@@ -51,6 +51,7 @@ _OPTION = {
     "engines": "--engine",
     "json_path": "--json",
     "tolerances": "--tolerance",
+    "from_runs": "--from",
 }
 """Parameter -> its option, where that does not follow from the name."""
 
