@@ -16,6 +16,7 @@ from mirnet_deploy.benchmarks.costs import Costs, CostSettings
 from mirnet_deploy.benchmarks.deadline import Deadline
 from mirnet_deploy.benchmarks.inputs import PICTURE, Size
 from mirnet_deploy.benchmarks.page.pictures import Gallery
+from mirnet_deploy.benchmarks.quality import MeasuredPair
 from mirnet_deploy.benchmarks.quality_run import QualityRun, operations
 from mirnet_deploy.benchmarks.report import INTERRUPTED, UNFINISHED, Quality, Report
 from mirnet_deploy.benchmarks.scenes import Scene, find_scenes
@@ -32,6 +33,7 @@ from mirnet_deploy.pairs import Pair
 from mirnet_deploy.settings import RuntimeSettings
 
 Advance = Callable[[], None]
+Watch = Callable[[MeasuredPair], None]
 RUNTIME_FIELDS = ("device", "tile", "threads", "batch", "graphs")
 """The fields of `RuntimeSettings` that a bench run may choose."""
 
@@ -64,6 +66,10 @@ class BenchConfig:
     """Numbers of pictures under way at once, of which throughput is measured."""
     sweeps: tuple[Axis, ...] = ()
     """Over what it is measured how cost grows (`mirnet_deploy.benchmarks.sweeps`)."""
+    compare: Path | None = None
+    """The checkpoint whose forms the engines are."""
+    names: tuple[str, ...] = ()
+    """What `engines` are called in the report; () for as they are named there."""
     max_seconds: float = math.inf
     """From the first latency on; what is under way then is finished, but for processes that measure memory."""
 
@@ -96,7 +102,8 @@ class BenchConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the report."""
         return {
-            "engines": list(self.engines),
+            "engines": list(self.names or self.engines),
+            "compare": None if self.compare is None else str(self.compare),
             "sizes": [str(size) for size in self.sizes],
             "runs": self.runs,
             "warmup": self.warmup,
@@ -143,6 +150,7 @@ def run_bench(
     advance: Advance,
     notice: Callable[[Report], None],
     gallery: Gallery | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Report, Sheet | None]:
     """Measures all that `config` asks for; the sheet is None without data.
 
@@ -152,6 +160,7 @@ def run_bench(
     Args:
         notice: gets the report so far whenever there is more of it.
         gallery: gets the pictures that a page shows.
+        watch: gets every picture of `data` with what the engines made of it, before the notice.
 
     Raises:
         MirnetDeployError: an engine or a folder of results cannot be opened.
@@ -160,8 +169,10 @@ def run_bench(
     results = open_results(config.results, [scene.name for scene in scenes], taken)
     with ExitStack() as stack:
         subjects = [stack.enter_context(open_subject(spec)) for spec in config.specs()]
+        for subject, name in zip(subjects, config.names, strict=False):
+            subject.report = replace(subject.report, name=name)
         _number_repeats(subjects)
-        run = _Run(config, scenes, subjects, results, advance, notice, gallery)
+        run = _Run(config, scenes, subjects, results, advance, notice, gallery, watch)
         try:
             run.measure()
             ended = f"cut short: {config.max_seconds:g} s were over" if run.deadline.was_cut else "whole"
@@ -182,9 +193,10 @@ class _Run:
         advance: Advance,
         notice: Callable[[Report], None],
         gallery: Gallery | None,
+        watch: Watch | None,
     ) -> None:
         self._config, self._scenes, self._subjects, self._results = config, scenes, subjects, results
-        self._advance, self._notice, self._gallery = advance, notice, gallery
+        self._advance, self._notice, self._gallery, self._watch = advance, notice, gallery, watch
         self.deadline = Deadline(config.max_seconds)
         self._costs = Costs(config.costs(), subjects, advance, self._tell, self.deadline)
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
@@ -237,6 +249,7 @@ class _Run:
             with_baselines=config.baselines,
             claimed=config.claimed,
             gallery=self._gallery,
+            watch=self._watch,
         )
         self.sheet = self._quality_run.sheet
         for so_far in self._quality_run.measure(self._in_time(), self._advance):

@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 
+from mirnet_deploy.benchmarks.apart import Apart
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
@@ -30,13 +31,10 @@ from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.machine import available_memory, describe_processor
-from mirnet_deploy.metrics import psnr
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import Backend, RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
-PAUSE_S = 0.05
-"""Between two runs: threads that spin for more work would take the next one's cores. ONNX Runtime's do for 20 ms."""
 NO_TIME = "not measured: the time of --max-seconds was over"
 
 
@@ -171,10 +169,6 @@ class _Run:
         self._report.tables[-1] = self._table
         self._notice()
 
-    def _between(self) -> None:
-        time.sleep(PAUSE_S)
-        self._advance()
-
     def _first_run(self, peer: _Peer, found: _Rows, stack: ExitStack) -> None:
         """Adds the row of a peer that gave a result or failed. Adds none where a backend of ours is the default one."""
         name, need = peer.name, peer.bytes_per_value * self._values
@@ -207,10 +201,8 @@ class _Run:
         reference = next((name for name in found.results if not name.startswith(OURS)), next(iter(found.results), ""))
         self._table = replace(self._table, reference=reference)
         for name, result in found.results.items():
-            # int16: a difference of bytes would wrap around.
-            apart = int(np.abs(result.astype(np.int16) - found.results[reference]).max())
-            decibels = psnr(result, found.results[reference], data_range=255) if apart else None
-            found.rows[name] = replace(found.rows[name], max_levels=apart, psnr=decibels)
+            apart = Apart.of(result, found.results[reference])
+            found.rows[name] = replace(found.rows[name], max_levels=apart.max_levels, psnr=apart.psnr)
         found.results.clear()  # they are large, and no longer needed
 
     def _time(self, found: _Rows) -> None:
@@ -223,7 +215,7 @@ class _Run:
             self._picture,
             runs=self._config.runs,
             warmup=self._config.warmup,
-            advance=self._between,
+            advance=self._advance,
             is_over=self._is_over,
         )
         if rounds := times.get(len(names)):

@@ -10,7 +10,7 @@ from mirnet_deploy.benchmarks.comparing import gaps, paired_tests, worst_picture
 from mirnet_deploy.benchmarks.honesty import claim_line, explained_lines
 from mirnet_deploy.benchmarks.latency import Enhancer
 from mirnet_deploy.benchmarks.page.pictures import Gallery
-from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows, measure_pairs
+from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow, mean_rows, measure_pairs
 from mirnet_deploy.benchmarks.report import Quality
 from mirnet_deploy.benchmarks.scenes import Scene
 from mirnet_deploy.benchmarks.sheet import Sheet
@@ -30,6 +30,7 @@ class QualityRun:
 
     Args:
         gallery: gets what a page may show.
+        watch: gets every picture with what was made of it.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class QualityRun:
         with_baselines: bool,
         claimed: float | None,
         gallery: Gallery | None = None,
+        watch: Callable[[MeasuredPair], None] | None = None,
     ) -> None:
         self._data, self._claimed, self._paired = data, claimed, _paired(scenes)
         first = operations(scenes, with_baselines)
         self._all: list[Enhancer | ResultsFolder] = [*first, *engines]
-        self._first, self._gallery = len(first), gallery
+        self._first, self._gallery, self._watch = len(first), gallery, watch
         self._skip = bool(first)  # the input is the sheet's first column anyway
         self._reference = engines[0].name
         self._rows: list[QualityRow] = []
@@ -59,6 +61,8 @@ class QualityRun:
             self.sheet.add(pair, skip=int(self._skip))
             if self._gallery:
                 self._gallery.add_measured(pair, before=self._first)
+            if self._watch:
+                self._watch(pair)
             yield self.quality(whole=False)
 
     def quality(self, *, whole: bool) -> Quality:

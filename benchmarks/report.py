@@ -10,6 +10,7 @@ from typing import Any
 from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
 from mirnet_deploy.benchmarks.comparing import PairedTest, Worst
 from mirnet_deploy.benchmarks.conditions import Conditions
+from mirnet_deploy.benchmarks.forms import FormRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
@@ -19,6 +20,7 @@ from mirnet_deploy.benchmarks.throughput import ThroughputRow
 
 UNFINISHED = "cut short: it is under way, or its process died"
 INTERRUPTED = "cut short: interrupted"
+FORMAT = "mirnet-deploy bench"
 FORMAT_VERSION = 2
 """Raised when a reader of the old JSON would misread the new one."""
 
@@ -122,6 +124,10 @@ class Report:
     sweeps: list[SweepRow] = field(default_factory=list)
     conditions: Conditions | None = None
     """The machine while engines were timed."""
+    command: str = ""
+    """What repeats the run, for a shell."""
+    forms: list[FormRow] = field(default_factory=list)
+    """Of --compare: every form of one checkpoint."""
 
     @property
     def failures(self) -> list[str]:
@@ -159,7 +165,7 @@ class Report:
             "sweeps": not self.sweeps,
         }
         return {
-            "format": "mirnet-deploy bench",
+            "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "protocol": {topic: text for topic, text in PROTOCOL.items() if not unused.get(topic)},
             **asdict(self),

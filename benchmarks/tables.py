@@ -18,6 +18,7 @@ from mirnet_deploy.benchmarks.cost_tables import (
 from mirnet_deploy.benchmarks.drawing import MISSING
 from mirnet_deploy.benchmarks.drawing import empty_table as _table
 from mirnet_deploy.benchmarks.drawing import number as _number
+from mirnet_deploy.benchmarks.forms_table import forms_table
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality_tables import print_quality
 from mirnet_deploy.benchmarks.report import Report
@@ -43,6 +44,9 @@ def print_report(report: Report, console: Console) -> None:
         print_quality(report.quality, console)
         for remark in report.quality.remarks:
             line(remark, "yellow" if "WARNING" in remark else "")
+    if report.forms:
+        size, data = report.settings["sizes"][0], report.quality.data if report.quality else None
+        console.print(forms_table(report.forms, size, data))
     for failure in report.failures:
         line(f"failed: {failure}", "red")
     if report.ended != "whole":

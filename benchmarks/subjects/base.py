@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -22,7 +23,9 @@ HOW = {
     "local256": "a checkpoint in PyTorch whose pools see 256x256 pixels around each pixel",
     "session": "an ONNX file by ONNX Runtime's InferenceSession.run alone, the whole picture at once",
     "native": "an ONNX file without context inputs by OpenVINO's own API alone, the whole picture at once",
+    "onnxruntime": "an ONNX file as it is without the word, on ONNX Runtime",
     "openvino": "an ONNX file as it is without the word, on OpenVINO",
+    "bf16": "an ONNX file as it is without the word, on OpenVINO in bfloat16",
     "alone": "an artifact's engine alone, on data that the runtime's pipeline put on the device beforehand",
 }
 """Word that may stand behind an @ in an engine's name -> what it stands for."""
@@ -77,6 +80,8 @@ class SubjectReport:
     nothing, and where the library does not tell."""
     waiting: str | None = None
     """How the host waits for a GPU: "driver's default" where nothing else was asked for, else None."""
+    file_bytes: int | None = None
+    """Size of the file."""
 
     @classmethod
     def of_artifact(
@@ -96,7 +101,16 @@ class SubjectReport:
             backend=backend,
             device=device,
             tile=tile,
+            file_bytes=size_of(path),
         )
+
+
+def size_of(path: str) -> int | None:
+    """Bytes of the file; None where there is none."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
 
 
 class Subject(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.benchmarks.subjects.base import HOW, SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import HOW, SubjectReport, SubjectSpec, size_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError
 from mirnet_deploy.pixels import padded
 
@@ -76,6 +76,7 @@ class CheckpointSubject:
             backend=f"torch {torch.__version__}{', ' + HOW[spec.how] if spec.how else ''}",
             device=device,
             tile="none",
+            file_bytes=size_of(spec.model),
         )
 
     @property

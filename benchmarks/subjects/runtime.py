@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self
 
@@ -12,9 +13,17 @@ from mirnet_deploy.benchmarks.overlap import Watch
 from mirnet_deploy.benchmarks.phases import DeviceTimes
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.devices.cuda import CudaDriver
+from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import RuntimeSettings
+
+ASKED: Mapping[str, Mapping[str, str]] = {
+    "onnxruntime": {"backend": "onnxruntime"},
+    "openvino": {"backend": "openvino"},
+    "bf16": {"precision": "bf16"},
+}
+"""Word behind an @ -> the settings that it stands for."""
 
 
 class RuntimeSubject:
@@ -30,7 +39,7 @@ class RuntimeSubject:
 
     def __init__(self, spec: SubjectSpec, observer: Observer | None = None) -> None:
         watch = Watch()  # notes nothing until it has a mark
-        settings = spec.settings.changed({"backend": "openvino"}) if spec.how == "openvino" else spec.settings
+        settings = spec.settings.changed(ASKED.get(spec.how or "", {}))
         self.runtime = MIRNetRuntime(spec.model, settings, observer=observer or watch)
         info = self.runtime.info
         tile = str(info.settings.tile)
@@ -45,6 +54,20 @@ class RuntimeSubject:
             self.device_times = None if observer else DeviceTimes(watch, driver)
         elif info.device != "cpu":  # by way of numpy's memory, which the library copies
             self.report = replace(self.report, transfers="pageable")
+        if info.backend.endswith(", bf16"):
+            proof = f"asked of OpenVINO; the file: {self.report.precision}, {self.report.precision_proof}"
+            self.report = replace(self.report, precision="bf16", precision_proof=proof)
+
+    def executed(self) -> tuple[str, str] | None:
+        """The precision that convolutions computed in, and in words how that is known; None where the library does not
+        tell, and before the first picture."""
+        engine = self.runtime.engine
+        counts = engine.executed() if isinstance(engine, OpenVinoEngine) else {}
+        if not counts:
+            return None
+        listed = ", ".join(f"{number} in {precision}" for precision, number in sorted(counts.items()))
+        names = "+".join("fp32" if precision == "f32" else precision for precision in sorted(counts))
+        return names, f"{sum(counts.values())} convolutions computed: {listed} (OpenVINO's runtime model)"
 
     @property
     def name(self) -> str:

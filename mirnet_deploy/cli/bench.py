@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from mirnet_deploy.cli.bench_run import run_engines, run_tiling
+from mirnet_deploy.cli.compare import compare_options, comparing
+from mirnet_deploy.cli.compare_runs import BESIDE_FROM, ONLY_FROM, compare_runs, from_options
 from mirnet_deploy.cli.lazy import LazyGroup
 from mirnet_deploy.cli.options import (
     ENGINE_HELP,
     NUMBER,
     check_target,
-    console,
     json_option,
     runtime_options,
-    write_json,
 )
-from mirnet_deploy.cli.process import end, on_signals
-from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
-
-if TYPE_CHECKING:
-    from mirnet_deploy.benchmarks.report import Report
 
 SUBCOMMANDS = {
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
@@ -38,9 +32,17 @@ SUBCOMMANDS = {
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
     *("sizes", "runs", "warmup", "graphs", "data", "results", "baselines", "claimed", "sheet"),
-    *("no_memory", "max_seconds", "in_flight", "sweeps"),
+    *("no_memory", "max_seconds", "in_flight", "sweeps", "compare", "exported"),
 )
-_OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "json_path": "--json", "sweeps": "--sweep"}
+_OPTION = {
+    "sizes": "--size",
+    "sweeps": "--sweep",
+    "graphs": "--no-graph",
+    "engines": "--engine",
+    "json_path": "--json",
+    "tolerances": "--tolerance",
+    "from_runs": "--from",
+}
 """Parameter -> its option, where that does not follow from the name."""
 
 
@@ -62,6 +64,8 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
     "InferenceSession.run, and by OpenVINO's own API; @alone: the engine without the pipeline. "
     "Checkpoints, @session and @native run pictures whole, whatever --tile says.",
 )
+@compare_options
+@from_options
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option("--runs", default=10, help="Timed runs of each engine at each size.")
 @click.option(
@@ -118,13 +122,20 @@ _OPTION = {"sizes": "--size", "graphs": "--no-graph", "engines": "--engine", "js
 )
 @click.pass_context
 def command(context: click.Context, /, settings: RuntimeSettings, **options: Any) -> None:
-    """Measure latency, phases and memory of engines, and quality with --data; or, with --tiling, what tiles cost.
+    """Measure latency, phases and memory of engines, and quality with --data; or, with --tiling, what tiles cost; or
+    compare the forms of a checkpoint (--compare), or two reports (--from).
 
     Exits 1 when something could not be measured; the rest is still reported.
     """
     if context.invoked_subcommand:
         _refuse_given(tuple(context.params), f"before {context.invoked_subcommand}; put options behind it")
         return
+    if options["from_runs"]:
+        _refuse_given(tuple(each for each in context.params if each not in BESIDE_FROM), "with --from; leave it out")
+    else:
+        _refuse_given(ONLY_FROM, "without --from; leave it out")
+    if options["compare"] is None:
+        _refuse_given(("exported",), "without --compare; leave it out")
     tiling = options["tiling"] is not None
     _refuse_given(NOT_TILING if tiling else ONLY_TILING, f"{'with' if tiling else 'without'} --tiling; leave it out")
     for name in ("sheet", "seams", "html", "json_path"):
@@ -134,10 +145,16 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
 
         environment()  # that jinja2 is missing is better said now
     try:
-        if tiling:
-            _bench_tiling(settings, options)
+        if options["from_runs"]:
+            old, new = options["from_runs"]
+            compare_runs(old, new, options["tolerances"], options["any_machine"], options["json_path"])
+        elif tiling:
+            run_tiling(settings, options)
+        elif options["compare"]:
+            with comparing(settings, options) as (comparison, chosen):
+                run_engines(settings, chosen, comparison)
         else:
-            _bench(settings, options)
+            run_engines(settings, options)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error
 
@@ -153,111 +170,3 @@ def _refuse_given(names: tuple[str, ...], where: str) -> None:
         if source(name) is ParameterSource.COMMANDLINE:
             option = _OPTION.get(name, "--" + name.replace("_", "-"))
             raise UsageError(f"{option} means nothing {where}")
-
-
-def _bench(settings: RuntimeSettings, options: dict[str, Any]) -> None:
-    from mirnet_deploy.benchmarks.bench import BenchConfig, run_bench, scenes_of, steps
-    from mirnet_deploy.benchmarks.cost_tables import row_lines
-    from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.page.page import bench_page
-    from mirnet_deploy.benchmarks.page.pictures import Gallery
-    from mirnet_deploy.benchmarks.tables import print_report
-    from mirnet_deploy.benchmarks.warmup import parse_warmup
-    from mirnet_deploy.files import write_atomically
-
-    sizes = tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"]))
-    given = ("engines", "runs", "in_flight", "data", "results", "baselines", "claimed")
-    named = {name: options[name] for name in given}
-    named |= {"warmup": parse_warmup(options["warmup"]), "sweeps": tuple(dict.fromkeys(options["sweeps"]))}
-    limit = float("inf") if options["max_seconds"] is None else options["max_seconds"]
-    config = BenchConfig(sizes=sizes, runtime=settings, memory=not options["no_memory"], max_seconds=limit, **named)
-    sheet, html = options["sheet"], options["html"]
-    gallery = None if html is None else Gallery()
-    if sheet is not None and config.data is None:
-        raise UsageError("--sheet needs pictures: add --data FOLDER (with low/ and high/)")
-    scenes = scenes_of(config)
-    # Standard output holds either the JSON or the tables, so that a pipe gets one of them clean.
-    json_path, to_pipe = options["json_path"], options["json_path"] == "-"
-    shown, measured, stopped_by = 0, False, signal.SIGINT.value
-
-    def notice(so_far: Report) -> None:
-        nonlocal shown
-        lines = row_lines(so_far)
-        for line in lines[shown:]:
-            click.echo(line, err=True)
-        shown = len(lines)
-        if not to_pipe:
-            write_json(so_far.to_json(), json_path)
-
-    def step() -> None:
-        nonlocal measured
-        measured = True
-        advance()
-
-    def stop(number: int) -> None:
-        nonlocal stopped_by
-        if not measured:  # the engines are being imported
-            end(number)
-        stopped_by = number
-        raise KeyboardInterrupt
-
-    with on_signals(stop), progress_bar("bench", steps(config, scenes)) as advance:
-        report, drawn = run_bench(config, scenes, step, notice, gallery)
-    write_json(report.to_json(), json_path)  # first: whoever reads the tables may stop reading
-    print_report(report, console(stderr=to_pipe))
-    if sheet is not None and drawn is not None:
-        drawn.save(sheet)
-    if gallery is not None:
-        write_atomically(html, bench_page(report.to_dict(), gallery.entries).encode(errors="replace"))
-    _exit(report, stopped_by)
-
-
-def _exit(report: Report, stopped_by: int) -> None:
-    """Ends with what a script must know: 128 and the signal's number, or 1 for a report that lacks something."""
-    from mirnet_deploy.benchmarks.report import INTERRUPTED
-
-    if report.ended == INTERRUPTED:
-        click.get_current_context().exit(128 + stopped_by)
-    if report.ended != "whole":
-        raise MirnetDeployError(f"{report.ended}; what was measured is above")
-    if report.failures:
-        raise MirnetDeployError(f"{len(report.failures)} measurements failed; they are listed above")
-
-
-def _bench_tiling(settings: RuntimeSettings, options: dict[str, Any]) -> None:
-    from mirnet_deploy.benchmarks.inputs import Size
-    from mirnet_deploy.benchmarks.page.tiles import tiling_page
-    from mirnet_deploy.benchmarks.seams import draw_seams, find_seams
-    from mirnet_deploy.benchmarks.tiling import (
-        TilingSettings,
-        measure_tiling,
-        picture_name,
-        pictures_below,
-        print_tiling,
-    )
-    from mirnet_deploy.files import write_atomically
-
-    engines, middle = options["engines"], options["middle"]
-    cut = Size.parse(middle) if middle else None
-    tiling = TilingSettings(options["tiling"], cut, tuple(options["modes"].split(",")), settings)
-    if len(engines) != 1:
-        raise UsageError(f"--tiling measures one engine, and {len(engines)} are named")
-    if options["seams"] is not None and "exact" not in tiling.modes:
-        raise UsageError("--seams draws the mode exact; add it to --modes")
-    paths = pictures_below(tiling.pictures)
-    with progress_bar("tiling", len(paths)) as advance:
-        report = measure_tiling(engines[0], paths, tiling, lambda: advance(1))
-    print_tiling(report, console(stderr=options["json_path"] == "-"))
-    write_json(report.to_json(), options["json_path"])
-    worst, seams, html = report.worst, options["seams"], options["html"]
-    found = None
-    if worst is not None and (seams is not None or html is not None):
-        path = next(path for path in paths if picture_name(path, tiling.pictures) == worst.picture)
-        found = find_seams(engines[0], path, worst.tile, tiling)
-    if html is not None:
-        page = tiling_page(report.to_dict(), found, None if worst is None else asdict(worst))
-        write_atomically(html, page.encode(errors="replace"))
-    if seams is not None:
-        if found is None:
-            raise MirnetDeployError(f"{seams} is not drawn: no picture was cut into tiles in the mode exact")
-        draw_seams(found, seams)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,19 @@ from typing import Any
 import click
 
 from mirnet_deploy.errors import MirnetDeployError, UsageError, not_loaded, one_line
+
+ARGUMENTS = "mirnet_deploy.arguments"
+"""Key of a context's `meta`: all words behind the program's name."""
+CHANGES_A_RUN = ("MIRNET_DEPLOY_BACKEND", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+"""Variables of the environment that decide what a command runs on."""
+
+
+def this_command() -> str:
+    """What a shell repeats the command with that is under way: its words as they were given, and those of
+    `CHANGES_A_RUN` that are set. Paths in it are relative where they were given so."""
+    words = click.get_current_context().meta.get(ARGUMENTS, [])
+    variables = [f"{name}={shlex.quote(os.environ[name])}" for name in CHANGES_A_RUN if name in os.environ]
+    return " ".join([*variables, shlex.join(["mirnet-deploy", *words])])
 
 
 class LazyGroup(click.Group):
@@ -23,6 +37,10 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*args, **options)
         self._lazy = lazy
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta.setdefault(ARGUMENTS, [*args])  # of the outermost group, which comes first
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._lazy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirnet_deploy.cli.artifacts_of import bundled_with, export, export_settings
 from mirnet_deploy.cli.options import (
     NUMBER,
     RUNTIME_OPTIONS,
@@ -128,7 +129,7 @@ def _prepare(model: str, folder: Path, number: int) -> PeerFiles:
     loaded = load_checkpoint(checkpoint)
     plain = own / "plain.onnx"
     export_plain(loaded, plain)
-    bundled = _bundled_with(loaded.sha256)
+    bundled = bundled_with(loaded.sha256)
     return PeerFiles(
         name=f"{model}, random weights" if model == RANDOM else model,
         checkpoint=checkpoint,
@@ -140,25 +141,10 @@ def _prepare(model: str, folder: Path, number: int) -> PeerFiles:
 
 
 def _exported(loaded: LoadedCheckpoint, folder: Path) -> str:
-    """Exports the network in float32, as `mirnet-deploy export` does, and returns the path of the file."""
-    from mirnet_deploy.export.onnx_file import export_onnx
-    from mirnet_deploy.export.samples import read_crops
-    from mirnet_deploy.export.settings import ExportSettings
-    from mirnet_deploy.training.reach import derived_halo
-
-    crops, path = read_crops(None), folder / "ours.onnx"
-    settings = ExportSettings(name=path.stem, halo=derived_halo(loaded.network, crops))
-    export_onnx(loaded, path, settings, "fp32", crops)
+    """Exports the network in float32 and returns the path of the file."""
+    path = folder / "ours.onnx"
+    export(loaded, path, export_settings(loaded, path.stem), "fp32")
     return str(path)
-
-
-def _bundled_with(sha256: str) -> str | None:
-    """The name of the bundled model that was exported from the checkpoint with that hash; None where there is none."""
-    from mirnet_deploy.artifacts.models import MODELS, bundled_models
-    from mirnet_deploy.artifacts.sidecar import read_sidecar
-
-    names = [name for name in bundled_models() if read_sidecar(MODELS / f"{name}.onnx").checkpoint_sha256 == sha256]
-    return names[0] if names else None
 
 
 def _random_weights(folder: Path) -> Path:

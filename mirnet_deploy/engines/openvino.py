@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +39,8 @@ from mirnet_deploy.files import cache_folder
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """Our names of precisions -> OpenVINO's."""
+CONVOLUTIONS = ("Convolution", "Deconvolution")
+"""Types of layers in a runtime model."""
 KEPT = 4
 """Shapes whose compiled models are kept, those used last: of tiles, the last of a picture, thumbnails and patches."""
 BYTES_PER_VALUE = 45
@@ -149,6 +151,20 @@ class OpenVinoEngine(HostEngine):
             raise no_context_error(self.metadata)
         result, statistics = self._run(batch, pools._asdict())
         return result, statistics
+
+    def executed(self) -> dict[str, int]:
+        """Precision, as OpenVINO names it ("f32", "bf16"), -> the number of convolutions that compute in it, in the
+        model that ran last: what its runtime model says of each. Empty before the first run."""
+        with self._state:
+            if not self._compiled:
+                return {}
+            ran = next(reversed(self._compiled.values())).model.get_runtime_model()
+        found: Counter[str] = Counter()
+        for node in ran.get_ops():
+            said = node.get_rt_info()
+            if said["layerType"].astype(str) in CONVOLUTIONS:
+                found[said["runtimePrecision"].astype(str)] += 1
+        return dict(found)
 
     def close(self) -> None:
         """See `Engine.close`."""

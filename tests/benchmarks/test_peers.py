@@ -27,7 +27,8 @@ from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.cli import main
-from mirnet_deploy.cli.peers import _bundled_with, _random_weights
+from mirnet_deploy.cli.artifacts_of import bundled_with
+from mirnet_deploy.cli.peers import _random_weights
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
@@ -181,7 +182,7 @@ class Fake:
 def fake_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeerFiles:
     Fake.opened, Fake.levels = [], {}
     monkeypatch.setattr(peers, "open_subject", Fake)
-    monkeypatch.setattr(peers, "PAUSE_S", 0)
+    monkeypatch.setattr("mirnet_deploy.benchmarks.latency.PAUSE_S", 0)
     monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
     plain = make_onnx(tmp_path / "plain.onnx", "blur", context=0)
     return PeerFiles("fake", Path("fake.pt"), plain, "fake", "a fake", n_feat=16)
@@ -277,8 +278,8 @@ def test_what_cannot_be_asked_for_is_refused(values: dict[str, Any], said: str) 
 
 
 def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint() -> None:
-    assert _bundled_with(file_sha256(LITE)) == "lite"
-    assert _bundled_with("00" * 32) is None
+    assert bundled_with(file_sha256(LITE)) == "lite"
+    assert bundled_with("00" * 32) is None
 
 
 def test_the_papers_network_has_the_same_random_weights_every_time(tmp_path: Path) -> None:

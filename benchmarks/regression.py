@@ -1,0 +1,204 @@
+"""Two reports of `bench --json` compared: which figures are worse, better or the same, beyond what is noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.ratios import FEWEST_ROUNDS, RESAMPLES
+from mirnet_deploy.benchmarks.report import Report
+from mirnet_deploy.benchmarks.run_differences import differences, engines_of, other_pictures, pictures_of, remarks
+from mirnet_deploy.errors import UsageError
+
+Verdict = Literal["better", "same", "worse", "unclear", "not compared"]
+Interval = tuple[float, float]
+TOLERANCES: Mapping[str, float] = {
+    "latency": 0.05,
+    "memory": 0.1,
+    "psnr": 0.05,
+    "ssim": 0.001,
+    "flip": 0.002,
+    "niqe": 0.1,
+    "brisque": 1.0,
+}
+"""Metric -> how much worse it may be: a share of latency and memory, units of the others (dB of PSNR)."""
+MORE_IS_BETTER = ("psnr", "ssim")
+QUALITY = ("psnr", "ssim", "flip", "niqe", "brisque")
+MEMORY = {"peak memory": "peak_rss_mib", "peak GPU memory": "peak_gpu_mib"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of one engine in both runs."""
+
+    figure: str
+    """"p50", "peak memory", "peak GPU memory", or a metric of quality (its mean over the pictures of both runs)."""
+    engine: str
+    where: str
+    """Size, or number of pictures."""
+    old: float | None
+    new: float | None
+    """Milliseconds, MiB, or as the metric has it; None where a run failed."""
+    change: float | None
+    """new / old of latency and memory; the mean of new - old over pictures of quality."""
+    interval: Interval | None
+    """95 % of `change`; None of memory, which is measured once, and where there are too few runs or pictures."""
+    verdict: Verdict
+    reason: str = ""
+    """Why it is not compared, or worse without a figure."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """All that changed from the old run to the new one."""
+
+    changes: list[Change]
+    remarks: list[str]
+    """What else is different, and what is only in one of them."""
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def worse(self) -> list[Change]:
+        """The regressions."""
+        return [each for each in self.changes if each.verdict == "worse"]
+
+
+def parse_tolerances(given: Sequence[str]) -> dict[str, float]:
+    """`TOLERANCES`, with those replaced that `given` has as METRIC=VALUE.
+
+    >>> parse_tolerances(["psnr=0.2"])["psnr"]
+    0.2
+
+    Raises:
+        UsageError: there is no such metric, or the value is no number from 0 on.
+    """
+    found = dict(TOLERANCES)
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in TOLERANCES or not 0 <= number < float("inf"):
+            known = ", ".join(f"{metric}={default:g}" for metric, default in TOLERANCES.items())
+            raise UsageError(f"--tolerance is {text!r}; expected METRIC=VALUE from 0 on, as the defaults {known}")
+        found[name] = number
+    return found
+
+
+def compare_reports(old: Report, new: Report, tolerances: Mapping[str, float], *, any_machine: bool) -> Regression:
+    """What changed from `old` to `new`.
+
+    Args:
+        any_machine: judges latency and memory also where machines or settings differ.
+
+    Raises:
+        UsageError: the reports have no engine at the same size, and none on the same picture.
+    """
+    unlike = differences(old, new)
+    reason = "" if any_machine or not unlike else f"other {', other '.join(unlike)}"
+    changes = [*_latencies(old, new, tolerances, reason), *_qualities(old, new, tolerances)]
+    if not changes:
+        raise UsageError("the reports have nothing in common: no engine at the same size, and none on the same picture")
+    return Regression(changes, list(remarks(old, new, unlike)), tolerances)
+
+
+def unpaired_ratio(old: Sequence[float], new: Sequence[float]) -> Interval | None:
+    """A 95 % interval of median(new) / median(old), whose values are of different processes.
+
+    The bootstrap with percentiles for two samples: both are drawn anew with replacement, each by itself. Efron &
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. None where either has fewer than 6 values.
+    """
+    if min(len(old), len(new)) < FEWEST_ROUNDS:
+        return None
+    generator = np.random.default_rng(0)
+    medians = [np.median(_drawn(generator, values), axis=1) for values in (old, new)]
+    low, high = np.percentile(medians[1] / medians[0], (2.5, 97.5))
+    return float(low), float(high)
+
+
+def mean_difference(values: Sequence[float]) -> Interval:
+    """A 95 % interval of the mean of differences, one of each picture (bootstrap with percentiles); below 6 pictures,
+    where that would be too narrow, from the smallest to the largest."""
+    if len(values) < FEWEST_ROUNDS:
+        return min(values), max(values)
+    low, high = np.percentile(_drawn(np.random.default_rng(0), values).mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _drawn(generator: np.random.Generator, values: Sequence[float]) -> NDArray[np.float64]:
+    chosen: NDArray[np.float64] = np.asarray(values, np.float64)[
+        generator.integers(0, len(values), (RESAMPLES, len(values)))
+    ]
+    return chosen
+
+
+def _latencies(old: Report, new: Report, tolerances: Mapping[str, float], reason: str) -> Iterator[Change]:
+    before = {(row.engine, row.size): row for row in old.latency}
+    for row in new.latency:
+        if known := before.get((row.engine, row.size)):
+            yield _latency(known, row, tolerances["latency"], reason)
+            for figure, field_name in MEMORY.items():
+                first, second = getattr(known, field_name), getattr(row, field_name)
+                if first and second:
+                    ratio = second / first
+                    verdict = "not compared" if reason else _ratio_verdict((ratio, ratio), tolerances["memory"])
+                    yield Change(figure, row.engine, row.size, first, second, ratio, None, verdict, reason)
+
+
+def _latency(old: LatencyRow, new: LatencyRow, tolerance: float, reason: str) -> Change:
+    def change(ratio: float | None, interval: Interval | None, verdict: Verdict, reason: str = "") -> Change:
+        return Change("p50", new.engine, new.size, old.p50_ms, new.p50_ms, ratio, interval, verdict, reason)
+
+    if not old.p50_ms or not new.p50_ms:
+        failed = new.failure and not old.failure
+        both = f"failed: {new.failure}" if failed else f"failed in the old run: {old.failure}"
+        return change(None, None, "worse" if failed else "not compared", both)
+    ratio, interval = new.p50_ms / old.p50_ms, unpaired_ratio(old.times_ms, new.times_ms)
+    if reason or interval is None:
+        return change(ratio, interval, "not compared", reason or f"fewer than {FEWEST_ROUNDS} runs")
+    return change(ratio, interval, _ratio_verdict(interval, tolerance))
+
+
+def _ratio_verdict(interval: Interval, tolerance: float) -> Verdict:
+    """Worse and better are all of the interval beyond the tolerance; the same is all of it within."""
+    low, high = interval
+    if low > 1 + tolerance:
+        return "worse"
+    if high < 1 / (1 + tolerance):
+        return "better"
+    return "same" if low >= 1 / (1 + tolerance) and high <= 1 + tolerance else "unclear"
+
+
+def _qualities(old: Report, new: Report, tolerances: Mapping[str, float]) -> Iterator[Change]:
+    before, after = pictures_of(old), pictures_of(new)
+    other = other_pictures(before, after)
+    for engine in [each.name for each in new.engines if each.name in engines_of(old)]:
+        names = [name for each, name in after if each == engine and (engine, name) in before and name not in other]
+        rows = [(before[engine, name], after[engine, name]) for name in names]
+        failed = [second for first, second in rows if second.failure and not first.failure]
+        if failed:
+            where = f"{len(failed)} of {len(rows)} pictures"
+            yield Change("pictures", engine, where, None, None, None, None, "worse", f"failed: {failed[0].failure}")
+        for metric in QUALITY:
+            values = [(getattr(first, metric, None), getattr(second, metric, None)) for first, second in rows]
+            if known := [(first, second) for first, second in values if first is not None and second is not None]:
+                yield _quality(metric, engine, known, tolerances[metric])
+
+
+def _quality(metric: str, engine: str, values: Sequence[tuple[float, float]], tolerance: float) -> Change:
+    each = [second - first for first, second in values]
+    old, new = (float(np.mean(column)) for column in zip(*values, strict=True))
+    change, interval = float(np.mean(each)), mean_difference(each)
+    sign = 1 if metric in MORE_IS_BETTER else -1
+    low, high = sorted(sign * bound for bound in interval)
+    verdict: Verdict = "same"
+    if abs(change) > tolerance:
+        verdict = "worse" if high < 0 else "better" if low > 0 else "unclear"
+    where = f"{len(each)} picture{'s' * (len(each) != 1)}"
+    return Change(metric, engine, where, old, new, change, interval, verdict)

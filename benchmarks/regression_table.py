@@ -1,0 +1,73 @@
+"""The comparison of two bench reports, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, number
+from mirnet_deploy.benchmarks.regression import Change, Regression
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DIGITS = {"p50": 1, "peak memory": 0, "peak GPU memory": 0, "psnr": 2, "ssim": 4, "flip": 4, "niqe": 2, "brisque": 1}
+UNITS = {"p50": "p50 ms", "peak memory": "peak MiB", "peak GPU memory": "GPU MiB", "psnr": "PSNR dB", "ssim": "SSIM"}
+UNITS |= {"flip": "FLIP", "niqe": "NIQE", "brisque": "BRISQUE"}
+STYLES = {"worse": "red", "better": "green", "not compared": "yellow", "unclear": "yellow"}
+LEGEND = (
+    "old, new: medians of latency, means of quality over the pictures of both runs. change: new / old of latency and "
+    "memory, new - old of quality. 95 %: bootstrap; below 6 pictures from the smallest to the largest difference. "
+    "worse: of latency, all of the interval is beyond the tolerance; of memory, the ratio is; of quality, the change "
+    "is, and all of the interval is a loss. unclear: the interval is too wide to say."
+)
+
+
+def print_regression(regression: Regression, old: Path, new: Path, console: Console) -> None:
+    """Prints the remarks, a row for each figure, and how many are worse."""
+    from rich.text import Text
+
+    for remark in regression.remarks:
+        console.print(Text(remark, style="yellow"), soft_wrap=True)
+    columns = ["engine", "at", "figure", "verdict", "old", "new", "change", "95 %"]
+    table = empty_table(f"{old} -> {new}", columns, 4)
+    for each in regression.changes:
+        verdict = f"{each.verdict}: {each.reason}" if each.reason else each.verdict
+        styled = Text(verdict, STYLES.get(each.verdict, ""))
+        table.add_row(each.engine, each.where, UNITS.get(each.figure, each.figure), styled, *_figures(each))
+    console.print(table)
+    limits = ", ".join(f"{metric} {value:g}" for metric, value in regression.tolerances.items())
+    for line in (LEGEND, f"tolerances: {limits}"):
+        console.print(Text(line, style="dim"))
+    counts = Counter(each.verdict for each in regression.changes)
+    judged = sum(counts.values()) - counts["not compared"]
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("worse", "unclear", "same", "better"))
+    left = f"; {counts['not compared']} not compared" if counts["not compared"] else ""
+    console.print(Text(f"{said}{left}" if judged else f"nothing was judged: {counts['not compared']} not compared"))
+
+
+def _figures(change: Change) -> list[str]:
+    digits = DIGITS.get(change.figure, 2)
+    is_ratio = change.figure in ("p50", *(name for name in DIGITS if name.startswith("peak")))
+    form = "{:.3f}" if is_ratio else f"{{:+.{digits + 1}f}}"
+    interval = MISSING if change.interval is None else " to ".join(form.format(bound) for bound in change.interval)
+    ratio = MISSING if change.change is None else form.format(change.change)
+    return [number(change.old, digits), number(change.new, digits), ratio, interval]
+
+
+def regression_json(regression: Regression, old: Path, new: Path) -> str:
+    """The JSON text: plain values, None where there is no figure."""
+    values = {
+        "format": "mirnet-deploy bench --from",
+        "format_version": 1,
+        "tool_version": __version__,
+        "old": str(old),
+        "new": str(new),
+        "worse": len(regression.worse),
+        **asdict(regression),
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
