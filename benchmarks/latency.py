@@ -85,7 +85,7 @@ class _Turns:
 
     engines: Sequence[Enhancer]
     image: Image
-    advance: Callable[[], None]
+    advance: Callable[[], object]
     clock: Callable[[], int]
     failures: dict[int, str] = field(default_factory=dict)
 
@@ -122,7 +122,7 @@ def time_interleaved(
     *,
     runs: int,
     warmup: WarmupSetting,
-    advance: Callable[[], None],
+    advance: Callable[[], object],
     is_over: Callable[[], bool],
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:

@@ -40,7 +40,7 @@ def print_quality(quality: Quality, console: Console) -> None:
         console.print(picture_table(quality.pictures, [*metrics, "gt_mean_psnr"] if quality.paired else metrics))
     console.print(means_table(f"Quality on {quality.data}", quality.means, metrics))
     if quality.paired:
-        console.print(means_table("With the brightness of the ground truth (GT-mean)", quality.means, ALIGNED))
+        console.print(means_table("GT-mean: brightness given", quality.means, ALIGNED))
     if quality.tests:
         console.print(tests_table(quality.tests))
     for line in worst_lines(quality.worst) if len({row.picture for row in quality.pictures}) > WORST else ():

@@ -14,6 +14,7 @@ from mirnet_deploy.benchmarks.page.blocks import (
     table,
     text,
 )
+from mirnet_deploy.benchmarks.page.pictures import WORST
 from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quality_plot, sweep_chart
 
 MIB = 2**20
@@ -104,7 +105,7 @@ def _stable(row: Row) -> str:
 
 
 def _phase(name: str) -> Column:
-    return Column(name, lambda row: number((row.get("phases_ms") or {}).get(name), 1))
+    return Column(name.replace("_", " "), lambda row: number((row.get("phases_ms") or {}).get(name), 1))
 
 
 def throughput_blocks(report: Row) -> list[Block]:
@@ -186,7 +187,7 @@ def quality_blocks(report: Row) -> list[Block]:
     if any(row.get(name) is not None for row in means for _, name, _ in ALIGNED):
         bright = column("brightness dB", "brightness_psnr", 2)
         aligned = [ENGINE, *(_metric(*each) for each in ALIGNED), bright, count]
-        blocks.append(table("Means with the brightness of the ground truth (GT-mean)", aligned, means))
+        blocks.append(table("GT-mean: brightness given", aligned, means))
     tests = [
         ENGINE,
         column("against", "against"),
@@ -200,8 +201,9 @@ def quality_blocks(report: Row) -> list[Block]:
     if rows := _rows(quality, "tests"):
         blocks.append(table("Paired tests", tests, rows, words=4))
     worst = [ENGINE, column("picture", "picture"), column("metric", "metric"), column("value", "value", 4)]
-    if rows := _rows(quality, "worst"):
-        blocks.append(table("Worst pictures", worst, rows, words=3))
+    rows = _rows(quality, "worst")
+    if rows and len({row["picture"] for row in pictures}) > WORST:  # else they are all pictures
+        blocks.append(table("Worst pictures", worst, rows, words=3, folded=True))
     if pictures:
         by_picture = [column("picture", "picture"), ENGINE, *(_metric(*each) for each in (*METRICS, *ALIGNED))]
         blocks.append(table("Every picture", by_picture, pictures, words=2, folded=True))

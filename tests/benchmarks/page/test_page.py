@@ -186,7 +186,7 @@ def test_figures_of_quality_are_the_report_s(page: Page, report: dict[str, Any])
     aligned = {"GT-mean PSNR dB": ("gt_mean_psnr", 2), "GT-mean SSIM": ("gt_mean_ssim", 4)}
     tables = {
         "Means, and their 95 % intervals": plain,
-        "Means with the brightness of the ground truth (GT-mean)": aligned,
+        "GT-mean: brightness given": aligned,
     }
     for title, digits in tables.items():
         for row, truth in zip(page.rows(title), report["quality"]["means"], strict=True):
