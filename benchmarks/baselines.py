@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,16 @@ def baselines() -> list[Baseline]:
         Baseline("equalized", equalized),
         Baseline("MSRCR", msrcr),
     ]
+
+
+def others(names: Iterable[str]) -> list[str]:
+    """Each of `names` once, in order, without those of the baselines.
+
+    >>> others(["input", "lite", "gamma", "lite"])
+    ['lite']
+    """
+    own = {each.name for each in baselines()}
+    return [name for name in dict.fromkeys(names) if name not in own]
 
 
 PROTOCOL = (

@@ -178,7 +178,8 @@ def _ratio_verdict(interval: Interval, tolerance: float) -> Verdict:
 def _qualities(old: Report, new: Report, tolerances: Mapping[str, float]) -> Iterator[Change]:
     before, after = pictures_of(old), pictures_of(new)
     other = other_pictures(before, after)
-    for engine in [each.name for each in new.engines if each.name in engines_of(old)]:
+    known_before = engines_of(old)
+    for engine in [each for each in engines_of(new) if each in known_before]:
         names = [name for each, name in after if each == engine and (engine, name) in before and name not in other]
         rows = [(before[engine, name], after[engine, name]) for name in names]
         failed = [second for first, second in rows if second.failure and not first.failure]

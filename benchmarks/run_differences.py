@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mirnet_deploy.benchmarks.baselines import others
 from mirnet_deploy.benchmarks.quality import QualityRow
 from mirnet_deploy.benchmarks.report import Report
 
@@ -36,9 +37,10 @@ def pictures_of(report: Report) -> dict[tuple[str, str], QualityRow]:
     return {(row.engine, row.picture): row for row in report.quality.pictures} if report.quality else {}
 
 
-def engines_of(report: Report) -> set[str]:
-    """Their names, without the baselines."""
-    return {engine.name for engine in report.engines}
+def engines_of(report: Report) -> list[str]:
+    """Names of the engines, and of those whose results were measured; without the baselines."""
+    means = report.quality.means if report.quality else []
+    return others([*(engine.name for engine in report.engines), *(mean.engine for mean in means)])
 
 
 def other_pictures(
@@ -82,7 +84,7 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
 
 
 _KEYS: Mapping[str, Callable[[Report], set[str]]] = {
-    "engines": engines_of,
+    "engines": lambda report: set(engines_of(report)),
     "latencies": lambda report: {f"{row.engine} at {row.size}" for row in report.latency},
     "pictures": lambda report: {picture for _, picture in pictures_of(report)},
 }

@@ -16,6 +16,7 @@ from mirnet_deploy.benchmarks.page.blocks import (
 )
 from mirnet_deploy.benchmarks.page.pictures import WORST
 from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quality_plot, sweep_chart
+from mirnet_deploy.benchmarks.page.words import names_of
 
 MIB = 2**20
 ENGINE = column("engine", "engine")
@@ -46,6 +47,8 @@ AXES = {
 
 def engine_blocks(report: Row) -> list[Block]:
     """What the engines are."""
+    if not report["engines"]:
+        return []
     columns = [
         Column("engine", lambda row: text(row["name"]), below=lambda row: _start(row.get("sha256"))),
         Column("precision", lambda row: text(row.get("precision")), below=lambda row: text(row.get("precision_proof"))),
@@ -236,7 +239,7 @@ def _millions(value: Any) -> float | None:
 
 def _first(report: Row) -> str:
     """The name of the first engine, which the page sets off from the others."""
-    return next((engine["name"] for engine in report["engines"]), "")
+    return next(iter(names_of(report)), "")
 
 
 def _rows(report: Row, name: str) -> list[Row]:

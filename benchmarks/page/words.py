@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mirnet_deploy.benchmarks.baselines import others
 from mirnet_deploy.benchmarks.page.blocks import Row
 from mirnet_deploy.benchmarks.page.plots import interval_of
 
@@ -25,7 +26,14 @@ def listed(names: Sequence[str], more: str = "") -> str:
 
 def title(report: Row) -> str:
     """The page's title."""
-    return f"Benchmark of {listed([engine['name'] for engine in report['engines']])}"
+    names = names_of(report)
+    return f"Benchmark of {listed(names)}" if names else "Benchmark"
+
+
+def names_of(report: Row) -> list[str]:
+    """The engines; where there are none, those whose results were measured."""
+    means = (report.get("quality") or {}).get("means") or ()
+    return [engine["name"] for engine in report["engines"]] or others(mean["engine"] for mean in means)
 
 
 def summary(report: Row) -> str:
@@ -73,7 +81,7 @@ def _within(interval: Sequence[float] | None) -> str:
 
 def _quality(report: Row) -> list[str]:
     quality = report.get("quality") or {}
-    names = {engine["name"] for engine in report["engines"]}
+    names = names_of(report)
     mean = next((row for row in quality.get("means") or () if row["engine"] in names), None)
     if mean is None or mean.get("psnr") is None:
         return []

@@ -70,6 +70,27 @@ def test_results_are_compared_without_an_engine_and_nothing_is_timed(compared: R
     assert [result.split("=")[0] for result in report["settings"]["results"]] == ["doubled", "low", "high"]
 
 
+def test_results_without_an_engine_are_a_page_and_compared_with_a_later_run(data: Path, tmp_path: Path) -> None:
+    page, report = tmp_path / "page.html", tmp_path / "report.json"
+    for name in NAMES[:2]:
+        for side in ("low", "high", "doubled"):
+            (source,) = (data / side).glob(f"{name}.*")
+            (tmp_path / side).mkdir(exist_ok=True)
+            (tmp_path / side / source.name).write_bytes(source.read_bytes())
+    arguments = ("--data", tmp_path, f"--results=doubled={tmp_path / 'doubled'}", "--baselines")
+    result = run(*arguments, "--html", page, "--json", report)
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert "<title>Benchmark of doubled</title>" in text
+    assert "On 2 pairs of" in text
+    assert "doubled reached a PSNR of" in text
+    assert '<div class="row one">\n<p class="name">doubled</p>' in text, "it is set off from the baselines"
+    same = run("--from", report, report)
+    assert same.exit_code == 0, same.output
+    assert "0 worse" in same.output
+    assert "gamma" not in same.output
+
+
 def test_the_report_holds_intervals_tests_and_the_worst(compared: Result) -> None:
     quality = quality_of(compared)
     means = {mean["engine"]: mean for mean in quality["means"]}
