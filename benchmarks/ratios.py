@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FEWEST_ROUNDS = 6
-"""Rounds without which there is no interval: even the whole range of 5 values holds a median only in 94 % of samples
-(1 - 2 / 2**5)."""
-RESAMPLES = 10_000
+from mirnet_deploy.benchmarks.statistics import FEWEST, RESAMPLES
 
 
 def ratio_interval(times: Sequence[float], ours: Sequence[float]) -> tuple[float, float] | None:
@@ -20,9 +17,10 @@ def ratio_interval(times: Sequence[float], ours: Sequence[float]) -> tuple[float
     percentile of these ratios. Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
 
     Returns:
-        None where there are fewer than `FEWEST_ROUNDS` rounds.
+        None where there are fewer than `FEWEST` rounds: even the whole range of 5 values holds a median only in 94 %
+        of samples (1 - 2 / 2**5).
     """
-    if len(ours) < FEWEST_ROUNDS or len(times) != len(ours):
+    if len(ours) < FEWEST or len(times) != len(ours):
         return None
     drawn = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
     medians, our_medians = (np.median(np.asarray(each, np.float64)[drawn], axis=1) for each in (times, ours))

@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.latency import LatencyRow
-from mirnet_deploy.benchmarks.ratios import FEWEST_ROUNDS, RESAMPLES
+from mirnet_deploy.benchmarks.quality import METRICS, QualityRow
 from mirnet_deploy.benchmarks.report import Report
-from mirnet_deploy.benchmarks.run_differences import differences, engines_of, other_pictures, pictures_of, remarks
+from mirnet_deploy.benchmarks.run_differences import (
+    differences,
+    engine_differences,
+    engines_of,
+    other_pictures,
+    pictures_of,
+    remarks,
+)
+from mirnet_deploy.benchmarks.statistics import FEWEST, RESAMPLES, mean_interval
 from mirnet_deploy.errors import UsageError
 
 Verdict = Literal["better", "same", "worse", "unclear", "not compared"]
@@ -28,7 +36,6 @@ TOLERANCES: Mapping[str, float] = {
 }
 """Metric -> how much worse it may be: a share of latency and memory, units of the others (dB of PSNR)."""
 MORE_IS_BETTER = ("psnr", "ssim")
-QUALITY = ("psnr", "ssim", "flip", "niqe", "brisque")
 MEMORY = {"peak memory": "peak_rss_mib", "peak GPU memory": "peak_gpu_mib"}
 
 
@@ -50,7 +57,9 @@ class Change:
     """95 % of `change`; None of memory, which is measured once, and where there are too few runs or pictures."""
     verdict: Verdict
     reason: str = ""
-    """Why it is not compared, or worse without a figure."""
+    """Why it is not compared, or worse or better without a figure."""
+    range: Interval | None = None
+    """The smallest and the largest difference of any picture, where there are too few for an interval."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +104,18 @@ def compare_reports(old: Report, new: Report, tolerances: Mapping[str, float], *
     """What changed from `old` to `new`.
 
     Args:
-        any_machine: judges latency and memory also where machines or settings differ.
+        any_machine: judges latency and memory also where machines, settings, or an engine's library, precision or
+            device differ.
 
     Raises:
         UsageError: the reports have no engine at the same size, and none on the same picture.
     """
-    unlike = differences(old, new)
-    reason = "" if any_machine or not unlike else f"other {', other '.join(unlike)}"
-    changes = [*_latencies(old, new, tolerances, reason), *_qualities(old, new, tolerances)]
+    unlike, engines = differences(old, new), {} if any_machine else engine_differences(old, new)
+    reasons = {
+        row.engine: ", ".join(f"other {each}" for each in [*([] if any_machine else unlike), *engines.get(row.engine, ())])
+        for row in new.latency
+    }
+    changes = [*_latencies(old, new, tolerances, reasons), *_qualities(old, new, tolerances)]
     if not changes:
         raise UsageError("the reports have nothing in common: no engine at the same size, and none on the same picture")
     return Regression(changes, list(remarks(old, new, unlike)), tolerances)
@@ -114,20 +127,11 @@ def unpaired_ratio(old: Sequence[float], new: Sequence[float]) -> Interval | Non
     The bootstrap with percentiles for two samples: both are drawn anew with replacement, each by itself. Efron &
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. None where either has fewer than 6 values.
     """
-    if min(len(old), len(new)) < FEWEST_ROUNDS:
+    if min(len(old), len(new)) < FEWEST:
         return None
     generator = np.random.default_rng(0)
     medians = [np.median(_drawn(generator, values), axis=1) for values in (old, new)]
     low, high = np.percentile(medians[1] / medians[0], (2.5, 97.5))
-    return float(low), float(high)
-
-
-def mean_difference(values: Sequence[float]) -> Interval:
-    """A 95 % interval of the mean of differences, one of each picture (bootstrap with percentiles); below 6 pictures,
-    where that would be too narrow, from the smallest to the largest."""
-    if len(values) < FEWEST_ROUNDS:
-        return min(values), max(values)
-    low, high = np.percentile(_drawn(np.random.default_rng(0), values).mean(axis=1), (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -138,10 +142,15 @@ def _drawn(generator: np.random.Generator, values: Sequence[float]) -> NDArray[n
     return chosen
 
 
-def _latencies(old: Report, new: Report, tolerances: Mapping[str, float], reason: str) -> Iterator[Change]:
+def _latencies(old: Report, new: Report, tolerances: Mapping[str, float], reasons: Mapping[str, str]) -> Iterator[Change]:
+    """
+    Args:
+        reasons: engine -> why it is not judged; "" where it is.
+    """
     before = {(row.engine, row.size): row for row in old.latency}
     for row in new.latency:
         if known := before.get((row.engine, row.size)):
+            reason = reasons[row.engine]
             yield _latency(known, row, tolerances["latency"], reason)
             for figure, field_name in MEMORY.items():
                 first, second = getattr(known, field_name), getattr(row, field_name)
@@ -161,7 +170,7 @@ def _latency(old: LatencyRow, new: LatencyRow, tolerance: float, reason: str) ->
         return change(None, None, "worse" if failed else "not compared", both)
     ratio, interval = new.p50_ms / old.p50_ms, unpaired_ratio(old.times_ms, new.times_ms)
     if reason or interval is None:
-        return change(ratio, interval, "not compared", reason or f"fewer than {FEWEST_ROUNDS} runs")
+        return change(ratio, interval, "not compared", reason or f"fewer than {FEWEST} runs")
     return change(ratio, interval, _ratio_verdict(interval, tolerance))
 
 
@@ -186,20 +195,40 @@ def _qualities(old: Report, new: Report, tolerances: Mapping[str, float]) -> Ite
         if failed:
             where = f"{len(failed)} of {len(rows)} pictures"
             yield Change("pictures", engine, where, None, None, None, None, "worse", f"failed: {failed[0].failure}")
-        for metric in QUALITY:
+        yield from _infinite(engine, rows)
+        for metric in METRICS:
             values = [(getattr(first, metric, None), getattr(second, metric, None)) for first, second in rows]
             if known := [(first, second) for first, second in values if first is not None and second is not None]:
                 yield _quality(metric, engine, known, tolerances[metric])
 
 
+def _infinite(engine: str, rows: Sequence[tuple[QualityRow, QualityRow]]) -> Iterator[Change]:
+    """Pictures whose PSNR is infinite in one of the runs alone: they have no difference, but are worse or better."""
+    both = [(old, new) for old, new in rows if not (old.failure or new.failure)]
+    left = sum(old.identical and new.psnr is not None for old, new in both)
+    reached = sum(old.psnr is not None and new.identical for old, new in both)
+    verdicts: tuple[tuple[int, Verdict, str], ...] = (
+        (left, "worse", "infinite in the old run, finite in the new one"),
+        (reached, "better", "finite in the old run, infinite in the new one"),
+    )
+    for count, verdict, reason in verdicts:
+        if count:
+            yield Change("psnr", engine, _pictures(count), None, None, None, None, verdict, reason)
+
+
 def _quality(metric: str, engine: str, values: Sequence[tuple[float, float]], tolerance: float) -> Change:
+    """The verdict is by the interval, or by the range where there are too few pictures for one."""
     each = [second - first for first, second in values]
     old, new = (float(np.mean(column)) for column in zip(*values, strict=True))
-    change, interval = float(np.mean(each)), mean_difference(each)
+    change, interval = float(np.mean(each)), mean_interval(each)
+    over = (min(each), max(each)) if interval is None else None
     sign = 1 if metric in MORE_IS_BETTER else -1
-    low, high = sorted(sign * bound for bound in interval)
-    verdict: Verdict = "same"
+    low, high = sorted(sign * bound for bound in interval or over or ())
+    verdict: Verdict = "same" if low >= -tolerance and high <= tolerance else "unclear"
     if abs(change) > tolerance:
         verdict = "worse" if high < 0 else "better" if low > 0 else "unclear"
-    where = f"{len(each)} picture{'s' * (len(each) != 1)}"
-    return Change(metric, engine, where, old, new, change, interval, verdict)
+    return Change(metric, engine, _pictures(len(each)), old, new, change, interval, verdict, range=over)
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' * (count != 1)}"

@@ -21,9 +21,9 @@ UNITS |= {"flip": "FLIP", "niqe": "NIQE", "brisque": "BRISQUE"}
 STYLES = {"worse": "red", "better": "green", "not compared": "yellow", "unclear": "yellow"}
 LEGEND = (
     "old, new: medians of latency, means of quality over the pictures of both runs. change: new / old of latency and "
-    "memory, new - old of quality. 95 %: bootstrap; below 6 pictures from the smallest to the largest difference. "
+    "memory, new - old of quality. 95 %: bootstrap; below 6 pictures the range of their differences. "
     "worse: of latency, all of the interval is beyond the tolerance; of memory, the ratio is; of quality, the change "
-    "is, and all of the interval is a loss. unclear: the interval is too wide to say."
+    "is, and all of the interval is a loss. same: all of it is within the tolerance. unclear: it is too wide to say."
 )
 
 
@@ -54,7 +54,9 @@ def _figures(change: Change) -> list[str]:
     digits = DIGITS.get(change.figure, 2)
     is_ratio = change.figure in ("p50", *(name for name in DIGITS if name.startswith("peak")))
     form = "{:.3f}" if is_ratio else f"{{:+.{digits + 1}f}}"
-    interval = MISSING if change.interval is None else " to ".join(form.format(bound) for bound in change.interval)
+    bounds = change.interval or change.range
+    interval = MISSING if bounds is None else " to ".join(form.format(bound) for bound in bounds)
+    interval = f"range {interval}" if change.range else interval
     ratio = MISSING if change.change is None else form.format(change.change)
     return [number(change.old, digits), number(change.new, digits), ratio, interval]
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mirnet_deploy.benchmarks.baselines import others
 from mirnet_deploy.benchmarks.quality import QualityRow
 from mirnet_deploy.benchmarks.report import Report
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 SAME_MACHINE = {"processor": "cpu", "number of cores": "cores", "instructions": "instructions", "GPUs": "gpus"}
 """What makes latencies incomparable where it differs -> its key in a report's machine."""
 SAME_SETTINGS = ("device", "tile", "threads", "batch", "graphs")
 """The same of settings."""
+ENGINE = ("backend", "precision", "device")
+"""The same of one engine: fields of its report."""
 SETTING = "setting "
+VERSION = r" \d+(\.\w+)+(\+\w+)?"
 LISTED = 8
 """How many names a remark has at most."""
 
@@ -23,6 +28,27 @@ def differences(old: Report, new: Report) -> list[str]:
     found = [name for name, key in SAME_MACHINE.items() if _listed(old.machine, key) != _listed(new.machine, key)]
     settings = [name for name in SAME_SETTINGS if name in old.settings and name in new.settings]
     return found + [f"{SETTING}{name}" for name in settings if old.settings[name] != new.settings[name]]
+
+
+def engine_differences(old: Report, new: Report) -> dict[str, list[str]]:
+    """Engine of both runs -> those of `ENGINE` that are other ones; without the engines that are as they were. Another
+    version of the same library is no other backend: it is what one may want to know about."""
+    before = {engine.name: engine for engine in old.engines}
+    found = {}
+    for engine in new.engines:
+        if known := before.get(engine.name):
+            unlike = [name for name in ENGINE if _unversioned(known, name) != _unversioned(engine, name)]
+            found |= {engine.name: unlike} if unlike else {}
+    return found
+
+
+def _unversioned(engine: SubjectReport, name: str) -> str:
+    """A field of an engine, without the version of its library.
+
+    >>> re.sub(VERSION, "", "openvino 2026.4.1 CPU, bf16"), re.sub(VERSION, "", "torch 2.11.0+cu130, in float32")
+    ('openvino CPU, bf16', 'torch, in float32')
+    """
+    return re.sub(VERSION, "", str(getattr(engine, name)))
 
 
 def _listed(machine: Mapping[str, Any], key: str) -> Any:
@@ -69,6 +95,11 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
         part = "settings" if key.startswith(SETTING) else "machine"
         values = [_listed(getattr(report, part), name) for report in (old, new)]
         yield f"other {key}: {values[0]} -> {values[1]}"
+    engines = [{engine.name: engine for engine in report.engines} for report in (old, new)]
+    for engine, names in engine_differences(old, new).items():
+        for name in names:
+            values = [getattr(each[engine], name) for each in engines]
+            yield f"{engine} has another {name}: {values[0]} -> {values[1]}"
     yield from _versions(old, new)
     if old.quality and new.quality:
         if old.quality.data != new.quality.data:

@@ -36,7 +36,9 @@ def from_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="With --from: how much worse a figure may be, as latency=0.1 (a tenth) or psnr=0.2 (dB); repeatable.",
         ),
         click.option(
-            "--any-machine", is_flag=True, help="With --from: judge latency and memory on other machines and settings."
+            "--any-machine",
+            is_flag=True,
+            help="With --from: judge latency and memory on other machines, and with other settings and libraries.",
         ),
     )
     for option in reversed(options):

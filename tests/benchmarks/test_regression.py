@@ -20,7 +20,6 @@ from mirnet_deploy.benchmarks.regression import (
     TOLERANCES,
     Change,
     compare_reports,
-    mean_difference,
     parse_tolerances,
     unpaired_ratio,
 )
@@ -108,11 +107,62 @@ def test_the_interval_is_that_of_scipys_bootstrap_of_two_samples() -> None:
     assert unpaired_ratio(old, new) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
-def test_the_interval_of_a_mean_difference_is_near_students_and_for_few_the_range() -> None:
+def test_the_interval_of_a_mean_difference_is_near_students_and_for_few_there_is_the_range() -> None:
     values = np.random.default_rng(5).normal(-0.3, 0.2, 60)
     student = scipy.stats.t.interval(0.95, 59, values.mean(), scipy.stats.sem(values))
-    assert mean_difference(list(values)) == pytest.approx(student, abs=0.01)
-    assert mean_difference([0.1, -0.4, 0.2]) == (-0.4, 0.2)
+    many, few = (
+        changes(
+            report({"a": times(1)}, quality=quality({"a": [20.0] * len(each)})),
+            report({"a": times(1)}, quality=quality({"a": [20 + value for value in each]})),
+        )["psnr"]
+        for each in (list(values), [0.1, -0.4, 0.2])
+    )
+    assert many.interval == pytest.approx(student, abs=0.015)
+    assert many.range is None
+    assert few.interval is None, "too few for one of 95 %"
+    assert few.range == pytest.approx((-0.4, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"backend": "openvino 2026.2.0 CPU"}, "other backend"),
+        ({"backend": "fake 2.0.0", "precision": "bf16"}, "other precision"),
+        ({"device": "cuda:0", "precision": "fp16"}, "other precision, other device"),
+        ({"backend": "fake 1.32.1"}, ""),
+    ],
+)
+def test_an_engine_that_runs_otherwise_is_said_and_only_its_quality_judged(values: dict[str, str], reason: str) -> None:
+    old = report({"a": times(1), "b": times(1)}, quality=quality({"a": [20.0] * 8}))
+    old = replace(old, engines=[replace(each, backend="fake 1.31.0") for each in old.engines])
+    new = report({"a": times(2, 2.0), "b": times(2, 2.0)}, quality=quality({"a": [19.0] * 8}))
+    new = replace(new, engines=[replace(old.engines[0], **values), old.engines[1]])
+    found = compare_reports(old, new, TOLERANCES, any_machine=False)
+    verdicts = {(each.engine, each.figure): (each.verdict, each.reason) for each in found.changes}
+    assert verdicts["a", "p50"] == (("not compared", reason) if reason else ("worse", ""))
+    assert (verdicts["b", "p50"], verdicts["a", "psnr"]) == (("worse", ""), ("worse", ""))
+    assert changes(old, new, any_machine=True)["p50"].verdict == "worse"
+    for name in reason.replace("other ", "").split(", ") if reason else ():
+        line = f"a has another {name}: {getattr(old.engines[0], name)} -> {getattr(new.engines[0], name)}"
+        assert line in found.remarks
+
+
+def test_what_equals_the_ground_truth_in_one_run_alone_is_worse_or_better() -> None:
+    def with_infinite(infinite: set[int]) -> Quality:
+        rows = [
+            QualityRow("a", str(place), psnr=None if place in infinite else 30.0, ssim=1.0, identical=place in infinite)
+            for place in range(7)
+        ]
+        return Quality("pairs", mean_rows(rows), rows, [])
+
+    old = report({"a": times(1)}, quality=with_infinite({0, 1, 2}))
+    new = report({"a": times(1)}, quality=with_infinite({2, 3}))
+    found = compare_reports(old, new, TOLERANCES, any_machine=False).changes
+    assert [(each.where, each.verdict, each.reason) for each in found if each.figure == "psnr"] == [
+        ("2 pictures", "worse", "infinite in the old run, finite in the new one"),
+        ("1 picture", "better", "finite in the old run, infinite in the new one"),
+        ("3 pictures", "same", ""),
+    ]
 
 
 def test_few_runs_are_not_judged() -> None:
@@ -149,6 +199,7 @@ def test_another_machine_is_said_and_only_quality_judged(
         ([20.96, 22.96, 24.96, 18.96, 21.96, 23.96], "same"),  # 0.04 lower: within the tolerance
         ([21.3, 23.4, 25.2, 19.4, 22.3, 24.3], "better"),
         ([15.0, 26.0, 25.0, 19.0, 22.0, 24.0], "unclear"),  # one much lower, one higher
+        ([18.0, 26.0, 25.0, 19.0, 22.0, 24.0], "unclear"),  # the mean is the same, with an interval of decibels
     ],
 )
 def test_a_change_of_quality_counts_beyond_pictures_and_tolerance(new: list[float], verdict: str) -> None:
