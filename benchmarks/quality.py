@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mirnet_deploy.benchmarks.inputs import Image, one_line
 from mirnet_deploy.benchmarks.latency import Enhancer
@@ -21,6 +22,8 @@ METRICS = ("psnr", "ssim", "flip", "niqe", "brisque")
 """What engines are compared by; of the first two more is better, of the others less."""
 ALIGNED = ("gt_mean_psnr", "gt_mean_ssim")
 """What uses the target's brightness, and stands apart."""
+INFINITE = ("psnr", "gt_mean_psnr")
+"""What may be infinite, which JSON cannot hold: see `is_infinite`."""
 
 Interval = tuple[float, float]
 
@@ -74,6 +77,16 @@ class QualityMean:
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     """For each of `METRICS` and `ALIGNED` the 95 % interval of the mean over pictures, None where there are too few;
     empty while the run is under way."""
+
+
+def is_infinite(row: Mapping[str, Any], metric: str) -> bool:
+    """Whether a metric is None because it is infinite: a picture that was held against a ground truth has an SSIM, and
+    its PSNR is None only where there is no difference. A mean is infinite where that of every picture is.
+
+    Args:
+        row: the fields of a `QualityRow` or a `QualityMean`.
+    """
+    return metric in INFINITE and row.get(metric) is None and row.get("ssim") is not None
 
 
 def measure_picture(engine: str, picture: str, output: Image, target: Image | None) -> QualityRow:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.comparing import WORST, PairedTest, Worst
 from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, number
-from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, Interval, QualityMean, QualityRow
+from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, Interval, QualityMean, QualityRow, is_infinite
 from mirnet_deploy.benchmarks.report import Quality
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ COLUMNS = {
 }
 """Metric -> heading and digits."""
 WITHOUT_TARGET = ("niqe", "brisque")
-INFINITE = ("psnr", "gt_mean_psnr")
-"""What is infinite where an output equals its target."""
 
 
 def print_quality(quality: Quality, console: Console) -> None:
@@ -62,12 +60,13 @@ def means_table(title: str, means: Sequence[QualityMean], metrics: Sequence[str]
 
 
 def _mean(mean: QualityMean, metric: str) -> str:
-    digits = COLUMNS[metric][1]
-    value = getattr(mean, metric)
-    if value is None and mean.identical and metric in INFINITE:
-        return "inf"
     interval = mean.intervals.get(metric)
-    return number(value, digits) + (f"\n{_interval(interval, digits)}" if interval else "")
+    return figure(vars(mean), metric) + (f"\n{_interval(interval, COLUMNS[metric][1])}" if interval else "")
+
+
+def figure(row: Mapping[str, Any], metric: str) -> str:
+    """A metric of the fields of a row of pictures or of means, with its digits."""
+    return "inf" if is_infinite(row, metric) else number(row.get(metric), COLUMNS[metric][1])
 
 
 def _interval(interval: Interval | None, digits: int) -> str:
@@ -81,15 +80,7 @@ def picture_table(rows: Sequence[QualityRow], metrics: Sequence[str]) -> Table:
         if row.failure:
             table.add_row(row.picture, row.engine, "failed")
             continue
-        figures = [getattr(row, metric) for metric in metrics]
-        table.add_row(
-            row.picture,
-            row.engine,
-            *(
-                "inf" if value is None and metric in INFINITE else number(value, COLUMNS[metric][1])
-                for metric, value in zip(metrics, figures, strict=True)
-            ),
-        )
+        table.add_row(row.picture, row.engine, *(figure(vars(row), metric) for metric in metrics))
     return table
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.latency import LatencyRow
-from mirnet_deploy.benchmarks.quality import METRICS, QualityRow
+from mirnet_deploy.benchmarks.quality import METRICS, QualityRow, is_infinite
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.run_differences import (
     differences,
@@ -112,7 +112,9 @@ def compare_reports(old: Report, new: Report, tolerances: Mapping[str, float], *
     """
     unlike, engines = differences(old, new), {} if any_machine else engine_differences(old, new)
     reasons = {
-        row.engine: ", ".join(f"other {each}" for each in [*([] if any_machine else unlike), *engines.get(row.engine, ())])
+        row.engine: ", ".join(
+            f"other {each}" for each in [*([] if any_machine else unlike), *engines.get(row.engine, ())]
+        )
         for row in new.latency
     }
     changes = [*_latencies(old, new, tolerances, reasons), *_qualities(old, new, tolerances)]
@@ -142,7 +144,9 @@ def _drawn(generator: np.random.Generator, values: Sequence[float]) -> NDArray[n
     return chosen
 
 
-def _latencies(old: Report, new: Report, tolerances: Mapping[str, float], reasons: Mapping[str, str]) -> Iterator[Change]:
+def _latencies(
+    old: Report, new: Report, tolerances: Mapping[str, float], reasons: Mapping[str, str]
+) -> Iterator[Change]:
     """
     Args:
         reasons: engine -> why it is not judged; "" where it is.
@@ -204,9 +208,8 @@ def _qualities(old: Report, new: Report, tolerances: Mapping[str, float]) -> Ite
 
 def _infinite(engine: str, rows: Sequence[tuple[QualityRow, QualityRow]]) -> Iterator[Change]:
     """Pictures whose PSNR is infinite in one of the runs alone: they have no difference, but are worse or better."""
-    both = [(old, new) for old, new in rows if not (old.failure or new.failure)]
-    left = sum(old.identical and new.psnr is not None for old, new in both)
-    reached = sum(old.psnr is not None and new.identical for old, new in both)
+    left = sum(is_infinite(vars(old), "psnr") and new.psnr is not None for old, new in rows)
+    reached = sum(old.psnr is not None and is_infinite(vars(new), "psnr") for old, new in rows)
     verdicts: tuple[tuple[int, Verdict, str], ...] = (
         (left, "worse", "infinite in the old run, finite in the new one"),
         (reached, "better", "finite in the old run, infinite in the new one"),

@@ -95,11 +95,7 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
         part = "settings" if key.startswith(SETTING) else "machine"
         values = [_listed(getattr(report, part), name) for report in (old, new)]
         yield f"other {key}: {values[0]} -> {values[1]}"
-    engines = [{engine.name: engine for engine in report.engines} for report in (old, new)]
-    for engine, names in engine_differences(old, new).items():
-        for name in names:
-            values = [getattr(each[engine], name) for each in engines]
-            yield f"{engine} has another {name}: {values[0]} -> {values[1]}"
+    yield from _engines(old, new)
     yield from _versions(old, new)
     if old.quality and new.quality:
         if old.quality.data != new.quality.data:
@@ -119,6 +115,14 @@ _KEYS: Mapping[str, Callable[[Report], set[str]]] = {
     "latencies": lambda report: {f"{row.engine} at {row.size}" for row in report.latency},
     "pictures": lambda report: {picture for _, picture in pictures_of(report)},
 }
+
+
+def _engines(old: Report, new: Report) -> Iterator[str]:
+    """A line for each of `engine_differences`."""
+    before, after = ({engine.name: engine for engine in report.engines} for report in (old, new))
+    for engine, names in engine_differences(old, new).items():
+        for name in names:
+            yield f"{engine} has another {name}: {getattr(before[engine], name)} -> {getattr(after[engine], name)}"
 
 
 def _versions(old: Report, new: Report) -> Iterator[str]:

@@ -10,9 +10,11 @@ from importlib.resources import files
 from typing import Any
 
 from mirnet_deploy.benchmarks.page import tables, words
-from mirnet_deploy.benchmarks.page.blocks import Block, Code, Pictures, Row, Section, facts, lines, number, text
+from mirnet_deploy.benchmarks.page.blocks import Block, Code, Pictures, Row, Section, facts, lines, text
 from mirnet_deploy.benchmarks.page.encoding import coded
 from mirnet_deploy.benchmarks.page.pictures import Entry
+from mirnet_deploy.benchmarks.quality import is_infinite
+from mirnet_deploy.benchmarks.quality_tables import figure
 from mirnet_deploy.errors import extra_module
 
 MONTHS = (  # strftime's depend on the locale
@@ -72,11 +74,15 @@ def _figures(report: Row, entry: Entry) -> str:
     """The figures of a picture by the engine that it is shown of, from the report; "" where there are none."""
     rows = (report.get("quality") or {}).get("pictures") or []
     row = next((row for row in rows if (row["picture"], row["engine"]) == (entry.name, entry.engine)), None)
-    if row is None:
+    if row is None or row.get("failure"):
         return ""
-    plain = "equal to the ground truth" if row.get("identical") else f"PSNR {number(row['psnr'], 2)} dB"
-    matched = f", GT-mean {row['gt_mean_psnr']:.2f} dB" if row.get("gt_mean_psnr") is not None else ""
-    return f"{entry.engine}: {plain}, SSIM {number(row['ssim'], 4)}{matched}"
+    said = [f"NIQE {figure(row, 'niqe')}", f"BRISQUE {figure(row, 'brisque')}"]
+    if row.get("ssim") is not None:
+        equal = is_infinite(row, "psnr")
+        plain = "equal to the ground truth" if equal else f"PSNR {figure(row, 'psnr')} dB"
+        matched = [] if equal else [f"GT-mean {figure(row, 'gt_mean_psnr')} dB"]
+        said = [plain, f"SSIM {figure(row, 'ssim')}", *matched]
+    return f"{entry.engine}: {', '.join(said)}"
 
 
 def render(title: str, summary: str, report: Row, lead: Sequence[Block], sections: Sequence[Section]) -> str:

@@ -17,6 +17,7 @@ from mirnet_deploy.benchmarks.page.blocks import (
 from mirnet_deploy.benchmarks.page.pictures import WORST
 from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quality_plot, sweep_chart
 from mirnet_deploy.benchmarks.page.words import names_of
+from mirnet_deploy.benchmarks.quality_tables import figure
 
 MIB = 2**20
 ENGINE = column("engine", "engine")
@@ -39,7 +40,7 @@ ALIGNED = (("GT-mean PSNR dB", "gt_mean_psnr", 2), ("GT-mean SSIM", "gt_mean_ssi
 AXES = {
     "size": ("Pictures of growing size", "megapixels"),
     "tile": ("Tiles of growing side", "side of a tile in pixels"),
-    "batch": ("Growing batches", "pictures in a batch"),
+    "batch": ("Growing batches", "tiles in a batch"),
     "threads": ("Growing number of threads", "threads"),
 }
 """Axis of a sweep -> title, and what stands below its plots."""
@@ -214,14 +215,7 @@ def quality_blocks(report: Row) -> list[Block]:
 
 
 def _metric(heading: str, name: str, digits: int) -> Column:
-    """An infinite PSNR is None in a report, and says so by `identical`; GT-mean's is infinite where it is None."""
-
-    def show(row: Row) -> str:
-        value = row.get(name)
-        infinite = value is None and name.endswith("psnr") and row.get("identical")
-        return "inf" if infinite else number(value, digits)
-
-    return Column(heading, show, below=lambda row: interval(interval_of(row, name), digits))
+    return Column(heading, lambda row: figure(row, name), below=lambda row: interval(interval_of(row, name), digits))
 
 
 def _count(row: Row) -> str:

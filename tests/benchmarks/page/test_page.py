@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,9 @@ from PIL import Image
 from mirnet_deploy.benchmarks.page.blocks import MOST_ROWS
 from mirnet_deploy.benchmarks.page.page import LIMIT, bench_page
 from mirnet_deploy.benchmarks.page.pictures import Gallery
-from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow
+from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow, mean_rows, measure_picture
+from mirnet_deploy.benchmarks.quality_tables import picture_table
+from mirnet_deploy.benchmarks.report import Quality
 from mirnet_deploy.benchmarks.seams import find_seams
 from mirnet_deploy.benchmarks.tiling import TilingSettings
 from mirnet_deploy.cli import main
@@ -203,6 +206,46 @@ def test_figures_of_quality_are_the_report_s(page: Page, report: dict[str, Any])
     assert (test["mean difference"], test["95 %"], test["p"]) == ("2.5000", "2.1000 to 2.9000", "< 0.001")
     (worst,) = page.rows("Worst pictures")
     assert (worst["picture"], worst["value"]) == (NASTY, "22.5000")
+
+
+def test_a_batch_is_one_of_tiles(report: dict[str, Any]) -> None:
+    sweep = [{**report["sweeps"][0], "axis": "batch", "value": str(batch)} for batch in (1, 2)]
+    page = Page(bench_page({**report, "sweeps": sweep}, []))
+    assert "tiles in a batch" in page.text
+
+
+def test_a_picture_without_a_ground_truth_has_what_needs_none(report: dict[str, Any]) -> None:
+    low = np.full((20, 30, 3), 40, np.uint8)
+    rows = [QualityRow("lite", "a", niqe=4.256, brisque=30.04), QualityRow("lite", "b", niqe=5.0)]
+    gallery = Gallery()
+    for row in rows:
+        gallery.add_measured(MeasuredPair(row.picture, [row], low, None, [low]), before=0)
+    quality = asdict(Quality("night", mean_rows(rows), rows, [], paired=False))
+    page = Page(bench_page({**report, "quality": quality}, gallery.entries))
+    assert "30×20. lite: NIQE 4.26, BRISQUE 30.0." in page.text
+    assert "30×20. lite: NIQE 5.00, BRISQUE –." in page.text
+    assert "PSNR" not in page.text.split("NIQE 5.00, BRISQUE –.")[0]
+
+
+def test_what_equals_its_ground_truth_is_infinite_on_the_page_and_in_the_terminal(report: dict[str, Any]) -> None:
+    high = np.random.default_rng(0).integers(100, 200, (20, 20, 3), dtype=np.uint8) // 2 * 2
+    rows = [
+        measure_picture("lite", "half", high // 2, high),  # equal once its mean is the target's
+        measure_picture("lite", "equal", high, high),
+        measure_picture("lite", "alone", high, None),
+        QualityRow("lite", "failed", failure="no room"),
+    ]
+    assert [row.identical for row in rows] == [False, True, False, False]
+    psnr = f"{rows[0].psnr:.2f}"
+    quality = asdict(Quality("night", mean_rows(rows), rows, []))
+    found = Page(bench_page({**report, "quality": quality}, [])).rows("Every picture")
+    assert [row["PSNR dB"] for row in found] == [psnr, "inf", "–", "failed"]
+    assert [row["GT-mean PSNR dB"] for row in found] == ["inf", "inf", "–", ""]
+    table = picture_table(rows, ["psnr", "gt_mean_psnr"])
+    assert [list(column.cells) for column in table.columns[2:]] == [
+        [psnr, "inf", "–", "failed"],
+        ["inf", "inf", "–", ""],
+    ]
 
 
 def test_the_summary_says_what_was_measured_in_figures(report: dict[str, Any]) -> None:
