@@ -147,10 +147,7 @@ def _drawn(generator: np.random.Generator, values: Sequence[float]) -> NDArray[n
 def _latencies(
     old: Report, new: Report, tolerances: Mapping[str, float], reasons: Mapping[str, str]
 ) -> Iterator[Change]:
-    """
-    Args:
-        reasons: engine -> why it is not judged; "" where it is.
-    """
+    """`reasons`: engine -> why its costs are not judged; "" where they are."""
     before = {(row.engine, row.size): row for row in old.latency}
     for row in new.latency:
         if known := before.get((row.engine, row.size)):
