@@ -3,7 +3,7 @@ says what it costs and how far its results are from PyTorch's in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.apart import Apart
+from mirnet_deploy.benchmarks.baselines import others
 from mirnet_deploy.benchmarks.forms import REFERENCE, Form, FormRow
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.quality import MeasuredPair
-from mirnet_deploy.benchmarks.ratios import ratio_interval
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.need import lack_of_memory
@@ -78,19 +78,28 @@ class Comparison:
                 self.apart[name] = here.or_worse(self.apart[name]) if name in self.apart else here
 
     def added_to(self, report: Report) -> Report:
-        """The report with a row for every form, and with the baselines where these were measured."""
-        return replace(report, forms=[*(self._row(form, report) for form in self.forms), *_baselines(self, report)])
+        """The report with a row for every form, and with the baselines and others' results that were held against
+        ground truths."""
+        return replace(report, forms=[*(self._row(form, report) for form in self.forms), *self._others(report)])
+
+    def _others(self, report: Report) -> list[FormRow]:
+        """All that was measured beside the forms; without a ground truth there is nothing to say of it."""
+        if not report.quality or not report.quality.paired:
+            return []
+        rows = [mean for mean in report.quality.means if mean.engine not in self.running]
+        results = others(mean.engine for mean in rows)
+        kinds = {mean.engine: "results" if mean.engine in results else "no model" for mean in rows}
+        return [FormRow(f"{mean.engine} ({kinds[mean.engine]})", engine=mean.engine, psnr=mean.psnr) for mean in rows]
 
     def _row(self, form: Form, report: Report) -> FormRow:
         if form.engine is None:
             return FormRow(form.name, failure=form.failure)
         engine = next(each for each in report.engines if each.name == form.name)
         row = next((each for each in report.latency if each.engine == form.name), None)
-        first = next((each for each in report.latency if each.engine == REFERENCE), None)
+        is_first = report.engines[0].name == REFERENCE  # else the rows' ratios are to another form
         means = report.quality.means if report.quality else []
         apart = self.apart.get(form.name)
         precision, proof = self.executed.get(form.name, (engine.precision, engine.precision_proof))
-        times, first_times = (each.times_ms if each else () for each in (row, first))
         return FormRow(
             form.name,
             engine=form.name,
@@ -99,8 +108,8 @@ class Comparison:
             precision=precision,
             precision_proof=proof,
             p50_ms=row.p50_ms if row else None,
-            ratio=row.p50_ms / first.p50_ms if row and first and row.p50_ms and first.p50_ms else None,
-            ratio_interval=ratio_interval(times, first_times) if form.name != REFERENCE else None,
+            ratio=row.ratio if row and is_first else None,
+            ratio_interval=row.ratio_interval if row and is_first else None,
             psnr=next((mean.psnr for mean in means if mean.engine == form.name), None),
             difference_psnr=apart.psnr if apart else None,
             max_levels=apart.max_levels if apart else None,
@@ -115,10 +124,3 @@ def _run_once(spec: SubjectSpec, picture: Image, size: Size) -> tuple[Image, tup
             raise EngineError(lack)
         result: NDArray[Any] = subject.enhance(picture)
         return np.array(result), subject.executed() if isinstance(subject, RuntimeSubject) else None
-
-
-def _baselines(comparison: Comparison, report: Report) -> Sequence[FormRow]:
-    if not report.quality:
-        return []
-    others = [mean for mean in report.quality.means if mean.engine not in comparison.running]
-    return [FormRow(f"{mean.engine} (no model)", engine=mean.engine, psnr=mean.psnr) for mean in others]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,47 @@ HEIGHTS = " ▁▂▃▄▅▆▇█"
 WIDTHS = "▏▎▍▌▋▊▉█"
 """Blocks of one to eight eighths of a column's width."""
 BINS = 24
+FIGURES: Mapping[str, tuple[str, int]] = {
+    "p50_ms": ("p50 ms", 1),
+    "p90_ms": ("p90 ms", 1),
+    "p99_ms": ("p99 ms", 1),
+    "std_ms": ("std ms", 1),
+    "images_per_s": ("images/s", 3),
+    "megapixels_per_s": ("MP/s", 3),
+    "ratio": ("ratio", 2),
+    "cold_start_s": ("cold start s", 2),
+    "ms_per_megapixel": ("ms per MP", 1),
+    "peak_rss_mib": ("peak MiB", 0),
+    "peak_gpu_mib": ("GPU MiB", 0),
+    "psnr": ("PSNR dB", 2),
+    "ssim": ("SSIM", 4),
+    "flip": ("FLIP", 3),
+    "niqe": ("NIQE", 2),
+    "brisque": ("BRISQUE", 1),
+    "gt_mean_psnr": ("GT-mean PSNR dB", 2),
+    "gt_mean_ssim": ("GT-mean SSIM", 4),
+    "brightness_psnr": ("brightness dB", 2),
+}
+"""Field of a report -> heading and digits, in the terminal and on a page."""
 
 
 def number(value: float | None, digits: int) -> str:
-    """A figure with so many digits behind the point."""
+    """A figure with so many digits behind the point; `MISSING` where there is none."""
     return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float] | None, digits: int, sign: str = "") -> str:
+    """Both ends of an interval; `sign` "+" where both have one.
+
+    >>> interval((-0.25, 1), 1, "+"), interval(None, 1)
+    ('-0.2 to +1.0', '–')
+    """
+    return MISSING if not bounds else " to ".join(f"{bound:{sign}.{digits}f}" for bound in bounds)
+
+
+def probability(value: float | None) -> str:
+    """A p value; the JSON has those below 0.001."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
 
 
 def empty_table(title: str, columns: Sequence[str], text: int = 1) -> Table:

@@ -55,7 +55,7 @@ class FormRow:
 
     form: str
     engine: str | None = None
-    """Its name among the report's engines, or among the baselines; None where it was not run."""
+    """Its name among the report's engines, or among the means of its quality; None where it was not run."""
     device: str | None = None
     bytes: int | None = None
     """Size of its file."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.comparing import WORST, PairedTest, Worst
-from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, number
-from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, Interval, QualityMean, QualityRow, is_infinite
+from mirnet_deploy.benchmarks.drawing import FIGURES, empty_table, interval, number, probability
+from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, QualityMean, QualityRow, is_infinite
 from mirnet_deploy.benchmarks.report import Quality
 
 if TYPE_CHECKING:
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 60
 """Rows of the table by picture above which it is left out; the JSON has them."""
-COLUMNS = {
-    "psnr": ("PSNR dB", 2),
-    "ssim": ("SSIM", 4),
-    "flip": ("FLIP", 3),
-    "niqe": ("NIQE", 2),
-    "brisque": ("BRISQUE", 1),
-    "gt_mean_psnr": ("GT-mean PSNR dB", 2),
-    "gt_mean_ssim": ("GT-mean SSIM", 4),
-}
-"""Metric -> heading and digits."""
 WITHOUT_TARGET = ("niqe", "brisque")
 
 
@@ -47,35 +37,34 @@ def print_quality(quality: Quality, console: Console) -> None:
 
 def means_table(title: str, means: Sequence[QualityMean], metrics: Sequence[str]) -> Table:
     """Means over the pictures, one row per engine or baseline; below a mean its 95 % interval, where there is one."""
-    bright = metrics == ALIGNED
-    headings = [COLUMNS[metric][0] for metric in metrics]
+    columns = [*metrics, *(["brightness_psnr"] if metrics == ALIGNED else [])]
+    headings = [FIGURES[each][0] for each in columns]
     known = ", 95 %" if any(mean.intervals.get(metric) for mean in means for metric in metrics) else ""
-    table = empty_table(f"{title} (means{known})", ["engine", *headings, *(["brightness dB"] if bright else []), "n"])
+    table = empty_table(f"{title} (means{known})", ["engine", *headings, "pictures"])
     for mean in means:
-        count = f"{mean.pictures}" if mean.pictures == mean.of else f"{mean.pictures} of {mean.of}"
-        count += f", {mean.identical} equal" if mean.identical else ""
-        cells = [_mean(mean, metric) for metric in metrics]
-        table.add_row(mean.engine, *cells, *([number(mean.brightness_psnr, 2)] if bright else []), count)
+        table.add_row(mean.engine, *(_mean(mean, each) for each in columns), counted(vars(mean)))
     return table
 
 
 def _mean(mean: QualityMean, metric: str) -> str:
-    interval = mean.intervals.get(metric)
-    return figure(vars(mean), metric) + (f"\n{_interval(interval, COLUMNS[metric][1])}" if interval else "")
+    bounds = mean.intervals.get(metric)
+    return figure(vars(mean), metric) + (f"\n{interval(bounds, FIGURES[metric][1])}" if bounds else "")
+
+
+def counted(mean: Mapping[str, Any]) -> str:
+    """Of how many pictures the fields of a row of means are, and how many equal their ground truths."""
+    count = f"{mean['pictures']}" if mean["pictures"] == mean["of"] else f"{mean['pictures']} of {mean['of']}"
+    return f"{count}, {mean['identical']} equal" if mean.get("identical") else count
 
 
 def figure(row: Mapping[str, Any], metric: str) -> str:
     """A metric of the fields of a row of pictures or of means, with its digits."""
-    return "inf" if is_infinite(row, metric) else number(row.get(metric), COLUMNS[metric][1])
-
-
-def _interval(interval: Interval | None, digits: int) -> str:
-    return MISSING if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+    return "inf" if is_infinite(row, metric) else number(row.get(metric), FIGURES[metric][1])
 
 
 def picture_table(rows: Sequence[QualityRow], metrics: Sequence[str]) -> Table:
     """One row per picture and engine."""
-    table = empty_table("Quality by picture", ["picture", "engine", *(COLUMNS[metric][0] for metric in metrics)], 2)
+    table = empty_table("Quality by picture", ["picture", "engine", *(FIGURES[metric][0] for metric in metrics)], 2)
     for row in rows:
         if row.failure:
             table.add_row(row.picture, row.engine, "failed")
@@ -87,12 +76,15 @@ def picture_table(rows: Sequence[QualityRow], metrics: Sequence[str]) -> Table:
 def tests_table(tests: Sequence[PairedTest]) -> Table:
     """Differences of means between engines, and how likely they are by chance."""
     title = f"Differences from {tests[0].against} on the same pictures (means, 95 %)"
-    table = empty_table(title, ["engine", "metric", "difference", "95 %", "p", "n"])
+    table = empty_table(title, ["engine", "metric", "mean difference", "95 %", "p", "pictures"])
     for test in tests:
-        heading, digits = COLUMNS[test.metric]
-        p_value = f"{test.p_value:.4f}" if test.p_value >= 1e-4 else f"{test.p_value:.0e}"
-        difference = f"{test.mean_difference:+.{digits}f}"
-        table.add_row(test.engine, heading, difference, _interval(test.interval, digits), p_value, str(test.pictures))
+        heading, digits = FIGURES[test.metric]
+        figures = [
+            f"{test.mean_difference:+.{digits}f}",
+            interval(test.interval, digits, "+"),
+            probability(test.p_value),
+        ]
+        table.add_row(test.engine, heading, *figures, str(test.pictures))
     return table
 
 
@@ -101,7 +93,7 @@ def worst_lines(worst: Sequence[Worst]) -> list[str]:
     lines = []
     for engine in dict.fromkeys(each.engine for each in worst):
         found = [each for each in worst if each.engine == engine]
-        heading, digits = COLUMNS[found[0].metric]
+        heading, digits = FIGURES[found[0].metric]
         pictures = ", ".join(f"{each.picture} ({each.value:.{digits}f})" for each in found)
         lines.append(f"worst of {engine} by {heading}: {pictures}")
     return lines

@@ -111,10 +111,9 @@ def compare_reports(old: Report, new: Report, tolerances: Mapping[str, float], *
         UsageError: the reports have no engine at the same size, and none on the same picture.
     """
     unlike, engines = differences(old, new), {} if any_machine else engine_differences(old, new)
+    of_all = [] if any_machine else unlike
     reasons = {
-        row.engine: ", ".join(
-            f"other {each}" for each in [*([] if any_machine else unlike), *engines.get(row.engine, ())]
-        )
+        row.engine: ", ".join(f"other {each}" for each in [*of_all, *engines.get(row.engine, ())])
         for row in new.latency
     }
     changes = [*_latencies(old, new, tolerances, reasons), *_qualities(old, new, tolerances)]

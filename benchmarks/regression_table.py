@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirnet_deploy.artifacts.version import __version__
-from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, number
-from mirnet_deploy.benchmarks.regression import Change, Regression
+from mirnet_deploy.benchmarks.drawing import FIGURES, MISSING, empty_table, interval, number
+from mirnet_deploy.benchmarks.regression import MEMORY, Change, Regression
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DIGITS = {"p50": 1, "peak memory": 0, "peak GPU memory": 0, "psnr": 2, "ssim": 4, "flip": 4, "niqe": 2, "brisque": 1}
-UNITS = {"p50": "p50 ms", "peak memory": "peak MiB", "peak GPU memory": "GPU MiB", "psnr": "PSNR dB", "ssim": "SSIM"}
-UNITS |= {"flip": "FLIP", "niqe": "NIQE", "brisque": "BRISQUE"}
+RATIOS = {"p50": "p50_ms", **MEMORY}
+"""What changes by a factor -> its field."""
 STYLES = {"worse": "red", "better": "green", "not compared": "yellow", "unclear": "yellow"}
 LEGEND = (
     "old, new: medians of latency, means of quality over the pictures of both runs. change: new / old of latency and "
@@ -38,7 +37,7 @@ def print_regression(regression: Regression, old: Path, new: Path, console: Cons
     for each in regression.changes:
         verdict = f"{each.verdict}: {each.reason}" if each.reason else each.verdict
         styled = Text(verdict, STYLES.get(each.verdict, ""))
-        table.add_row(each.engine, each.where, UNITS.get(each.figure, each.figure), styled, *_figures(each))
+        table.add_row(each.engine, each.where, _unit(each.figure)[0], styled, *_figures(each))
     console.print(table)
     limits = ", ".join(f"{metric} {value:g}" for metric, value in regression.tolerances.items())
     for line in (LEGEND, f"tolerances: {limits}"):
@@ -50,15 +49,20 @@ def print_regression(regression: Regression, old: Path, new: Path, console: Cons
     console.print(Text(f"{said}{left}" if judged else f"nothing was judged: {counts['not compared']} not compared"))
 
 
+def _unit(figure: str) -> tuple[str, int]:
+    """Heading and digits of a `Change.figure`; the number of pictures is its own heading."""
+    return FIGURES.get(RATIOS.get(figure, figure), (figure, 0))
+
+
 def _figures(change: Change) -> list[str]:
-    digits = DIGITS.get(change.figure, 2)
-    is_ratio = change.figure in ("p50", *(name for name in DIGITS if name.startswith("peak")))
-    form = "{:.3f}" if is_ratio else f"{{:+.{digits + 1}f}}"
-    bounds = change.interval or change.range
-    interval = MISSING if bounds is None else " to ".join(form.format(bound) for bound in bounds)
-    interval = f"range {interval}" if change.range else interval
-    ratio = MISSING if change.change is None else form.format(change.change)
-    return [number(change.old, digits), number(change.new, digits), ratio, interval]
+    digits = _unit(change.figure)[1]
+    finer, sign = (3, "") if change.figure in RATIOS else (digits + 1, "+")
+    within = interval(change.interval or change.range, finer, sign)
+    changed = MISSING if change.change is None else f"{change.change:{sign}.{finer}f}"
+    return [
+        *(number(change.old, digits), number(change.new, digits)),
+        *(changed, f"range {within}" if change.range else within),
+    ]
 
 
 def regression_json(regression: Regression, old: Path, new: Path) -> str:

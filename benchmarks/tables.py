@@ -17,6 +17,7 @@ from mirnet_deploy.benchmarks.cost_tables import (
 )
 from mirnet_deploy.benchmarks.drawing import MISSING
 from mirnet_deploy.benchmarks.drawing import empty_table as _table
+from mirnet_deploy.benchmarks.drawing import interval as _interval
 from mirnet_deploy.benchmarks.drawing import number as _number
 from mirnet_deploy.benchmarks.forms_table import forms_table
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
@@ -142,9 +143,14 @@ def peers_table(table: PeerTable) -> Table:
         if row.failure:
             made.add_row(name, "failed")  # the reason stands in full below the table
             continue
-        interval = MISSING if row.interval is None else "{:.2f} to {:.2f}".format(*row.interval)
         share = MISSING if row.of_floor is None else f"{row.of_floor:.0%}"
-        figures = [_number(row.median_ms, 1), _number(row.ratio, 2), interval, share, _number(row.first_s, 1)]
+        figures = [
+            _number(row.median_ms, 1),
+            _number(row.ratio, 2),
+            _interval(row.interval, 2),
+            share,
+            _number(row.first_s, 1),
+        ]
         apart = f"{row.max_levels}{' DIFFERS' if row.differs else ''}"
         decibels = "equal" if row.max_levels == 0 else _number(row.psnr, 1)
         made.add_row(name, *figures, *(("reference", "") if row.peer == table.reference else (apart, decibels)))

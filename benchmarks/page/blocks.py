@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from mirnet_deploy.benchmarks.drawing import FIGURES, MISSING, number
 from mirnet_deploy.benchmarks.page.encoding import Scale, Shown
 from mirnet_deploy.benchmarks.page.plots import Chart, StripPlot
 
-MISSING = "–"
 MOST_ROWS = 200
 """Rows of a table, and lines of a list, that a page holds: the JSON has them all."""
 Row: TypeAlias = Mapping[str, Any]
@@ -111,6 +111,12 @@ def column(heading: str, name: str, digits: int | None = None, *, needed: bool =
     return Column(heading, show, needed)
 
 
+def figure_column(name: str, *, needed: bool = False) -> Column:
+    """A column of the field `name`, one of `FIGURES`."""
+    heading, digits = FIGURES[name]
+    return column(heading, name, digits, needed=needed)
+
+
 def table(
     caption: str, columns: Sequence[Column], rows: Sequence[Row], words: int = 1, *, folded: bool = False
 ) -> Table:
@@ -140,16 +146,6 @@ def facts(values: Row, title: str = "") -> Facts:
     """Names and values of a mapping, without those that are None or empty."""
     said = [(name.replace("_", " "), text(value)) for name, value in values.items()]
     return Facts([(name, value) for name, value in said if value != MISSING], title)
-
-
-def number(value: Any, digits: int) -> str:
-    """A number with so many digits behind the point; `MISSING` where there is none."""
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def interval(value: Any, digits: int) -> str:
-    """Both ends of an interval; `MISSING` where there is none."""
-    return MISSING if not value else f"{value[0]:.{digits}f} to {value[1]:.{digits}f}"
 
 
 def text(value: Any) -> str:

@@ -11,15 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.benchmarks.comparing import WORST
 from mirnet_deploy.benchmarks.inputs import Image, Size, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer
 from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow
 
 SIDE = 1000
 """Largest width and height in pixels of the copies that are kept."""
-FIRST, WORST = 2, 5
-"""How many pictures are shown because they come first, and because the first engine is worst there: by PSNR, or by NIQE
-where there is no ground truth."""
+FIRST = 2
+"""How many pictures are shown because they come first; `WORST` more are because the first engine is worst there: by
+PSNR, or by NIQE where there is no ground truth."""
 MAX_OUTPUTS = 3
 """Engines whose outputs are kept: the first ones."""
 LEVELS = 255

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from mirnet_deploy.benchmarks.comparing import WORST
+from mirnet_deploy.benchmarks.drawing import FIGURES, interval, number, probability
 from mirnet_deploy.benchmarks.page.blocks import (
     Block,
     Column,
     Row,
     column,
-    interval,
-    number,
+    figure_column,
     table,
     text,
 )
-from mirnet_deploy.benchmarks.page.pictures import WORST
 from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quality_plot, sweep_chart
 from mirnet_deploy.benchmarks.page.words import names_of
-from mirnet_deploy.benchmarks.quality_tables import figure
+from mirnet_deploy.benchmarks.quality import ALIGNED, INFINITE, METRICS
+from mirnet_deploy.benchmarks.quality_tables import counted, figure
 
 MIB = 2**20
 ENGINE = column("engine", "engine")
@@ -27,16 +28,6 @@ RATIO = Column(
     needed=True,
     below=lambda row: interval(row.get("ratio_interval"), 2),
 )
-METRICS = (
-    ("PSNR dB", "psnr", 2),
-    ("SSIM", "ssim", 4),
-    ("FLIP", "flip", 3),
-    ("NIQE", "niqe", 2),
-    ("BRISQUE", "brisque", 1),
-)
-"""Heading, field and digits of what stands in tables of quality."""
-ALIGNED = (("GT-mean PSNR dB", "gt_mean_psnr", 2), ("GT-mean SSIM", "gt_mean_ssim", 4))
-"""The same once the brightness is the ground truth's: in tables of their own, since they use it."""
 AXES = {
     "size": ("Pictures of growing size", "megapixels"),
     "tile": ("Tiles of growing side", "side of a tile in pixels"),
@@ -82,16 +73,16 @@ def latency_blocks(report: Row) -> list[Block]:
         runs = max((len(row.get("times_ms") or ()) for row in some), default=0)
         columns = [
             ENGINE,
-            column("p50 ms", "p50_ms", 1, needed=True),
-            column("p90 ms", "p90_ms", 1, needed=True),
-            column("p99 ms", "p99_ms", 1, needed=True),
-            column("std ms", "std_ms", 1),
-            column("images/s", "images_per_s", 3, needed=True),
-            column("MP/s", "megapixels_per_s", 3, needed=True),
+            figure_column("p50_ms", needed=True),
+            figure_column("p90_ms", needed=True),
+            figure_column("p99_ms", needed=True),
+            figure_column("std_ms"),
+            figure_column("images_per_s", needed=True),
+            figure_column("megapixels_per_s", needed=True),
             RATIO,
-            column("peak MiB", "peak_rss_mib", 0),
-            column("GPU MiB", "peak_gpu_mib", 0),
-            column("cold start s", "cold_start_s", 2),
+            figure_column("peak_rss_mib"),
+            figure_column("peak_gpu_mib"),
+            figure_column("cold_start_s"),
             Column("warm-up runs", lambda row: number(row.get("warmup_runs"), 0), below=_stable),
         ]
         made = table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", columns, some)
@@ -119,9 +110,9 @@ def throughput_blocks(report: Row) -> list[Block]:
         column("size", "size"),
         column("batch", "batch", 0, needed=True),
         column("in flight", "in_flight", 0, needed=True),
-        column("images/s", "images_per_s", 2, needed=True),
-        column("MP/s", "megapixels_per_s", 2, needed=True),
-        column("runs", "runs", 0),
+        figure_column("images_per_s", needed=True),
+        figure_column("megapixels_per_s", needed=True),
+        column("pictures", "runs", 0),
     ]
     rows = _rows(report, "throughput")
     return [table("Pictures per second", columns, rows, words=2)] if rows else []
@@ -145,11 +136,11 @@ def sweep_blocks(report: Row) -> list[Block]:
         columns = [
             ENGINE,
             column(axis, "value"),
-            column("megapixels", "megapixels", 2),
-            column("p50 ms", "p50_ms", 1, needed=True),
-            column("ms per MP", "ms_per_megapixel", 1, needed=True),
-            column("peak MiB", "peak_rss_mib", 0),
-            column("GPU MiB", "peak_gpu_mib", 0),
+            column("MP", "megapixels", 2),
+            figure_column("p50_ms", needed=True),
+            figure_column("ms_per_megapixel", needed=True),
+            figure_column("peak_rss_mib"),
+            figure_column("peak_gpu_mib"),
         ]
         blocks += [*(chart for chart in charts if chart), table(title, columns, some, words=2)]
     return blocks
@@ -163,10 +154,10 @@ def form_blocks(report: Row) -> list[Block]:
         column("precision", "precision"),
         column("proof", "precision_proof"),
         Column("MB", lambda row: number(_millions(row.get("bytes")), 1)),
-        column("p50 ms", "p50_ms", 1, needed=True),
+        figure_column("p50_ms", needed=True),
         RATIO,
-        column("PSNR dB", "psnr", 2),
-        column("dB to PyTorch FP32", "difference_psnr", 1),
+        figure_column("psnr"),
+        column("from FP32 dB", "difference_psnr", 1),
         column("levels", "max_levels", 0),
     ]
     rows = _rows(report, "forms")
@@ -178,53 +169,55 @@ def quality_blocks(report: Row) -> list[Block]:
     quality = report.get("quality") or {}
     means, pictures = _rows(quality, "means"), _rows(quality, "pictures")
     plots = [
-        quality_plot(f"{heading.removesuffix(' dB')} of every picture", "dB", name, pictures, means, _first(report))
-        for heading, name, _ in (*METRICS, *ALIGNED)
-        if name.endswith("psnr")
+        quality_plot(
+            f"{FIGURES[name][0].removesuffix(' dB')} of every picture", "dB", name, pictures, means, _first(report)
+        )
+        for name in INFINITE
     ]
     blocks: list[Block] = [plot for plot in plots if plot]
-    count = Column("pictures", _count, needed=True)
+    count = Column("pictures", counted, needed=True)
     if means:
         known = any(each for row in means for each in (row.get("intervals") or {}).values())
         within = ", and their 95 % intervals" if known else ""
-        blocks.append(table(f"Means{within}", [ENGINE, *(_metric(*each) for each in METRICS), count], means))
-    if any(row.get(name) is not None for row in means for _, name, _ in ALIGNED):
-        bright = column("brightness dB", "brightness_psnr", 2)
-        aligned = [ENGINE, *(_metric(*each) for each in ALIGNED), bright, count]
+        blocks.append(table(f"Means{within}", [ENGINE, *(_metric(each) for each in METRICS), count], means))
+    if any(row.get(name) is not None for row in means for name in ALIGNED):
+        bright = figure_column("brightness_psnr")
+        aligned = [ENGINE, *(_metric(each) for each in ALIGNED), bright, count]
         blocks.append(table("GT-mean: brightness given", aligned, means))
     tests = [
         ENGINE,
         column("against", "against"),
-        column("metric", "metric"),
+        Column("metric", _heading),
         column("test", "test"),
-        column("mean difference", "mean_difference", 4, needed=True),
-        Column("95 %", lambda row: interval(row.get("interval"), 4), needed=True),
-        Column("p", lambda row: _probability(row.get("p_value")), needed=True),
+        Column("mean difference", lambda row: f"{row['mean_difference']:+.{_digits(row)}f}", needed=True),
+        Column("95 %", lambda row: interval(row.get("interval"), _digits(row), "+"), needed=True),
+        Column("p", lambda row: probability(row.get("p_value")), needed=True),
         column("pictures", "pictures", 0),
     ]
     if rows := _rows(quality, "tests"):
         blocks.append(table("Paired tests", tests, rows, words=4))
-    worst = [ENGINE, column("picture", "picture"), column("metric", "metric"), column("value", "value", 4)]
+    value = Column("value", lambda row: number(row["value"], _digits(row)))
+    worst = [ENGINE, column("picture", "picture"), Column("metric", _heading), value]
     rows = _rows(quality, "worst")
     if rows and len({row["picture"] for row in pictures}) > WORST:  # else they are all pictures
         blocks.append(table("Worst pictures", worst, rows, words=3, folded=True))
     if pictures:
-        by_picture = [column("picture", "picture"), ENGINE, *(_metric(*each) for each in (*METRICS, *ALIGNED))]
+        by_picture = [column("picture", "picture"), ENGINE, *(_metric(each) for each in (*METRICS, *ALIGNED))]
         blocks.append(table("Every picture", by_picture, pictures, words=2, folded=True))
     return blocks
 
 
-def _metric(heading: str, name: str, digits: int) -> Column:
+def _metric(name: str) -> Column:
+    heading, digits = FIGURES[name]
     return Column(heading, lambda row: figure(row, name), below=lambda row: interval(interval_of(row, name), digits))
 
 
-def _count(row: Row) -> str:
-    count = f"{row['pictures']}" if row["pictures"] == row["of"] else f"{row['pictures']} of {row['of']}"
-    return f"{count}, {row['identical']} equal" if row.get("identical") else count
+def _heading(row: Row) -> str:
+    return FIGURES[row["metric"]][0]
 
 
-def _probability(value: float | None) -> str:
-    return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
+def _digits(row: Row) -> int:
+    return FIGURES[row["metric"]][1]
 
 
 def _millions(value: Any) -> float | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mirnet_deploy.benchmarks.borders import Pixels
+from mirnet_deploy.benchmarks.drawing import number
 from mirnet_deploy.benchmarks.inputs import Image
-from mirnet_deploy.benchmarks.page.blocks import Block, Column, Pictures, Row, Section, column, number, table
+from mirnet_deploy.benchmarks.page.blocks import Block, Column, Pictures, Row, Section, column, table
 from mirnet_deploy.benchmarks.page.encoding import coded
 from mirnet_deploy.benchmarks.page.page import method, render
 from mirnet_deploy.benchmarks.page.pictures import Entry, difference, reduced

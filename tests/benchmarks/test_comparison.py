@@ -18,8 +18,13 @@ from PIL import Image
 
 from mirnet_deploy.benchmarks import forms
 from mirnet_deploy.benchmarks.apart import Apart
-from mirnet_deploy.benchmarks.forms import REFERENCE, FormFile, FormFiles, FormRow, forms_of
+from mirnet_deploy.benchmarks.comparison import Comparison
+from mirnet_deploy.benchmarks.forms import REFERENCE, Form, FormFile, FormFiles, FormRow, forms_of
 from mirnet_deploy.benchmarks.forms_table import forms_table
+from mirnet_deploy.benchmarks.latency import LatencyRow
+from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows
+from mirnet_deploy.benchmarks.report import Quality, Report
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 from mirnet_deploy.cli import artifacts_of, main
 from mirnet_deploy.cli.artifacts_of import checkpoint_of, forms_files
 from mirnet_deploy.cli.options import console
@@ -196,6 +201,45 @@ def test_differences_and_quality_are_those_of_the_results(
 def difference(output: NDArray[Any], other: NDArray[Any]) -> tuple[float, int]:
     error = output.astype(float) - other
     return 10 * math.log10(255**2 / np.mean(error**2)), int(np.abs(error).max())
+
+
+def made_up(first: str, quality: Quality | None) -> Report:
+    """A report on two forms, whose ratios are not those of their times."""
+    engines = [
+        SubjectReport(
+            name, None, None, "onnx", "image", "fp32", "made up", "ema", {}, "fake 1", "cpu", "auto", file_bytes=1
+        )
+        for name in (first, "other")
+    ]
+    times = (100.0,) * 6
+    rows = [
+        LatencyRow(first, "60x40", times, p50_ms=100.0, ratio=1.0),
+        LatencyRow("other", "60x40", times, p50_ms=100.0, ratio=0.7, ratio_interval=(0.6, 0.8)),
+    ]
+    return Report("2026-01-01T00:00:00+00:00", "1.0", {}, {}, engines, rows, quality, "whole")
+
+
+def test_ratios_are_those_of_the_latencies_where_the_reference_is_first() -> None:
+    comparison = Comparison([Form(REFERENCE, "a"), Form("other", "b")])
+    other = comparison.added_to(made_up(REFERENCE, None)).forms[1]
+    assert (other.ratio, other.ratio_interval) == (0.7, (0.6, 0.8))
+    comparison = Comparison([Form(REFERENCE, failure="no room"), Form("second", "a"), Form("other", "b")])
+    other = comparison.added_to(made_up("second", None)).forms[2]
+    assert (other.p50_ms, other.ratio, other.ratio_interval) == (100, None, None), "they are to another form"
+
+
+def test_results_are_of_their_own_kind_and_nothing_is_said_without_a_ground_truth() -> None:
+    comparison = Comparison([Form(REFERENCE, "a"), Form("other", "b")])
+    names = ("input", REFERENCE, "other", "theirs")
+    rows = [QualityRow(name, "1", psnr=20.0, ssim=0.5) for name in names]
+    report = comparison.added_to(made_up(REFERENCE, Quality("pairs", mean_rows(rows), rows, [])))
+    assert [row.form for row in report.forms[2:]] == ["input (no model)", "theirs (results)"]
+    rows = [QualityRow(name, "1", niqe=5.0) for name in names]
+    report = comparison.added_to(made_up(REFERENCE, Quality("night", mean_rows(rows), rows, [], paired=False)))
+    assert [row.form for row in report.forms] == [REFERENCE, "other"]
+    table = forms_table(report.forms, "60x40", "night")
+    assert "PSNR dB" not in [column.header for column in table.columns]
+    assert "night" in str(table.title)
 
 
 def test_the_report_says_how_to_repeat_it(whole: tuple[Result, dict[str, Any]], checkpoint: Path) -> None:

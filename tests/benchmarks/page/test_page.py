@@ -22,10 +22,12 @@ from PIL import Image
 from mirnet_deploy.benchmarks.page.blocks import MOST_ROWS
 from mirnet_deploy.benchmarks.page.page import LIMIT, bench_page
 from mirnet_deploy.benchmarks.page.pictures import Gallery
-from mirnet_deploy.benchmarks.quality import MeasuredPair, QualityRow, mean_rows, measure_picture
-from mirnet_deploy.benchmarks.quality_tables import picture_table
+from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, MeasuredPair, QualityRow, mean_rows, measure_picture
+from mirnet_deploy.benchmarks.quality_tables import means_table, picture_table, worst_lines
+from mirnet_deploy.benchmarks.quality_tables import tests_table as paired_table  # pytest would take it for a test
 from mirnet_deploy.benchmarks.report import Quality
 from mirnet_deploy.benchmarks.seams import find_seams
+from mirnet_deploy.benchmarks.stored import _value
 from mirnet_deploy.benchmarks.tiling import TilingSettings
 from mirnet_deploy.cli import main
 from mirnet_deploy.settings import RuntimeSettings
@@ -168,7 +170,7 @@ def test_figures_of_speed_are_the_report_s(page: Page, report: dict[str, Any]) -
     (phases, _) = page.rows("Phases, p50 in ms")
     assert (phases["read"], phases["write"]) == ("4.5", "20.2")
     (throughput,) = page.rows("Pictures per second")
-    assert (throughput["in flight"], throughput["images/s"], throughput["MP/s"]) == ("2", "12.30", "2.95")
+    assert (throughput["in flight"], throughput["images/s"], throughput["MP/s"]) == ("2", "12.300", "2.952")
     sweeps = page.rows("Pictures of growing size")
     truths = [row for row in report["sweeps"] if row["axis"] == "size"]
     for row, truth in zip(sweeps, truths, strict=True):
@@ -176,7 +178,7 @@ def test_figures_of_speed_are_the_report_s(page: Page, report: dict[str, Any]) -
         assert row["ms per MP"] == f"{truth['ms_per_megapixel']:.1f}"
         assert row["peak MiB"] == f"{truth['peak_rss_mib']:.0f}"
     form, plan = page.rows("Forms of one checkpoint")
-    assert (form["MB"], form["ratio"], form["dB to PyTorch FP32"]) == ("2.8", "0.31 [0.30 to 0.33]", "101.1")
+    assert (form["MB"], form["ratio"], form["from FP32 dB"]) == ("2.8", "0.31 [0.30 to 0.33]", "101.1")
     assert "failed" in plan.values()
     assert report["command"] in page.text
     assert report["failures"][0] in page.text
@@ -203,9 +205,10 @@ def test_figures_of_quality_are_the_report_s(page: Page, report: dict[str, Any])
         for heading, (name, places) in (plain | aligned).items():
             assert row[heading] == f"{truth[name]:.{places}f}"
     (test,) = page.rows("Paired tests")
-    assert (test["mean difference"], test["95 %"], test["p"]) == ("2.5000", "2.1000 to 2.9000", "< 0.001")
+    assert (test["metric"], test["mean difference"], test["95 %"]) == ("PSNR dB", "+2.50", "+2.10 to +2.90")
+    assert test["p"] == "< 0.001"
     (worst,) = page.rows("Worst pictures")
-    assert (worst["picture"], worst["value"]) == (NASTY, "22.5000")
+    assert (worst["picture"], worst["metric"], worst["value"]) == (NASTY, "PSNR dB", "22.50")
 
 
 def test_a_batch_is_one_of_tiles(report: dict[str, Any]) -> None:
@@ -246,6 +249,21 @@ def test_what_equals_its_ground_truth_is_infinite_on_the_page_and_in_the_termina
         [psnr, "inf", "–", "failed"],
         ["inf", "inf", "–", ""],
     ]
+
+
+def test_the_terminal_has_the_words_and_the_digits_of_the_page(report: dict[str, Any], page: Page) -> None:
+    quality = _value(Quality, report["quality"], "quality")
+    means, tests = page.rows("Means, and their 95 % intervals"), page.rows("Paired tests")
+    table = means_table("", quality.means, METRICS)
+    assert [column.header for column in table.columns] == list(means[0])
+    assert [str(next(iter(column.cells))).replace("\n", " [") for column in table.columns] == [
+        cell.removesuffix("]") for cell in means[0].values()
+    ]
+    aligned = means_table("", quality.means, ALIGNED)
+    assert [column.header for column in aligned.columns] == list(page.rows("GT-mean: brightness given")[0])
+    shown = {str(column.header): next(iter(column.cells)) for column in paired_table(quality.tests).columns}
+    assert shown == {heading: tests[0][heading] for heading in shown}
+    assert worst_lines(quality.worst) == [f"worst of lite by PSNR dB: {NASTY} (22.50)"]
 
 
 def test_the_summary_says_what_was_measured_in_figures(report: dict[str, Any]) -> None:
