@@ -34,7 +34,7 @@ def engine_differences(old: Report, new: Report) -> dict[str, list[str]]:
     """Engine of both runs -> those of `ENGINE` that are other ones; without the engines that are as they were. Another
     version of the same library is no other backend: it is what one may want to know about."""
     before = {engine.name: engine for engine in old.engines}
-    found = {}
+    found: dict[str, list[str]] = {}
     for engine in new.engines:
         if known := before.get(engine.name):
             unlike = [name for name in ENGINE if _unversioned(known, name) != _unversioned(engine, name)]
