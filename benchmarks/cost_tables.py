@@ -81,12 +81,20 @@ def histogram_lines(rows: Sequence[LatencyRow]) -> list[str]:
 
 
 def unstable_lines(rows: Sequence[LatencyRow]) -> list[str]:
-    """One line for each row whose engine had not settled when it was timed."""
-    return [
+    """One line for each row whose engine was not settled when its timing began, and one for all rows of one size that
+    were warmed up too little to tell."""
+    timed = [row for row in rows if row.times_ms]
+    lines = [
         f"{row.engine} at {row.size}: its run time was not stable after {row.warmup_runs} warm-up runs"
-        for row in rows
-        if row.warmup_stable is False and row.times_ms
+        for row in timed
+        if row.warmup_stable is False
     ]
+    untold = {row.size: row.warmup_runs for row in timed if row.warmup_stable is None}
+    lines += [
+        f"warm-up at {size}: {runs} run{'s' * (runs != 1)}, too few to tell whether run times were stable"
+        for size, runs in untold.items()
+    ]
+    return lines
 
 
 def phases_table(size: str, rows: Sequence[LatencyRow]) -> Table | None:
