@@ -9,7 +9,6 @@ from mirnet_deploy.benchmarks.conditions import Conditions, Range
 from mirnet_deploy.benchmarks.drawing import MISSING, bar, empty_table, histogram, number
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.phases import PHASES
-from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.sweeps import SweepRow
 from mirnet_deploy.benchmarks.throughput import ThroughputRow
 
@@ -20,26 +19,6 @@ FEWEST_DRAWN = 6
 """Runs below which there is no histogram."""
 PLOT_WIDTH = 24
 """Columns of the longest bar."""
-
-
-def row_lines(report: Report) -> list[str]:
-    """Every row of costs so far as a line, in the order of measuring, for whoever waits for the tables."""
-    lines = []
-    for row in report.latency:
-        ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
-        figures = row.failure or f"p50 {number(row.p50_ms, 1)} ms, p90 {number(row.p90_ms, 1)} ms{ratio}"
-        lines.append(f"{row.engine} at {row.size}: {_said(row.failure)}{figures}")
-    for each in report.throughput:
-        figures = each.failure or f"{number(each.images_per_s, 3)} images/s"
-        lines.append(f"{each.engine} at {each.size}, {each.in_flight} in flight: {_said(each.failure)}{figures}")
-    for point in report.sweeps:
-        figures = point.failure or f"p50 {number(point.p50_ms, 1)} ms, {number(point.ms_per_megapixel, 0)} ms/MP"
-        lines.append(f"{point.engine}, {point.axis} {point.value}: {_said(point.failure)}{figures}")
-    return lines
-
-
-def _said(failure: str | None) -> str:
-    return "failed: " if failure else ""
 
 
 def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
@@ -81,12 +60,20 @@ def histogram_lines(rows: Sequence[LatencyRow]) -> list[str]:
 
 
 def unstable_lines(rows: Sequence[LatencyRow]) -> list[str]:
-    """One line for each row whose engine had not settled when it was timed."""
-    return [
+    """One line for each row whose engine was not settled when its timing began, and one for all rows of one size that
+    were warmed up too little to tell."""
+    timed = [row for row in rows if row.times_ms]
+    lines = [
         f"{row.engine} at {row.size}: its run time was not stable after {row.warmup_runs} warm-up runs"
-        for row in rows
-        if row.warmup_stable is False and row.times_ms
+        for row in timed
+        if row.warmup_stable is False
     ]
+    untold = {row.size: row.warmup_runs for row in timed if row.warmup_stable is None}
+    lines += [
+        f"warm-up at {size}: {runs} run{'s' * (runs != 1)}, too few to tell whether run times were stable"
+        for size, runs in untold.items()
+    ]
+    return lines
 
 
 def phases_table(size: str, rows: Sequence[LatencyRow]) -> Table | None:

@@ -9,7 +9,7 @@ from mirnet_deploy.benchmarks import sweeps
 from mirnet_deploy.benchmarks.conditions import Conditions, Watch
 from mirnet_deploy.benchmarks.deadline import Deadline
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
-from mirnet_deploy.benchmarks.latency import LatencyRow, latency_rows, time_interleaved
+from mirnet_deploy.benchmarks.latency import LatencyRow, Turns, latency_rows
 from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, PeakMemory, probe
 from mirnet_deploy.benchmarks.phases import MOST_RUNS, measure_phases
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
@@ -172,17 +172,15 @@ class Costs:
             self._watch.look()
             self._advance()
 
-        with self._watch:
-            timed = time_interleaved(
-                self._subjects,
-                picture,
-                runs=settings.runs,
-                warmup=settings.warmup,
-                advance=between,
-                is_over=self._deadline.is_over,
-            )
-        first = len(self.latency)
-        self.latency += latency_rows([subject.name for subject in self._subjects], size, timed)
+        turns, first = (
+            Turns(self._subjects, picture, advance=between, is_over=self._deadline.is_over),
+            len(self.latency),
+        )
+        try:
+            with self._watch:
+                turns.take(settings.runs, settings.warmup)
+        finally:  # what was timed before an interrupt is in the report too
+            self.latency += latency_rows([subject.name for subject in self._subjects], size, turns.timed())
         self._tell()
         running = {row.engine: at for at, row in enumerate(self.latency[first:], first) if not row.failure}
         engines = [subject for subject in self._subjects if subject.name in running]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import stdev
 from typing import Any, NamedTuple, Protocol
 
@@ -53,7 +53,7 @@ class LatencyRow:
     warmup_runs: int = 0
     """Runs before the timed ones."""
     warmup_stable: bool | None = None
-    """Whether the run time had settled by then (`warmup.settled`); None where fewer than 2 runs cannot tell."""
+    """Whether the run time was settled at its end (`warmup.settled`); None where there were too few runs to tell."""
     cold_start_s: float | None = None
     """From the start of a fresh process to its first result; see `memory.py`. None where that process was not run."""
     phases_ms: Mapping[str, float | None] | None = None
@@ -79,29 +79,75 @@ class Timed(NamedTuple):
     warmups: dict[int, Warmup]
 
 
-@dataclass
-class _Turns:
-    """Engines that take turns, one run each."""
+class Turns:
+    """Engines that take turns, one run each, and what came of it so far: also where an interrupt ended it.
 
-    engines: Sequence[Enhancer]
-    image: Image
-    advance: Callable[[], object]
-    clock: Callable[[], int]
-    failures: dict[int, str] = field(default_factory=dict)
+    An engine that fails drops out; the others go on.
 
-    def round(self, times: Mapping[int, list[float]]) -> None:
+    Args:
+        advance: is called once per run, also for the runs that a dropped engine or a shorter warm-up skips.
+        is_over: no round begins once it is true.
+        clock: in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Enhancer],
+        image: Image,
+        *,
+        advance: Callable[[], object],
+        is_over: Callable[[], bool],
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._engines, self._image = engines, image
+        self._advance, self._is_over, self._clock = advance, is_over, clock
+        self._warming, self._times = ({position: list[float]() for position in range(len(engines))} for _ in range(2))
+        self._failures: dict[int, str] = {}
+
+    def take(self, runs: int, warmup: WarmupSetting) -> None:
+        """Rounds of warm-up, then `runs` rounds that are kept.
+
+        With `warmup` "auto" the warm-up ends with the round after which all engines are settled (`warmup.settled`) at
+        the same time, after `warmup.most_rounds` at the latest.
+        """
+        rounds, most = 0, most_rounds(warmup, runs)
+        while rounds < most and not self._is_over():
+            self._round(self._warming)
+            rounds += 1
+            left = [times for position, times in self._warming.items() if position not in self._failures]
+            if warmup == "auto" and all(settled(times) for times in left):
+                break
+        for _ in range((most - rounds) * len(self._engines)):
+            self._advance()
+        for _ in range(runs):
+            if self._is_over():
+                break
+            self._round(self._times)
+
+    def timed(self) -> Timed:
+        """What there is so far."""
+        warmups = {position: Warmup(len(each), settled(each)) for position, each in self._warming.items()}
+        kept = {at: values for at, values in self._times.items() if values and at not in self._failures}
+        return Timed(kept, self._failures, warmups)
+
+    def _round(self, times: Mapping[int, list[float]]) -> None:
         """Runs each engine that has not failed once, and adds its milliseconds to `times`."""
-        for position, engine in enumerate(self.engines):
-            if position not in self.failures:
-                if len(self.engines) > 1:
-                    time.sleep(PAUSE_S)
+        for position, engine in enumerate(self._engines):
+            if position not in self._failures:
+                pause_between(self._engines)
                 try:
-                    start = self.clock()
-                    engine.enhance(self.image)
-                    times[position].append((self.clock() - start) / 1e6)
+                    start = self._clock()
+                    engine.enhance(self._image)
+                    times[position].append((self._clock() - start) / 1e6)
                 except Exception as error:  # any library's out-of-memory: the others go on
-                    self.failures[position] = one_line(error)
-            self.advance()
+                    self._failures[position] = one_line(error)
+            self._advance()
+
+
+def pause_between(engines: Sequence[object]) -> None:
+    """Waits for `PAUSE_S` where several engines take turns."""
+    if len(engines) > 1:
+        time.sleep(PAUSE_S)
 
 
 def percentiles(times: Sequence[float]) -> tuple[float, float, float]:
@@ -128,33 +174,11 @@ def time_interleaved(
 ) -> Timed:
     """Times `enhance(image)` of every engine, round robin: rounds of warm-up that are not kept, then `runs` that are.
 
-    With `warmup` "auto" the warm-up ends with the round in which the last engine has settled (`warmup.settled`), after
-    `warmup.most_rounds` at the latest. An engine that settled once counts as settled.
-
-    An engine that fails drops out; the others go on. `clock` is in nanoseconds. `advance` is called once per run, also
-    for the runs that a dropped engine or a shorter warm-up skips. No round begins once `is_over()`.
+    See `Turns`, which is for those who want what there is after an interrupt too.
     """
-    turns = _Turns(engines, image, advance, clock)
-    warming, times = ({position: list[float]() for position in range(len(engines))} for _ in range(2))
-    stable: set[int] = set()
-    rounds, most = 0, most_rounds(warmup, runs)
-    while rounds < most and not is_over():
-        turns.round(warming)
-        rounds += 1
-        stable |= {position for position, each in warming.items() if settled(each)}
-        if warmup == "auto" and stable | set(turns.failures) >= set(warming):
-            break
-    for _ in range((most - rounds) * len(engines)):
-        advance()
-    for _ in range(runs):
-        if is_over():
-            break
-        turns.round(times)
-    warmups = {
-        position: Warmup(len(each), position in stable if len(each) > 1 else None) for position, each in warming.items()
-    }
-    kept = {position: values for position, values in times.items() if values and position not in turns.failures}
-    return Timed(kept, turns.failures, warmups)
+    turns = Turns(engines, image, advance=advance, is_over=is_over, clock=clock)
+    turns.take(runs, warmup)
+    return turns.timed()
 
 
 def summarise(

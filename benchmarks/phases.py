@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mirnet_deploy.benchmarks.inputs import Image, one_line
-from mirnet_deploy.benchmarks.latency import Enhancer
+from mirnet_deploy.benchmarks.latency import Enhancer, pause_between
 from mirnet_deploy.benchmarks.overlap import Kind, Mark, Span, Watch, cuda_mark, union
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.reading import read_image
@@ -95,6 +95,7 @@ def measure_phases(
             over = is_over()
             for position, engine in enumerate(engines):
                 if not over and position not in failures:
+                    pause_between(engines)
                     try:
                         found[position].append(_one(engine, source, target, clock))
                     except Exception as error:  # of any library, or a full disk: the others go on

@@ -14,15 +14,17 @@ def ratio_interval(times: Sequence[float], ours: Sequence[float]) -> tuple[float
 
     The paired bootstrap with percentiles: rounds are drawn with replacement, as many as there are, and both medians
     taken of the same rounds, `RESAMPLES` times (from a fixed seed); the interval is from the 2.5th to the 97.5th
-    percentile of these ratios. Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+    percentile of these ratios. Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. A last
+    round that only one of them has, as an interrupt leaves it, does not count.
 
     Returns:
         None where there are fewer than `FEWEST` rounds: even the whole range of 5 values holds a median only in 94 %
         of samples (1 - 2 / 2**5).
     """
-    if len(ours) < FEWEST or len(times) != len(ours):
+    rounds = min(len(times), len(ours))
+    if rounds < FEWEST:
         return None
-    drawn = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
+    drawn = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
     medians, our_medians = (np.median(np.asarray(each, np.float64)[drawn], axis=1) for each in (times, ours))
     low, high = np.percentile(medians / our_medians, (2.5, 97.5))
     return float(low), float(high)

@@ -12,11 +12,11 @@ from mirnet_deploy.errors import UsageError
 WITHIN = 0.05
 """The share by which two medians may differ in an engine that has settled."""
 LAST = 3
-"""Runs, at most, of which each median is taken."""
+"""Runs of which each median is taken: one run that is out of line does not decide."""
 LEAST, MOST = 2, 20
 """Rounds of a warm-up that ends by itself; between them, no more than there are timed rounds."""
 WarmupSetting = int | Literal["auto"]
-"""Rounds before the timed ones; "auto" ends when all engines have settled."""
+"""Rounds before the timed ones; "auto" ends when all engines are settled at the same time."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,20 @@ class Warmup:
 
     runs: int = 0
     stable: bool | None = None
-    """Whether it had settled (`settled`) by the end; None after fewer than 2 runs, which cannot tell."""
+    """`settled` at the end."""
 
 
-def settled(times: Sequence[float]) -> bool:
-    """Whether the median of the last k runs is within 5 % of the median of the k runs before; k is 3, or half of the
-    runs where there are fewer than 6. One run, or none, has not settled.
+def settled(times: Sequence[float]) -> bool | None:
+    """Whether the median of the last 3 runs is within 5 % of the median of the 3 before; None of fewer than 6 runs,
+    which are too few to tell.
 
-    >>> settled([90, 12, 11]), settled([90, 12, 11, 11.5]), settled([90, 12, 11, 11.5, 11])
-    (False, False, True)
+    >>> settled([90, 12, 11, 11.5, 11]), settled([90, 12, 11, 11.5, 11, 12]), settled([40, 30, 20, 12, 11, 12])
+    (None, True, False)
     """
-    last = min(LAST, len(times) // 2)
-    if not last:
-        return False
-    before = median(times[-2 * last : -last])
-    return abs(median(times[-last:]) - before) <= WITHIN * before
+    if len(times) < 2 * LAST:
+        return None
+    before = median(times[-2 * LAST : -LAST])
+    return abs(median(times[-LAST:]) - before) <= WITHIN * before
 
 
 def most_rounds(warmup: WarmupSetting, runs: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ def read_rgb8(path: Path) -> Image:
     """A picture as sRGB, uint8 [H,W,3] RGB, C-contiguous: 16 bits are rounded to 8, grey is repeated, alpha is dropped.
 
     Colours of other spaces become sRGB by their profile, in 16 bits, as the network is given them by `enhance`. A
-    warning names the picture where its profile cannot be used, and its numbers are taken for sRGB.
+    warning names the picture where its profile is damaged or cannot be used, and its numbers are taken for sRGB.
 
     Raises:
         ImageError: the file cannot be read.
@@ -134,6 +135,8 @@ def read_rgb8(path: Path) -> Image:
     """
     picture = read_image(path)
     colour = _colour_of(picture.icc, picture.pixels.dtype, grey=picture.grey)
+    for line in filter(_OF_COLOUR.search, picture.lost):
+        warn(f"{path}: {line}")
     if colour.problem:
         warn(f"{path}: {colour.problem}")
     if colour.conversion:
@@ -141,6 +144,8 @@ def read_rgb8(path: Path) -> Image:
     return np.ascontiguousarray(picture.to_8_bit().rgb(), dtype=np.uint8)
 
 
+_OF_COLOUR = re.compile("colour|iCCP|cICP|gAMA|cHRM")
+"""Words of a line of `Picture.lost` that is about what its numbers mean."""
 _colour_of = lru_cache(maxsize=8)(colour_of)
 """Most pictures of a data set have one profile, and to take it apart takes longer than to decode a small one."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mirnet_deploy.errors import DataError, ImageError
+from mirnet_deploy.errors import DataError, ImageError, MissingDependencyError
 from mirnet_deploy.metrics import SSIM_WINDOW
 from mirnet_deploy.pairs import Image, Pair
 from mirnet_deploy.training.splits import Split
@@ -57,7 +57,7 @@ def _faults(item: Pair | Path, read: Callable[[Path], Image]) -> list[str]:
     for path in paths:
         try:
             height, width = read(path).shape[:2]
-        except ImageError as error:
+        except (ImageError, MissingDependencyError) as error:
             faults.append(str(error))
             continue
         sizes.append(f"{width}x{height}")

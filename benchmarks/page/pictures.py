@@ -108,7 +108,7 @@ class Gallery:
         (name, reference), *others = outputs.items()
         self._first.append(
             Entry(
-                f"What was timed: a packaged photograph, mirrored to {size}",
+                f"What was timed: a packaged photograph, cut or mirrored to {size}",
                 [(label, reduced(each)) for label, each in [("input", image), *outputs.items()]],
                 [difference(f"{other} − {name}", output, reference) for other, output in others],
                 size.width,

@@ -74,7 +74,7 @@ def forms_files(checkpoint: Path, exported: Path, folder: Path, say: Say) -> For
     """Finds the artifacts of a checkpoint in `exported`, and makes in `folder` those that are not there.
 
     Args:
-        say: gets a line for everything that was found, made, or passed over.
+        say: gets a line for everything that was found, is about to be made, was made, or was passed over.
 
     Raises:
         CheckpointError: the file does not hold a MIRNet.
@@ -127,7 +127,7 @@ class _Maker:
         from mirnet_deploy.benchmarks.forms import FormFile
 
         path = self._folder / ("mirnet.onnx" if precision == "fp32" else f"mirnet.{precision}.onnx")
-        began = time.monotonic()
+        began = self._begin("exporting", path)
         try:
             export(self._loaded, path, self._settings, precision)
         except (ExportError, MissingDependencyError) as error:
@@ -148,9 +148,10 @@ class _Maker:
             return FormFile(None, "it needs a CUDA GPU, and this machine has none")
         if source is None:
             return FormFile(None, "there is no ONNX file to build it from")
-        path, began, metadata = self._folder / "mirnet.plan", time.monotonic(), read_sidecar(source)
+        path, metadata = self._folder / "mirnet.plan", read_sidecar(source)
         names = ("interface", "tile", "halo", "batch", "channel_order")
         settings = ExportSettings(plain=not metadata.context, **{name: getattr(metadata, name) for name in names})
+        began = self._begin("building", path)
         try:
             library = find_builder("auto", ())
             assert library is not None  # which only "none" gives
@@ -159,6 +160,11 @@ class _Maker:
         except (EngineError, ExportError, MissingDependencyError) as error:
             return FormFile(None, f"it was not built: {error}")
         return self._made(path, began)
+
+    def _begin(self, what: str, path: Path) -> float:
+        """Says what takes long from now on, and returns the time."""
+        self._say(f"{what} {path.name}, which is not there; this can take minutes")
+        return time.monotonic()
 
     def _made(self, path: Path, began: float) -> FormFile:
         from mirnet_deploy.benchmarks.forms import FormFile

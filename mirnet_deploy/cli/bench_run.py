@@ -49,12 +49,16 @@ def run_engines(settings: RuntimeSettings, options: dict[str, Any], comparison: 
     with on_signals(under_way.stop), progress_bar("bench", steps(config, scenes)) as advance:
         report, drawn = run_bench(config, scenes, lambda: under_way.step(advance), under_way.notice, gallery, watch)
     report = under_way.whole(report)
-    write_json(report.to_json(), options["json_path"])  # first: whoever reads the tables may stop reading
-    print_report(report, console(stderr=to_pipe))
+    # All files first: whoever reads standard output may stop reading, which ends the process.
+    if not to_pipe:
+        write_json(report.to_json(), options["json_path"])
     if sheet is not None and drawn is not None:
         drawn.save(sheet)
     if gallery is not None:
         write_atomically(html, bench_page(report.to_dict(), gallery.entries).encode(errors="replace"))
+    if to_pipe:
+        write_json(report.to_json(), "-")
+    print_report(report, console(stderr=to_pipe))
     _exit(report, under_way.stopped_by)
 
 
@@ -74,7 +78,7 @@ class _UnderWay:
 
     def notice(self, so_far: Report) -> None:
         """Prints what is new in the report, and writes all of it."""
-        from mirnet_deploy.benchmarks.cost_tables import row_lines
+        from mirnet_deploy.benchmarks.row_lines import row_lines
 
         lines = row_lines(so_far)
         for line in lines[self._shown :]:

@@ -43,7 +43,7 @@ def prepared_libraries() -> Iterator[None]:
     finally:  # a program may have called the command
         Image.MAX_IMAGE_PIXELS = most
         if threads is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
+            os.environ.pop("OPENBLAS_NUM_THREADS", None)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

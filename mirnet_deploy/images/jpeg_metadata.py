@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mirnet_deploy.errors import ImageError
 from mirnet_deploy.images.ifd import read_directory
@@ -207,6 +208,7 @@ def with_jpeg_metadata(data: bytes, picture: Picture) -> bytes:
     return b"".join([*parts, rest])
 
 
+@lru_cache(maxsize=2)  # what is lost is asked first, and then it is written
 def parts_of_xmp(packet: bytes) -> tuple[bytes, list[bytes]] | None:
     """A packet, and segments with its extension where it has more than `LARGEST_XMP` bytes; None where it cannot be
     parted."""

@@ -47,6 +47,9 @@ _LOST = {
     _APPLE_GAIN_MAP: "its gain map for HDR screens is lost",
     _CAMERA: "the film of its motion photo is lost",
     "http://ns.google.com/photos/1.0/depthmap/": "its depth map is lost",
+    "http://ns.google.com/photos/1.0/image/": "the unedited picture that it holds beside its own is lost",
+    "http://ns.google.com/photos/1.0/container/": "what its XMP says of further pictures in the file is lost",
+    "http://ns.google.com/photos/dd/1.0/device/": "what its XMP says of its depth camera is lost",
 }
 """Namespace of a property that is taken out -> what the user loses with it."""
 
@@ -55,8 +58,8 @@ def upright_xmp(packet: bytes, width: int, height: int) -> bytes:
     """The packet as it is true of one upright picture of `width` x `height` pixels, with nothing else in its file.
 
     tiff:Orientation becomes 1; tiff:ImageWidth and ImageLength, exif:PixelXDimension and PixelYDimension become the
-    size, where they are. What points to something outside the picture is taken out: gain and depth maps, films,
-    extended XMP; so are thumbnails, which show the old picture. Without any of these the packet is returned as it is.
+    size, where they are. What points to something outside the picture is taken out: gain and depth maps, films;
+    so are thumbnails, which show the old picture. Without any of these the packet is returned as it is.
 
     Raises:
         ValueError: it is not an XMP packet, is damaged, or passes `LARGEST_XMP` or `MOST_XMP`.

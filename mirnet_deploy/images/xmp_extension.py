@@ -29,7 +29,7 @@ def joined(packet: bytes, segments: Sequence[bytes]) -> bytes:
     """
     document = parsed(packet)
     guid = next((text_of(node) for node in properties(document) if name_of(node) == HAS_EXTENSION), "").encode()
-    pieces = sorted(_pieces(segments, guid))
+    pieces = sorted(set(_pieces(segments, guid.upper())))
     extension = b"".join(piece for _, _, piece in pieces)
     places = accumulate([0, *(len(piece) for _, _, piece in pieces)])
     if not pieces or any(
@@ -47,7 +47,7 @@ def joined(packet: bytes, segments: Sequence[bytes]) -> bytes:
 def _pieces(segments: Sequence[bytes], guid: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yields place, length of the whole, and bytes of each piece of the extension with this GUID."""
     for segment in segments:
-        if len(segment) > _HEAD and segment[:_GUID] == guid:
+        if len(segment) > _HEAD and segment[:_GUID].upper() == guid:
             length, place = struct.unpack_from(">II", segment, _GUID)
             yield place, length, segment[_HEAD:]
 
@@ -62,14 +62,16 @@ def parted(packet: bytes, room: int, segment: int) -> tuple[bytes, list[bytes]]:
     if len(packet) <= room:
         return packet, []
     document, extension = parsed(packet), parsed(_EMPTY)
+    moved: dict[int, Element] = {}
     movable = [node for node in properties(document) if name_of(node)[0] not in (RDF, "http://www.w3.org/2000/xmlns/")]
     movable.sort(key=lambda node: len(_xml(node)))
     excess = len(packed(document)) + _NOTE - room
     while excess > 0 and movable:
         node = movable.pop()
         excess -= len(_xml(node))
-        _move(node, extension)
+        _move(node, extension, moved)
     content = packed(extension)
+    parsed(content)  # a reader of ours must take it
     guid = md5(content, usedforsecurity=False).hexdigest().upper()
     note = _described(document)
     note.setAttribute("xmlns:xmpNote", HAS_EXTENSION[0])
@@ -86,18 +88,24 @@ def _xml(node: Attr | Element) -> bytes:
     return f'{node.name}="{node.value}"'.encode() if isinstance(node, Attr) else packed(node)
 
 
-def _move(node: Attr | Element, extension: Document) -> None:
-    """Moves a property to the extension, into a description of its own."""
+def _move(node: Attr | Element, extension: Document, moved: dict[int, Element]) -> None:
+    """Moves a property to the extension, into the description there that stands for its own.
+
+    Args:
+        moved: id of a description -> what stands for it; is filled in.
+    """
     owner = node.ownerElement if isinstance(node, Attr) else node.parentNode
     assert isinstance(owner, Element)
-    description = _described(extension, owner.getAttributeNS(RDF, "about"))
-    _declare(owner, description)
+    if id(owner) not in moved:
+        description = _described(extension, owner.getAttributeNS(RDF, "about"))
+        _declare(owner, description)
+        moved[id(owner)] = _append(extension, description)
+    description = moved[id(owner)]
     take_out(node)
     if isinstance(node, Attr):
         description.setAttribute(node.name, node.value)
     else:
         description.appendChild(_copied(node, extension))
-    _append(extension, description)
 
 
 def _described(document: Document, about: str = "") -> Element:
@@ -108,11 +116,12 @@ def _described(document: Document, about: str = "") -> Element:
     return description
 
 
-def _append(document: Document, description: Element) -> None:
-    """Puts a description, from this document or another, at the end of the packet's."""
+def _append(document: Document, description: Element) -> Element:
+    """Puts a copy of a description, from this document or another, at the end of the packet's, and returns it."""
     copy = _copied(description, document)
     _declare(description, copy)
     document.getElementsByTagNameNS(RDF, "RDF")[0].appendChild(copy)
+    return copy
 
 
 def _copied(node: Element, document: Document) -> Element:

@@ -25,7 +25,7 @@ from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.memory import PeakMemory
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
 from mirnet_deploy.benchmarks.sweeps import AXES
-from mirnet_deploy.cli import main
+from mirnet_deploy.cli import bench_run, main
 from mirnet_deploy.cli.bench import command
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.files import file_sha256
@@ -186,12 +186,14 @@ def test_rows_are_printed_and_saved_as_they_come_and_memory_comes_last(
     def probe(spec: SubjectSpec, size: Size, seconds: float | None) -> PeakMemory:
         saved = json.loads(target.read_text())
         seen.append((saved["ended"], [(row["size"], row["peak_rss_mib"]) for row in saved["latency"]]))
-        return PeakMemory(peak_rss_mib=123.4)
+        return PeakMemory(peak_rss_mib=123.4, cold_start_s=2.5 if len(seen) == 1 else None)
 
     monkeypatch.setattr(costs, "probe", probe)
     result = run("--engine", "a", "--size", "40x30", "--size", "20x10", "--runs", 2, "--json", target)
     assert result.exit_code == 0, result.output
-    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["a at 40x30", "a at 20x10"]
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["a at 40x30", "a at 20x10"]
+    assert lines[2:] == ["a at 40x30, memory: peak 123 MiB, cold start 2.5 s", "a at 20x10, memory: peak 123 MiB"]
     unfinished = "cut short: it is under way, or its process died"
     assert seen == [
         (unfinished, [("40x30", None), ("20x10", None)]),
@@ -241,7 +243,7 @@ def test_warm_up_and_spread_stand_in_the_report() -> None:
     assert report["picture"].startswith("mirnet_deploy/samples/crop_a.png")
     for row in report["latency"]:
         assert row["std_ms"] == pytest.approx(np.std(row["times_ms"], ddof=1))
-        assert 2 <= row["warmup_runs"] <= 6
+        assert row["warmup_runs"] == 6
         assert isinstance(row["warmup_stable"], bool)
         assert row["cold_start_s"] is None, "without the process that measures memory there is none"
     first, second = report["latency"]
@@ -271,7 +273,9 @@ def test_throughput_and_sweeps_come_row_by_row_after_the_latencies(
         *("a at 140x100", "fragile at 140x100", "a at 50x10", "fragile at 50x10"),
         *("a at 140x100, 2 in flight", "a at 50x10, 2 in flight", "fragile at 50x10, 2 in flight"),
         *("a, threads 1", "fragile, threads 1", "a, threads 2", "fragile, threads 2"),
-        *("a, tile 128", "fragile, tile 128", "error"),
+        *("a, tile 128", "fragile, tile 128"),
+        *("a at 140x100, memory", "a at 50x10, memory", "fragile at 50x10, memory"),
+        *("a, threads 1, memory", "a, threads 2, memory", "a, tile 128, memory", "error"),
     ]
     report = json.loads(target.read_text())
     assert [(row["engine"], row["size"], row["in_flight"], row["runs"]) for row in report["throughput"]] == [
@@ -323,14 +327,14 @@ def test_sweeps_run_on_the_library_that_runs_now(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("fakes")
-@pytest.mark.parametrize("where", ["phases", "throughput", "sweep"])
+@pytest.mark.parametrize("where", ["latency", "phases", "throughput", "sweep"])
 def test_an_interrupt_anywhere_leaves_what_there_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
 ) -> None:
     """There are 3 timed runs, 3 of phases, 2 + 3 pictures of throughput, and 3 runs of each point."""
     monkeypatch.setattr(costs, "open_subject", FakeSubject)
     monkeypatch.setattr(costs, "describe_processor", lambda: {"cores": 2})
-    at = {"phases": 5, "throughput": 9, "sweep": 16}[where]
+    at = {"latency": 3, "phases": 5, "throughput": 9, "sweep": 16}[where]
     enhance = FakeSubject.enhance
 
     def interrupted(subject: FakeSubject, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -345,11 +349,12 @@ def test_an_interrupt_anywhere_leaves_what_there_is(
     assert result.exit_code == 128 + signal.SIGINT
     report = json.loads(target.read_text())
     assert report["ended"] == "cut short: interrupted"
-    assert [len(row["times_ms"]) for row in report["latency"]] == [3]
-    assert (report["latency"][0]["phases_ms"] is None) == (where == "phases")
+    timed = 2 if where == "latency" else 3
+    assert [len(row["times_ms"]) for row in report["latency"]] == [timed]
+    assert (report["latency"][0]["phases_ms"] is None) == (where in ("latency", "phases"))
     assert len(report["throughput"]) == (where == "sweep")
     assert [row["value"] for row in report["sweeps"]] == (["1"] if where == "sweep" else [])
-    assert "Latency at 16x16, 3 runs" in result.stdout
+    assert f"Latency at 16x16, {timed} runs" in result.stdout
 
 
 @pytest.mark.usefixtures("fakes")
@@ -428,6 +433,31 @@ def test_data_adds_quality_with_baselines_and_a_sheet(pairs_folder: Path, tmp_pa
     with Image.open(sheet) as drawn:
         assert drawn.width >= 8 * 120, "the input, five operations, the engine, the ground truth"
         assert drawn.height >= 2 * 36
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("to_pipe", [True, False])
+def test_files_are_written_before_anything_goes_to_a_pipe(
+    pairs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to_pipe: bool
+) -> None:
+    """Whoever reads it may stop, as `| head` does."""
+    files = {name: tmp_path / name for name in ("r.json", "s.png", "p.html")}
+
+    def closed(*arguments: object, **options: object) -> None:
+        raise BrokenPipeError
+
+    json_to: object = files["r.json"]
+    if to_pipe:
+        monkeypatch.setattr(bench_run, "write_json", closed)
+        json_to = "-"
+        files.pop("r.json")
+    monkeypatch.setattr("mirnet_deploy.benchmarks.tables.print_report", closed)
+    shown = ("--sheet", tmp_path / "s.png", "--html", tmp_path / "p.html", "--json", json_to)
+    result = run("--engine", "a", "--size", "16x16", "--runs", 1, "--data", pairs_folder, "--no-memory", *shown)
+    assert result.exit_code != 0
+    assert [name for name, path in files.items() if path.exists()] == [*files]
+    lines = [line.split(":")[0] for line in result.stderr.splitlines()]
+    assert lines[:3] == ["a at 16x16", "a on a", "a on b"]
 
 
 @pytest.mark.usefixtures("fakes")

@@ -92,6 +92,22 @@ def test_files_are_known_by_their_sidecars(checkpoint: Path, beside: Path, tmp_p
     ]
 
 
+def test_what_is_missing_is_told_before_it_is_made(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export takes minutes, in which nothing else is printed."""
+    said: list[str] = []
+    before: list[list[str]] = []
+    monkeypatch.setattr(artifacts_of, "export_settings", lambda loaded, name: None)
+    monkeypatch.setattr(artifacts_of, "export", lambda *arguments: before.append([*said]))
+    forms_files(checkpoint, tmp_path, tmp_path / "made", said.append)
+    told = [
+        f"exporting {name}, which is not there; this can take minutes" for name in ("mirnet.onnx", "mirnet.fp16.onnx")
+    ]
+    assert before[0] == told[:1]
+    assert (before[1][0], before[1][1][:16], before[1][2]) == (told[0], "made mirnet.onnx", told[1])
+
+
 @pytest.mark.usefixtures("no_export")
 def test_a_file_that_cannot_be_made_is_a_reason(checkpoint: Path, tmp_path: Path) -> None:
     files = forms_files(checkpoint, tmp_path, tmp_path, lambda line: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 
@@ -11,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from mirnet_deploy.benchmarks import latency
 from mirnet_deploy.benchmarks.cost_tables import unstable_lines
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
-from mirnet_deploy.benchmarks.latency import Timed, latency_rows, percentiles, time_interleaved
+from mirnet_deploy.benchmarks.latency import Timed, Turns, latency_rows, percentiles, time_interleaved
 from mirnet_deploy.benchmarks.warmup import Warmup
 from mirnet_deploy.errors import EngineError, UsageError
 
@@ -49,6 +51,12 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 def never() -> bool:
     return False
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These engines have no threads that must come to rest."""
+    monkeypatch.setattr(latency, "PAUSE_S", 0)
 
 
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
@@ -87,52 +95,101 @@ class Settling(Recorder):
         return super().enhance(image)
 
 
-def test_the_warm_up_ends_with_the_round_in_which_the_last_engine_has_settled() -> None:
+def test_the_warm_up_ends_with_the_round_in_which_all_engines_are_settled_at_once() -> None:
     clock, log, steps = Clock(), [], itertools.count()
-    engines = [Settling("a", log, clock, [50, 10]), Settling("b", log, clock, [90, 30, 20])]
+    engines = [Settling("a", log, clock, [50, 10]), Settling("b", log, clock, [90, 40, 30, 30, 20])]
     timed = time_interleaved(
         engines, IMAGE, runs=12, warmup="auto", clock=clock, is_over=never, advance=lambda: next(steps)
     )
-    # a has settled in the third round, with 10 after 10. The medians of b are 20 after 30, 20 after 60, 20 after 25, 20
-    # after 30, and in the seventh round 20 after 20.
-    assert timed.warmups == {0: Warmup(7, True), 1: Warmup(7, True)}
+    # a is settled from the sixth round on. The medians of b are 20 after 40, 20 after 30, 20 after 30, 20 after 20.
+    assert timed.warmups == {0: Warmup(9, True), 1: Warmup(9, True)}
     assert timed.times == {0: [10.0] * 12, 1: [20.0] * 12}
-    assert log == ["a", "b"] * 19
+    assert log == ["a", "b"] * 21
     assert next(steps) == 2 * (12 + 12), "the progress bar still reaches its end"
+
+
+def test_two_runs_that_happen_to_be_alike_are_no_end() -> None:
+    """The clock falls: 40 and 40 at first, then ever longer runs, of which no three are like the three before."""
+    clock, log = Clock(), []
+    engines = [Settling("a", log, clock, [40, 40, *(40 * 1.1**n for n in range(1, 99))])]
+    timed = time_interleaved(engines, IMAGE, runs=12, warmup="auto", clock=clock, is_over=never, advance=lambda: None)
+    assert timed.warmups == {0: Warmup(12, False)}
+
+
+def test_an_engine_that_was_settled_once_and_is_no_more_is_not_stable() -> None:
+    """While another one, which never settles, keeps the warm-up going."""
+    clock, log = Clock(), []
+    engines = [
+        Settling("a", log, clock, [10] * 7 + [20, 40, 80, 160, 320]),
+        Settling("b", log, clock, [1000 * 0.8**n for n in range(99)]),
+    ]
+    for warmup in ("auto", 12):
+        for each in engines:
+            each.calls = 0
+        timed = time_interleaved(
+            engines, IMAGE, runs=12, warmup=warmup, clock=clock, is_over=never, advance=lambda: None
+        )
+        assert timed.warmups == {0: Warmup(12, False), 1: Warmup(12, False)}
 
 
 def test_an_engine_that_never_settles_is_timed_all_the_same_and_told() -> None:
     clock, log = Clock(), []
     engines = [Settling("a", log, clock, [1000 * 0.8**n for n in range(99)]), Recorder("b", log, clock, 10)]
-    for runs, most in ((3, 3), (1, 2), (50, 20)):
+    for runs, most, told in ((3, 3, False), (1, 2, False), (6, 6, True), (50, 20, True)):
         log.clear()
         engines[0].calls = 0
         timed = time_interleaved(
             engines, IMAGE, runs=runs, warmup="auto", clock=clock, is_over=never, advance=lambda: None
         )
-        assert timed.warmups == {0: Warmup(most, False), 1: Warmup(most, True)}
+        assert timed.warmups == {0: Warmup(most, False if told else None), 1: Warmup(most, True if told else None)}
         assert len(log) == 2 * (most + runs)
     first, second = latency_rows(["a", "b"], Size(8, 8), timed)
     assert (first.warmup_runs, first.warmup_stable) == (20, False)
     assert unstable_lines([first, second]) == ["a at 8x8: its run time was not stable after 20 warm-up runs"]
+    few = [replace(row, warmup_runs=1, warmup_stable=None) for row in (first, second)]
+    assert unstable_lines(few) == ["warm-up at 8x8: 1 run, too few to tell whether run times were stable"]
 
 
 def test_a_warm_up_of_a_number_of_rounds_is_judged_too_where_it_can_be() -> None:
-    for warmup, stable in ((0, None), (1, None), (2, False), (3, True)):
+    for warmup, stable in ((0, None), (1, None), (5, None), (6, False), (8, False), (9, True)):
         clock, log = Clock(), []
-        engines = [Settling("a", log, clock, [50, 10])]
+        engines = [Settling("a", log, clock, [50, 40, 30, 30, 10])]
         timed = time_interleaved(
             engines, IMAGE, runs=9, warmup=warmup, clock=clock, is_over=never, advance=lambda: None
         )
         assert timed.warmups == {0: Warmup(warmup, stable)}
         assert len(log) == warmup + 9
+        told = unstable_lines(latency_rows(["a"], Size(8, 8), timed))
+        assert len(told) == (stable is not True)
+        assert ["too few to tell" in line for line in told] == [stable is None] * len(told)
+
+
+def test_what_was_timed_before_an_interrupt_is_there() -> None:
+    """In the third timed round, in which one engine has run already."""
+
+    def interrupted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        raise KeyboardInterrupt
+
+    log: list[str] = []
+    engines = [Recorder("a", log), Recorder("b", log)]
+    steps = itertools.count(1)
+
+    def advance() -> None:
+        if next(steps) == 7:
+            engines[1].enhance = interrupted  # type: ignore[method-assign]
+
+    turns = Turns(engines, IMAGE, advance=advance, is_over=never)
+    with pytest.raises(KeyboardInterrupt):
+        turns.take(9, 1)
+    rows = latency_rows(["a", "b"], Size(8, 8), turns.timed())
+    assert [(row.engine, len(row.times_ms), row.warmup_runs) for row in rows] == [("a", 3, 1), ("b", 2, 1)]
 
 
 def test_a_failed_engine_keeps_no_other_warming_up() -> None:
     clock, log = Clock(), []
     engines = [Recorder("a", log, clock, 10), Recorder("b", log, clock, 10, fail_at=1)]
     time_interleaved(engines, IMAGE, runs=9, warmup="auto", clock=clock, is_over=never, advance=lambda: None)
-    assert log == ["a", "b"] + ["a"] * 10
+    assert log == ["a", "b"] + ["a"] * 14
 
 
 def test_no_round_begins_when_the_time_is_over() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from deferred import Driver, Engine
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime
-from mirnet_deploy.benchmarks import phases
+from mirnet_deploy.benchmarks import latency, phases
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
 from mirnet_deploy.benchmarks.overlap import Watch
 from mirnet_deploy.benchmarks.phases import DeviceTimes, measure_phases
@@ -81,6 +82,16 @@ def test_a_picture_goes_from_a_file_to_a_file(clock: Clock) -> None:
     for image in engines[0].seen:  # JPEG of quality 95: the photograph, and not exactly
         assert image.shape == PICTURE.shape
         assert 0 < np.abs(image.astype(int) - PICTURE).mean() < 5
+
+
+def test_between_engines_threads_come_to_rest(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As between timed runs; one engine alone waits for nobody."""
+    waits: list[float] = []
+    monkeypatch.setattr(latency, "time", SimpleNamespace(sleep=waits.append))
+    for engines, expected in ((1, 0), (2, 4)):
+        several = [Waiter(f"{number}", clock, 10, 10) for number in range(engines)]
+        measure_phases(several, PICTURE, 2, advance=lambda: None, is_over=lambda: False, clock=clock)
+        assert waits == [latency.PAUSE_S] * expected
 
 
 def test_nothing_begins_when_the_time_is_over(clock: Clock) -> None:

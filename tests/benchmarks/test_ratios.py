@@ -33,3 +33,10 @@ def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
 
 def test_few_rounds_have_no_interval() -> None:
     assert ratio_interval([1.0] * 5, [1.0] * 5) is None
+
+
+def test_a_round_that_an_interrupt_cut_does_not_count() -> None:
+    ours = [10.0, 11, 12, 14, 20, 31]
+    theirs = [2 * each for each in ours]
+    assert ratio_interval(theirs, [*ours, 1000]) == ratio_interval(theirs, ours) == pytest.approx((2, 2))
+    assert ratio_interval(theirs[:5], ours) is None

@@ -161,6 +161,9 @@ def test_hdr_pictures_and_profiles_that_cannot_be_used_are_told(tmp_path: Path) 
     write_image(Picture(srgb, icc=matrix_profile(P3, SRGB_CURVE)[:-30]), path := tmp_path / "a.png")
     with pytest.warns(MirnetDeployWarning, match=r"a\.png: its colours were taken for sRGB, since its ICC"):
         np.testing.assert_array_equal(read_rgb8(path), srgb)
+    path.write_bytes(png(srgb, 2, 8, (b"iCCP", b"P3\0\0" + b"no zlib")))
+    with pytest.warns(MirnetDeployWarning, match=r"a\.png: its colour profile is damaged and is left out"):
+        np.testing.assert_array_equal(read_rgb8(path), srgb)
     path.write_bytes(png(srgb, 2, 8, (b"cICP", bytes([9, 16, 0, 1]))))
     with pytest.raises(ImageError, match=r"a\.png is an HDR picture \(PQ\), which is not read"):
         read_rgb8(path)

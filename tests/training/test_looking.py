@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mirnet_deploy import pairs
-from mirnet_deploy.errors import DataError
+from mirnet_deploy.errors import DataError, MissingDependencyError
 from mirnet_deploy.training import data
 from mirnet_deploy.training.looking import count, look_at
 from mirnet_deploy.training.splits import open_pairs, open_photographs
@@ -37,6 +37,19 @@ def test_all_faults_are_told_at_once(lol_folder: Path, tmp_path: Path) -> None:
     assert told[3].endswith(
         "low/5.bmp is 56x44 and " + str(root / "eval15/high/5.png") + " is 57x44; expected one size"
     )
+
+
+def test_pictures_whose_library_is_missing_are_faults_like_others(
+    lol_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(path: Path) -> pairs.Image:
+        raise MissingDependencyError(f"{path} needs a library")
+
+    split, told = open_pairs(lol_folder), []
+    monkeypatch.setattr(split.train, "read", without)
+    with pytest.raises(DataError, match="needs a library"):
+        look_at(split, told.append, lambda: None)
+    assert len(told) == 2 * count(split)
 
 
 def test_one_fault_is_the_error(lol_folder: Path, tmp_path: Path) -> None:

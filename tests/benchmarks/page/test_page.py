@@ -332,7 +332,7 @@ def test_the_command_writes_a_page_and_replaces_none_unasked(tmp_path: Path) -> 
     assert bench(*arguments, "--force").exit_code == 0
     alts = [attributes["alt"] or "" for tag, attributes in Page(target.read_text()).elements if tag == "img"]
     assert len(alts) == 2
-    assert all("mirrored to 24x16" in alt for alt in alts), "without pairs what was timed is shown"
+    assert all("cut or mirrored to 24x16" in alt for alt in alts), "without pairs what was timed is shown"
 
 
 def test_the_page_of_tiles_shows_where_they_meet(tmp_path: Path) -> None:

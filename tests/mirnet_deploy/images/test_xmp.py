@@ -10,7 +10,7 @@ from small_files import exif, orientation, xmp
 
 from mirnet_deploy.images.exif import set_pixel_sizes
 from mirnet_deploy.images.ifd import read_directory
-from mirnet_deploy.images.xmp import LARGEST_XMP, MOST_XMP, lost_with, upright_xmp, xmp_orientation
+from mirnet_deploy.images.xmp import _GONE_NAMESPACES, LARGEST_XMP, MOST_XMP, lost_with, upright_xmp, xmp_orientation
 
 KEPT = 'xmp:Rating="5" tiff:Make="Straße &amp; &lt;Söhne&gt; &quot;A&quot;"'
 TITLE = '<dc:title><rdf:Alt><rdf:li xml:lang="x-default">Nacht</rdf:li></rdf:Alt></dc:title>'
@@ -66,6 +66,13 @@ def test_what_points_outside_the_picture_is_taken_out(attributes: str, inside: s
     packet = xmp(f"{KEPT} {attributes}", inside + TITLE)
     assert properties(upright_xmp(packet, 30, 20)) == properties(xmp(KEPT, TITLE))
     assert lost_with(packet) == lost
+
+
+@pytest.mark.parametrize("namespace", sorted(_GONE_NAMESPACES))
+def test_nothing_is_taken_out_without_a_word(namespace: str) -> None:
+    packet = xmp(f'{KEPT} xmlns:far="{namespace}" far:Data="{"QUJD" * 99}"', TITLE)
+    assert properties(upright_xmp(packet, 30, 20)) == properties(xmp(KEPT, TITLE))
+    assert len(lost_with(packet)) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
