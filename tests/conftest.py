@@ -59,6 +59,18 @@ def pages(request: pytest.FixtureRequest) -> Iterator[Pages | None]:
 
 
 @pytest.fixture(scope="session")
+def shared_traces() -> Iterator[None]:
+    """Every export of the session still runs from end to end, but a graph is traced only once (`support/traces`)."""
+    from traces import Traces
+
+    from mirnet_deploy.export import onnx_file
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "trace", Traces())
+        yield
+
+
+@pytest.fixture(scope="session")
 def lol_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven tiny pairs laid out as in LOL: smooth random pictures and a darkened, noisy copy of each."""
     root = tmp_path_factory.mktemp("lol")

@@ -29,10 +29,15 @@ def checkpoint() -> LoadedCheckpoint:
     return load_checkpoint(CHECKPOINT)
 
 
+def half(path: Path) -> NDArray[np.uint8]:
+    """A picture at half its width and height, which takes a quarter of the time."""
+    return np.asarray(Image.open(path).reduce(2))
+
+
 @pytest.fixture(scope="module")
 def outputs() -> list[NDArray[np.uint8]]:
     with MIRNetRuntime("lite") as runtime:
-        return [runtime.enhance(np.asarray(Image.open(pair.low))) for pair in PAIRS]
+        return [runtime.enhance(half(pair.low)) for pair in PAIRS]
 
 
 def test_the_bundled_model_is_lite_from_the_checkpoint_in_the_repository(checkpoint: LoadedCheckpoint) -> None:
@@ -63,10 +68,10 @@ def test_it_beats_the_input_autocontrast_and_gamma(outputs: list[NDArray[np.uint
     """By mean PSNR, on four pairs of a camera that it never saw; the gamma is 1/2.2."""
 
     def mean_psnr(pictures: list[NDArray[np.uint8]]) -> float:
-        ground_truths = [np.asarray(Image.open(pair.high)) for pair in PAIRS]
+        ground_truths = [half(pair.high) for pair in PAIRS]
         return fmean(metrics.psnr(p, t, data_range=255) for p, t in zip(pictures, ground_truths, strict=True))
 
-    lows = [np.asarray(Image.open(pair.low)) for pair in PAIRS]
+    lows = [half(pair.low) for pair in PAIRS]
     baselines = {
         "input": lows,
         "autocontrast": [np.asarray(ImageOps.autocontrast(Image.fromarray(low))) for low in lows],

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 import torch
-from artifacts import make_onnx
+from artifacts import FIXTURES, make_onnx
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, save
@@ -28,8 +28,10 @@ from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, Pee
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.cli import main
 from mirnet_deploy.cli.artifacts_of import bundled_with
-from mirnet_deploy.cli.peers import _random_weights
+from mirnet_deploy.cli.peers import _prepare, _random_weights
 from mirnet_deploy.errors import UsageError
+from mirnet_deploy.export import onnx_file, samples
+from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.training.checkpoint import load_checkpoint, save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
@@ -42,6 +44,7 @@ ROWS = [
 
 
 LITE = Path(__file__).parents[2] / "weights" / "lite.pt"
+TINY = FIXTURES / "published_layout" / "model.pth"
 Whole: TypeAlias = tuple[Result, dict[str, Any], Path]
 
 
@@ -50,16 +53,18 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def whole(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Whole:
     """The command with every peer; what it printed, its JSON, and the file that holds it.
 
-    Here torch.compile traces, and leaves out the C++ compiler, which takes half a minute: see the long test.
+    Here torch.compile traces, and leaves out the C++ compiler, which takes half a minute: see the long test. The export
+    is proven on a corner of a crop.
     """
     target = tmp_path_factory.mktemp("peers") / "peers.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
         patch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
-        result = run(LITE, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
+        patch.setattr(samples, "read_crops", lambda folder: [np.ascontiguousarray(read_crops(folder)[0][:96, :128])])
+        result = run(TINY, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
     return result, json.loads(target.read_text()), target
 
 
@@ -107,18 +112,18 @@ def test_the_table_says_on_what_it_was_measured(whole: Whole) -> None:
     assert "arithmetic at the rate" in result.output
     assert (report["format"], report["ended"]) == ("mirnet-deploy bench peers", "whole")
     assert (report["settings"]["sizes"], report["settings"]["runs"]) == (["32x24"], 6)
-    assert report["tables"][0]["artifact"] == "bundled lite"
+    assert report["tables"][0]["artifact"] == "exported anew"
 
 
 def test_a_file_of_the_users_is_not_replaced(whole: Whole) -> None:
-    result = run(LITE, "--json", whole[2])
+    result = run(TINY, "--json", whole[2])
     assert (result.exit_code, "exists" in result.output) == (2, True)
 
 
 def test_multiplications_are_those_that_torch_counts(whole: Whole) -> None:
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        load_checkpoint(LITE).network(torch.rand(1, 3, 24, 32))
-    twice = 2 * 9 * 16 * 12 * 16  # a blur in each of two blocks that the exporter saw to be there twice
+        load_checkpoint(TINY).network(torch.rand(1, 3, 24, 32))
+    twice = 9 * 16 * 12 * 8  # a blur that the exporter saw to be there twice
     assert whole[1]["tables"][0]["multiplications"] == counted.get_total_flops() // 2 - twice
 
 
@@ -277,7 +282,12 @@ def test_what_cannot_be_asked_for_is_refused(values: dict[str, Any], said: str) 
         PeersConfig(**values)
 
 
-def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint() -> None:
+def test_ours_is_the_bundled_file_where_that_came_from_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "export_plain", lambda loaded, path: None)
+    files = _prepare(str(LITE), tmp_path, 0)
+    assert (files.ours, files.artifact) == ("lite", "bundled lite")
     assert bundled_with(file_sha256(LITE)) == "lite"
     assert bundled_with("00" * 32) is None
 

@@ -1,56 +1,35 @@
-"""Exports of one tiny network, each (interface, precision) traced once per session: a trace takes 10 to 20 s."""
+"""Exports of one tiny network, each (interface, precision) made once per session."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from export_types import Export
 from numpy.typing import NDArray
-from torch import nn
 
 from mirnet_deploy.artifacts.metadata import Interface, Precision
 from mirnet_deploy.export import onnx_file
 from mirnet_deploy.export.pipeline import Exported
 from mirnet_deploy.export.samples import read_crops
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.export.tracing import trace
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint, load_checkpoint
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "published_layout" / "model.pth"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def shared_traces() -> Iterator[None]:
-    """Every export of the session still runs from end to end, but equal traces are made only once."""
-    traces: dict[tuple[object, ...], onnx.ModelProto] = {}
-
-    def trace_once(module: nn.Module, interface: Interface, opset: int, context: int) -> onnx.ModelProto:
-        weights = tuple(
-            (name, str(value.dtype), hash(value.detach().numpy().tobytes()))
-            for name, value in module.named_parameters()
-        )
-        key = (interface, opset, context, weights)
-        if key not in traces:
-            traces[key] = trace(module, interface, opset, context)
-        copy = onnx.ModelProto()
-        copy.CopyFrom(traces[key])
-        return copy
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "trace", trace_once)
-        yield
+@pytest.fixture(autouse=True)
+def _shared(shared_traces: None) -> None:
+    """For every test here."""
 
 
 @pytest.fixture(scope="session")
 def checkpoint() -> LoadedCheckpoint:
     """n_feat 8, one group, one block."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # more only wait for each other where the whole suite has one core
     return load_checkpoint(CHECKPOINT)
 
 

@@ -49,7 +49,7 @@ def test_brightness_and_strength_are_those_of_the_host(
     pair: Open, settings: dict[str, Any], dtype: Any, eager: tuple[int, ...]
 ) -> None:
     host, device, driver = pair("blur", consistency="local", eager=eager, **settings)
-    image = picture(dtype=dtype)
+    image = picture(88, 107, dtype)
     expected = host.enhance_with_info(image)
     result, info = enhanced_there(device, driver, image)
     if dtype == np.float32:

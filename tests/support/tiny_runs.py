@@ -17,7 +17,9 @@ from click.testing import CliRunner
 
 _context = multiprocessing.get_context("forkserver")
 # What a run imports later on; importing it would take most of a child's time.
-SLOW_IMPORTS = ["torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "skimage.metrics"]
+SLOW_IMPORTS = ["torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure"]
+# skimage.metrics itself loads what it holds only when that is used.
+SLOW_IMPORTS += ["skimage.metrics.simple_metrics", "skimage.metrics._structural_similarity"]
 _context.set_forkserver_preload([*SLOW_IMPORTS, "mirnet_deploy.cli.train", "mirnet_deploy.training.trainer"])
 
 TINY = "--n-feat 8 --n-rrg 1 --n-msrb 1 --crop 16 --batch 2 --threads 1 --precision fp32 --seed 3".split()

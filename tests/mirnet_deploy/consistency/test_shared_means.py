@@ -155,8 +155,8 @@ def test_an_artifact_without_a_context_is_tiled_only_in_local_mode(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def night() -> NDArray[np.uint8]:
-    """Four photographs in one, uint8 [512,512,3]: dark, light, plain and full of detail."""
-    photos = [np.asarray(Image.open(path))[:256, 128:384] for path in sorted(PAIRS.glob("*.jpg"))]
+    """Four photographs in one, uint8 [256,256,3]: dark, light, plain and full of detail."""
+    photos = [np.asarray(Image.open(path))[:128, 128:256] for path in sorted(PAIRS.glob("*.jpg"))]
     return np.vstack([np.hstack(photos[:2]), np.hstack(photos[2:])])
 
 
@@ -171,7 +171,7 @@ def test_tiles_of_a_photograph_agree_with_the_whole_and_the_error_is_foreseen(
 ) -> None:
     with MIRNetRuntime("lite", tile=152) as each:
         result, info = each.enhance_with_info(night.astype(np.float32) / np.float32(255))
-    assert info.tiles >= 16
+    assert info.tiles >= 9
     assert 1 < info.passes <= 3
     true = psnr(result, whole)
     assert true >= 60
@@ -188,9 +188,9 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
     monkeypatch.setattr(patches, "FEWEST", 1)
     monkeypatch.setattr(patches, "PATCH", 64)
     image = night.astype(np.float32) / np.float32(255)
-    with MIRNetRuntime("lite", tile=400, tolerance=20.0) as each:
+    with MIRNetRuntime("lite", tile=200, tolerance=20.0) as each:
         result, info = each.enhance_with_info(image)
-    with MIRNetRuntime("lite", tile=400, consistency="fast") as each:
+    with MIRNetRuntime("lite", tile=200, consistency="fast") as each:
         guessed = each.enhance(image)
     assert info.passes == 1
     assert 0.1 < info.sampled < 0.5
@@ -198,9 +198,9 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
 
 
 def test_a_video_takes_one_pass_per_frame_and_notices_cuts(night: NDArray[np.uint8]) -> None:
-    still = night[100:400, 100:400]
+    still = night[70:190, 30:230]
     shots = [still, np.roll(still, 3, 1), np.roll(still, 6, 1), (255 - still), (255 - still)]
-    with MIRNetRuntime("lite", tile=192) as each:
+    with MIRNetRuntime("lite", tile=152) as each:
         frames = list(each.frames(iter(shots)))
         alone = each.enhance_with_info(shots[2])
     assert [frame.info.passes for frame in frames] == [3, 1, 1, 3, 1]

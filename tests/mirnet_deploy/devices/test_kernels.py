@@ -270,10 +270,9 @@ def test_differ_tells_the_psnr_and_the_largest_difference(cuda: CompiledDriver, 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("channels", "bgr"), [(3, False), (4, True)])
-@pytest.mark.parametrize("brightness", [0.0, 0.2, 0.7])
+@pytest.mark.parametrize(("brightness", "channels", "bgr"), [(0.0, 3, False), (0.2, 4, True), (0.7, 3, False)])
 def test_the_gain_and_the_toned_picture_are_those_of_the_host(
-    cuda: CompiledDriver, dtype: Any, channels: int, bgr: bool, brightness: float
+    cuda: CompiledDriver, dtype: Any, brightness: float, channels: int, bgr: bool
 ) -> None:
     """The gain as `brightness.gain_for` finds it; the rest byte for byte."""
     result, source = (

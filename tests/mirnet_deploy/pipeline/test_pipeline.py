@@ -126,7 +126,7 @@ def test_a_picture_on_the_device_is_enhanced_in_the_order_of_the_callers_stream(
     pair: Open, interface: str, channels: int, bgr: bool, eager: tuple[int, ...]
 ) -> None:
     host, device, driver = pair(interface=interface, eager=eager)
-    image = picture(channels=channels)
+    image = picture(88, 107, channels=channels)
     colours = image[..., :3][..., ::-1] if bgr else image[..., :3]
     expected = host.enhance(np.ascontiguousarray(colours))
     source, target = OnDevice(driver, np.zeros_like(image), bgr), OnDevice(driver, np.zeros_like(image), bgr)

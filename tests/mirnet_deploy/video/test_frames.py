@@ -110,7 +110,7 @@ def test_an_error_comes_in_its_place_and_nothing_goes_on() -> None:
 @pytest.mark.parametrize("in_flight", [1, 2, 4])
 def test_a_device_gives_the_video_of_the_host(pair: Open, in_flight: int, eager: tuple[int, ...]) -> None:
     host, device, _ = pair(eager=eager)
-    frames = [np.roll(picture(), 3 * step, axis=1) for step in range(9)]
+    frames = [np.roll(picture(88, 107), 3 * step, axis=1) for step in range(9)]
     expected = list(host.frames(frames, in_flight))
     results = list(device.frames(frames, in_flight))
     for one, other in zip(results, expected, strict=True):
