@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mirnet_deploy.benchmarks.conditions import Conditions, Range
-from mirnet_deploy.benchmarks.drawing import MISSING, bar, empty_table, histogram, number
+from mirnet_deploy.benchmarks.drawing import MISSING, bar, empty_table, histogram, interval, number
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.phases import PHASES
 from mirnet_deploy.benchmarks.sweeps import SweepRow
@@ -32,7 +32,7 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
         "images/s": [number(row.images_per_s, 3) for row in rows],
         "MP/s": [number(row.megapixels_per_s, 3) for row in rows],
         "ratio": [number(row.ratio, 2) for row in rows],
-        "95 %": [_interval(row.ratio_interval) for row in rows],
+        "95 %": [interval(row.ratio_interval, 2) for row in rows],
         "cold s": [number(row.cold_start_s, 1) for row in rows],
         "peak MiB": [number(row.peak_rss_mib, 0) for row in rows],
         "GPU MiB": [number(row.peak_gpu_mib, 0) for row in rows],
@@ -43,10 +43,6 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
         # The reason of a failure stands in full below the tables.
         table.add_row(row.engine, *(["failed"] if row.failure else [column[at] for column in shown.values()]))
     return table
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return MISSING if interval is None else "{:.2f} to {:.2f}".format(*interval)
 
 
 def histogram_lines(rows: Sequence[LatencyRow]) -> list[str]:

@@ -172,10 +172,8 @@ class Costs:
             self._watch.look()
             self._advance()
 
-        turns, first = (
-            Turns(self._subjects, picture, advance=between, is_over=self._deadline.is_over),
-            len(self.latency),
-        )
+        turns = Turns(self._subjects, picture, advance=between, is_over=self._deadline.is_over)
+        first = len(self.latency)
         try:
             with self._watch:
                 turns.take(settings.runs, settings.warmup)

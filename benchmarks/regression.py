@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import METRICS, QualityRow, is_infinite
+from mirnet_deploy.benchmarks.ratios import unpaired_ratio
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.run_differences import (
     differences,
@@ -20,7 +20,7 @@ from mirnet_deploy.benchmarks.run_differences import (
     pictures_of,
     remarks,
 )
-from mirnet_deploy.benchmarks.statistics import FEWEST, RESAMPLES, mean_interval
+from mirnet_deploy.benchmarks.statistics import FEWEST, mean_interval
 from mirnet_deploy.errors import UsageError
 
 Verdict = Literal["better", "same", "worse", "unclear", "not compared"]
@@ -122,27 +122,6 @@ def compare_reports(old: Report, new: Report, tolerances: Mapping[str, float], *
     return Regression(changes, list(remarks(old, new, unlike)), tolerances)
 
 
-def unpaired_ratio(old: Sequence[float], new: Sequence[float]) -> Interval | None:
-    """A 95 % interval of median(new) / median(old), whose values are of different processes.
-
-    The bootstrap with percentiles for two samples: both are drawn anew with replacement, each by itself. Efron &
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. None where either has fewer than 6 values.
-    """
-    if min(len(old), len(new)) < FEWEST:
-        return None
-    generator = np.random.default_rng(0)
-    medians = [np.median(_drawn(generator, values), axis=1) for values in (old, new)]
-    low, high = np.percentile(medians[1] / medians[0], (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _drawn(generator: np.random.Generator, values: Sequence[float]) -> NDArray[np.float64]:
-    chosen: NDArray[np.float64] = np.asarray(values, np.float64)[
-        generator.integers(0, len(values), (RESAMPLES, len(values)))
-    ]
-    return chosen
-
-
 def _latencies(
     old: Report, new: Report, tolerances: Mapping[str, float], reasons: Mapping[str, str]
 ) -> Iterator[Change]:
@@ -197,7 +176,7 @@ def _qualities(old: Report, new: Report, tolerances: Mapping[str, float]) -> Ite
             yield Change("pictures", engine, where, None, None, None, None, "worse", f"failed: {failed[0].failure}")
         yield from _infinite(engine, rows)
         for metric in METRICS:
-            values = [(getattr(first, metric, None), getattr(second, metric, None)) for first, second in rows]
+            values = [(getattr(first, metric), getattr(second, metric)) for first, second in rows]
             if known := [(first, second) for first, second in values if first is not None and second is not None]:
                 yield _quality(metric, engine, known, tolerances[metric])
 

@@ -86,7 +86,7 @@ def remarks(old: Report, new: Report, unlike: Sequence[str]) -> Iterator[str]:
     for name, report in (("old", old), ("new", new)):
         if report.ended != "whole":
             yield f"the {name} run was {report.ended}"
-        for remark in getattr(getattr(report, "conditions", None), "remarks", ()):
+        for remark in report.conditions.remarks if report.conditions else ():
             yield f"in the {name} run: {remark}"
     if old.created > new.created:
         yield f"the new run was made before the old one: {new.created}, {old.created}"

@@ -16,7 +16,7 @@ from mirnet_deploy.errors import UsageError
 
 Axis = Literal["size", "tile", "batch", "threads"]
 AXES: tuple[Axis, ...] = get_args(Axis)
-SIZES = (*(Size(384, 256), Size(600, 400), Size(864, 576), Size(1224, 816), Size(1728, 1152), Size(2448, 1632)),)
+SIZES = (Size(384, 256), Size(600, 400), Size(864, 576), Size(1224, 816), Size(1728, 1152), Size(2448, 1632))
 """About 0.1, 0.25, 0.5, 1, 2 and 4 megapixels, 3 to 2."""
 TILES = (128, 256, 512, 1024)
 BATCHES = (1, 2, 4, 8)
@@ -99,7 +99,7 @@ class Sweep:
     Args:
         open_subject: opens an engine.
         runs, warmup: see `time_interleaved`.
-        advance: is called for every step of `steps`, done or skipped.
+        advance: is called once per run, warm-up included, done or skipped.
         is_over: nothing begins once the time is over.
     """
 
@@ -109,11 +109,6 @@ class Sweep:
     warmup: WarmupSetting
     advance: Callable[[], None]
     is_over: Callable[[], bool]
-
-    @property
-    def steps(self) -> int:
-        """Steps for each engine."""
-        return len(self.points) * (self.runs + most_rounds(self.warmup, self.runs))
 
     def rows(self, engines: Sequence[tuple[Subject, SubjectSpec]]) -> Iterator[SweepRow]:
         """Measures every engine at every point, and yields each row when it is there.
@@ -168,7 +163,7 @@ class Sweep:
         )
 
     def _skip(self) -> None:
-        for _ in range(self.steps // len(self.points)):
+        for _ in range(self.runs + most_rounds(self.warmup, self.runs)):
             self.advance()
 
 

@@ -15,10 +15,7 @@ from mirnet_deploy.benchmarks.cost_tables import (
     throughput_table,
     unstable_lines,
 )
-from mirnet_deploy.benchmarks.drawing import MISSING
-from mirnet_deploy.benchmarks.drawing import empty_table as _table
-from mirnet_deploy.benchmarks.drawing import interval as _interval
-from mirnet_deploy.benchmarks.drawing import number as _number
+from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, interval, number
 from mirnet_deploy.benchmarks.forms_table import forms_table
 from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality_tables import print_quality
@@ -136,7 +133,7 @@ def peers_table(table: PeerTable) -> Table:
     rounds = max((len(row.times_ms) for row in table.rows), default=0)
     title = f"{table.model} ({table.artifact}) at {table.size}, {rounds} round{'s' * (rounds != 1)}"
     columns = ["", "ms", "ratio", "95 %", "of floor", "first s", "levels", "PSNR dB"]
-    made = _table(title, columns)
+    made = empty_table(title, columns)
     for row in table.rows:
         # Which library ours is by default stands nowhere else.
         name = f"{row.peer} ({row.backend.split()[0]})" if row.peer == OURS and row.backend else row.peer
@@ -145,16 +142,16 @@ def peers_table(table: PeerTable) -> Table:
             continue
         share = MISSING if row.of_floor is None else f"{row.of_floor:.0%}"
         figures = [
-            _number(row.median_ms, 1),
-            _number(row.ratio, 2),
-            _interval(row.interval, 2),
+            number(row.median_ms, 1),
+            number(row.ratio, 2),
+            interval(row.interval, 2),
             share,
-            _number(row.first_s, 1),
+            number(row.first_s, 1),
         ]
         apart = f"{row.max_levels}{' DIFFERS' if row.differs else ''}"
-        decibels = "equal" if row.max_levels == 0 else _number(row.psnr, 1)
+        decibels = "equal" if row.max_levels == 0 else number(row.psnr, 1)
         made.add_row(name, *figures, *(("reference", "") if row.peer == table.reference else (apart, decibels)))
     rate = MISSING if table.product_gmacs is None else f"{table.product_gmacs:.0f}"
     floor = f"arithmetic at the rate of a matrix product ({table.multiplications / 1e9:.2f} G at {rate} G/s)"
-    made.add_row(floor, _number(table.floor_ms, 1), _number(table.floor_ratio, 2))
+    made.add_row(floor, number(table.floor_ms, 1), number(table.floor_ratio, 2))
     return made

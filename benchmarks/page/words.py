@@ -65,13 +65,13 @@ def _latency(report: Row) -> list[str]:
         f"At {first['size']}, {first['engine']} took {first['p50_ms']:.1f} ms "
         f"(median of {runs} run{'s' * (runs != 1)}; 90th percentile {first['p90_ms']:.1f} ms)."
     ]
-    others = [
+    slower = [
         f"{row['engine']} took {row['ratio']:.2f} times as long{_within(row.get('ratio_interval'))}"
         for row in rows
         if row["size"] == first["size"] and row is not first and row.get("ratio") is not None
     ]
-    if others:
-        said.append(f"{listed(others, 'others stand in the table')}.")
+    if slower:
+        said.append(f"{listed(slower, 'others stand in the table')}.")
     return said
 
 

@@ -21,7 +21,6 @@ from mirnet_deploy.benchmarks.regression import (
     Change,
     compare_reports,
     parse_tolerances,
-    unpaired_ratio,
 )
 from mirnet_deploy.benchmarks.report import Quality, Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
@@ -91,20 +90,6 @@ def test_a_change_of_latency_counts_beyond_noise_and_tolerance(factor: float, sp
     change = changes(old, new)["p50"]
     assert change.verdict == verdict
     assert change.change == pytest.approx(np.median(new.latency[0].times_ms) / np.median(old.latency[0].times_ms))
-
-
-def test_the_interval_is_that_of_scipys_bootstrap_of_two_samples() -> None:
-    old, new = times(1, spread=0.05), times(2, 1.1, 0.08, runs=21)
-    expected = scipy.stats.bootstrap(
-        (new, old),
-        lambda x, y, axis: np.median(x, axis=axis) / np.median(y, axis=axis),
-        paired=False,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    assert unpaired_ratio(old, new) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
 def test_the_interval_of_a_mean_difference_is_near_students_and_for_few_there_is_the_range() -> None:
