@@ -45,8 +45,9 @@ class RuntimeSettings:
     as the file was exported."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
     """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
-    "auto" an ONNX model takes a picture whole that fits into `limits.WHOLE_BYTES` and half of the free memory, else in
-    square tiles of the fastest size, `limits.TILE_BUDGET`, or of what memory holds; a plan takes its largest shape."""
+    "auto" an ONNX model takes a picture whole that fits into `limits.WHOLE_BYTES`, or a larger `max_memory`, and half
+    of the free memory, else in square tiles of the fastest size, `limits.TILE_BUDGET`, or of what memory holds; a plan
+    takes its largest shape."""
     consistency: Consistency = field(default="exact", metadata=_RECORDED)
     """How tiles agree. "exact": as if the picture ran whole; passes are made until the result is predicted to be within
     `tolerance`. "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as in other
@@ -68,7 +69,8 @@ class RuntimeSettings:
     """Threads that one run may use on the CPU; None leaves it to the library (all cores)."""
     max_memory: int | None = None
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
-    smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it."""
+    smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it. More
+    than `limits.WHOLE_BYTES` lets larger pictures run whole, which is faster."""
     graphs: bool = True
     """Whether a GPU replays batches that come again as CUDA graphs. Where that is refused, a warning and
     `MIRNetRuntime.graphs` say so."""

@@ -40,11 +40,17 @@ class Limits:
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
 
 
-def whole_budget(engine: Engine) -> int:
-    """Pixels times `n_feat` that may run at once: in `WHOLE_BYTES`, or half of the free memory where that is less."""
+def whole_budget(engine: Engine, most: int | None = None) -> int:
+    """Pixels times `n_feat` that may run at once: in `WHOLE_BYTES`, or half of the free memory where that is less.
+
+    Args:
+        most: bytes that a picture was said to be allowed. Where that is more than `WHOLE_BYTES`, it takes its place:
+            whoever allows so much wants it used.
+    """
     free = available_memory()
     each = engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
-    return (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // 2)) // each
+    allowed = max(WHOLE_BYTES, most or 0)
+    return (allowed if free is None else min(allowed, free // 2)) // each
 
 
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:

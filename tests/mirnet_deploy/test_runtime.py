@@ -293,6 +293,17 @@ def test_auto_runs_pictures_whole_up_to_the_budget_and_in_tiles_beyond(monkeypat
     assert each.info.tile_size == (128, 128)
 
 
+def test_a_picture_runs_whole_in_the_memory_that_was_allowed_and_in_tiles_in_less(monkeypatch):
+    monkeypatch.setattr(limits, "WHOLE_BYTES", 8 * 128 * 128 * BYTES_PER_VALUE)
+    shapes = {}
+    for most in (4, 1):
+        each, engine = recorder(metadata(halo=16), max_memory=most * 8 * 256 * 256 * BYTES_PER_VALUE)
+        each.enhance(picture(256, 256))
+        shapes[most] = set(engine.shapes)
+    assert shapes[4] == {(1, 3, 256, 256)}
+    assert (1, 3, 256, 256) not in shapes[1]  # as a whole it takes more than the network alone
+
+
 def test_a_larger_network_gets_smaller_tiles():
     sides = [
         recorder(metadata(network={"n_feat": n, "n_rrg": 1, "n_msrb": 1}))[0].info.tile_size[0] for n in (16, 32, 64)

@@ -36,6 +36,24 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     assert budget * BYTES_PER_VALUE <= WHOLE_BYTES
 
 
+@pytest.mark.parametrize(
+    ("free", "most", "expected"),
+    [
+        (64 << 30, 12 << 30, 12 << 30),
+        (None, 12 << 30, 12 << 30),
+        (16 << 30, 12 << 30, 8 << 30),
+        (64 << 30, 1 << 30, WHOLE_BYTES),  # the memory plan sees to less
+        (64 << 30, None, WHOLE_BYTES),
+    ],
+)
+def test_whoever_allows_more_memory_has_larger_pictures_run_whole(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, most: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: free)
+    budget = whole_budget(engine(OpenVinoEngine), most)
+    assert budget == expected // openvino.BYTES_PER_VALUE
+
+
 def engine(kind: type[HostEngine]) -> HostEngine:
     """An engine of that kind which has loaded nothing."""
     return kind.__new__(kind)
