@@ -146,7 +146,7 @@ def _make_folder(folder: Path) -> None:
 
 def _show(exported: Sequence[Exported], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([{"path": str(item.path)} | asdict(item.metadata) for item in exported], indent=2))
+        click.echo(json.dumps(_rows(exported), indent=2))
         return
     if not exported:
         return
@@ -159,6 +159,16 @@ def _show(exported: Sequence[Exported], as_json: bool) -> None:
     console().print(table)
     for item in exported:
         click.echo(f"{item.path}: {item.metadata.precision_proof}; {_circumstances(item)}")
+
+
+def _rows(exported: Sequence[Exported]) -> list[dict[str, Any]]:
+    """The sidecar of every artifact as plain values, with its path and size, and where it was made."""
+    from mirnet_deploy.benchmarks.origin import origin
+
+    made = origin("export")
+    return [
+        {"path": str(item.path), "bytes": item.path.stat().st_size} | made | asdict(item.metadata) for item in exported
+    ]
 
 
 def _circumstances(item: Exported) -> str:

@@ -93,7 +93,7 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
     result = CliRunner().invoke(main, ["bench", "night", str(folder), *options], catch_exceptions=False)
     assert result.exit_code == 0
     assert "2 pictures: clipped 0.00 %" in result.output
-    found = json.loads(figures.read_text())
+    found = json.loads(figures.read_text())["pictures"]
     assert [item["name"] for item in found] == ["a.png", "sub/b.png"]
     assert set(found[0]["grid_after"]) == {"2", "4", "8"}
     with Image.open(sheet) as drawn:
@@ -111,5 +111,5 @@ def test_the_figures_can_go_to_standard_output(tmp_path: Path) -> None:
     Image.fromarray(flat()).save(tmp_path / "a.png")
     model = make_onnx(tmp_path / "tiny.onnx", "brighter")
     result = CliRunner().invoke(main, ["bench", "night", str(tmp_path), "--engine", str(model), "--json", "-"])
-    assert [item["name"] for item in json.loads(result.stdout)] == ["a.png"]
+    assert [item["name"] for item in json.loads(result.stdout)["pictures"]] == ["a.png"]
     assert "1 pictures: clipped" in result.stderr
