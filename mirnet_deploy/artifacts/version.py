@@ -23,8 +23,9 @@ _NOTHING_OF_THE_USERS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-
 
 @cache
 def running_commit() -> str | None:
-    """The commit that this process runs from, as it was when this was first asked: see `commit_of`."""
-    return commit_of(Path(__file__).resolve().parents[2])
+    """The commit that this process runs from, as it was when this was first asked: see `commit_of`. Where that finds
+    none it is what `MIRNET_DEPLOY_COMMIT` says: of a copy without git, whoever made it knows the commit."""
+    return commit_of(Path(__file__).resolve().parents[2]) or os.environ.get("MIRNET_DEPLOY_COMMIT") or None
 
 
 def commit_of(clone: Path) -> str | None:
