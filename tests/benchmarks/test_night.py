@@ -11,6 +11,7 @@ from artifacts import make_onnx
 from click.testing import CliRunner
 from PIL import Image
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks.night import (
     PATCH,
     colour_cast,
@@ -93,7 +94,9 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
     result = CliRunner().invoke(main, ["bench", "night", str(folder), *options], catch_exceptions=False)
     assert result.exit_code == 0
     assert "2 pictures: clipped 0.00 %" in result.output
-    found = json.loads(figures.read_text())["pictures"]
+    report = json.loads(figures.read_text())
+    assert (report["format"], report["commit"]) == ("mirnet-deploy bench night", running_commit())
+    found = report["pictures"]
     assert [item["name"] for item in found] == ["a.png", "sub/b.png"]
     assert set(found[0]["grid_after"]) == {"2", "4", "8"}
     with Image.open(sheet) as drawn:
