@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.costs import Costs, CostSettings
 from mirnet_deploy.benchmarks.deadline import Deadline
 from mirnet_deploy.benchmarks.inputs import PICTURE, Size
@@ -200,6 +200,7 @@ class _Run:
         self.deadline = Deadline(config.max_seconds)
         self._costs = Costs(config.costs(), subjects, advance, self._tell, self.deadline)
         self._created, self._machine = datetime.now(UTC).isoformat(timespec="seconds"), _machine()
+        self._commit = running_commit()
         self._quality: Quality | None = None
         self._quality_run: QualityRun | None = None
         self.sheet: Sheet | None = None
@@ -221,6 +222,7 @@ class _Run:
             throughput=list(self._costs.throughput),
             sweeps=list(self._costs.sweeps),
             conditions=self._costs.conditions,
+            commit=self._commit,
         )
 
     def measure(self) -> None:

@@ -11,6 +11,9 @@
 # python3 lacks (onnxruntime-gpu, pytest-xdist, pytest-timeout, pycuda's sdist with pytools, mako, siphash24 and platformdirs; tensorrt_rtx's two
 # wheels). A step that fails does not stop the others, and is named at the end.
 #
+# A copy of the clone without git does not know its commit, which every JSON of figures names: set MIRNET_DEPLOY_COMMIT to
+# what `git rev-parse HEAD` says where it was copied.
+#
 # An export takes minutes on a CPU. If ARTIFACTS names a folder that `mirnet-deploy export weights/lite.pt --fp16` has
 # filled elsewhere, tests and benchmarks use that. GPU.md says what was seen, and how to make use of a short loan.
 #

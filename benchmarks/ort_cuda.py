@@ -22,6 +22,7 @@ import numpy as np
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
+from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.inputs import Size, one_line, sample_picture
 from mirnet_deploy.consistency.prediction import psnr_of
 from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, LEFT_OUT, onnxruntime_module, prepare_for_cuda
@@ -86,6 +87,9 @@ class Row:
     """In dB, of this way's result against the first way's; None where that was not measured in the same run. At most
     `MAX_PSNR`."""
     failure: str | None = None
+    tool_version: str = __version__
+    commit: str | None = None
+    """Of the code that measured, which may be another one for each row: see `artifacts.version.commit_of`."""
 
     @property
     def line(self) -> str:
@@ -180,7 +184,7 @@ def _measure(
     engine: str, data: bytes, metadata: ArtifactMetadata, size: Size, way: Way, index: int | None, runs: int
 ) -> tuple[Row, np.ndarray[Any, Any] | None]:
     """The row, and the result of one picture; None where the way failed."""
-    row = Row(engine, str(metadata.sha256), metadata.precision, str(size), way)
+    row = Row(engine, str(metadata.sha256), metadata.precision, str(size), way, commit=running_commit())
     try:
         times, result = _timed(data, metadata, size, way, index, runs)
     except Exception as error:  # ONNX Runtime's exceptions share no base class; the other ways go on

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.arithmetic import SIDE
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.report import UNFINISHED
@@ -150,6 +150,7 @@ class PeersReport:
     """How the run ended: "whole", or "cut short: " and why."""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     machine: dict[str, Any] = field(default_factory=lambda: describe_machine().to_dict() | {"numpy": np.__version__})
+    commit: str | None = field(default_factory=running_commit)
 
     @property
     def failures(self) -> list[str]:
@@ -164,6 +165,7 @@ class PeersReport:
             "format": "mirnet-deploy bench peers",
             "format_version": 1,
             "tool_version": __version__,
+            "commit": self.commit,
             "created": self.created,
             "ended": self.ended,
             "machine": self.machine,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.drawing import FIGURES, MISSING, empty_table, interval, number
 from mirnet_deploy.benchmarks.regression import MEMORY, Change, Regression
 
@@ -71,6 +71,7 @@ def regression_json(regression: Regression, old: Path, new: Path) -> str:
         "format": "mirnet-deploy bench --from",
         "format_version": 1,
         "tool_version": __version__,
+        "commit": running_commit(),
         "old": str(old),
         "new": str(new),
         "worse": len(regression.worse),

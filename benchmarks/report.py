@@ -129,6 +129,8 @@ class Report:
     """What repeats the run, for a shell."""
     forms: list[FormRow] = field(default_factory=list)
     """Of --compare: every form of one checkpoint."""
+    commit: str | None = None
+    """Of the code that measured: see `artifacts.version.commit_of`."""
 
     @property
     def failures(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.borders import Pixels, largest_step
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.consistency.prediction import difference
@@ -115,6 +115,8 @@ class TilingReport:
     model: str
     backend: str
     machine: dict[str, Any]
+    commit: str | None = field(default_factory=running_commit)
+    """Of the code that measured: see `artifacts.version.commit_of`."""
     rows: list[TilingRow] = field(default_factory=list)
 
     @property

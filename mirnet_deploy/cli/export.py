@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,7 @@ def command(
     try:
         import onnxruntime  # noqa: F401 (the proof runs in it: better missed now than after a minute of tracing)
 
+        from mirnet_deploy.benchmarks.origin import origin
         from mirnet_deploy.export.pipeline import Outputs, export_checkpoint
         from mirnet_deploy.export.samples import read_crops
         from mirnet_deploy.export.settings import ExportSettings
@@ -107,6 +108,7 @@ def command(
     if not options["force"]:
         outputs.refuse_existing()
     library, no_builder = _find_builder(builder, targets)
+    made = origin("export") if options["as_json"] else None  # now: the code may be changed while this runs
     loaded = load_checkpoint(checkpoint)
     crops = read_crops(samples)
     if options["halo"] is None:
@@ -122,7 +124,7 @@ def command(
     except OSError as error:
         raise ExportError(f"the export cannot go on: {error}") from error
     finally:
-        _show(exported, options["as_json"])
+        _show(exported, made)
     if no_builder is not None:
         raise no_builder
 
@@ -144,9 +146,10 @@ def _make_folder(folder: Path) -> None:
         raise ExportError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def _show(exported: Sequence[Exported], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps([{"path": str(item.path)} | asdict(item.metadata) for item in exported], indent=2))
+def _show(exported: Sequence[Exported], made: Mapping[str, Any] | None) -> None:
+    """Prints a table; with `made`, what the JSON says of all artifacts, the JSON."""
+    if made is not None:
+        click.echo(json.dumps([_row(item, made) for item in exported], indent=2))
         return
     if not exported:
         return
@@ -159,6 +162,11 @@ def _show(exported: Sequence[Exported], as_json: bool) -> None:
     console().print(table)
     for item in exported:
         click.echo(f"{item.path}: {item.metadata.precision_proof}; {_circumstances(item)}")
+
+
+def _row(item: Exported, made: Mapping[str, Any]) -> dict[str, Any]:
+    """An artifact's sidecar as plain values, with its path and size, and `made`."""
+    return {"path": str(item.path), "bytes": item.path.stat().st_size, **made, **asdict(item.metadata)}
 
 
 def _circumstances(item: Exported) -> str:

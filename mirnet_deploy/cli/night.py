@@ -27,6 +27,7 @@ def command(folder: Path, engine: str, max_side: int, sheet: Path | None, json_p
     places.
     """
     from mirnet_deploy.benchmarks.night import NightSettings, contact_sheet, examine_folder, lines
+    from mirnet_deploy.benchmarks.origin import origin
     from mirnet_deploy.files import write_atomically
     from mirnet_deploy.pairs import images_in
 
@@ -43,6 +44,7 @@ def command(folder: Path, engine: str, max_side: int, sheet: Path | None, json_p
     try:
         if sheet:
             write_atomically(sheet, contact_sheet(found.pictures))
-        write_json(json.dumps([asdict(item) for item in found.faults], indent=1) + "\n", json_path)
+        figures = {"engine": engine, "max_side": max_side, "pictures": [asdict(item) for item in found.faults]}
+        write_json(json.dumps(origin("bench night") | figures, indent=1) + "\n", json_path)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error

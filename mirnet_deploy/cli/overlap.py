@@ -22,6 +22,8 @@ def command(engine: str, size: str, frames: int, in_flight: int, settings: Runti
     Prints as JSON how long each was busy, and the share of the copies' time in which the engine was busy too.
     """
     from mirnet_deploy.benchmarks.inputs import Size
+    from mirnet_deploy.benchmarks.origin import origin
     from mirnet_deploy.benchmarks.overlap import measure_overlap
 
-    click.echo(json.dumps(measure_overlap(engine, settings, Size.parse(size), frames, in_flight), indent=2))
+    figures = origin("bench overlap") | measure_overlap(engine, settings, Size.parse(size), frames, in_flight)
+    click.echo(json.dumps(figures, indent=2))

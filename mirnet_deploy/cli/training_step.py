@@ -35,12 +35,13 @@ def _ways(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
 def command(device: str, json_path: str | None, force: bool, **options: Any) -> None:
     """Time a training step on random crops: launched kernel by kernel, captured as a CUDA graph, and compiled too."""
     try:
+        from mirnet_deploy.benchmarks.origin import origin
         from mirnet_deploy.benchmarks.training_step import StepSettings, measure_ways
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'this needs {error.name}: pip install "mirnet-deploy[train]"') from error
     check_target("--json", json_path, force)
     say = functools.partial(click.echo, err=json_path == "-")
-    report = measure_ways(StepSettings(**options), device, say)
+    report = origin("bench training-step") | measure_ways(StepSettings(**options), device, say)
     try:
         write_json(json.dumps(report, indent=1) + "\n", json_path)
     except OSError as error:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks import bench, costs, deadline
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.memory import PeakMemory
@@ -129,6 +130,7 @@ def test_json_on_standard_output_is_the_report_alone() -> None:
     report = json.loads(result.stdout)
     assert "Latency at 16x16" in result.stderr
     assert (report["format"], report["format_version"]) == ("mirnet-deploy bench", 2)
+    assert report["commit"] == running_commit()
     assert set(report["protocol"]) == {"latency", "phases", "memory"}
     assert report["machine"]
     assert report["settings"]["runs"] == 3

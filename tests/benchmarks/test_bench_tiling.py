@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks.borders import largest_step
 from mirnet_deploy.benchmarks.tiling import TilingSettings, pictures_below
 from mirnet_deploy.cli import main
@@ -43,7 +44,9 @@ def bench(*arguments: object, expect: int = 0) -> Result:
 def test_figures_and_drawing(model: Path, folder: Path) -> None:
     out, seams = folder / "report.json", folder / "seams.png"
     said = bench("--engine", model, "--tiling", folder, "--tile", 64, "--json", out, "--seams", seams).stdout
-    rows = {(row["picture"], row["mode"]): row for row in json.loads(out.read_text())["rows"]}
+    report = json.loads(out.read_text())
+    assert report["commit"] == running_commit()
+    rows = {(row["picture"], row["mode"]): row for row in report["rows"]}
     assert set(rows) == {(name, mode) for name in ("ramp.png", "deep/flat.png") for mode in ("local", "fast", "exact")}
     local, exact = rows["ramp.png", "local"], rows["ramp.png", "exact"]
     assert local["reference"] == "whole"

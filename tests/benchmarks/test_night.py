@@ -11,6 +11,7 @@ from artifacts import make_onnx
 from click.testing import CliRunner
 from PIL import Image
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks.night import (
     PATCH,
     colour_cast,
@@ -93,7 +94,9 @@ def test_the_command_examines_every_picture_and_draws_them(tmp_path: Path) -> No
     result = CliRunner().invoke(main, ["bench", "night", str(folder), *options], catch_exceptions=False)
     assert result.exit_code == 0
     assert "2 pictures: clipped 0.00 %" in result.output
-    found = json.loads(figures.read_text())
+    report = json.loads(figures.read_text())
+    assert (report["format"], report["commit"]) == ("mirnet-deploy bench night", running_commit())
+    found = report["pictures"]
     assert [item["name"] for item in found] == ["a.png", "sub/b.png"]
     assert set(found[0]["grid_after"]) == {"2", "4", "8"}
     with Image.open(sheet) as drawn:
@@ -111,5 +114,5 @@ def test_the_figures_can_go_to_standard_output(tmp_path: Path) -> None:
     Image.fromarray(flat()).save(tmp_path / "a.png")
     model = make_onnx(tmp_path / "tiny.onnx", "brighter")
     result = CliRunner().invoke(main, ["bench", "night", str(tmp_path), "--engine", str(model), "--json", "-"])
-    assert [item["name"] for item in json.loads(result.stdout)] == ["a.png"]
+    assert [item["name"] for item in json.loads(result.stdout)["pictures"]] == ["a.png"]
     assert "1 pictures: clipped" in result.stderr

@@ -10,6 +10,7 @@ import pytest
 from artifacts import make_onnx, make_plan
 from click.testing import CliRunner, Result
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks import ort_cuda
 from mirnet_deploy.benchmarks.ort_cuda import WAYS
 from mirnet_deploy.cli import main
@@ -36,6 +37,7 @@ def test_rows_are_saved_and_not_measured_again(tmp_path: Path) -> None:
     (row,) = rows_of(target)
     assert (row["sha256"], row["precision"], row["runs"]) == (file_sha256(one), "fp32", 2)
     assert row["first_ms"] > 0 < row["p50_ms"]
+    assert row["commit"] == running_commit()
     again = run(target, "--engine", one, "--engine", two, "--size", "61x40")
     assert again.exit_code == 0, again.output
     assert len(again.output.splitlines()) == 1, "only the new one"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, save
 from torch.utils.flop_counter import FlopCounterMode
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks import peers
 from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Size
@@ -111,6 +112,7 @@ def test_the_table_says_on_what_it_was_measured(whole: Whole) -> None:
     assert "ours (onnxruntime)" in result.output
     assert "arithmetic at the rate" in result.output
     assert (report["format"], report["ended"]) == ("mirnet-deploy bench peers", "whole")
+    assert report["commit"] == running_commit()
     assert (report["settings"]["sizes"], report["settings"]["runs"]) == (["32x24"], 6)
     assert report["tables"][0]["artifact"] == "exported anew"
 

@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 from click.testing import CliRunner, Result
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.latency import LatencyRow, Timed, latency_rows
 from mirnet_deploy.benchmarks.quality import QualityRow, mean_rows
@@ -298,6 +299,7 @@ def test_the_comparison_is_written_as_json(files: tuple[Path, Path, Path], tmp_p
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     assert (found["format"], found["format_version"], found["worse"]) == ("mirnet-deploy bench --from", 1, 3)
+    assert found["commit"] == running_commit()
     assert [(each["figure"], each["verdict"]) for each in found["changes"]] == [
         *(("p50", "worse"), ("psnr", "worse"), ("ssim", "worse")),
     ]

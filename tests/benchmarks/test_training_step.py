@@ -7,6 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.cli import main
 
 
@@ -17,6 +18,7 @@ def test_ways_are_compared_with_the_first(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(target.read_text())
     assert (report["device"], report["preset"], report["crop"]) == ("cpu", "lite", 16)
+    assert (report["commit"], report["machine"]["cores"] >= 1) == (running_commit(), True)
     assert [way["name"] for way in report["ways"]] == ["launched", "captured"]
     assert all(way["milliseconds"] > 0 and way["peak_gib"] is None for way in report["ways"])
     assert "launched:" in result.output

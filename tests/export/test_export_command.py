@@ -15,6 +15,7 @@ from graph_faults import FP32_NODE, UNKNOWN_NODE, add_unknown_operator, leave_on
 from PIL import Image
 
 from mirnet_deploy.artifacts.sidecar import read_sidecar
+from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.cli import main
 from mirnet_deploy.export import onnx_file
 from mirnet_deploy.export.samples import PACKAGED, read_crops
@@ -71,6 +72,9 @@ def test_without_fp16_the_plan_is_fp32(export: Invoke, tmp_path: Path) -> None:
     onnx_row, plan_row = json.loads(result.stdout)
     assert plan_row["path"] == str(tmp_path / "out" / "night.plan")
     assert (plan_row["precision"], plan_row["targets"]) == ("fp32", ["sm89"])
+    assert plan_row["bytes"] == (tmp_path / "out" / "night.plan").stat().st_size
+    assert (plan_row["format"], plan_row["commit"]) == ("mirnet-deploy export", running_commit())
+    assert plan_row["machine"]["cores"] >= 1
     assert "compute in FLOAT (network after parse" in plan_row["precision_proof"]
     assert onnx_row["parity"]["max_abs"] <= 1e-4
 
