@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, MEASURED, STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
@@ -91,13 +92,12 @@ def tile_config(metadata: ArtifactMetadata, serving: Serving) -> Config:
     if plan and serving.device == "cpu":
         raise UsageError("device is 'cpu', and a plan needs a GPU; serve the ONNX file there")
     source, result = TENSOR_NAMES[metadata.interface]
-    kind = "FP32" if metadata.interface == "float" else "UINT8"
-    dims = [3, -1, -1] if metadata.interface == "float" else [-1, -1, 3]
+    kind, dims = ("FP32", [3, -1, -1]) if metadata.interface == "float" else ("UINT8", [-1, -1, 3])
+    best = metadata.profile_shapes()[1] if plan else [1, *_tile_of(metadata, dims)]
     message: dict[str, Any] = {
         "backend": "tensorrt" if plan else "onnxruntime",
         "default_model_filename": f"model.{metadata.kind}",
     }
-    samples: dict[str, Any] = {source: _sample(kind, _side(metadata, dims))}
     warmup: dict[str, bytes] = {}
     if metadata.context and (plan or serving.means):
         message |= {
@@ -105,26 +105,25 @@ def tile_config(metadata: ArtifactMetadata, serving: Serving) -> Config:
             "input": [_tensor(source, kind, [-1, *dims]), *_context_inputs(metadata.context, optional=not plan)],
             "output": [_tensor(result, kind, [-1, *dims]), _tensor(STATISTICS, "FP32", [-1, metadata.context])],
         }
-        samples = {source: _sample(kind, [1, *_side(metadata, dims)])}
+        samples = {source: _sample(kind, best)}
         if plan:
-            warmup = _plain_pools(metadata)
-            samples |= {"context": _sample("FP32", [1, metadata.context])}
-            samples |= {
-                name: _sample("FP32", [2] if name == "mode" else [1, metadata.tile], file=name) for name in warmup
-            }
-        most = 1
+            samples["context"] = _sample("FP32", [1, metadata.context])
+            for name, values in _plain_pools(metadata, best).items():
+                samples[name], warmup[name] = _sample("FP32", [*values.shape], file=name), values.tobytes()
+        batch = 1
     else:
-        most = metadata.batch if plan else serving.max_batch
+        batch = best[0] if plan else serving.max_batch
         message |= {
-            "max_batch_size": most,
+            "max_batch_size": batch,
             "input": [_tensor(source, kind, dims)],
             "output": [_tensor(result, kind, dims)],
         }
-    if most > 1:
+        samples = {source: _sample(kind, best[1:])}
+    if batch > 1:
         # Preferred sizes help only where a library is tuned for one of them, as a plan is for its largest.
-        preferred = {"preferred_batch_size": [most]} if plan else {}
+        preferred = {"preferred_batch_size": [batch]} if plan else {}
         message["dynamic_batching"] = {**preferred, "max_queue_delay_microseconds": serving.queue_delay}
-    message["model_warmup"] = [_warmup(samples, most if plan else 1)]
+    message["model_warmup"] = [_warmup(samples, batch if plan else 1)]
     return Config(text_of({**message, **_served(serving, gpu=plan)}), warmup)
 
 
@@ -135,6 +134,7 @@ def whole_config(metadata: ArtifactMetadata, settings: RuntimeSettings, serving:
     """
     taken = ["image"] if metadata.interface == "image" else list(PICTURES)
     pictures = {name: PICTURES[name] for name in taken}
+    side = metadata.tile if isinstance(settings.tile, str) else min(settings.tile, metadata.tile)
     values = {each.name: getattr(settings, each.name) for each in fields(settings) if each.name not in BY_INSTANCE}
     message = {
         "backend": "python",
@@ -153,7 +153,7 @@ def whole_config(metadata: ArtifactMetadata, settings: RuntimeSettings, serving:
             for name, value in values.items()
             if value is not None
         ],
-        "model_warmup": [_warmup({"image": _sample("UINT8", [metadata.tile, metadata.tile, 3])}, 1)],
+        "model_warmup": [_warmup({"image": _sample("UINT8", [side, side, 3])}, 1)],
     }
     return Config(text_of({**message, **_served(serving, gpu=metadata.kind == "plan")}), {})
 
@@ -204,17 +204,17 @@ def _context_inputs(length: int, *, optional: bool) -> list[dict[str, Any]]:
     return [_tensor(name, "FP32", dims, optional=optional) for name, dims in zip(CONTEXT_INPUTS, shapes, strict=True)]
 
 
-def _plain_pools(metadata: ArtifactMetadata) -> dict[str, bytes]:
-    """What a plan must be given beside a picture and a context of 0 to be the plain network, on one tile."""
-    return {name: value.tobytes() for name, value in (("mode", MEASURED), *_ones(metadata.tile))}
+def _plain_pools(metadata: ArtifactMetadata, shape: list[int]) -> dict[str, NDArray[np.float32]]:
+    """What a plan must be given beside pictures of this shape and a context of 0 to be the plain network."""
+    number, height, width = (shape[axis] for axis in metadata.batch_axes)
+    return {
+        "mode": MEASURED,
+        "rows": np.ones((number, height), np.float32),
+        "cols": np.ones((number, width), np.float32),
+    }
 
 
-def _ones(side: int) -> Iterator[tuple[str, Any]]:
-    for name in CONTEXT_INPUTS[2:]:
-        yield name, np.ones((1, side), np.float32)
-
-
-def _side(metadata: ArtifactMetadata, dims: list[int]) -> list[int]:
+def _tile_of(metadata: ArtifactMetadata, dims: list[int]) -> list[int]:
     """The sizes of one full tile."""
     return [metadata.tile if size == -1 else size for size in dims]
 
