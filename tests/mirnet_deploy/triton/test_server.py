@@ -24,6 +24,8 @@ from typing import Any
 import pytest
 from artifacts import make_onnx, make_plan
 from click.testing import CliRunner
+from pages import BLOCKS
+from PIL import Image
 
 from mirnet_deploy.cli import main
 
@@ -122,6 +124,15 @@ def for_this_server(repository: Path) -> None:
             (home / "1" / "model.py").write_text(program)
 
 
+def by_the_page(folder: Path, server: Server) -> dict[str, Any]:
+    """Runs the client that stands on the page; returns what it prints, and its picture's shape."""
+    (block,) = (block for block in BLOCKS if block.language == "python client")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    command = [str(BUILT / "bin" / "python"), "-c", block.code, f"localhost:{server.ports[0]}"]
+    said = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return {**json.loads(said), "size": Image.open(folder / "night_enhanced.png").size}
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What `tests/triton/client.py` found."""
@@ -154,8 +165,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
             [*map(str, client)], env=environment, capture_output=True, text=True, check=False, timeout=400
         )
         assert done.returncode == 0, done.stderr[-4000:] + server.log.read_text()[-2000:]
-        found: dict[str, Any] = json.loads(done.stdout)
-        yield found
+        yield {**json.loads(done.stdout), "page": by_the_page(folder, server)}
     finally:
         assert server.stop() == 0
 
@@ -186,7 +196,7 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with wishes, one file and 4 that got an error; those that warm up may count.
+    """By each protocol 10 pictures, one with wishes, one file, 4 that got an error; the page's; what warms up may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
@@ -207,6 +217,12 @@ def test_the_metadata_is_what_the_page_says(report) -> None:
     }
 
 
+def test_the_page_s_client_works(report) -> None:
+    assert report["page"]["size"] == (160, 120)
+    assert report["page"]["settings"]["brightness"] == 0.3
+    assert report["page"]["gain"] is not None
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_tiles_go_through_the_server_s_batches(report, protocol: str) -> None:
     assert report[protocol]["tiles"] == {name: [True] * 8 for name in ("float_onnx", "image_onnx", "means_onnx")}
@@ -223,3 +239,31 @@ def test_means_can_be_given(report) -> None:
     }
     assert report["given_means"]["without"].startswith("400: ")
     assert "context" in report["given_means"]["without"]
+
+
+def test_a_polling_server_takes_versions_while_it_serves(tmp_path: Path) -> None:
+    """The model is there at every moment, and no folder that is being made is ever taken for one."""
+    repository, artifact = tmp_path / "models", make_onnx(tmp_path / "a.onnx")
+    triton(repository, artifact, "--no-tiles", "--backend", "onnxruntime")
+    server = Server(repository, tmp_path / "log", "--model-control-mode=poll", "--repository-poll-secs=1")
+    try:
+        server.wait_for("mirnet/versions/1")
+        there = []
+        for version, graph in ((2, "blur"), (3, "brighter")):
+            make_onnx(artifact, graph)
+            triton(repository, artifact, "--no-tiles", "--backend", "onnxruntime")
+            end = time.monotonic() + 60
+            while not server.is_ready(f"mirnet/versions/{version}") and time.monotonic() < end:
+                there.append(server.is_ready("mirnet"))
+                time.sleep(0.05)
+            assert server.is_ready(f"mirnet/versions/{version}"), server.log.read_text()[-4000:]
+            while server.is_ready(f"mirnet/versions/{version - 1}"):  # until its last request is answered
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        assert len(there) > 10
+        assert all(there)
+    finally:
+        assert server.stop() == 0
+    said = server.log.read_text()
+    assert "failed to load" not in said
+    assert "partial" not in said
