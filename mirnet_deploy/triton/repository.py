@@ -71,7 +71,7 @@ def models_of(
     """
     if not tiles and len(artifacts) > 1:
         raise UsageError(f"{len(artifacts)} artifacts without their tiles; whole pictures are served by one")
-    models = []
+    models: list[Model] = []
     for text in artifacts:
         path = resolve_model(text)
         data, metadata = _read(path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.enhancing import finished
 from mirnet_deploy.errors import ImageError, MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
+from mirnet_deploy.images.writing import Subsampling
 from mirnet_deploy.jobs.inputs import NoTask, find_tasks
 from mirnet_deploy.jobs.making import make_picture
 from mirnet_deploy.jobs.settings import JobSettings
@@ -24,8 +25,9 @@ from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.triton.config import BY_INSTANCE, WISHES
 
-QUALITY, SUBSAMPLING = 95, "4:4:4"
-"""Of the files that are written, as in `mirnet-deploy enhance`."""
+QUALITY = 95
+SUBSAMPLING: Subsampling = "4:4:4"
+"""Both of the files that are written, as in `mirnet-deploy enhance`."""
 
 
 def settings_from(parameters: Mapping[str, str], device: str) -> RuntimeSettings:

@@ -58,7 +58,7 @@ class Request:
         return set(every.split() if self.wanted is None else self.wanted)
 
 
-def module(log: list[str]) -> ModuleType:
+def module(log: list[str]) -> Any:
     """The module; what is logged as an error is added to `log`."""
     made: Any = ModuleType("triton_python_backend_utils")
     made.Tensor, made.TritonError, made.InferenceResponse = Tensor, TritonError, InferenceResponse

@@ -196,7 +196,7 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with wishes, one file, 4 that got an error; the page's; what warms up may count.
+    """By each protocol 10 pictures, one with wishes, one file and 4 that got an error; warm-ups may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
