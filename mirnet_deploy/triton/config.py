@@ -89,8 +89,6 @@ def tile_config(metadata: ArtifactMetadata, serving: Serving) -> Config:
             "it is a plan of TensorRT-RTX, and Triton's tensorrt backend loads those of TensorRT alone: export with "
             "--builder tensorrt, or serve the ONNX file, or whole pictures only (--no-tiles)"
         )
-    if plan and serving.device == "cpu":
-        raise UsageError("device is 'cpu', and a plan needs a GPU; serve the ONNX file there")
     source, result = TENSOR_NAMES[metadata.interface]
     kind, dims = ("FP32", [3, -1, -1]) if metadata.interface == "float" else ("UINT8", [-1, -1, 3])
     best = metadata.profile_shapes()[1] if plan else [1, *_tile_of(metadata, dims)]
@@ -131,6 +129,9 @@ def whole_config(metadata: ArtifactMetadata, settings: RuntimeSettings, serving:
     """The configuration of `WHOLE`, which runs `MIRNetRuntime` in Triton's Python backend (`triton.model`).
 
     Every request is one picture of its own size, so there are no batches.
+
+    Raises:
+        UsageError: a plan should run on the CPU.
     """
     taken = ["image"] if metadata.interface == "image" else list(PICTURES)
     pictures = {name: PICTURES[name] for name in taken}
@@ -231,7 +232,13 @@ def _warmup(samples: Mapping[str, Any], batch: int) -> dict[str, Any]:
 
 
 def _served(serving: Serving, *, gpu: bool) -> dict[str, Any]:
-    """Instances and versions; with `gpu` never on a CPU."""
+    """Instances and versions; with `gpu` never on a CPU.
+
+    Raises:
+        UsageError: on a CPU all the same.
+    """
+    if gpu and serving.device == "cpu":
+        raise UsageError("device is 'cpu', and a plan needs a GPU; serve the ONNX file there")
     group: dict[str, Any] = {"count": serving.instances, "kind": Word("KIND_GPU" if gpu else "KIND_AUTO")}
     if serving.device == "cpu":
         group["kind"] = Word("KIND_CPU")

@@ -23,6 +23,7 @@ from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_artifact, read_onnx
 from mirnet_deploy.errors import ArtifactError, UsageError
 from mirnet_deploy.files import atomic_folder, is_there, write_atomically
+from mirnet_deploy.pipeline.limits import Limits, choose_batch, choose_tile
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.triton.config import WHOLE, Config, Serving, tile_config, whole_config
 
@@ -75,14 +76,14 @@ def models_of(
     for text in artifacts:
         path = resolve_model(text)
         data, metadata = _read(path)
-        if not models:
-            models.append(_whole(path, data, metadata, settings, serving))
-        if tiles:
-            try:
+        try:
+            if not models:
+                models.append(_whole(path, data, metadata, settings, serving))
+            if tiles:
                 config = tile_config(metadata, serving)
-            except (ArtifactError, UsageError) as error:
-                raise type(error)(f"{path}: {error}") from error
-            models.append(Model(_name_of(path), config, {f"model.{metadata.kind}": data}, path))
+                models.append(Model(_name_of(path), config, {f"model.{metadata.kind}": data}, path))
+        except (ArtifactError, UsageError) as error:
+            raise type(error)(f"{path}: {error}") from error
     names = [model.name for model in models]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two artifacts would be the model {twice}; rename one of the files, and its sidecar")
@@ -102,7 +103,8 @@ def write_repository(folder: Path, models: Sequence[Model], *, force: bool = Fal
     """
     if is_there(folder) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    if os.path.ismount(folder):
+    beside = folder.resolve()
+    if os.path.ismount(beside):
         raise UsageError(f"{folder} is a mount point, beside which nothing can be made ready; name a folder in it")
     placed = [_planned(folder, model, force) for model in models]
     if not is_there(folder):
@@ -113,7 +115,7 @@ def write_repository(folder: Path, models: Sequence[Model], *, force: bool = Fal
         yield from placed
         return
     for each in placed:
-        _place(folder, each)
+        _place(beside, each)
         yield each
 
 
@@ -127,10 +129,13 @@ def _read(path: Path) -> tuple[bytes, ArtifactMetadata]:
 
 
 def _whole(path: Path, data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings, serving: Serving) -> Model:
+    limits = Limits.of(metadata)
+    choose_tile(settings.tile, metadata, limits, budget=0)  # better refused here than in a server's log
+    choose_batch(settings.batch, limits)
     if metadata.kind == "plan":
         for name in ("backend", "precision"):
             if (value := getattr(settings, name)) != "auto":
-                raise UsageError(f"{name} is {value!r}, and {path} is a plan, which TensorRT runs as it was built")
+                raise UsageError(f"{name} is {value!r}, and it is a plan, which TensorRT runs as it was built")
     name = f"model.{metadata.kind}"
     files = {name: data, f"{name}.json": metadata.to_json().encode(), PROGRAM: _PROGRAM_TEXT}
     return Model(WHOLE, whole_config(metadata, settings, serving), files, path)
@@ -139,7 +144,7 @@ def _whole(path: Path, data: bytes, metadata: ArtifactMetadata, settings: Runtim
 def _name_of(path: Path) -> str:
     name = path.name.replace(".", "_")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UsageError(f"{path.name} would be the model {name}; expected a file name of letters, digits, - and _")
+        raise UsageError(f"it would be the model {name}; expected a file name of letters, digits, - and _")
     return name
 
 
@@ -150,7 +155,7 @@ def _planned(folder: Path, model: Model, force: bool) -> Placed:
         return Placed(model, home, 1, "new model")
     if not (home / CONFIG).is_file():
         raise UsageError(f"{home} is not a model of Triton ({CONFIG} is missing); name another folder")
-    same = (home / CONFIG).read_text() == model.config.text and _has(home / WARMUP, model.config.warmup)
+    same = _is_configured(home, model)
     if not same and not force:
         raise UsageError(
             f"{home / CONFIG} is another configuration, of all versions of the model; name another folder, or replace "
@@ -162,29 +167,33 @@ def _planned(folder: Path, model: Model, force: bool) -> Placed:
     return Placed(model, home, newest + 1, "new version")
 
 
-def _place(folder: Path, placed: Placed) -> None:
+def _place(beside: Path, placed: Placed) -> None:
+    """Puts a model into its place; what is new is made beside the folder `beside`."""
     home, model = placed.folder, placed.model
     if placed.action == "new model":
-        with atomic_folder(home, beside=folder.absolute()) as made:
+        with atomic_folder(home, beside=beside) as made:
             _write_model(made, model)
         return
     # The version first: a server that has the one but not the other yet goes on with the version that it has.
     if placed.action == "new version":
-        with atomic_folder(home / str(placed.version), beside=folder.absolute()) as made:
+        with atomic_folder(home / str(placed.version), beside=beside) as made:
             _write(made, model.files)
-    if not _has(home / WARMUP, model.config.warmup):
-        (home / WARMUP).mkdir(exist_ok=True)
+    if not _is_configured(home, model):
         for name, data in model.config.warmup.items():
+            (home / WARMUP).mkdir(exist_ok=True)
             write_atomically(home / WARMUP / name, data)
-    if (home / CONFIG).read_text() != model.config.text:
         write_atomically(home / CONFIG, model.config.text.encode())
+
+
+def _is_configured(home: Path, model: Model) -> bool:
+    return _has(home, {CONFIG: model.config.text.encode()}) and _has(home / WARMUP, model.config.warmup)
 
 
 def _write_model(home: Path, model: Model) -> None:
     _write(home / "1", model.files)
     if model.config.warmup:
         _write(home / WARMUP, model.config.warmup)
-    (home / CONFIG).write_text(model.config.text)
+    (home / CONFIG).write_bytes(model.config.text.encode())
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -152,6 +152,10 @@ def test_what_is_the_user_s_is_left_alone(tmp_path: Path, onnx: Path) -> None:
         (["what is it.onnx"], 2, "expected a file name of letters"),
         (["a.fp16.onnx", "--instances", "0"], 2, "instances is 0; expected at least 1"),
         (["a.fp16.onnx", "--strength", "2"], 2, "--strength is 2.0"),
+        (["a.fp16.onnx", "--tile", "30"], 2, "a.fp16.onnx: tile is 30"),
+        (["a.fp16.onnx", "--tile", "32"], 2, "a.fp16.onnx: tile is 32"),  # twice the halo
+        (["rtx.plan", "--no-tiles", "--batch", "2"], 2, "rtx.plan: batch is 2; this plan takes up to 1"),
+        (["rtx.plan", "--no-tiles", "--device", "cpu"], 2, "rtx.plan: device is 'cpu', and a plan needs a GPU"),
     ],
 )
 def test_wrong_input_gets_one_line_and_nothing_is_written(tmp_path: Path, onnx: Path, words, code, said) -> None:
@@ -209,14 +213,14 @@ def test_a_server_sees_whole_models_only_and_a_full_disk_leaves_nothing(
         return models_of([str(onnx)], RuntimeSettings(), Serving(), tiles=False)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    for at in (1, 2, 3):  # a new repository
+    for at in (1, 2, 3, 4):  # a new repository
         writes[:] = 0, at
         with pytest.raises(OSError, match="No space left"):
             list(write_repository(folder, models()))
         assert names_in(tmp_path) == ["a.fp16.onnx", "a.fp16.onnx.json"]
     writes[:] = 0, 0
     list(write_repository(folder, models()))
-    assert writes[0] == 3
+    assert writes[0] == 4
     whole = files_in(folder)
     monkeypatch.undo()
     make_onnx(onnx, "blur")
