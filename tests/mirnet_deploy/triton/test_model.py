@@ -152,6 +152,19 @@ def test_a_png_of_16_bits_stays_one(opened: Open, tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, runtime.enhance(image), strict=True)
 
 
+def test_a_version_runs_its_own_artifact(opened: Open, tmp_path: Path) -> None:
+    blurred = answer(opened(), image=picture(16, 16)).outputs["enhanced"]
+    opened(graph="identity")  # which is version 2
+    home = tmp_path / "models" / "mirnet"
+    config = parsed((home / "config.pbtxt").read_text())
+    for version, expected in ((2, picture(16, 16)), (1, blurred)):
+        model = runpy.run_path(str(home / str(version) / "model.py"))["TritonPythonModel"]()
+        model.initialize(triton_stand_in.arguments(home, config, version))
+        np.testing.assert_array_equal(answer(model, image=picture(16, 16)).outputs["enhanced"], expected)
+        model.finalize()
+    assert not np.array_equal(blurred, picture(16, 16))
+
+
 def test_only_what_was_asked_for_is_sent(opened: Open) -> None:
     model = opened()
     assert set(answer(model, ["info"], image=picture(8, 8)).outputs) == {"info"}

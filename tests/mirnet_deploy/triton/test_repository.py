@@ -203,6 +203,7 @@ def test_a_server_sees_whole_models_only_and_a_full_disk_leaves_nothing(
 
     def write_bytes(path: Path, data: bytes) -> int:
         assert all(file.is_file() for file in seen_by_a_server(folder))
+        assert not list(folder.rglob("*.partial"))  # of which it would warn, or take one for a model
         writes[0] += 1
         if writes[0] == writes[1]:
             real(path, data[: len(data) // 2])
