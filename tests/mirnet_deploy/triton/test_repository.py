@@ -232,6 +232,11 @@ def test_a_server_sees_whole_models_only_and_a_full_disk_leaves_nothing(
             list(write_repository(folder, models()))
         assert files_in(folder) == whole
         assert names_in(tmp_path) == ["a.fp16.onnx", "a.fp16.onnx.json", "models"]
+    writes[:] = 0, 0
+    every = models_of([str(onnx)], RuntimeSettings(), Serving())
+    assert [each.action for each in write_repository(folder, every)] == ["new version", "new model"]
+    assert writes[0] == 3 + 2
+    assert names_in(folder) == ["a_fp16_onnx", "mirnet"]
 
 
 def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path: Path, onnx: Path, monkeypatch) -> None:
