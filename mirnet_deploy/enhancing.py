@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirnet_deploy.artifacts.metadata import Interface
 from mirnet_deploy.brightness import Rewritable, finish
 from mirnet_deploy.consistency.shared_means import Outcome, enhance_consistently
 from mirnet_deploy.consistency.thumbnail import size_for
@@ -27,9 +29,50 @@ from mirnet_deploy.results import Enqueued, PictureInfo
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.tiling import TileGrid
 
+Made = TypeVar("Made")
 WIDENING_COPIES = 9
 """Bytes per pixel that an 8-bit picture takes beside its 16-bit result where it is worked on in 16 bits: 6 for its
 16-bit copy, 3 for the result in 8 bits."""
+
+
+def finished(
+    settings: RuntimeSettings,
+    interface: Interface,
+    image: Source,
+    out: Sink,
+    run: Callable[[Source, Sink, int], Made],
+) -> tuple[Made, float | None]:
+    """Has the network's result of a picture made, and finishes it as `brightness` and `strength` say.
+
+    Args:
+        interface: of the artifact.
+        image, out: as for `PictureEnhancer.enhance`, RGB or both BGR.
+        run: writes the network's result of its first argument into its second, of the same shape and dtype; the third
+            is bytes per pixel that are in use beside them. Its results before rounding to 8 bits are asked for where a
+            tone curve follows, which would show the steps.
+
+    Returns:
+        What `run` returned, and the gain of the tone curve; None without one.
+
+    Raises:
+        UsageError: something is to be done after the network, and the sink cannot be read back.
+    """
+    if not settings.finishes:
+        return run(image, out, 0), None
+    if not isinstance(out, Rewritable):
+        raise UsageError("brightness and strength need a sink whose rows can be read again")
+    if isinstance(image, np.ndarray) and _widens(settings, interface, image.dtype):
+        result: Rewritable = np.empty(image.shape, np.uint16)
+        made = run(image.astype(np.uint16) * np.uint16(257), result, WIDENING_COPIES)
+    else:
+        result = out
+        made = run(image, result, 0)
+    return made, finish(settings, image, result, out)
+
+
+def _widens(settings: RuntimeSettings, interface: Interface, dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of `dtype` have 8 bits and are worked on in 16."""
+    return settings.tones and interface == "float" and dtype == np.uint8
 
 
 class PictureEnhancer:
@@ -80,21 +123,14 @@ class PictureEnhancer:
             if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
                 raise UsageError("a picture that is not an array is RGB; open a runtime with channel_order='rgb'")
             image, out = image[..., ::-1], out[..., ::-1]  # views: the pipeline reads and writes BGR in place
-        if not self._settings.finishes:
-            grid, outcome = self._run(image, out, defect, advance)
-            return self._info(grid, outcome, start, None), outcome
-        if not isinstance(out, Rewritable):
-            raise UsageError("brightness and strength need a sink whose rows can be read again")
-        if isinstance(image, np.ndarray) and self._widens(image.dtype):
-            # A tone curve that is applied after rounding to 8 bits would show as steps in skies.
-            wide = image.astype(np.uint16) * np.uint16(257)
-            result: Rewritable = np.empty(image.shape, np.uint16)
-            grid, outcome = self._run(wide, result, defect, advance, WIDENING_COPIES)
-        else:
-            result = out
-            grid, outcome = self._run(image, result, defect, advance)
-        gain = finish(self._settings, image, result, out)
-        return self._info(grid, outcome, start, gain), outcome
+        made, gain = finished(
+            self._settings,
+            self._engine.metadata.interface,
+            image,
+            out,
+            lambda image, out, copies: self._run(image, out, defect, advance, copies),
+        )
+        return self._info(*made, start, gain), made[1]
 
     def enqueue(self, source: DevicePicture, target: DevicePicture, stream: int, passes: int) -> Enqueued:
         """See `MIRNetRuntime.enhance_device`."""
@@ -154,8 +190,7 @@ class PictureEnhancer:
         return self._fitting.attempt(image, work_on, copies)
 
     def _widens(self, dtype: np.dtype[Any]) -> bool:
-        """Whether arrays of `dtype` have 8 bits and are worked on in 16."""
-        return self._settings.tones and self._engine.metadata.interface == "float" and dtype == np.uint8
+        return _widens(self._settings, self._engine.metadata.interface, dtype)
 
     def _shares_means(self, grid: TileGrid) -> bool:
         return len(grid) > 1 and self._settings.consistency != "local"

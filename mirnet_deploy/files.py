@@ -69,6 +69,33 @@ def temporary_folder() -> Iterator[Path]:
             _TEMPORARY.discard(entry)
 
 
+@contextmanager
+def atomic_folder(path: Path, beside: Path | None = None) -> Iterator[Path]:
+    """A new folder to fill. It becomes `path`, which is not there, if the block ends without an error, and is removed
+    otherwise.
+
+    Args:
+        beside: the new folder is made beside this one, on the same file system; None for `path`.
+
+    Raises:
+        OSError: it cannot be made or filled; or `path` is there by now and is not an empty folder.
+    """
+    beside = beside or path
+    temporary = beside.parent / f".{beside.name[:40]}.{secrets.token_hex(8)}.partial"
+    entry = (os.getpid(), temporary)
+    _TEMPORARY.add(entry)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _TEMPORARY.discard(entry)
+
+
 def remove_temporary() -> None:
     """Removes all that is unfinished: for a process that ends at once, in the middle of the blocks above.
 

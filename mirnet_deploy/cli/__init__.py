@@ -20,6 +20,7 @@ COMMANDS = {
     "ship": ("mirnet_deploy.cli.ship", "Train weights to ship in a given time, and beside them a twin to measure."),
     "weights": ("mirnet_deploy.cli.weights", "Keep a checkpoint's weights alone: in 8 bits, or averaged with others."),
     "export": ("mirnet_deploy.cli.export", "Turn a checkpoint into ONNX files and a TensorRT plan, with proof."),
+    "triton": ("mirnet_deploy.cli.triton", "Make a model repository for Triton Inference Server."),
     "bench": ("mirnet_deploy.cli.bench", "Measure latency, memory, PSNR and SSIM of engines."),
     "info": ("mirnet_deploy.cli.info", "Show what an artifact or a checkpoint is."),
     "doctor": ("mirnet_deploy.cli.doctor", "Show what this machine can do and what to install for the rest."),

@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from mirnet_deploy.files import (
+    atomic_folder,
     atomic_path,
     is_there,
     remove_temporary,
@@ -122,6 +123,49 @@ def test_what_cannot_be_removed_stays_and_raises_nothing(tmp_path):
         remove_temporary()
         assert not other.exists()
         other.mkdir()
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    target, beside = tmp_path / "models" / "a", tmp_path / "models"
+    beside.mkdir()
+    with atomic_folder(target, beside=beside) as folder:
+        assert folder.parent == tmp_path
+        (folder / "1").mkdir()
+        (folder / "1" / "model").write_bytes(b"whole")
+        assert list(beside.iterdir()) == []
+    assert (target / "1" / "model").read_bytes() == b"whole"
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == [beside, plain]
+
+
+def test_a_folder_that_fails_or_is_interrupted_leaves_nothing(tmp_path):
+    def interrupted():
+        with atomic_folder(tmp_path / "a") as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+    with suppress(OSError), atomic_folder(tmp_path / "a") as folder:
+        (folder / "half").touch()
+        remove_temporary()
+        assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_by_now_is_left_alone(tmp_path):
+    def late():
+        with atomic_folder(tmp_path / "a") as folder:
+            (folder / "new").touch()
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a" / "mine").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        late()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")

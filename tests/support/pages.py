@@ -27,6 +27,7 @@ PAGES = (
     "docs/EXPORT.md",
     "docs/PICTURES.md",
     "docs/TRAIN.md",
+    "docs/TRITON.md",
     "examples/README.md",
     "training/RESULTS.md",
     "weights/base.md",

@@ -1,0 +1,1 @@
+"""Model repositories of Triton Inference Server: their configurations, their files, and the model of whole pictures."""
