@@ -79,26 +79,25 @@ def sample_file(folder: Path, size: Size) -> Path:
     return path
 
 
-def from_report(path: Path, report: Report, engine: str | None, like: Costs) -> Costs:
-    """The costs of one engine of a report of `bench`: its latencies, with the phases of reading and writing.
+def from_report(path: Path, report: Report, like: Costs) -> Costs:
+    """The costs of the first engine of a report of `bench`: its latencies, with the phases of reading and writing.
 
     Args:
         path: of the report, for what is said of it.
-        engine: its name; None for the first with latencies.
         like: measured on pictures of the same size. What the report lacks is from there: bytes, and on a GPU, whose
             phases would be those of another processor, the time to read and to write.
 
     Raises:
-        UsageError: the report has no such engine, or of another size.
+        UsageError: the report has no latencies, or they are of another size.
     """
-    rows = [row for row in report.latency if row.times_ms and engine in (None, row.engine)]
+    rows = [row for row in report.latency if row.times_ms]
     if not rows:
-        raise UsageError(f"{path} has no latencies of {engine or 'any engine'}")
+        raise UsageError(f"{path} has no latencies")
     pixels = {each.pixels for each in like.pictures}
     fitting = [row for row in rows if {_pixels(row.size)} == pixels]
     if not fitting:
         sizes = ", ".join(dict.fromkeys(row.size for row in rows))
-        raise UsageError(f"{path} was measured at {sizes}, and the pictures have {sorted(pixels)} pixels; add --size")
+        raise UsageError(f"{path} was measured at {sizes}, and the pictures have {sorted(pixels)} pixels")
     row = fitting[0]
     device = next((each.device for each in report.engines if each.name == row.engine), "cpu")
     base = like.pictures[0]

@@ -1,6 +1,6 @@
 """What is assumed of hosts, of the storage and of the driver: every value with its unit and where it is from.
 
-None of these was measured by us. Prices are those of one provider in one region at the date of the source.
+None of these was measured by us. Prices are those of one provider, as the sources had them in November 2026.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CATALOGUE = (
     "catalogs/v8/aws/vms.csv at e385a0d3)"
 )
 S3_SPEED = "S3 User Guide, Best practices design patterns: optimizing Amazon S3 performance"
-S3_PRICE = "S3 Standard, us-east-1, June 2026 (usage.ai/blogs/aws/storage-cost/s3/cost-calculator, c3x.dev)"
+S3_PRICE = "S3 Standard: c3x.dev/blog/s3-request-fees-explained, undated, found in November 2026"
 NETWORK = "EC2 User Guide, Amazon EC2 instance network bandwidth"
 GIVEN = "given with --set"
 
@@ -38,7 +38,7 @@ class Hosts:
 
     kind: str = _assumed("c7i.4xlarge", "", CATALOGUE)
     cores: int = _assumed(16, "a host", "c7i.4xlarge has 16 vCPUs, two for each core (EC2 Instance Types)")
-    actors: int = _assumed(16, "a host", "one for each core, or for each --threads of them")
+    gpus: int = _assumed(0, "a host", "0: an actor for each --threads processors; else one for each GPU")
     in_flight: int = _assumed(2, "pictures an actor", "as `enhance`: one is enhanced while another is read or written")
     speed: float = _assumed(1.0, "of a core here", "unknown: a vCPU taken for as fast as a processor here")
     network_gbps: float = _assumed(5.0, "Gbit/s each way", f"{NETWORK}: below 32 vCPUs, through a gateway")
@@ -48,20 +48,20 @@ class Hosts:
     interruptions: float = _assumed(0.0, "a host and hour", "on demand: none; for spot instances say how many")
 
     def __post_init__(self) -> None:
-        for name, least in (("cores", 1), ("actors", 1), ("in_flight", 1)):
+        for name, least in (("cores", 1), ("gpus", 0), ("in_flight", 1)):
             _check(name, getattr(self, name), least)
         for name in ("speed", "network_gbps"):
             _check(name, getattr(self, name), 0, above=True)
         for name in ("usd_per_hour", "boot_s", "minimum_s", "interruptions"):
             _check(name, getattr(self, name), 0)
-        if self.actors > self.cores:
-            raise UsageError(f"{self.actors} actors do not fit on {self.cores} cores; each needs one at least")
+        if self.gpus > self.cores:
+            raise UsageError(f"gpus is {self.gpus}; expected no more than cores, which is {self.cores}")
 
 
 GPU_HOSTS = {
     "kind": ("p5en.48xlarge", CATALOGUE),
     "cores": (192, f"{CATALOGUE}: 192 vCPUs and 8 H200"),
-    "actors": (8, "one for each GPU"),
+    "gpus": (8, f"{CATALOGUE}: 192 vCPUs and 8 H200"),
     "network_gbps": (100.0, f"{S3_SPEED}: up to 100 Gb/s on one instance"),
     "usd_per_hour": (63.296, CATALOGUE),
 }
@@ -85,7 +85,9 @@ class Storage:
     network_gbps: float | None = _assumed(None, "Gbit/s each way", "no limit of all hosts together assumed")
     usd_per_1000_gets: float = _assumed(0.0004, "USD", S3_PRICE)
     usd_per_1000_puts: float = _assumed(0.005, "USD", f"{S3_PRICE}; LIST costs the same")
-    usd_per_gb_month: float = _assumed(0.023, "USD", "S3 Standard, us-east-1, first 50 TB (deepeshsoni.com/archives/256)")
+    usd_per_gb_month: float = _assumed(
+        0.023, "USD", "S3 Standard, us-east-1, first 50 TB, later ones less: deepeshsoni.com/archives/256, undated"
+    )
     months: float = _assumed(1.0, "months", "that results are kept and paid for; inputs lie there anyhow")
     usd_per_gb_moved: float = _assumed(0.0, "USD", "S3 FAQ: nothing between EC2 and S3 in one region")
 
@@ -158,6 +160,8 @@ class Deployment:
                 made[part] = replace(of, **values[part])
             except UsageError as error:
                 raise UsageError(f"--set {part}.{error}") from error
+        if made["cpu"].gpus or not made["gpu"].gpus:
+            raise UsageError("--set: cpu.gpus stays 0, and gpu.gpus is 1 at least")
         return cls(**made, assumptions=sources)
 
     def listed(self) -> list[dict[str, Any]]:

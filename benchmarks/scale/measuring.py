@@ -21,8 +21,8 @@ from mirnet_deploy.benchmarks.inputs import one_line
 from mirnet_deploy.benchmarks.scale.costs import Costs, ManifestCost, PictureCost, joined, manifest_cost
 from mirnet_deploy.errors import MirnetDeployError
 from mirnet_deploy.files import file_sha256, temporary_folder
-from mirnet_deploy.jobs.inputs import Task, find_tasks
 from mirnet_deploy.images.formats import Format
+from mirnet_deploy.jobs.inputs import Task, find_tasks
 from mirnet_deploy.jobs.making import make_picture
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.jobs.targets import Targets
@@ -74,7 +74,9 @@ def measure(what: Measuring) -> tuple[Costs, ManifestCost]:
         for one in found
     ]
     at_once = f"{what.processes} process{'es' * (what.processes > 1)} at once, {what.threads} thread"
-    source = f"{what.model} ({found[0]['backend']}) on {describe_processor()['name']}, {at_once}{'s' * (what.threads > 1)}"
+    source = (
+        f"{what.model} ({found[0]['backend']}) on {describe_processor()['name']}, {at_once}{'s' * (what.threads > 1)}"
+    )
     return joined(costs, source), manifest_cost(found[0]["entry"])
 
 

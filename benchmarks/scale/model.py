@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mirnet_deploy.benchmarks.scale.costs import Costs, ManifestCost, PictureCost
 from mirnet_deploy.benchmarks.scale.deployment import Driver, Hosts, Storage
 from mirnet_deploy.benchmarks.scale.queueing import Server, Steady, Visit, bound, simulate
+from mirnet_deploy.errors import UsageError
 
 MOST_TOKENS = 512
 """Pictures under way in a simulation: hosts beyond are like those that are simulated."""
@@ -31,14 +32,25 @@ class Fleet:
     count: int
     costs: Costs
     jobs: int = 1
-    gpu: bool = False
-    """Whether the model has a GPU of its own in each actor, or a processor together with reading and writing."""
     storage: Storage | None = None
     """None: a disk that pictures wait for as long as where they were measured."""
     driver: Driver | None = None
     """None: none that limits."""
     manifest: ManifestCost | None = None
     """None: none."""
+
+    @property
+    def actors(self) -> int:
+        """Of each host: one for each GPU; or without any, for as many processors as the model has threads.
+
+        Raises:
+            UsageError: the host has fewer.
+        """
+        if self.hosts.cores < self.costs.threads:
+            raise UsageError(
+                f"{self.costs.threads} threads do not fit on {self.hosts.cores} cores of {self.hosts.kind}"
+            )
+        return self.hosts.gpus or self.hosts.cores // self.costs.threads
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Even:
 
 def even_rate(fleet: Fleet) -> Even:
     """Simulates the fleet until its rate is even. Pictures are drawn from those measured, always the same ones."""
-    each = fleet.hosts.actors * fleet.hosts.in_flight
+    each = fleet.actors * fleet.hosts.in_flight
     simulated = max(1, min(fleet.count, MOST_TOKENS // each))
     there = fleet.count * uptime(fleet)
     routes = _routes(fleet, simulated, share=simulated / there)
@@ -127,16 +139,17 @@ def _stages(fleet: Fleet, hosts: int, share: float) -> list[Route]:
         share: of what all hosts share, the part that is left for those simulated.
     """
     before, after = _shared(fleet, share)
-    kind, routes = fleet.hosts, []
+    kind, actors, routes = fleet.hosts, fleet.actors, list[Route]()
     for _ in range(hosts):
         down, up = Server("network in"), Server("network out")
-        for _ in range(kind.actors):
-            processors = Server("processors", kind.cores // kind.actors if fleet.gpu else 1)
-            model = Server("GPU") if fleet.gpu else processors
+        for _ in range(actors):
+            # Without a GPU reading and writing share what the model computes on.
+            processors = Server("processors", kind.cores // actors if kind.gpus else 1)
+            model = Server("GPU") if kind.gpus else processors
             route = [
                 Visit(processors, lambda each: each.read_s / kind.speed),
                 # A GPU is as fast as it was; it is the host's processors that may be others.
-                Visit(model, lambda each: each.compute_s / (1 if fleet.gpu else kind.speed)),
+                Visit(model, lambda each: each.compute_s / (1 if kind.gpus else kind.speed)),
                 Visit(processors, lambda each: each.write_s / kind.speed),
             ]
             if fleet.storage:
