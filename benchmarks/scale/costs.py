@@ -80,7 +80,8 @@ def sample_file(folder: Path, size: Size) -> Path:
 
 
 def from_report(path: Path, report: Report, like: Costs) -> Costs:
-    """The costs of the first engine of a report of `bench`: its latencies, with the phases of reading and writing.
+    """The costs of the first engine of a report of `bench`: on a CPU its latencies and its phases of reading and
+    writing, on a GPU its best throughput, or without any its latencies.
 
     Args:
         path: of the report, for what is said of it.
@@ -100,18 +101,26 @@ def from_report(path: Path, report: Report, like: Costs) -> Costs:
         raise UsageError(f"{path} was measured at {sizes}, and the pictures have {sorted(pixels)} pixels")
     row = fitting[0]
     device = next((each.device for each in report.engines if each.name == row.engine), "cpu")
-    base = like.pictures[0]
+    times, how = tuple(each / 1000 for each in row.times_ms), "one picture at a time, nothing else under way"
+    read, write, wait = (like.mean(name) for name in ("read_s", "write_s", "wait_s"))
     if device == "cpu":
         phases = row.phases_ms or {}
-        read, write = phases.get("read"), phases.get("write")
-        if read is None or write is None:
+        if phases.get("read") is None or phases.get("write") is None:
             raise UsageError(f"{path} has no phases of {row.engine}: measure anew with `mirnet-deploy bench --json`")
-        base = replace(base, read_s=read / 1000, write_s=write / 1000, wait_s=0.0)
-    where = report.machine["gpus"][0]["name"] if device != "cpu" else report.machine["cpu"]
+        read, write, wait = (phases["read"] or 0.0) / 1000, (phases["write"] or 0.0) / 1000, 0.0
+    rates = {
+        each.images_per_s: each.in_flight
+        for each in report.throughput
+        if each.images_per_s and (each.engine, each.size) == (row.engine, row.size)
+    }
+    if device != "cpu" and rates:
+        times, how = (1 / max(rates),), f"{rates[max(rates)]} pictures at a time"
+    where = report.machine["cpu"] if device == "cpu" else report.machine["gpus"][0]["name"]
     threads = report.settings.get("threads") or report.machine["cores"]
+    base = replace(like.pictures[0], read_s=read, write_s=write, wait_s=wait)
     return Costs(
-        pictures=tuple(replace(base, compute_s=each / 1000) for each in row.times_ms),
-        source=f"{path}: {row.engine} at {row.size} on {where}, one picture at a time, nothing else under way",
+        pictures=tuple(replace(base, compute_s=each) for each in times),
+        source=f"{path}: {row.engine} at {row.size} on {where}, {how}",
         threads=threads if device == "cpu" else 1,
         cold_start_s=row.cold_start_s,
     )

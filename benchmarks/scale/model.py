@@ -10,7 +10,7 @@ from mirnet_deploy.benchmarks.scale.deployment import Driver, Hosts, Storage
 from mirnet_deploy.benchmarks.scale.queueing import Server, Steady, Visit, bound, simulate
 from mirnet_deploy.errors import UsageError
 
-MOST_TOKENS = 512
+MOST_TOKENS = 256
 """Pictures under way in a simulation: hosts beyond are like those that are simulated."""
 FULL = 0.9
 """A resource that is busy for this share of its time, or more, is what limits the rate."""
@@ -47,9 +47,8 @@ class Fleet:
             UsageError: the host has fewer.
         """
         if self.hosts.cores < self.costs.threads:
-            raise UsageError(
-                f"{self.costs.threads} threads do not fit on {self.hosts.cores} cores of {self.hosts.kind}"
-            )
+            cores = f"{self.hosts.cores} cores of {self.hosts.kind}"
+            raise UsageError(f"{self.costs.threads} threads do not fit on {cores}")
         return self.hosts.gpus or self.hosts.cores // self.costs.threads
 
 

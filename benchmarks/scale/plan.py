@@ -23,8 +23,8 @@ PROTOCOL: Mapping[str, str] = {
     "measured": (
         "Pictures go from file to file as in `mirnet-deploy enhance`, one by one, in so many processes at once as "
         "`costs` says: read and write are processor time of the thread, compute is wall clock of the model. With "
-        "--from they are of that report. On a GPU compute is a report's latency, one picture at a time, copies "
-        "included; read and write are of the processor here."
+        "--from they are of that report. On a GPU compute is one over a report's best throughput, or its latency "
+        "without one, copies included; read and write are of the processor here."
     ),
     "simulation": (
         "A closed queueing network of actors that hold in_flight pictures each. Hosts beyond those simulated are taken "
@@ -34,9 +34,8 @@ PROTOCOL: Mapping[str, str] = {
     ),
     "cost": (
         "Hosts are paid from the boot to the last picture (with the cold start of a process, where that was measured), "
-        "a minute at least. Requests: one list for so many keys, and "
-        "gets and puts for each picture. Storage: results alone. GB are 2^30 bytes. Taxes, discounts and the driver's "
-        "own host are left out."
+        "a minute at least. Requests: one list for so many keys, and gets and puts for each picture. Storage: results "
+        "alone. GB are 2^30 bytes. Taxes, discounts and the driver's own host are left out."
     ),
 }
 

@@ -81,10 +81,10 @@ def simulate(
     Args:
         routes: one for each token; at least one, and none without a visit that takes time.
         draw: makes the next picture, whenever one begins.
-        batch: pictures between two looks at the rate; by default 20 for each token, and 1000 at least.
+        batch: pictures between two looks at the rate; by default 8 for each token, and 1000 at least.
     """
     network = _Network(routes, draw)
-    size = batch or max(1000, 20 * len(routes))
+    size = batch or max(1000, 8 * len(routes))
     rate, before = network.run(size), 0.0
     for _ in range(MOST_WARMUP):
         before, rate = rate, network.run(size)
