@@ -6,11 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 from mirnet_deploy.benchmarks.scale.deployment import Hosts
 from mirnet_deploy.benchmarks.scale.measuring import Measuring, measure
@@ -111,13 +111,13 @@ def _timed(check: Check, each: int) -> float:
             for index in range(count):
                 path = check.what.paths[index % len(check.what.paths)]
                 shutil.copy(path, source / f"{index:06d}{path.suffix}")
-        begin = time.perf_counter()
+        begin = perf_counter()
         commands = [_started(check, source, stack) for source in sources]
         for process in commands:
             _, errors = process.communicate()
             if process.returncode:
                 raise MirnetDeployError(f"--command failed: {(errors.strip().splitlines() or ['no output'])[-1][:300]}")
-        seconds = time.perf_counter() - begin
+        seconds = perf_counter() - begin
         for source in sources:
             made = sum(path.suffix in _suffixes(check) for path in _target(source).rglob("*"))
             if made != count:

@@ -74,26 +74,26 @@ class Steady:
 
 
 def simulate(
-    routes: Sequence[Sequence[Visit[Picture]]], draw: Callable[[], Picture], batch: int | None = None
+    routes: Sequence[Sequence[Visit[Picture]]], draw: Callable[[], Picture], rounds: int | None = None
 ) -> Steady:
     """Lets one token go round on each route until the rate is even, and measures.
 
     Args:
         routes: one for each token; at least one, and none without a visit that takes time.
         draw: makes the next picture, whenever one begins.
-        batch: pictures between two looks at the rate; by default 8 for each token, and 1000 at least.
+        rounds: of the first token in a batch. By default 8, and as many as make about 1000 pictures.
     """
     network = _Network(routes, draw)
-    size = batch or max(1000, 8 * len(routes))
+    size = rounds or max(8, -(-1000 // len(routes)))
     rate, before = network.run(size), 0.0
     for _ in range(MOST_WARMUP):
         before, rate = rate, network.run(size)
         if abs(rate - before) <= EVEN * rate:
             break
-    begin, residence = network.now, network.residence_s
+    begin, done, residence = network.now, network.done, network.residence_s
     busy = {server: server.busy_s(begin) for server in network.servers}
     rates = [network.run(size) for _ in range(MEASURED)]
-    seconds, pictures = network.now - begin, size * MEASURED
+    seconds, pictures = network.now - begin, network.done - done
     shares: dict[str, list[tuple[float, int]]] = {}
     for server in network.servers:
         shares.setdefault(server.name, []).append((server.busy_s(network.now) - busy[server], server.count))
@@ -135,25 +135,33 @@ class _Network(Generic[Picture]):
         self._routes, self._draw = routes, draw
         self._place = [0] * len(routes)
         self._picture = [draw() for _ in routes]
-        self._began = [0.0] * len(routes)
-        self._events = [(0.0, token) for token in range(len(routes))]
+        # They begin one after the other over a round of one alone: together they would go on to come in crowds.
+        alone = [sum(visit.seconds(each) for visit in route) for route, each in zip(routes, self._picture, strict=True)]
+        self._began = [seconds * token / len(routes) for token, seconds in enumerate(alone)]
+        self._events = [(begin, token) for token, begin in enumerate(self._began)]
+        heapq.heapify(self._events)
         self.now = self.residence_s = 0.0
+        self.done = 0
         self.servers = list(dict.fromkeys(visit.server for route in routes for visit in route if visit.server))
 
-    def run(self, pictures: int) -> float:
-        """Goes on until so many more pictures are done. Returns their rate."""
-        begin, done = self.now, 0
-        while done < pictures:
+    def run(self, rounds: int) -> float:
+        """Goes on until the first token has made so many more rounds. Returns the rate of pictures meanwhile.
+
+        Not until so many pictures are done: where they come in crowds, how many crowds that takes is left to chance.
+        """
+        begin, before = self.now, self.done
+        while rounds:
             now, token = self._events[0]
             route, place = self._routes[token], self._place[token]
             if place == len(route):
-                done += 1
+                self.done += 1
                 self.now = now
                 self.residence_s += now - self._began[token]
                 self._began[token], self._picture[token], place = now, self._draw(), 0
+                rounds -= token == 0
             visit = route[place]
             seconds = visit.seconds(self._picture[token])
             end = visit.server.serve(now, seconds) if visit.server else now + seconds
             self._place[token] = place + 1
             heapq.heapreplace(self._events, (end, token))
-        return pictures / (self.now - begin)
+        return (self.done - before) / (self.now - begin)

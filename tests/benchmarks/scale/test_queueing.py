@@ -52,7 +52,7 @@ def test_one_exponential_server_and_a_delay_are_the_machine_repairman(tokens: in
         Visit(Server("repairman"), lambda _: numbers.expovariate(1.0)),
         Visit(None, lambda _: numbers.expovariate(1 / think)),
     ]
-    steady = simulate([route] * tokens, lambda: None, batch=15_000)
+    steady = simulate([route] * tokens, lambda: None, rounds=15_000 // tokens)
     weights = [math.perm(tokens, failed) / think**failed for failed in range(tokens + 1)]
     busy = 1 - weights[0] / sum(weights)
     assert steady.utilisation["repairman"] == pytest.approx(busy, rel=0.02)
@@ -68,6 +68,15 @@ def test_pictures_that_differ_go_each_by_its_own_times() -> None:
     steady = simulate([route] * 3, lambda: next(drawn))
     assert steady.rate == pytest.approx(1 / 0.3, rel=1e-3)
     assert bound([route] * 3, [0.1, 0.5]) == pytest.approx(1 / 0.3)
+
+
+@pytest.mark.parametrize("tokens", [40, 70])
+def test_pictures_that_come_in_crowds_are_counted_as_well(tokens: int) -> None:
+    """Without anybody who waits they stay together as they are; near the limit they come together."""
+    route = [fixed(Server("a", 50), 1.0), fixed(None, 0.2)]
+    steady = simulate([route] * tokens, lambda: None)
+    assert steady.rate == pytest.approx(min(tokens / 1.2, 50), rel=1e-3)
+    assert steady.even
 
 
 def test_servers_of_one_name_are_counted_together() -> None:
@@ -87,4 +96,4 @@ def test_a_rate_that_goes_on_changing_is_not_called_even() -> None:
         return 1e-4 * made[0]
 
     route: list[Visit[float]] = [Visit(Server("a"), lambda seconds: seconds)]
-    assert not simulate([route], slower, batch=50).even
+    assert not simulate([route], slower, rounds=50).even
