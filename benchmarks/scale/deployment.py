@@ -14,11 +14,8 @@ from mirnet_deploy.errors import UsageError
 
 GIB = 1 << 30
 """Bytes of what price lists call a GB."""
-CATALOGUE = (
-    "EC2 on demand, us-east-1: SkyPilot's copy of the price list (github.com/skypilot-org/skypilot-catalog, "
-    "catalogs/v8/aws/vms.csv at e385a0d3)"
-)
-S3_SPEED = "S3 User Guide, Best practices design patterns: optimizing Amazon S3 performance"
+CATALOGUE = "EC2 on demand, us-east-1: skypilot-org/skypilot-catalog, catalogs/v8/aws/vms.csv at e385a0d3"
+S3_SPEED = "S3 User Guide, Optimizing Amazon S3 performance"
 S3_PRICE = "S3 Standard: c3x.dev/blog/s3-request-fees-explained, undated, found in November 2026"
 NETWORK = "EC2 User Guide, Amazon EC2 instance network bandwidth"
 GIVEN = "given with --set"

@@ -44,7 +44,7 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
         "in_flight": _rates(report["in_flight"], "One host with ever more pictures under way", ("in_flight",)),
         "drivers": _drivers(report["drivers"]),
         "check": _check(report),
-        "assumptions": _assumptions(report["assumptions"]),
+        "assumptions": assumptions_table(report["assumptions"]),
     }
     return {name: text for name, text in made.items() if text}
 
@@ -138,11 +138,14 @@ def _check(report: dict[str, Any]) -> str:
     names = ("predicted_per_s", "measured_per_s", "ratio")
     rows = [[str(number), *(figure(each[name]) for name in names)] for number, each in enumerate(rounds, 1)]
     if rows:
-        rows.append(["median", *(figure(median(each[name] for each in rounds)) for name in names)])
+        known = ([each[name] for each in rounds if each[name] is not None] for name in names)
+        rows.append(["median", *(figure(median(values) if values else None) for values in known)])
     return _table(f"This machine, `{report['check_command']}`, against the simulation", heads, rows)
 
 
-def _assumptions(rows: list[dict[str, Any]]) -> str:
+def assumptions_table(rows: list[dict[str, Any]]) -> str:
+    """The table of `Deployment.listed()`."""
+
     def cells(row: dict[str, Any]) -> list[str]:
         value = row["value"]
         shown = value if isinstance(value, str) else "none" if value is None else f"{value:,.12g}"
