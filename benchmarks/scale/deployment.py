@@ -34,7 +34,7 @@ class Hosts:
     """
 
     kind: str = _assumed("c7i.4xlarge", "", CATALOGUE)
-    cores: int = _assumed(16, "a host", "c7i.4xlarge has 16 vCPUs, two for each core (EC2 Instance Types)")
+    cores: int = _assumed(16, "a host", f"{CATALOGUE}: 4 x c7i.xlarge's; two are a core (EC2 User Guide)")
     gpus: int = _assumed(0, "a host", "0: an actor for each --threads processors; else one for each GPU")
     in_flight: int = _assumed(2, "pictures an actor", "as `enhance`: one is enhanced while another is read or written")
     speed: float = _assumed(1.0, "of a core here", "unknown: a vCPU taken for as fast as a processor here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from mirnet_deploy.benchmarks.scale.costs import Costs, ManifestCost, PictureCos
 from mirnet_deploy.benchmarks.scale.measuring import Measuring
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 
-COPY = f'{sys.executable} -c \'import shutil; shutil.copytree("{{source}}", "{{target}}")\''
+COPY_CODE = "import shutil; shutil.copytree('{source}', '{target}')"
+COPY = shlex.join([sys.executable, "-c", COPY_CODE])
 PICTURE = PictureCost(0.02, 0.2, 0.03, 0.0, 1000, 3000, 768)
 
 
@@ -38,11 +40,14 @@ def run_once(check: Check, monkeypatch: pytest.MonkeyPatch, times: list[float]) 
 
 
 def test_a_rate_is_that_of_the_pictures_that_the_long_run_has_more(
-    what: Measuring, monkeypatch: pytest.MonkeyPatch
+    what: Measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Twice 8 and twice 2 pictures: 12 more in 1.5 s, where two actors of 0.25 s a picture would make 8 a second."""
-    check = Check(what, COPY, commands=2, pictures=8, rounds=1)
+    log = tmp_path / "log"
+    count = f"import os; open('{log}', 'a').write(str(len(os.listdir('{{source}}'))) + ' ')"
+    check = Check(what, shlex.join([sys.executable, "-c", f"{count}; {COPY_CODE}"]), commands=2, pictures=8, rounds=1)
     (found,) = run_once(check, monkeypatch, [10.0, 13.0, 20.0, 24.5])
+    assert log.read_text().split() == ["2", "2", "8", "8"]
     assert (found.short_s, found.long_s) == (3.0, 4.5)
     assert found.measured_per_s == pytest.approx(12 / 1.5)
     assert found.predicted_per_s == pytest.approx(8, rel=4e-3)

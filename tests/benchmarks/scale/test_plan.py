@@ -19,7 +19,7 @@ GPU = Costs((replace(PICTURE, read_s=0.01, compute_s=0.05, write_s=0.01),), "a G
 GIVEN = [
     *("cpu.cores=4", "cpu.usd_per_hour=2", "cpu.in_flight=8", "cpu.network_gbps=100", "cpu.kind=four"),
     *("gpu.cores=8", "gpu.gpus=1", "gpu.usd_per_hour=none", "gpu.kind=one", "storage.latency_s=0.36"),
-    *("storage.get_rate=1000", "storage.put_rate=20", "storage.gets=2", "storage.usd_per_1000_gets=1"),
+    *("storage.get_rate=1000", "storage.put_rate=24.5", "storage.gets=2", "storage.usd_per_1000_gets=1"),
     *("storage.usd_per_1000_puts=3", "storage.usd_per_gb_month=0.5", "storage.months=2", "storage.usd_per_gb_moved=4"),
     *("driver.dispatch_rate=1000", "driver.memory_gb=0.5", "driver.list_hours=2"),
 ]
@@ -36,11 +36,11 @@ def report() -> ScaleReport:
 
 
 def test_one_job_is_limited_by_its_hosts_and_then_by_what_they_share(report: ScaleReport) -> None:
-    """Four processors make 8 pictures a second; a prefix takes 20."""
+    """Four processors make 8 pictures a second; a prefix takes 24.5."""
     found = {(row.kind, row.hosts): row.rate for row in report.hosts}
     assert list(found) == [("four", 1), ("four", 6), ("one", 1), ("one", 6)]
     assert found["four", 1].pictures_per_hour == pytest.approx(8 * 3600, rel=4e-3)
-    assert found["four", 6].pictures_per_hour == pytest.approx(20 * 3600, rel=4e-3)
+    assert found["four", 6].pictures_per_hour == pytest.approx(24.5 * 3600, rel=4e-3)
     assert (found["four", 1].bottleneck, found["four", 6].bottleneck) == ("processors", "write requests")
 
 
@@ -65,7 +65,7 @@ def test_what_a_small_run_costs(report: ScaleReport) -> None:
 
 
 def test_jobs_share_a_large_run_so_that_hosts_are_what_limits(report: ScaleReport) -> None:
-    """6 hosts make 48 pictures a second; a job at nine tenths of its limit has 18: so three are at work at once."""
+    """6 hosts make 48 pictures a second; a job at nine tenths of its limit has 22: so three are at work at once."""
     (row,) = (row for row in report.runs if row.kind == "four" and row.pictures == 8 * GIB)
     assert (row.at_once, row.rate.bottleneck) == (3, "processors")
     assert row.rate.pictures_per_hour == pytest.approx(48 * 3600, rel=4e-3)
@@ -118,5 +118,5 @@ def test_the_json_holds_all_that_the_tables_show(report: ScaleReport) -> None:
     assert lines[5].split("|")[-3].strip() == "–"
     assert "| `gpu.usd_per_hour` | none USD | given with --set |" in made["assumptions"]
     assert "| a pencil | 1 | 0.24 | 100 | 300 | 100 |" in made["measured"]
-    assert "| four | 6 | 72,000 | write requests |" in made["hosts"]
+    assert "| four | 6 | 88,200 | write requests |" in made["hosts"]
     assert all(len({line.count("|") for line in text.splitlines()[2:]}) == 1 for text in made.values())
