@@ -145,7 +145,7 @@ def _stages(fleet: Fleet, hosts: int, share: float) -> list[Route]:
             # Without a GPU reading and writing share what the model computes on.
             processors = Server("processors", kind.cores // actors if kind.gpus else 1)
             model = Server("GPU") if kind.gpus else processors
-            route = [
+            route: Route = [
                 Visit(processors, lambda each: each.read_s / kind.speed),
                 # A GPU is as fast as it was; it is the host's processors that may be others.
                 Visit(model, lambda each: each.compute_s / (1 if kind.gpus else kind.speed)),
