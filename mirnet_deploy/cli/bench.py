@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "ort-cuda": ("mirnet_deploy.cli.ort_cuda", "Time the ways to run ONNX files on a GPU."),
     "overlap": ("mirnet_deploy.cli.overlap", "Time how copies and computing overlap on a GPU."),
     "peers": ("mirnet_deploy.cli.peers", "Compare the runtime on the CPU with all that one might run instead."),
+    "scale": ("mirnet_deploy.cli.scale", "Find what very many pictures take on very many hosts."),
     "tables": ("mirnet_deploy.cli.tables", "Make the tables of Markdown pages from stored results."),
     "training-step": ("mirnet_deploy.cli.training_step", "Time a training step, in the ways in which it can run."),
 }
