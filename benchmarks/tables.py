@@ -123,8 +123,8 @@ def peers_head(report: PeersReport) -> list[str]:
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
         "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each. Ratio: "
         f"median over that of {OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time "
-        "that the network's multiplications would take at the rate of a float32 matrix product, measured in the same "
-        "rounds.",
+        "that the network's multiplications would take at the rate of a matrix product in the row's precision, measured "
+        "in the same rounds; the last line is of float32.",
     ]
 
 
