@@ -25,7 +25,7 @@ FIGURES: Mapping[str, tuple[str, int]] = {
     "megapixels_per_s": ("MP/s", 3),
     "ratio": ("ratio", 2),
     "cold_start_s": ("cold start s", 2),
-    "ms_per_megapixel": ("ms per MP", 1),
+    "ms_per_megapixel": ("ms/MP", 1),
     "intensity": ("MAC/byte", 0),
     "product_gmacs": ("GMAC/s", 0),
     "copy_gbytes": ("GB/s", 1),
@@ -56,6 +56,15 @@ def share(value: float | None) -> str:
     ('48 %', '–')
     """
     return MISSING if value is None else f"{100 * value:.0f} %"
+
+
+def share_interval(bounds: Sequence[float] | None) -> str:
+    """Both ends of an interval of a share, in percent.
+
+    >>> share_interval((0.4, 0.512))
+    '40 to 51 %'
+    """
+    return MISSING if not bounds else f"{interval([100 * bound for bound in bounds], 0)} %"
 
 
 def interval(bounds: Sequence[float] | None, digits: int, sign: str = "") -> str:

@@ -54,7 +54,7 @@ def _natural(row: QualityRow) -> str:
 
 def _sweeps(report: Report) -> Iterator[str]:
     for row in report.sweeps:
-        figures = f"p50 {number(row.p50_ms, 1)} ms, {number(row.ms_per_megapixel, 0)} ms/MP"
+        figures = f"p50 {number(row.p50_ms, 1)} ms, {number(row.ms_per_megapixel, 1)} ms/MP"
         yield _line(f"{row.engine}, {row.axis} {row.value}", row.failure, figures)
 
 

@@ -16,7 +16,8 @@ from mirnet_deploy.benchmarks.floor.work import Shapes, Work
 
 
 def eager_work(network: nn.Module, pools: object, shapes: Shapes) -> Work:
-    """The work of a network on a batch float32 [N,3,H,W], whose shape is that of "input". Nothing is computed: it runs on shapes alone.
+    """The work of a network on a batch float32 [N,3,H,W], whose shape is that of "input". Nothing is computed: it runs
+    on shapes alone.
 
     Multiplications are half of what `torch.utils.flop_counter` counts, which is those of convolutions and matrix
     products. `unfused_bytes` are those of the operations that the network calls; what a compiler makes of them is less.

@@ -67,7 +67,9 @@ class MatrixProduct:
             import torch
         except ImportError as error:
             if precision != "fp32" or device != "cpu":
-                raise MissingDependencyError(f'it takes torch: pip install "mirnet-deploy[export]" ({error})') from error
+                raise MissingDependencyError(
+                    f'it takes torch: pip install "mirnet-deploy[export]" ({error})'
+                ) from error
             self._take_numpy(side, threads)
             return
         if device != "cpu" and not torch.cuda.is_available():
@@ -170,9 +172,7 @@ class Peaks:
 
     name = "peaks"
 
-    def __init__(
-        self, makers: dict[str, Callable[[], Peak]], clock: Callable[[], int] = time.perf_counter_ns
-    ) -> None:
+    def __init__(self, makers: dict[str, Callable[[], Peak]], clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._peaks: dict[str, Peak] = {}
         self._clock = clock
         self._times: dict[str, list[int]] = {}

@@ -74,7 +74,9 @@ class FloorRun:
     """
 
     def __init__(self, subjects: Sequence[Subject], image: Image, size: Size, threads: int | None) -> None:
-        self._counted = [(each.report.device, _counted(each, image, FloorRow(each.name, str(size)))) for each in subjects]
+        self._counted = [
+            (each.report.device, _counted(each, image, FloorRow(each.name, str(size)))) for each in subjects
+        ]
         self.peaks: Peaks = peaks_for([(device, row.precision) for device, row in self._counted], threads)
         """To be timed in turn with the engines."""
 

@@ -175,7 +175,7 @@ def test_figures_of_speed_are_the_report_s(page: Page, report: dict[str, Any]) -
     truths = [row for row in report["sweeps"] if row["axis"] == "size"]
     for row, truth in zip(sweeps, truths, strict=True):
         assert (row["engine"], row["size"]) == (truth["engine"], truth["value"])
-        assert row["ms per MP"] == f"{truth['ms_per_megapixel']:.1f}"
+        assert row["ms/MP"] == f"{truth['ms_per_megapixel']:.1f}"
         assert row["peak MiB"] == f"{truth['peak_rss_mib']:.0f}"
     form, plan = page.rows("Forms of one checkpoint")
     assert (form["MB"], form["ratio"], form["from FP32 dB"]) == ("2.8", "0.31 [0.30 to 0.33]", "101.1")
