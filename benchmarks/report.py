@@ -55,10 +55,10 @@ PROTOCOL: Mapping[str, str] = {
     "floor": (
         "The longer one of: the multiplications (with additions: MACs) of the picture as a whole, counted in the "
         "graph, at the rate of a matrix product in the engine's precision; and its compulsory bytes (weights, input "
-        "and output once) at the rate of a copy in memory: the roofline of Williams, Waterman & Patterson 2009. Product and copy "
-        "take turns with the engines, on as many threads; the fastest counts. of floor = floor / p50; 95 %: bootstrap "
-        "over the engine's runs, the floor for certain. run: MACs of all runs of the network over those of the whole "
-        "picture, which is what tiles cost. unfused: bytes of all operations, each alone."
+        "and output once) at the rate of a copy in memory: the roofline of Williams, Waterman & Patterson 2009. "
+        "Product and copy take turns with the engines, on as many threads; the fastest counts. of floor = floor / p50; "
+        "95 %: bootstrap over the engine's runs, the floor for certain. run: MACs of all runs of the network over "
+        "those of the whole picture, which is what tiles cost. unfused: bytes of all operations, each alone."
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "

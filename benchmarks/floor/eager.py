@@ -50,11 +50,15 @@ class _Traffic(TorchDispatchMode):
     ) -> Any:
         call: Callable[..., Any] = func
         result = call(*args, **(kwargs or {}))
-        if not func.is_view:
-            for side in ((args, kwargs), result):
-                tensors = {id(each): each for each in tree_leaves(side) if isinstance(each, Tensor)}
-                self.nbytes += sum(map(_nbytes, tensors.values()))
+        written = _tensors(result)
+        if written and not func.is_view:  # what gives no tensor asks for a property
+            self.nbytes += sum(map(_nbytes, (*_tensors((args, kwargs)), *written)))
         return result
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors in nested containers, each once."""
+    return list({id(each): each for each in tree_leaves(values) if isinstance(each, Tensor)}.values())
 
 
 def _nbytes(tensor: Tensor) -> int:

@@ -77,8 +77,8 @@ _OPTION = {
 @click.option(
     "--floor",
     is_flag=True,
-    help="Also each engine's arithmetic and memory traffic, and the time that a matrix product and a copy, timed in turn "
-    "with it, take for as much.",
+    help="Also each engine's arithmetic and memory traffic, and the time that a matrix product and a copy, timed in "
+    "turn with it, take for as much.",
 )
 @click.option(
     "--in-flight", multiple=True, type=int, metavar="N", help="Also throughput with N pictures at once; repeatable."
