@@ -38,11 +38,11 @@ def eager_work(network: nn.Module, pools: object, shapes: Shapes) -> Work:
     )
 
 
-class _Traffic(TorchDispatchMode):
+class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up what operations read and write, each tensor once an operation; views move nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.nbytes = 0
 
     def __torch_dispatch__(

@@ -80,7 +80,7 @@ class MatrixProduct:
         kind, generator = getattr(torch, TYPES[precision]), torch.Generator().manual_seed(0)
         left, right = (torch.rand(side, side, generator=generator).to(device, kind) for _ in range(2))
         self.result: Any = torch.empty(side, side, dtype=kind, device=device)
-        self.matrices = left, right
+        self.matrices: tuple[Any, Any] = left, right
         self._product: Callable[..., object] = partial(torch.mm, left, right, out=self.result)
         used = f", {_threads(torch.get_num_threads())}" if device == "cpu" else f" on {device}"
         self.how = f"torch {torch.__version__}, {TYPES[precision]}, {side}x{side}{used}"

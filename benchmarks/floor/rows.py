@@ -92,9 +92,9 @@ class FloorRun:
         row = replace(
             row,
             copy=self.peaks.how(names[0]),
-            copy_gbytes=copied and copied / 1e9,
+            copy_gbytes=None if copied is None else copied / 1e9,
             product=self.peaks.how(names[-1]) if row.precision else "",
-            product_gmacs=product and product / 1e9 if row.precision else None,
+            product_gmacs=None if product is None or row.precision is None else product / 1e9,
             remarks=(*row.remarks, *failures),
         )
         return with_times(row, timed.p50_ms, timed.times_ms)

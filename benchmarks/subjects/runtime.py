@@ -98,7 +98,8 @@ class RuntimeSubject:
 
     def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
         """See `Subject.shapes_of`: every batch of tiles in every pass, thumbnails and samples."""
-        self._watch.shapes = found = []
+        found: list[dict[str, tuple[int, ...]]] = []
+        self._watch.shapes = found
         try:
             self.enhance(image)
         finally:
