@@ -103,14 +103,15 @@ class FloorRun:
 def with_times(row: FloorRow, p50_ms: float | None, times_ms: Sequence[float]) -> FloorRow:
     """The row with what follows from its work, its rates and the times of an engine. Where the rate of a copy is not
     known, the floor is that of the arithmetic alone."""
-    if not (row.macs is not None and row.least_bytes and p50_ms):
+    macs, least = row.macs, row.least_bytes
+    if macs is None or not least or not p50_ms:
         return row
-    row = replace(row, intensity=row.macs / row.least_bytes, reached_gmacs=row.macs / p50_ms / 1e6)
+    row = replace(row, intensity=macs / least, reached_gmacs=macs / p50_ms / 1e6)
     if not row.product_gmacs:
         return row
-    parts = {"arithmetic": row.macs / row.product_gmacs / 1e6}
+    parts = {"arithmetic": macs / row.product_gmacs / 1e6}
     if row.copy_gbytes:
-        parts["memory"] = row.least_bytes / row.copy_gbytes / 1e6
+        parts["memory"] = least / row.copy_gbytes / 1e6
     bound = max(parts, key=parts.__getitem__)
     floor = parts[bound]
     return replace(
