@@ -62,6 +62,8 @@ class BenchConfig:
     """A PSNR in dB that somebody claims for the first engine on `data`."""
     memory: bool = True
     """Whether peak memory and cold start are measured, in a process of its own for every engine and size."""
+    floor: bool = False
+    """Whether each engine's work is counted and set beside what the machine can do."""
     in_flight: tuple[int, ...] = ()
     """Numbers of pictures under way at once, of which throughput is measured."""
     sweeps: tuple[Axis, ...] = ()
@@ -96,7 +98,7 @@ class BenchConfig:
 
     def costs(self) -> CostSettings:
         """The part that concerns the engines' costs."""
-        names = "sizes", "runs", "warmup", "in_flight", "sweeps", "memory"
+        names = "sizes", "runs", "warmup", "in_flight", "sweeps", "memory", "floor"
         return CostSettings(tuple(self.specs()), **{name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class BenchConfig:
             "baselines": self.baselines,
             "claimed": self.claimed,
             "memory": self.memory,
+            "floor": self.floor,
             "in_flight": list(self.in_flight),
             "sweeps": list(self.sweeps),
             "max_seconds": self.max_seconds if math.isfinite(self.max_seconds) else None,
@@ -216,6 +219,7 @@ class _Run:
             machine=self._machine,
             engines=[replace(subject.report, graphs=subject.graphs) for subject in self._subjects],
             latency=list(self._costs.latency),
+            floor=list(self._costs.floor),
             quality=self._quality,
             ended=ended,
             picture=PICTURE,

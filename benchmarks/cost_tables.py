@@ -6,7 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mirnet_deploy.benchmarks.conditions import Conditions, Range
-from mirnet_deploy.benchmarks.drawing import MISSING, bar, empty_table, histogram, interval, number
+from mirnet_deploy.benchmarks.drawing import (
+    FIGURES,
+    MISSING,
+    bar,
+    empty_table,
+    histogram,
+    interval,
+    number,
+    share,
+    share_interval,
+)
+from mirnet_deploy.benchmarks.floor.rows import FloorRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.phases import PHASES
 from mirnet_deploy.benchmarks.sweeps import SweepRow
@@ -25,17 +36,9 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
     """Latency, throughput, cold start and memory at one size. A column without any figure is left out."""
     runs = max((len(row.times_ms) for row in rows), default=0)
     columns = {
-        "p50 ms": [number(row.p50_ms, 1) for row in rows],
-        "p90 ms": [number(row.p90_ms, 1) for row in rows],
-        "p99 ms": [number(row.p99_ms, 1) for row in rows],
-        "std ms": [number(row.std_ms, 1) for row in rows],
-        "images/s": [number(row.images_per_s, 3) for row in rows],
-        "MP/s": [number(row.megapixels_per_s, 3) for row in rows],
-        "ratio": [number(row.ratio, 2) for row in rows],
+        **_figures(rows, "p50_ms", "p90_ms", "p99_ms", "std_ms", "images_per_s", "megapixels_per_s", "ratio"),
         "95 %": [interval(row.ratio_interval, 2) for row in rows],
-        "cold s": [number(row.cold_start_s, 1) for row in rows],
-        "peak MiB": [number(row.peak_rss_mib, 0) for row in rows],
-        "GPU MiB": [number(row.peak_gpu_mib, 0) for row in rows],
+        **_figures(rows, "cold_start_s", "peak_rss_mib", "peak_gpu_mib"),
     }
     shown = {name: column for name, column in columns.items() if any(figure != MISSING for figure in column)}
     table = empty_table(f"Latency at {size}, {runs} run{'s' * (runs != 1)}", ["engine", *shown])
@@ -43,6 +46,49 @@ def latency_table(size: str, rows: Sequence[LatencyRow]) -> Table:
         # The reason of a failure stands in full below the tables.
         table.add_row(row.engine, *(["failed"] if row.failure else [column[at] for column in shown.values()]))
     return table
+
+
+def _figures(rows: Sequence[object], *names: str) -> dict[str, list[str]]:
+    """Heading -> the cells of these fields, all of `FIGURES`."""
+    named = {name: FIGURES[name] for name in names}
+    return {heading: [number(getattr(row, name), digits) for row in rows] for name, (heading, digits) in named.items()}
+
+
+def floor_table(size: str, rows: Sequence[FloorRow]) -> Table:
+    """How far the engines are from the floor at one size. Columns without any figure are left out."""
+    columns = {
+        "GMAC": [number(_scaled(row.macs, 1e9), 2) for row in rows],
+        "run": [number(run_share(row.run_macs, row.macs), 2) for row in rows],
+        "MB": [number(_scaled(row.least_bytes, 1e6), 1) for row in rows],
+        "unfused": [number(_scaled(row.unfused_bytes, 1e6), 0) for row in rows],
+        **_figures(rows, "intensity"),
+        "of": [row.precision or MISSING for row in rows],
+        **_figures(rows, "product_gmacs", "copy_gbytes", "floor_ms"),
+        "bound": [row.bound or MISSING for row in rows],
+        "of floor": [share(row.of_floor) for row in rows],
+        "95 %": [share_interval(row.of_floor_interval) for row in rows],
+    }
+    shown = {name: column for name, column in columns.items() if any(figure != MISSING for figure in column)}
+    table = empty_table(f"Floor at {size}", ["engine", *shown])
+    for at, row in enumerate(rows):
+        table.add_row(row.engine, *(column[at] for column in shown.values()))
+    return table
+
+
+def floor_lines(rows: Sequence[FloorRow]) -> list[str]:
+    """What was multiplied and copied, each once, and why there is no figure where there is none."""
+    how = dict.fromkeys(said for row in rows for said in (row.product, row.copy) if said)
+    lines = [f"best rates: {'; '.join(how)}"] if how else []
+    return lines + [f"{row.engine} at {row.size}, {remark}" for row in rows for remark in row.remarks]
+
+
+def run_share(run: int | None, whole: int | None) -> float | None:
+    """How many times the work of the whole picture was done."""
+    return run / whole if run is not None and whole else None
+
+
+def _scaled(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit
 
 
 def histogram_lines(rows: Sequence[LatencyRow]) -> list[str]:
@@ -86,10 +132,9 @@ def phases_table(size: str, rows: Sequence[LatencyRow]) -> Table | None:
 
 def throughput_table(rows: Sequence[ThroughputRow]) -> Table:
     """Pictures per second with several under way."""
-    columns = ["engine", "size", "batch", "in flight", "images/s", "MP/s", "pictures"]
-    table = empty_table("Throughput", columns)
-    for row in rows:
-        figures = [number(row.images_per_s, 3), number(row.megapixels_per_s, 3), f"{row.runs}"]
+    columns = _figures(rows, "images_per_s", "megapixels_per_s") | {"pictures": [f"{row.runs}" for row in rows]}
+    table = empty_table("Throughput", ["engine", "size", "batch", "in flight", *columns])
+    for row, figures in zip(rows, zip(*columns.values(), strict=True), strict=True):
         key = [row.engine, row.size, f"{row.batch}", f"{row.in_flight}"]
         table.add_row(*key, *(["failed"] if row.failure else figures))
     return table
@@ -101,14 +146,12 @@ def sweep_tables(rows: Sequence[SweepRow]) -> Iterator[Table]:
         of_axis = [row for row in rows if row.axis == axis]
         most = max((row.ms_per_megapixel or 0 for row in of_axis), default=0)
         where = "" if axis == "size" else f" at {of_axis[0].size}"
-        columns = ["engine", axis, "MP", "p50 ms", "ms/MP", "peak MiB", "GPU MiB", ""]
-        table = empty_table(f"Sweep of {axis}{where}", columns)
+        columns = _figures(of_axis, "p50_ms", "ms_per_megapixel", "peak_rss_mib", "peak_gpu_mib")
+        table = empty_table(f"Sweep of {axis}{where}", ["engine", axis, "MP", *columns, ""])
         table.columns[-1].justify = "left"
         table.columns[-1].no_wrap = False
-        for row in of_axis:
+        for row, figures in zip(of_axis, zip(*columns.values(), strict=True), strict=True):
             key = [row.engine, row.value, number(row.megapixels, 2)]
-            figures = [number(row.p50_ms, 1), number(row.ms_per_megapixel, 0)]
-            figures += [number(row.peak_rss_mib, 0), number(row.peak_gpu_mib, 0)]
             drawn = bar(row.ms_per_megapixel, most, PLOT_WIDTH) if row.ms_per_megapixel else ""
             table.add_row(*key, *figures, row.failure or row.memory_failure or drawn)
         yield table

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from mirnet_deploy.benchmarks import sweeps
 from mirnet_deploy.benchmarks.conditions import Conditions, Watch
 from mirnet_deploy.benchmarks.deadline import Deadline
+from mirnet_deploy.benchmarks.floor.rows import FloorRow, FloorRun
 from mirnet_deploy.benchmarks.inputs import Size, sample_picture
-from mirnet_deploy.benchmarks.latency import LatencyRow, Turns, latency_rows
+from mirnet_deploy.benchmarks.latency import Enhancer, LatencyRow, Turns, latency_rows
 from mirnet_deploy.benchmarks.memory import OUT_OF_TIME, PeakMemory, probe
 from mirnet_deploy.benchmarks.phases import MOST_RUNS, measure_phases
 from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
@@ -38,6 +39,8 @@ class CostSettings:
     sweeps: tuple[Axis, ...]
     memory: bool
     """Whether peak memory and cold start are measured, in a process of its own for every row."""
+    floor: bool = False
+    """Whether the engines' work is counted, and the machine's best rates take turns with them."""
 
     def __post_init__(self) -> None:
         least = {"--runs": (self.runs, 1), "--warmup": (0 if self.warmup == "auto" else self.warmup, 0)}
@@ -64,7 +67,8 @@ class CostSettings:
         rounds = self.runs + most_rounds(self.warmup, self.runs)
         swept = sum(len(self.points(axis)) for axis in self.sweeps)
         each = rounds + min(self.runs, MOST_RUNS) + len(self.in_flight) + self.memory
-        return len(self.specs) * (len(self.sizes) * each + swept * (rounds + self.memory))
+        engines = len(self.specs) * (len(self.sizes) * each + swept * (rounds + self.memory))
+        return engines + self.floor * len(self.sizes) * rounds
 
 
 class Costs:
@@ -92,6 +96,7 @@ class Costs:
         self._watch = Watch(next((device for device in devices if device.startswith("cuda")), "cpu"))
         self._specs = {subject.name: spec for subject, spec in zip(subjects, settings.specs, strict=True)}
         self.latency: list[LatencyRow] = []
+        self.floor: list[FloorRow] = []
         self.throughput: list[ThroughputRow] = []
         self.sweeps: list[SweepRow] = []
 
@@ -172,24 +177,30 @@ class Costs:
             self._watch.look()
             self._advance()
 
-        turns = Turns(self._subjects, picture, advance=between, is_over=self._deadline.is_over)
+        floor = None
+        if settings.floor and not self._deadline.is_over():
+            floor = FloorRun(self._subjects, picture, size, settings.specs[0].settings.threads)
+        engines: list[Enhancer] = [*self._subjects, *([floor.peaks] if floor else [])]
+        turns = Turns(engines, picture, advance=between, is_over=self._deadline.is_over)
         first = len(self.latency)
         try:
             with self._watch:
                 turns.take(settings.runs, settings.warmup)
         finally:  # what was timed before an interrupt is in the report too
             self.latency += latency_rows([subject.name for subject in self._subjects], size, turns.timed())
+            self.floor += floor.rows(self.latency[first:]) if floor else []
+            floor = None  # its memory goes before that of engines is measured
         self._tell()
         running = {row.engine: at for at, row in enumerate(self.latency[first:], first) if not row.failure}
-        engines = [subject for subject in self._subjects if subject.name in running]
+        left = [subject for subject in self._subjects if subject.name in running]
         runs = min(settings.runs, MOST_RUNS)
-        phases, failures = measure_phases(engines, picture, runs, advance=self._advance, is_over=self._deadline.is_over)
-        for position, engine in enumerate(engines):
+        phases, failures = measure_phases(left, picture, runs, advance=self._advance, is_over=self._deadline.is_over)
+        for position, engine in enumerate(left):
             row = self.latency[running[engine.name]]
             self.latency[running[engine.name]] = replace(
                 row, phases_ms=phases.get(position), phases_failure=failures.get(position)
             )
-        for _ in range(runs * (len(self._subjects) - len(engines))):
+        for _ in range(runs * (len(self._subjects) - len(left))):
             self._advance()
         self._tell()
 

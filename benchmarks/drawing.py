@@ -25,7 +25,11 @@ FIGURES: Mapping[str, tuple[str, int]] = {
     "megapixels_per_s": ("MP/s", 3),
     "ratio": ("ratio", 2),
     "cold_start_s": ("cold start s", 2),
-    "ms_per_megapixel": ("ms per MP", 1),
+    "ms_per_megapixel": ("ms/MP", 1),
+    "intensity": ("MAC/byte", 0),
+    "product_gmacs": ("GMAC/s", 0),
+    "copy_gbytes": ("GB/s", 1),
+    "floor_ms": ("floor ms", 1),
     "peak_rss_mib": ("peak MiB", 0),
     "peak_gpu_mib": ("GPU MiB", 0),
     "psnr": ("PSNR dB", 2),
@@ -43,6 +47,24 @@ FIGURES: Mapping[str, tuple[str, int]] = {
 def number(value: float | None, digits: int) -> str:
     """A figure with so many digits behind the point; `MISSING` where there is none."""
     return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def share(value: float | None) -> str:
+    """A share in percent.
+
+    >>> share(0.4768), share(None)
+    ('48 %', '–')
+    """
+    return MISSING if value is None else f"{100 * value:.0f} %"
+
+
+def share_interval(bounds: Sequence[float] | None) -> str:
+    """Both ends of an interval of a share, in percent.
+
+    >>> share_interval((0.4, 0.512))
+    '40 to 51 %'
+    """
+    return MISSING if not bounds else f"{interval([100 * bound for bound in bounds], 0)} %"
 
 
 def interval(bounds: Sequence[float] | None, digits: int, sign: str = "") -> str:

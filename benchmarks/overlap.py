@@ -32,11 +32,13 @@ Mark = Callable[[Stream], Callable[[], float]]
 class Watch(Observer):
     """Notes when the copies and the runs of one runtime begin and end, once it has been given a mark.
 
-    CUDA graphs must be off: nothing can be noted inside a captured graph.
+    For that CUDA graphs must be off: nothing can be noted inside a captured graph.
     """
 
     def __init__(self, mark: Mark | None = None) -> None:
         self.mark = mark
+        self.shapes: list[dict[str, tuple[int, ...]]] | None = None
+        """Given a list, it adds the shapes of the tensors of every run, by name."""
         self._events: list[tuple[Kind, Callable[[], float], Callable[[], float]]] = []
 
     def copy(self, kind: Literal["upload", "download"], stream: Stream, enqueue: Callable[[], None]) -> None:
@@ -45,6 +47,8 @@ class Watch(Observer):
 
     def run(self, runner: Runner, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
         """See `Observer.run`."""
+        if self.shapes is not None:
+            self.shapes.append({name: tensor.shape for name, tensor in tensors.items()})
         self._note("engine", stream, lambda: runner.enqueue(tensors))
 
     def spans(self) -> dict[Kind, list[Span]]:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import get_args
 
 import numpy as np
 
 from mirnet_deploy.benchmarks.apart import Apart
-from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
+from mirnet_deploy.benchmarks.floor.graph import Graph
+from mirnet_deploy.benchmarks.floor.peaks import MatrixProduct, Peaks
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
 from mirnet_deploy.benchmarks.peers_report import (
@@ -141,8 +143,9 @@ class _Run:
         self._picture = sample_picture(size)
         height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
         self._values = height * width * files.n_feat
-        count = multiplications(files.plain, height, width)
+        count = Graph(files.plain).work({"input": (1, 3, height, width)}).macs
         self._table = PeerTable(files.name, files.artifact, str(size), count)
+        self._coarse_floor_ms: float | None = None
         report.tables.append(self._table)
 
     def measure(self) -> PeerTable:
@@ -206,10 +209,11 @@ class _Run:
         found.results.clear()  # they are large, and no longer needed
 
     def _time(self, found: _Rows) -> None:
-        """Times all that run, and the matrix product, in turn, and fills in the rows."""
-        product = MatrixProduct(self._config.product_side)
+        """Times all that run, and a matrix product in each precision, in turn, and fills in the rows."""
         names = list(found.running)
-        engines: list[Enhancer] = [*found.running.values(), product]
+        precisions = ("fp32", "bf16") if COARSE in names else ("fp32",)
+        peaks = Peaks({each: partial(MatrixProduct, each, side=self._config.product_side) for each in precisions})
+        engines: list[Enhancer] = [*found.running.values(), peaks]
         times, failures, _ = time_interleaved(
             engines,
             self._picture,
@@ -218,10 +222,11 @@ class _Run:
             advance=self._advance,
             is_over=self._is_over,
         )
-        if rounds := times.get(len(names)):
-            rate = product.multiplications / min(rounds)  # in a millisecond
-            floor = self._table.multiplications / rate
-            self._table = replace(self._table, product_gmacs=rate / 1e6, floor_ms=floor)
+        if rate := peaks.rate("fp32"):
+            floor = self._table.multiplications / rate * 1e3
+            self._table = replace(self._table, product_gmacs=rate / 1e9, floor_ms=floor)
+        if rate := peaks.rate("bf16"):
+            self._coarse_floor_ms = self._table.multiplications / rate * 1e3
         ours = times.get(names.index(OURS), []) if OURS in names else []
         for position, name in enumerate(names):
             row = found.rows[name]
@@ -232,7 +237,8 @@ class _Run:
 
     def _with_times(self, row: PeerRow, times: Sequence[float], ours: Sequence[float]) -> PeerRow:
         """The row with its figures; times in milliseconds, one of each round."""
-        median, floor = percentiles(times)[0], self._table.floor_ms
+        median = percentiles(times)[0]
+        floor = self._coarse_floor_ms if row.peer == COARSE else self._table.floor_ms
         return replace(
             row,
             times_ms=tuple(times),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.artifacts.version import __version__, running_commit
-from mirnet_deploy.benchmarks.arithmetic import SIDE
+from mirnet_deploy.benchmarks.floor.peaks import SIDE
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.report import UNFINISHED
 from mirnet_deploy.errors import UsageError
@@ -90,7 +90,8 @@ class PeerRow:
     interval: tuple[float, float] | None = None
     """Of the ratio; see `ratios.ratio_interval`. None in too few rounds."""
     of_floor: float | None = None
-    """Time of the arithmetic alone over the median: 1 is nothing but multiplications at a matrix product's rate."""
+    """Time of the arithmetic alone over the median: 1 is nothing but multiplications at the rate of a matrix product in
+    the row's precision."""
     max_levels: int | None = None
     """Largest difference from the reference's result, of 255."""
     psnr: float | None = None
@@ -112,11 +113,11 @@ class PeerTable:
     """What the runtime was given: see `PeerFiles`."""
     size: str
     multiplications: int
-    """Of one picture, in the plain export's graph (`arithmetic.multiplications`)."""
+    """Of one picture, in the plain export's graph (`floor.graph`)."""
     reference: str = ""
     """The row that the others' results are compared with; "" where none gave a result yet."""
     product_gmacs: float | None = None
-    """Billions of multiplications and additions a second, in the fastest matrix product of the rounds."""
+    """Billions of multiplications and additions a second, in the fastest float32 matrix product of the rounds."""
     floor_ms: float | None = None
     """`multiplications` at that rate."""
     rows: tuple[PeerRow, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
 from mirnet_deploy.benchmarks.comparing import PairedTest, Worst
 from mirnet_deploy.benchmarks.conditions import Conditions
+from mirnet_deploy.benchmarks.floor.rows import FloorRow
 from mirnet_deploy.benchmarks.forms import FormRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
@@ -50,6 +51,14 @@ PROTOCOL: Mapping[str, str] = {
         "One engine at a time, warm-up and runs as above; tiles, batches and threads on the largest size, all values "
         "on the library and in the precision of the latencies. Memory as below. Values that a machine does not take "
         "have a reason in the place of figures."
+    ),
+    "floor": (
+        "The longer one of: the multiplications (with additions: MACs) of the picture as a whole, counted in the "
+        "graph, at the rate of a matrix product in the engine's precision; and its compulsory bytes (weights, input "
+        "and output once) at the rate of a copy in memory: the roofline of Williams, Waterman & Patterson 2009. "
+        "Product and copy take turns with the engines, on as many threads; the fastest counts. of floor = floor / p50; "
+        "95 %: bootstrap over the engine's runs, the floor for certain. run: MACs of all runs of the network over "
+        "those of the whole picture, which is what tiles cost. unfused: bytes of all operations, each alone."
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "
@@ -131,6 +140,8 @@ class Report:
     """Of --compare: every form of one checkpoint."""
     commit: str | None = None
     """Of the code that measured: see `artifacts.version.commit_of`."""
+    floor: list[FloorRow] = field(default_factory=list)
+    """Of --floor: how far each latency is from what the machine can do."""
 
     @property
     def failures(self) -> list[str]:
@@ -166,6 +177,7 @@ class Report:
             "baselines": not self.settings.get("baselines"),
             "throughput": not self.throughput,
             "sweeps": not self.sweeps,
+            "floor": not self.floor,
         }
         return {
             "format": FORMAT,

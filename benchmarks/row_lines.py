@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mirnet_deploy.benchmarks.drawing import number
+from mirnet_deploy.benchmarks.drawing import number, share
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityRow
 from mirnet_deploy.benchmarks.report import Report
@@ -20,10 +20,16 @@ def row_lines(report: Report) -> list[str]:
 
 
 def _costs(report: Report) -> Iterator[str]:
-    for row in report.latency:
-        ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
-        figures = f"p50 {number(row.p50_ms, 1)} ms, p90 {number(row.p90_ms, 1)} ms{ratio}"
-        yield _line(f"{row.engine} at {row.size}", row.failure, figures)
+    for size in dict.fromkeys(row.size for row in report.latency):
+        for row in report.latency:
+            if row.size == size:
+                ratio = f", ratio {row.ratio:.2f}" if row.ratio is not None else ""
+                figures = f"p50 {number(row.p50_ms, 1)} ms, p90 {number(row.p90_ms, 1)} ms{ratio}"
+                yield _line(f"{row.engine} at {row.size}", row.failure, figures)
+        for floor in report.floor:
+            if floor.size == size:
+                figures = f"{number(floor.floor_ms, 1)} ms ({floor.bound}), {share(floor.of_floor)} of p50"
+                yield f"{floor.engine} at {size}, floor: {figures if floor.floor_ms else '; '.join(floor.remarks)}"
     for each in report.throughput:
         where = f"{each.engine} at {each.size}, {each.in_flight} in flight"
         yield _line(where, each.failure, f"{number(each.images_per_s, 3)} images/s")
@@ -48,7 +54,7 @@ def _natural(row: QualityRow) -> str:
 
 def _sweeps(report: Report) -> Iterator[str]:
     for row in report.sweeps:
-        figures = f"p50 {number(row.p50_ms, 1)} ms, {number(row.ms_per_megapixel, 0)} ms/MP"
+        figures = f"p50 {number(row.p50_ms, 1)} ms, {number(row.ms_per_megapixel, 1)} ms/MP"
         yield _line(f"{row.engine}, {row.axis} {row.value}", row.failure, figures)
 
 

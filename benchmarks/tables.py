@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mirnet_deploy.benchmarks.cost_tables import (
     conditions_line,
+    floor_lines,
+    floor_table,
     histogram_lines,
     latency_table,
     phases_table,
@@ -65,6 +67,10 @@ def _print_costs(report: Report, console: Console, line: Callable[[str, str], No
             line(remark, "yellow")
         if phases := phases_table(size, rows):
             console.print(phases)
+        if floors := [row for row in report.floor if row.size == size]:
+            console.print(floor_table(size, floors))
+            for remark in floor_lines(floors):
+                line(remark, "")
     if report.latency and report.conditions:
         line(conditions_line(report.conditions), "")
         for remark in report.conditions.remarks:
@@ -123,8 +129,8 @@ def peers_head(report: PeersReport) -> list[str]:
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
         "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each. Ratio: "
         f"median over that of {OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time "
-        "that the network's multiplications would take at the rate of a float32 matrix product, measured in the same "
-        "rounds.",
+        "that the network's multiplications would take at the rate of a matrix product in the row's precision, "
+        "measured in the same rounds; the last line is of float32.",
     ]
 
 

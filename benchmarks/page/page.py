@@ -40,6 +40,7 @@ def bench_page(report: Row, entries: Sequence[Entry]) -> str:
         Section("quality", "Quality", [*tables.quality_blocks(report), *_some(remarks)]),
         Section("pictures", "More pictures", others),
         Section("latency", "Latency", tables.latency_blocks(report)),
+        Section("floor", "Floor", tables.floor_blocks(report)),
         Section("throughput", "Throughput", tables.throughput_blocks(report)),
         Section("scaling", "Scaling", tables.sweep_blocks(report)),
         Section("forms", "Forms", tables.form_blocks(report)),

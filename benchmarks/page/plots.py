@@ -49,10 +49,13 @@ class Axis:
         a, b, x = (math.log(each) if self.logarithmic else each for each in (self.low, self.high, value))
         return round(MARGIN + (100 - 2 * MARGIN) * (x - a) / (b - a), 3)
 
+    def values(self) -> list[float]:
+        """Round values on the axis, about `TICKS` of them."""
+        return _round_values(self.low, self.high, self.logarithmic)
+
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and labels of round values on the axis, about `TICKS` of them."""
-        values = _round_values(self.low, self.high, self.logarithmic)
-        return [(self.at(value), f"{value:g}") for value in values]
+        """Places and labels of `values`."""
+        return [(self.at(value), f"{value:g}") for value in self.values()]
 
 
 def _round_values(low: float, high: float, logarithmic: bool) -> list[float]:
@@ -221,7 +224,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over one axis across; the axis down begins at 0."""
+    """Lines over one axis across; in `sweep_chart` the axis down begins at 0."""
 
     title: str
     across: str
@@ -234,7 +237,7 @@ class Chart:
     kind: str = "chart"
 
 
-def sweep_chart(title: str, down: str, field: str, rows: Sequence[Mapping[str, object]], across: str) -> Chart | None:
+def sweep_chart(title: str, unit: str, field: str, rows: Sequence[Mapping[str, object]], across: str) -> Chart | None:
     """`field` of a sweep's rows, all of one axis, against megapixels, or against the axis' values one beside the other
     where the picture is always the same; None where no row has it."""
     known = [row for row in rows if isinstance(row.get(field), int | float)]
@@ -254,18 +257,19 @@ def sweep_chart(title: str, down: str, field: str, rows: Sequence[Mapping[str, o
     series = []
     for style, name in enumerate(dict.fromkeys(str(row["engine"]) for row in known)):
         key = "megapixels" if by_size else "value"
-        mine = [(places[row[key]], _down(upright, float(str(row[field])))) for row in known if row["engine"] == name]
+        mine = [(places[row[key]], down(upright, float(str(row[field])))) for row in known if row["engine"] == name]
         mine = sorted(mine) if by_size else mine
         lines = [(*one, *other) for one, other in pairwise(mine)]
         series.append(Series(name, mine, lines, style % 6))
-    levels = [(_down(upright, value), f"{value:g}") for value in _round_values(0, highest * 1.05, False)]
+    levels = [(down(upright, value), f"{value:g}") for value in _round_values(0, highest * 1.05, False)]
     said = "; ".join(f"{row['engine']} at {row['value']}: {float(str(row[field])):.4g}" for row in known)
-    return Chart(title, across, down, series, ticks, levels, f"{down}: {said}")
+    return Chart(title, across, unit, series, ticks, levels, f"{unit}: {said}")
 
 
-def _down(axis: Axis, value: float) -> float:
+def down(axis: Axis, value: float) -> float:
     """Pixels from above at which a value stands in a chart."""
-    return round(CHART * (1 - (value - axis.low) / (axis.high - axis.low)), 1)
+    share = (axis.at(value) - MARGIN) / (100 - 2 * MARGIN)
+    return round(CHART * (1 - share), 1)
 
 
 def _list(value: object) -> Sequence[float]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mirnet_deploy.benchmarks.comparing import WORST
-from mirnet_deploy.benchmarks.drawing import FIGURES, interval, number, probability
+from mirnet_deploy.benchmarks.cost_tables import run_share
+from mirnet_deploy.benchmarks.drawing import FIGURES, interval, number, probability, share, share_interval
 from mirnet_deploy.benchmarks.page.blocks import (
     Block,
     Column,
     Row,
     column,
     figure_column,
+    lines,
     table,
     text,
 )
 from mirnet_deploy.benchmarks.page.plots import interval_of, latency_plot, quality_plot, sweep_chart
+from mirnet_deploy.benchmarks.page.roofline import roofline_chart
 from mirnet_deploy.benchmarks.page.words import names_of
 from mirnet_deploy.benchmarks.quality import ALIGNED, INFINITE, METRICS
 from mirnet_deploy.benchmarks.quality_tables import counted, figure
@@ -49,7 +53,7 @@ def engine_blocks(report: Row) -> list[Block]:
             "weights", lambda row: text(row.get("weights")), below=lambda row: f"{text(row.get('interface'))} interface"
         ),
         column("tile", "tile"),
-        Column("MB", lambda row: number(_millions(row.get("file_bytes")), 1)),
+        Column("MB", lambda row: number(_scaled(row.get("file_bytes"), 1e6), 1)),
     ]
     return [table("What was measured, and the first digits of its SHA-256", columns, _rows(report, "engines"), words=5)]
 
@@ -103,6 +107,36 @@ def _phase(name: str) -> Column:
     return Column(name.replace("_", " "), lambda row: number((row.get("phases_ms") or {}).get(name), 1))
 
 
+def floor_blocks(report: Row) -> list[Block]:
+    """By size a roofline and a table, then how the best rates were measured."""
+    blocks: list[Block] = []
+    rows = _rows(report, "floor")
+    for size in dict.fromkeys(row["size"] for row in rows):
+        some = [row for row in rows if row["size"] == size]
+        columns = [
+            ENGINE,
+            Column("GMAC", lambda row: number(_scaled(row.get("macs"), 1e9), 2), needed=True),
+            Column("run", lambda row: number(run_share(row.get("run_macs"), row.get("macs")), 2)),
+            Column("MB", lambda row: number(_scaled(row.get("least_bytes"), 1e6), 1)),
+            Column("unfused MB", lambda row: number(_scaled(row.get("unfused_bytes"), 1e6), 0)),
+            figure_column("intensity"),
+            replace(figure_column("product_gmacs"), below=lambda row: text(row.get("precision"))),
+            figure_column("copy_gbytes"),
+            replace(figure_column("floor_ms", needed=True), below=lambda row: text(row.get("bound"))),
+            Column(
+                "of floor",
+                lambda row: share(row.get("of_floor")),
+                needed=True,
+                below=lambda row: share_interval(row.get("of_floor_interval")),
+            ),
+        ]
+        chart = roofline_chart(f"Roofline at {size}", some)
+        blocks += [*([chart] if chart else []), table(f"Floor at {size}", columns, some)]
+    said = dict.fromkeys(each for row in rows for each in (row.get("product"), row.get("copy")) if each)
+    remarks = [f"{row['engine']} at {row['size']}, {each}" for row in rows for each in row.get("remarks") or ()]
+    return [*blocks, lines([*(f"Measured: {each}" for each in said), *remarks])] if rows else []
+
+
 def throughput_blocks(report: Row) -> list[Block]:
     """How many pictures a second, by batch and by how many are under way."""
     columns = [
@@ -153,7 +187,7 @@ def form_blocks(report: Row) -> list[Block]:
         column("engine", "engine"),
         column("precision", "precision"),
         column("proof", "precision_proof"),
-        Column("MB", lambda row: number(_millions(row.get("bytes")), 1)),
+        Column("MB", lambda row: number(_scaled(row.get("bytes"), 1e6), 1)),
         figure_column("p50_ms", needed=True),
         RATIO,
         figure_column("psnr"),
@@ -220,8 +254,8 @@ def _digits(row: Row) -> int:
     return FIGURES[row["metric"]][1]
 
 
-def _millions(value: Any) -> float | None:
-    return None if value is None else value / 1e6
+def _scaled(value: Any, unit: float) -> float | None:
+    return None if value is None else value / unit
 
 
 def _first(report: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
+from mirnet_deploy.errors import EngineError
 from mirnet_deploy.settings import RuntimeSettings
 
 HOW = {
@@ -113,6 +114,17 @@ def size_of(path: str) -> int | None:
         return None
 
 
+def precision_of(report: SubjectReport) -> str:
+    """The precision that an ONNX file's convolutions compute in, where the library is held to that of the file.
+
+    Raises:
+        EngineError: the library has no kernels in that precision on every processor, and does not tell what it took.
+    """
+    if report.device == "cpu" and report.precision != "fp32":
+        raise EngineError(f"in what {report.backend.split()[0]} computes a file in {report.precision} is not told")
+    return report.precision
+
+
 class Subject(Protocol):
     """An opened engine with its report; a context manager that closes it."""
 
@@ -132,6 +144,17 @@ class Subject(Protocol):
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """uint8 [H,W,3] RGB in and out, of any size."""
+
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """Enhances a picture, and says of every run of the network that this took the shapes of what it was given, by
+        the inputs' names; outputs may be among them."""
+
+    def computes_in(self) -> str:
+        """The narrowest precision ("fp32", "bf16" or "fp16") that its convolutions compute in. After a picture.
+
+        Raises:
+            EngineError: that is not known; the text says why.
+        """
 
     def __enter__(self) -> Self: ...
 

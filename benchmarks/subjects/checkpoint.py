@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,8 +46,8 @@ class CheckpointSubject:
         how = spec.how or ""
         half, self._compiled = how in ("fp16", "compiled"), how.startswith("compiled")
         self.concurrent = not self._compiled  # what is compiled has one set of buffers
-        self._pools = LocalPools(int(how[-3:])) if how.startswith("local") else None
-        self._format = torch.contiguous_format if not how or self._pools else torch.channels_last
+        self.pools: object = LocalPools(int(how[-3:])) if how.startswith("local") else None
+        self._format = torch.contiguous_format if not how or self.pools else torch.channels_last
         if half:
             network = network.half_with_islands()
         network = network.to(memory_format=self._format)
@@ -57,6 +58,8 @@ class CheckpointSubject:
                 f"device {device} is not there for PyTorch {torch.__version__}; use --device cpu"
             ) from error
         self._device = device
+        self.network = self._network
+        """As it is before it is compiled."""
         if self._compiled:
             # On CUDA, its CUDA graphs too: without them it is the launches that are measured. Shapes are fixed, since
             # what is compiled for any shape is slower.
@@ -97,15 +100,26 @@ class CheckpointSubject:
         batch = torch.from_numpy(padded(image, SIZE_MULTIPLE)).to(self._device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             batch = batch.contiguous(memory_format=self._format)
-            output = (self._network(batch, self._pools)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
+            output = (self._network(batch, self.pools)[0].float().clamp(0, 1) * 255).round().to(torch.uint8)
         pixels: NDArray[np.uint8] = output.permute(1, 2, 0)[:height, :width].contiguous().cpu().numpy()
         return pixels
+
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """See `Subject.shapes_of`."""
+        from mirnet_deploy.training.config import SIZE_MULTIPLE
+
+        self.enhance(image)
+        return [{"input": (1, 3, *padded(image, SIZE_MULTIPLE).shape[:2])}]
+
+    def computes_in(self) -> str:
+        """See `Subject.computes_in`: that of its parameters, on any device."""
+        return self.report.precision
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._network
+        del self._network, self.network
         if self._compiled:
             import torch
 

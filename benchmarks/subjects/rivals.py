@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
-from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec, precision_of
 from mirnet_deploy.benchmarks.subjects.runtime import RuntimeSubject
 from mirnet_deploy.devices.base import Stream, Tensor
 from mirnet_deploy.engines.base import Runner
@@ -77,6 +77,17 @@ class SessionSubject:
         source, result = TENSOR_NAMES[self._metadata.interface]
         output = self._session.run([result], {source: _batch_of(image, self._metadata)})[0]
         return _picture_of(output, image.shape, self._metadata)
+
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """See `Subject.shapes_of`."""
+        self.enhance(image)
+        return [{TENSOR_NAMES[self._metadata.interface][0]: _batch_of(image, self._metadata).shape}]
+
+    def computes_in(self) -> str:
+        """See `Subject.computes_in`."""
+        if self.report.device != "cpu" and self.report.precision == "fp32":
+            raise EngineError("by default ONNX Runtime rounds FP32 to TF32 where the GPU has it")
+        return precision_of(self.report)
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +169,15 @@ class NativeSubject:
             self._compiled, self._shape = self._core.compile_model(self._model, "CPU", self._options), batch.shape
         return _picture_of(self._compiled(batch)[0], image.shape, self._metadata)
 
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """See `Subject.shapes_of`."""
+        self.enhance(image)
+        return [{TENSOR_NAMES[self._metadata.interface][0]: self._shape}]
+
+    def computes_in(self) -> str:
+        """See `Subject.computes_in`: what it was asked for."""
+        return "fp32"
+
     def __enter__(self) -> Self:
         return self
 
@@ -190,6 +210,11 @@ class AloneSubject(RuntimeSubject):
         with self.runtime.engine.driver.active():
             self._notes.repeat()
         return self._result
+
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """See `Subject.shapes_of`: the runs that are repeated."""
+        self.enhance(image)
+        return [{name: each.shape for name, each in tensors.items()} for _, _, tensors in self._notes.runs]
 
 
 class _Notes(Observer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mirnet_deploy.benchmarks.overlap import Watch
 from mirnet_deploy.benchmarks.phases import DeviceTimes
-from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import SubjectReport, SubjectSpec, precision_of
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.openvino import OpenVinoEngine
+from mirnet_deploy.errors import EngineError
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import RuntimeSettings
@@ -24,6 +25,8 @@ ASKED: Mapping[str, Mapping[str, str]] = {
     "bf16": {"precision": "bf16"},
 }
 """Word behind an @ -> the settings that it stands for."""
+NAMES = {"f32": "fp32", "f16": "fp16"}
+"""What OpenVINO calls a precision -> what we call it, where that differs."""
 
 
 class RuntimeSubject:
@@ -38,7 +41,7 @@ class RuntimeSubject:
     """Tells copies and computing apart; None on a CPU."""
 
     def __init__(self, spec: SubjectSpec, observer: Observer | None = None) -> None:
-        watch = Watch()  # notes nothing until it has a mark
+        self._watch = watch = Watch()  # notes nothing until it has a mark
         settings = spec.settings.changed(ASKED.get(spec.how or "", {}))
         self.runtime = MIRNetRuntime(spec.model, settings, observer=observer or watch)
         info = self.runtime.info
@@ -66,7 +69,7 @@ class RuntimeSubject:
         if not counts:
             return None
         listed = ", ".join(f"{number} in {precision}" for precision, number in sorted(counts.items()))
-        names = "+".join("fp32" if precision == "f32" else precision for precision in sorted(counts))
+        names = "+".join(NAMES.get(precision, precision) for precision in sorted(counts))
         return names, f"{sum(counts.values())} convolutions computed: {listed} (OpenVINO's runtime model)"
 
     @property
@@ -92,6 +95,28 @@ class RuntimeSubject:
         """See `Subject.enhance`."""
         output: NDArray[np.uint8] = self.runtime.enhance(image)
         return output
+
+    def shapes_of(self, image: NDArray[np.uint8]) -> Sequence[Mapping[str, tuple[int, ...]]]:
+        """See `Subject.shapes_of`: every batch of tiles in every pass, thumbnails and samples."""
+        found: list[dict[str, tuple[int, ...]]] = []
+        self._watch.shapes = found
+        try:
+            self.enhance(image)
+        finally:
+            self._watch.shapes = None
+        return found
+
+    def computes_in(self) -> str:
+        """See `Subject.computes_in`."""
+        executed = self.executed()
+        if executed:
+            for narrowest in ("fp16", "bf16", "fp32"):
+                if narrowest in executed[0].split("+"):
+                    return narrowest
+            raise EngineError(f"there is no peak for {executed[0]}")
+        if self.report.kind == "plan" and self.report.precision == "fp32":
+            raise EngineError("whether TensorRT rounds FP32 to TF32 is not told")
+        return precision_of(self.report)
 
     def __enter__(self) -> Self:
         return self

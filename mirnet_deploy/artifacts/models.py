@@ -64,4 +64,9 @@ def onnx_beside(plan: Path, onnx_sha256: str | None) -> Path | None:
     namesake = plan.with_suffix(".onnx")
     if namesake.is_file():
         return namesake
+    return onnx_source(plan, onnx_sha256)
+
+
+def onnx_source(plan: Path, onnx_sha256: str | None) -> Path | None:
+    """The ONNX file beside `plan` that it was built from, the one with `onnx_sha256`; None where there is none."""
     return next((path for path in sorted(plan.parent.glob("*.onnx")) if file_sha256(path) == onnx_sha256), None)

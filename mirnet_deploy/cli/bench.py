@@ -34,7 +34,7 @@ SUBCOMMANDS = {
 ONLY_TILING = ("middle", "modes", "seams")
 NOT_TILING = (
     *("sizes", "runs", "warmup", "graphs", "data", "results", "baselines", "claimed", "sheet"),
-    *("no_memory", "max_seconds", "in_flight", "sweeps", "compare", "exported"),
+    *("no_memory", "floor", "max_seconds", "in_flight", "sweeps", "compare", "exported"),
 )
 _OPTION = {
     "sizes": "--size",
@@ -75,6 +75,12 @@ _OPTION = {
     default="auto",
     metavar="auto|N",
     help="Runs before them that are not counted; auto: until they are even.",
+)
+@click.option(
+    "--floor",
+    is_flag=True,
+    help="Also each engine's arithmetic and memory traffic, and the time that a matrix product and a copy, timed in "
+    "turn with it, take for as much.",
 )
 @click.option(
     "--in-flight", multiple=True, type=int, metavar="N", help="Also throughput with N pictures at once; repeatable."

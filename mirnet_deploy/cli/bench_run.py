@@ -105,7 +105,7 @@ def _config(settings: RuntimeSettings, options: dict[str, Any]) -> BenchConfig:
     from mirnet_deploy.benchmarks.inputs import Size
     from mirnet_deploy.benchmarks.warmup import parse_warmup
 
-    given = ("engines", "runs", "in_flight", "data", "results", "baselines", "claimed", "compare")
+    given = ("engines", "runs", "floor", "in_flight", "data", "results", "baselines", "claimed", "compare")
     return BenchConfig(
         sizes=tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"])),
         warmup=parse_warmup(options["warmup"]),

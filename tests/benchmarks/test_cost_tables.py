@@ -66,8 +66,8 @@ def test_columns_without_figures_are_left_out() -> None:
     ]
     full = LatencyRow("b", "8x8", (10.0,), 10, 10, 10, 1, 1, 2.5, 0.5, (2.25, 2.75), 3, True, 4.5, None, 300.0, 70.0)
     head, *_, last = printed(latency_table("8x8", [row, full]))
-    assert head[4:] == ["std ms", "images/s", "MP/s", "ratio", "95 %", "cold s", "peak MiB", "GPU MiB"]
-    assert last[4:] == ["0.5", "1.000", "1.000", "2.50", "2.25 to 2.75", "4.5", "300", "70"]
+    assert head[4:] == ["std ms", "images/s", "MP/s", "ratio", "95 %", "cold start s", "peak MiB", "GPU MiB"]
+    assert last[4:] == ["0.5", "1.000", "1.000", "2.50", "2.25 to 2.75", "4.50", "300", "70"]
 
 
 def test_phases_that_no_engine_has_are_left_out() -> None:
@@ -96,9 +96,9 @@ def test_a_sweep_is_drawn_as_bars_of_the_time_of_a_megapixel() -> None:
     sizes, tiles = sweep_tables(rows)
     assert (sizes.title, tiles.title) == ("Sweep of size", "Sweep of tile at 100x100")
     assert printed(sizes)[1:] == [
-        ["a", "100x100", "0.01", "5.0", "500", "300", "–", "█" * 24],
-        ["a", "200x100", "0.02", "5.0", "250", "–", "–", "killed"],
-        ["a", "400x100", "0.04", "5.0", "125", "–", "–", "█" * 6],
+        ["a", "100x100", "0.01", "5.0", "500.0", "300", "–", "█" * 24],
+        ["a", "200x100", "0.02", "5.0", "250.0", "–", "–", "killed"],
+        ["a", "400x100", "0.04", "5.0", "125.0", "–", "–", "█" * 6],
         ["a", "800x100", "0.08", "–", "–", "–", "–", "no room"],
     ]
 

@@ -17,12 +17,10 @@ import torch
 from artifacts import FIXTURES, make_onnx
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, save
 from torch.utils.flop_counter import FlopCounterMode
 
 from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks import peers
-from mirnet_deploy.benchmarks.arithmetic import MatrixProduct, multiplications
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
@@ -127,35 +125,6 @@ def test_multiplications_are_those_that_torch_counts(whole: Whole) -> None:
         load_checkpoint(TINY).network(torch.rand(1, 3, 24, 32))
     twice = 9 * 16 * 12 * 8  # a blur that the exporter saw to be there twice
     assert whole[1]["tables"][0]["multiplications"] == counted.get_total_flops() // 2 - twice
-
-
-def test_multiplications_of_a_small_graph_counted_by_hand(tmp_path: Path) -> None:
-    def weight(name: str, *shape: int) -> Any:
-        return numpy_helper.from_array(np.zeros(shape, np.float32), name)
-
-    nodes = [
-        helper.make_node("Conv", ["x", "grouped"], ["a"], group=3, strides=[2, 2], pads=[1, 1, 1, 1]),  # [1,6,4,5]
-        helper.make_node("ConvTranspose", ["a", "up"], ["b"], strides=[2, 2]),  # [1,2,8,10]
-        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
-        helper.make_node("Flatten", ["c"], ["d"]),  # [1,2]
-        helper.make_node("Gemm", ["d", "dense"], ["e"]),  # [1,7]
-        helper.make_node("MatMul", ["e", "last"], ["y"]),  # [1,4]
-    ]
-    weights = [weight("grouped", 6, 1, 3, 3), weight("up", 6, 2, 2, 2), weight("dense", 2, 7), weight("last", 7, 4)]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, "height", "width"])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
-    graph = helper.make_graph(nodes, "small", [x], [y], weights)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "small.onnx")
-    by_hand = 6 * 4 * 5 * (1 * 3 * 3) + 6 * 4 * 5 * (2 * 2 * 2) + 7 * 2 + 4 * 7
-    assert multiplications(tmp_path / "small.onnx", 8, 10) == by_hand
-
-
-def test_the_matrix_product_is_one() -> None:
-    product = MatrixProduct(16)
-    picture = np.zeros((4, 4, 3), np.uint8)
-    assert product.enhance(picture) is picture
-    np.testing.assert_allclose(product._result.numpy(), product._left.numpy() @ product._right.numpy(), rtol=1e-5)
-    assert product.multiplications == 16**3
 
 
 class Fake:

@@ -62,7 +62,7 @@ def test_a_report_with_more_in_it_only_adds_lines_at_the_end() -> None:
         "b at 8x8: failed: no",
         "c at 8x8: p50 2.5 ms, p90 2.9 ms, ratio 1.00",
         "a on 1: PSNR 20.00 dB, SSIM 0.5000",
-        "a, threads 2: p50 2.0 ms, 31250 ms/MP",
+        "a, threads 2: p50 2.0 ms, 31250.0 ms/MP",
         "a at 8x8, memory: peak 100 MiB, GPU 50 MiB, cold start 1.2 s",
         "c at 8x8, memory: failed: killed by signal 9",
         "a, threads 2, memory: peak 90 MiB",

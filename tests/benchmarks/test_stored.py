@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mirnet_deploy.benchmarks.floor.rows import FloorRow
 from mirnet_deploy.benchmarks.forms import FormRow
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.latency import LatencyRow, Timed, latency_rows
@@ -33,6 +34,7 @@ REPORT = Report(
     ended="whole",
     command="mirnet-deploy bench --engine 'my model.onnx'",
     forms=[FormRow("PyTorch FP32", ratio_interval=(0.9, 1.1), max_levels=0)],
+    floor=[FloorRow("a", "60x40", macs=3, of_floor_interval=(0.4, 0.5), remarks=("none",))],
 )
 
 
@@ -48,9 +50,9 @@ def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_an_older_version_is_read_and_what_it_lacks_has_its_default(tmp_path: Path) -> None:
     old = REPORT.to_dict() | {"format_version": 1}
-    del old["command"], old["forms"], old["engines"][0]["file_bytes"]
+    del old["command"], old["forms"], old["floor"], old["engines"][0]["file_bytes"]
     found = read_report(written(tmp_path, old))
-    assert (found.command, found.forms, found.latency) == ("", [], REPORT.latency)
+    assert (found.command, found.forms, found.floor, found.latency) == ("", [], [], REPORT.latency)
 
 
 def test_fields_that_are_not_known_are_left_out(tmp_path: Path) -> None:

@@ -175,8 +175,16 @@ def test_figures_of_speed_are_the_report_s(page: Page, report: dict[str, Any]) -
     truths = [row for row in report["sweeps"] if row["axis"] == "size"]
     for row, truth in zip(sweeps, truths, strict=True):
         assert (row["engine"], row["size"]) == (truth["engine"], truth["value"])
-        assert row["ms per MP"] == f"{truth['ms_per_megapixel']:.1f}"
+        assert row["ms/MP"] == f"{truth['ms_per_megapixel']:.1f}"
         assert row["peak MiB"] == f"{truth['peak_rss_mib']:.0f}"
+    first, second, plan = page.rows("Floor at 600x400")
+    assert (first["GMAC"], first["run"], first["MB"], first["unfused MB"]) == ("32.90", "2.00", "8.4", "9140")
+    assert (first["MAC/byte"], first["GMAC/s"], first["GB/s"]) == ("3917", "188 [fp32]", "24.2")
+    assert (first["floor ms"], first["of floor"]) == ("174.5 [arithmetic]", "70 % [63 to 77 %]")
+    assert second["GMAC/s"] == "400 [bf16]"
+    assert (plan["GMAC"], plan["of floor"]) == ("–", "–")
+    assert "lite.plan at 600x400, work: the ONNX file is not beside it" in page.text
+    assert "Roofline at 600x400" in page.text
     form, plan = page.rows("Forms of one checkpoint")
     assert (form["MB"], form["ratio"], form["from FP32 dB"]) == ("2.8", "0.31 [0.30 to 0.33]", "101.1")
     assert "failed" in plan.values()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from mirnet_deploy.benchmarks.page.plots import CHART, Axis, bars, latency_plot, quality_plot, sweep_chart
+from mirnet_deploy.benchmarks.page.roofline import roofline_chart
 
 
 def test_an_axis_is_linear_or_logarithmic_and_leaves_a_margin() -> None:
@@ -91,3 +94,23 @@ def test_other_sweeps_stand_side_by_side() -> None:
     assert chart.ticks == [(12.5, "1"), (37.5, "2"), (62.5, "4"), (87.5, "8")]
     assert [x for x, _ in chart.series[1].points] == [12.5, 37.5, 62.5, 87.5]
     assert [each.style for each in chart.series] == [0, 1]
+
+
+def test_a_roof_rises_to_the_rate_of_the_product_and_an_engine_lies_below_it() -> None:
+    row = {"engine": "a", "precision": "fp32", "macs": 1e9, "least_bytes": 1e6, "unfused_bytes": 1e9}
+    row |= {"product_gmacs": 100.0, "copy_gbytes": 10.0, "reached_gmacs": 50.0}
+    chart = roofline_chart("Roofline", [row, {"engine": "b", "product_gmacs": None}])
+    assert chart is not None
+    roof, engine = chart.series
+    assert (roof.label, engine.label) == ("roof, fp32", "a")
+    # From half the least multiplications a byte (1) to twice the most (1000); the ridge is at 100 / 10.
+    across, upright = Axis(0.5, 2000, True), Axis(5, 100, True)
+    assert roof.points == []
+    (x1, y1, x2, y2), (_, _, x3, y3) = roof.lines
+    assert (x1, x2, x3) == (across.at(0.5), across.at(10), across.at(2000))
+    assert (y1, y2, y3) == (200, 0, 0)
+    half = round(200 * (1 - math.log(50 / 5) / math.log(100 / 5)), 1)
+    assert engine.points == [(across.at(1), half), (across.at(1000), half)]
+    assert upright.at(100) == 98
+    assert chart.said == "GMAC/s: a 50; roof, fp32 100"
+    assert roofline_chart("Roofline", [{"engine": "b", "remarks": ["none"]}]) is None
