@@ -79,7 +79,7 @@ def begin_fleet(
     """
     outputs = Outputs.of(folder, settings.name, fp16, plan=False)
     made = list(export_checkpoint(checkpoint, outputs, settings, None, crops, progress))
-    fleet = Fleet(folder, *(_entry(each) for each in (made[-1], made[0])))
+    fleet = Fleet(folder, onnx=_entry(made[-1]), onnx_cpu=_entry(made[0]))
     _write(fleet)
     return fleet, made
 

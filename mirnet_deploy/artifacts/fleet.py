@@ -136,7 +136,8 @@ class Fleet:
     def with_plan(self, plan: FleetPlan) -> Fleet:
         """This fleet with one more plan, which replaces one of the same key."""
         others = [each for each in self.plans if each.key != plan.key]
-        return Fleet(self.folder, self.onnx, self.onnx_cpu, tuple(sorted((*others, plan), key=lambda each: each.key)))
+        plans = sorted((*others, plan), key=lambda each: (len(each.target), each.key))  # sm80 before sm120
+        return Fleet(self.folder, self.onnx, self.onnx_cpu, tuple(plans))
 
     def to_json(self) -> str:
         """The JSON text of a manifest."""

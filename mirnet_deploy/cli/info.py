@@ -60,7 +60,7 @@ def describe(file: str) -> dict[str, Any]:
 
 def _fleet(folder: Path) -> dict[str, Any]:
     """What the manifest of a fleet says, every file held against it, and which of them runs here."""
-    from mirnet_deploy.engines.fleet import artifact_for
+    from mirnet_deploy.engines.fleet import artifact_for, gpu_of
 
     fleet = read_fleet(folder)
     for each in (fleet.onnx, fleet.onnx_cpu):
@@ -68,7 +68,7 @@ def _fleet(folder: Path) -> dict[str, Any]:
     for plan in fleet.plans:
         fleet.checked(plan)
     try:
-        here = artifact_for(folder, "auto").name
+        here = artifact_for(folder, "cpu" if gpu_of("auto") is None else "auto").name
     except (EngineError, MissingDependencyError) as error:
         here = f"none: {error}"
     facts = {"onnx": asdict(fleet.onnx), "onnx_cpu": asdict(fleet.onnx_cpu)}
@@ -145,7 +145,7 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif name in ("psnr", "residual_psnr"):
             rows.append((title, f"{value:.2f} dB"))
         elif name == "bytes":
-            rows.append(("size", f"{value / 1e6:.2f} MB"))
+            rows.append((f"{prefix}size", f"{value / 1e6:.2f} MB"))
         else:
             rows.append((title, f"{value:.6g}" if isinstance(value, float) else str(value)))
     return rows
