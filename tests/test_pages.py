@@ -33,6 +33,7 @@ def test_blocks_that_are_not_run_are_counted() -> None:
         ("benchmarks/TILING.md", "bash long"): 1,
         ("benchmarks/TILING.md", "text"): 1,
         ("docs/BENCH.md", "yaml"): 1,
+        ("docs/EXPORT.md", "bash long"): 1,
         ("training/RESULTS.md", "text"): 7,
         ("weights/base.md", "bash long"): 1,
         ("weights/base.md", "text"): 1,

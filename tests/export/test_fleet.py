@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from artifacts import metadata
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -21,6 +21,7 @@ from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.export import fleet as fleets
+from mirnet_deploy.export.pipeline import prove_plan
 from mirnet_deploy.export.samples import PACKAGED
 from mirnet_deploy.files import file_sha256
 
@@ -29,7 +30,7 @@ Invoke = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def invoke(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Invoke:
+def invoke(shared_traces: None, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Invoke:
     """Runs `export` on the tiny checkpoint, into a folder; on a machine without a GPU."""
     samples = tmp_path_factory.mktemp("samples")
     Image.open(PACKAGED / "crop_a.png").crop((0, 0, 64, 64)).save(samples / "corner.png")
@@ -132,12 +133,10 @@ def test_plans_of_another_version_stay_beside_the_new_ones(
 def test_a_target_that_fails_is_said_and_the_others_are_done(
     fleet: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fleets.prove_plan
-
     def prove(checkpoint: Any, source: Any, settings: Any, library: Any, *rest: Any) -> Any:
         if library.targets == ("sm75",):
             raise EngineError("no kernels")
-        return real(checkpoint, source, settings, library, *rest)
+        return prove_plan(checkpoint, source, settings, library, *rest)
 
     monkeypatch.setattr(fleets, "prove_plan", prove)
     result = invoke(fleet, "--fleet", "sm75,sm86")
@@ -177,7 +176,7 @@ def test_a_fleet_of_another_checkpoint_is_refused(fleet: Path, invoke: Invoke, c
 
     other = fleet.parent / "other.pth"
     state = torch.load(checkpoint_path, weights_only=True)["state_dict"]
-    torch.save({"state_dict": {name: value + 1 for name, value in state.items()}}, other)
+    torch.save({"state_dict": state | {"conv_in.weight": state["conv_in.weight"] + 1}}, other)
     result = invoke(fleet, "--fleet", "sm86", checkpoint=other)
     assert result.exit_code == 1
     assert f"error: {fleet} is the fleet of another checkpoint" in result.stderr
@@ -200,7 +199,7 @@ def test_a_new_fleet_replaces_no_onnx_file_unasked(tmp_path: Path, invoke: Invok
         (["--fleet", " , "], "--fleet names no target"),
         (
             ["--fleet", "sm80", "--builder", "tensorrt"],
-            "tensorrt builds for the GPU of this machine alone: --fleet current",
+            "for the GPU of this machine alone: --fleet current",
         ),
     ],
 )
@@ -220,14 +219,7 @@ def test_the_full_library_builds_for_the_gpu_here(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "tensorrt", sys.modules["tensorrt_rtx"])
     (library,) = fleets.fleet_builders("tensorrt", ["current"])
     assert (library.name, library.targets) == ("tensorrt", ("NVIDIA L4",))
-    source = replace(read_sidecar_of_lite(), name="lite")
-    assert fleets.plan_name(source, library) == f"lite.nvidia-l4.tensorrt-{VERSION}.plan"
-
-
-def read_sidecar_of_lite() -> Any:
-    from mirnet_deploy.artifacts.models import resolve_model
-
-    return read_sidecar(resolve_model("lite"))
+    assert fleets.plan_name(metadata(name="lite"), library) == f"lite.nvidia-l4.tensorrt-{VERSION}.plan"
 
 
 def test_info_shows_a_fleet_and_what_would_run_here(fleet: Path) -> None:

@@ -12,22 +12,25 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import racing
 from click.testing import CliRunner
 from export_types import Export
 
-from mirnet_deploy import machine
+from mirnet_deploy import MIRNetRuntime, machine
 from mirnet_deploy.artifacts.fleet import MANIFEST, Fleet, FleetFile
 from mirnet_deploy.artifacts.sidecar import read_sidecar, sidecar_path
 from mirnet_deploy.cli import main
 from mirnet_deploy.engines.fleet import artifact_for
 from mirnet_deploy.errors import EngineError, ExportError
 from mirnet_deploy.export import missing
-from mirnet_deploy.export.builder import find_builder
+from mirnet_deploy.export.builder import RTX_TARGETS, find_builder
 from mirnet_deploy.export.islands import proven_islands
 from mirnet_deploy.export.missing import build_missing
 from mirnet_deploy.export.pipeline import export_plan
@@ -36,6 +39,7 @@ from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 pytest.importorskip("tensorrt_rtx")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +83,7 @@ def test_a_plan_from_the_onnx_file_is_described_as_one_from_the_checkpoint(
     assert caplog.messages == [f"building the plan of {folder} for sm120 once, with tensorrt_rtx {library.version}"]
     monkeypatch.setattr(missing, "plan_of", None)  # so that another build would fail
     assert build_missing(folder, "cuda:1") == path == artifact_for(folder, "cuda:1")
-    with pytest.raises(EngineError, match="this GPU .* is sm80"):
+    with pytest.raises(EngineError, match=r"this GPU .* is sm80"):
         artifact_for(folder, "cuda:0")
 
 
@@ -206,7 +210,7 @@ def test_the_flag_builds_and_only_for_fleets(folder: Path, tmp_path: Path, monke
     (tmp_path / "marks").mkdir()
     monkeypatch.setattr(missing, "plan_of", racing.stand_in(tmp_path / "marks", 0))
     monkeypatch.setitem(sys.modules, "pycuda", None)  # the plan is chosen, and cannot run here
-    picture = str(Path(__file__).parents[2] / "examples" / "night.jpg")
+    picture = str(ROOT / "examples" / "night.jpg")
     words = ["--model", str(folder), "-o", str(tmp_path / "out")]
     without = CliRunner().invoke(main, ["enhance", picture, *words])
     assert (without.exit_code, "--build-missing" in without.stderr) == (1, True)
@@ -227,6 +231,21 @@ def test_on_a_cpu_nothing_is_missing(folder: Path, monkeypatch) -> None:
     with pytest.raises(EngineError, match="device 'auto' means none"):
         build_missing(folder)
     monkeypatch.setattr(missing, "build_missing", None)
-    picture = str(Path(__file__).parents[2] / "examples" / "night.jpg")
+    picture = str(ROOT / "examples" / "night.jpg")
     words = ["enhance", picture, "--model", str(folder), "--build-missing", "--device", "cpu", "--max-pixels", "1"]
-    assert "larger" in CliRunner().invoke(main, [*words, "-o", str(folder.parent / "out")]).stderr
+    said = CliRunner().invoke(main, [*words, "-o", str(folder.parent / "out")]).stderr
+    assert f"error: {picture} is 512x512" in said  # the model was found, and the picture looked at
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_missing_plan_is_built_and_runs(folder: Path) -> None:
+    """With the library and the GPU that are here; its result agrees with that of the ONNX file on the CPU."""
+    target = machine.cuda_capabilities()[0]
+    if find_spec("tensorrt") is None and target not in RTX_TARGETS:
+        pytest.skip(f"TensorRT-RTX does not run on {target}, and the full library is not here")
+    image = cv2.imread(str(ROOT / "examples" / "night.jpg"))[:64, :64]
+    path = build_missing(folder)
+    with MIRNetRuntime(folder) as runtime, MIRNetRuntime(folder, device="cpu") as cpu:
+        assert (runtime.info.path, runtime.info.device) == (str(path), "cuda:0")
+        error = runtime.enhance(image).astype(float) - cpu.enhance(image)
+    assert 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)) >= 45

@@ -1,7 +1,7 @@
 """Processes that ask for the same missing plan at once, with a stand-in for the build itself, which leaves a mark.
 
-`python racing.py FLEET MARKS COUNT SECONDS`: COUNT processes begin together; a build takes SECONDS. Prints a line of JSON
-for each: its process, the plan that it got, and what it logged.
+`python racing.py FLEET MARKS COUNT SECONDS`: COUNT processes begin together; a build takes SECONDS. Prints a line of
+JSON for each: its process, the plan that it got, and what it logged.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     """Starts the processes, which are forks: one import for all."""
     fleet, marks, count, seconds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     machine._cuda = lambda: (("Test GPU", "sm89"),)  # type: ignore[assignment]
-    missing.plan_of = stand_in(marks, seconds)
+    vars(missing)["plan_of"] = stand_in(marks, seconds)
     forks = multiprocessing.get_context("fork")
     start, results = forks.Barrier(count), forks.Queue()
     processes = [forks.Process(target=ask, args=(fleet, start, results)) for _ in range(count)]
