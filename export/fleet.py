@@ -127,11 +127,12 @@ def extend_fleet(
     path = fleet.checked_onnx(fleet.onnx)
     source = Exported(path, read_onnx(path)[1])
     settings = ExportSettings.of(source.metadata)
-    there = {plan.key: plan for plan in fleet.plans}
     for library in libraries:
         (target,) = library.targets
-        known = there.get((target, library.name, library.version))
+        key = (target, library.name, library.version)
         try:
+            # Read anew for each: another export may be adding to the same fleet.
+            known = next((plan for plan in read_fleet(fleet.folder).plans if plan.key == key), None)
             if known and not force:
                 yield Attempt(target, kept=fleet.checked(known))
                 continue
@@ -149,7 +150,8 @@ def extend_fleet(
 def plan_name(source: ArtifactMetadata, library: BuilderLibrary) -> str:
     """The name of a plan in a fleet, such as `mirnet.sm89.tensorrt_rtx-1.7.1.116.plan`."""
     target = re.sub(r"[^a-z0-9]+", "-", library.targets[0].lower())
-    return f"{source.name}.{target}.{library.name}-{library.version}.plan"
+    version = re.sub(r"[^A-Za-z0-9.]+", "-", library.version)
+    return f"{source.name}.{target}.{library.name}-{version}.plan"
 
 
 def _refuse_existing(plan: Path) -> None:

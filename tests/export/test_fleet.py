@@ -219,7 +219,8 @@ def test_the_full_library_builds_for_the_gpu_here(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "tensorrt", sys.modules["tensorrt_rtx"])
     (library,) = fleets.fleet_builders("tensorrt", ["current"])
     assert (library.name, library.targets) == ("tensorrt", ("NVIDIA L4",))
-    assert fleets.plan_name(metadata(name="lite"), library) == f"lite.nvidia-l4.tensorrt-{VERSION}.plan"
+    monkeypatch.setattr("tensorrt_rtx.__version__", "11.4.0+cuda13")  # the stand-in's
+    assert fleets.plan_name(metadata(name="lite"), library) == "lite.nvidia-l4.tensorrt-11.4.0-cuda13.plan"
 
 
 def test_info_shows_a_fleet_and_what_would_run_here(fleet: Path) -> None:
