@@ -79,10 +79,10 @@ def _alone(path: Path, what: str) -> Iterator[None]:
     its process, however that ends."""
     lock, holder = FileLock(path.with_suffix(".lock")), path.with_suffix(".holder")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.3)  # by then the holder has said who it is
     except Timeout:
         whom = "another process"
-        with suppress(OSError):  # the holder may not have said yet who it is
+        with suppress(OSError):
             whom = holder.read_text() or whom
         _log.info("waiting for %s, which builds %s", whom, what)
         lock.acquire()

@@ -135,9 +135,9 @@ def test_eight_processes_build_once_and_seven_say_for_whom_they_wait(folder: Pat
     assert len(answers) == 8
     assert {each["path"] for each in answers} == {str(path) for path in cache.glob("*.plan")}
     lines = [line for each in answers if str(each["process"]) not in builders for line in each["said"]]
-    assert lines  # a second is enough for one of seven at least
-    for line in lines:
-        assert re.match(rf"waiting for process {builders[0]} on \S+, which builds the plan of {folder} for sm89", line)
+    whom = rf"waiting for (process {builders[0]} on \S+|another process), which builds the plan of {folder} for sm89"
+    assert all(re.fullmatch(whom, line) for line in lines), lines
+    assert any(f"process {builders[0]} on" in line for line in lines)  # a second is enough for one of seven at least
     assert list(cache.glob(".*")) == []
     assert heavy == []  # neither torch nor onnx was imported
 

@@ -27,7 +27,7 @@ def stand_in(marks: Path, seconds: float) -> Any:
         (marks / str(os.getpid())).touch()
         plan = Plan(b"a plan", "by a stand-in", make_profile(settings), library)
         (place,) = {path.with_suffix("") for path in missing_folder().glob("*.lock")}
-        half = place.with_name(f".{place.name}.plan.0123456789abcdef.partial")
+        half = place.with_name(f".{place.name}.plan.{os.getpid():016x}.partial")
         half.write_bytes(b"half")
         time.sleep(seconds)
         half.unlink(missing_ok=True)
