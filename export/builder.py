@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mirnet_deploy.artifacts.metadata import Builder
-from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
+from mirnet_deploy.engines.tensorrt_library import import_library, logger_of, target_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
-from mirnet_deploy.machine import cuda_devices, describe_machine
+from mirnet_deploy.machine import cuda_capabilities, cuda_devices
 
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 
@@ -113,12 +113,24 @@ def find_builder(choice: BuilderChoice, targets: Sequence[str]) -> BuilderLibrar
     return BuilderLibrary(name, trt, (gpu,))
 
 
+def builder_here(index: int) -> BuilderLibrary:
+    """The builder for GPU number `index` of this machine: `tensorrt` where it can be imported, else `tensorrt_rtx`.
+
+    Raises:
+        MissingDependencyError: neither is installed.
+    """
+    capability, gpu = cuda_capabilities()[index], cuda_devices()[index]
+    name = _automatic(gpu, ())
+    targets = (target_of(name, capability, gpu),)
+    is_current = name == "tensorrt_rtx" and capability not in RTX_TARGETS
+    return BuilderLibrary(name, import_library(name, "a plan"), targets, is_current)
+
+
 def _capability_here() -> str:
     """The compute capability of the first GPU here, such as "sm90"."""
-    gpu = next(iter(describe_machine().gpus), None)
-    if gpu is None:
+    if not cuda_devices():
         raise EngineError(f"--target {CURRENT} builds for the GPU of this machine, and there is none; name a target")
-    return f"sm{gpu.compute_capability.replace('.', '')}"
+    return cuda_capabilities()[0]
 
 
 def _automatic(gpu: str | None, targets: Sequence[str]) -> Builder:

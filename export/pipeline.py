@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.context import CONTEXT_INPUTS
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Parity, Precision
-from mirnet_deploy.artifacts.onnx_graph import without_defaults
 from mirnet_deploy.artifacts.sidecar import sidecar_path, write_artifact, write_sidecar
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, ExportError, MissingDependencyError
 from mirnet_deploy.export import parity
 from mirnet_deploy.export.builder import BuilderLibrary
 from mirnet_deploy.export.onnx_file import export_onnx
-from mirnet_deploy.export.plan import NOT_EXECUTED, build_plan
+from mirnet_deploy.export.plan import NOT_EXECUTED, Progress, plan_of
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.files import is_there, temporary_folder
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
-
-Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]
-"""Shows a step under its name while a block runs. Takes the length of the step, None where unknown, and gives the block
-the function that moves the bar on by some of that length."""
 
 
 @dataclass(frozen=True)
@@ -117,33 +110,42 @@ def export_plan(
 ) -> ArtifactMetadata:
     """Builds the plan of an ONNX artifact, writes it with its sidecar and returns the sidecar's content.
 
+    For the arguments see `prove_plan`.
+
+    Raises:
+        EngineError, ExportError: as `prove_plan`; or a file cannot be written.
+    """
+    plan, metadata = prove_plan(checkpoint, source, settings, library, crops, advance)
+    try:
+        return write_artifact(path, plan, metadata)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def prove_plan(
+    checkpoint: LoadedCheckpoint,
+    source: Exported,
+    settings: ExportSettings,
+    library: BuilderLibrary,
+    crops: Sequence[NDArray[np.uint8]],
+    advance: Callable[[float], Any],
+) -> tuple[bytes, ArtifactMetadata]:
+    """The plan of an ONNX artifact, proven in precision and, where a GPU here runs it, in value; and its metadata.
+
     `advance` gets the share of the build that was done since its last call; the shares add up to 1. `crops` are uint8
     [H,W,3] RGB.
 
     Raises:
         EngineError: `library` does not build for one of its targets.
-        ExportError: the builder refuses, or a proof fails, and nothing was written; or a file cannot be written.
+        ExportError: the builder refuses, or a proof fails.
     """
     data = source.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != source.metadata.sha256:
         raise ExportError(f"{source.path} was changed while it was being exported; run the export again")
     islands = find_islands(onnx.load_from_string(data), checkpoint.network)
-    done = 0.0
-
-    def on_progress(now: float) -> None:
-        nonlocal done
-        advance(now - done)
-        done = now
-
-    model = data if settings.plain else without_defaults(data, CONTEXT_INPUTS)
-    plan = build_plan(model, islands, settings, source.metadata.precision, library, on_progress)
-    on_progress(1.0)
-    metadata = plan.metadata(source.metadata, hashlib.sha256(plan.data).hexdigest())
-    metadata = replace(metadata, parity=plan_parity(checkpoint, plan.data, metadata, crops, library.builds_for_here))
-    try:
-        return write_artifact(path, plan.data, metadata)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    plan, metadata = plan_of(data, source.metadata, islands, settings, library, advance)
+    measured = plan_parity(checkpoint, plan, metadata, crops, library.builds_for_here)
+    return plan, replace(metadata, parity=measured)
 
 
 def plan_parity(

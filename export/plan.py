@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata, Parity, Precision
+from mirnet_deploy.artifacts.onnx_graph import without_defaults
 from mirnet_deploy.errors import ExportError
 from mirnet_deploy.export.builder import BuilderLibrary, progress_monitor
-from mirnet_deploy.export.precision import Islands
+from mirnet_deploy.export.islands import Islands
 from mirnet_deploy.export.settings import ExportSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
@@ -19,6 +22,9 @@ MIN_SIDE = SIZE_MULTIPLE
 NOT_EXECUTED = "not executed"
 """`Parity.executed` of an artifact that no device here could run."""
 
+Progress = Callable[[str, float | None], AbstractContextManager[Callable[[float], Any]]]
+"""Shows a step under its name while a block runs. Takes the length of the step, None where unknown, and gives the block
+the function that moves the bar on by some of that length."""
 Profile = dict[str, dict[str, list[int]]]
 """Input name -> {"min": shape, "opt": shape, "max": shape}."""
 
@@ -46,6 +52,37 @@ class Plan:
             targets=list(self.library.targets),
             parity=Parity(NOT_EXECUTED),
         )
+
+
+def plan_of(
+    data: bytes,
+    source: ArtifactMetadata,
+    islands: Islands,
+    settings: ExportSettings,
+    library: BuilderLibrary,
+    advance: Callable[[float], Any],
+) -> tuple[bytes, ArtifactMetadata]:
+    """The plan of an ONNX artifact, and its metadata, which say that it was not executed.
+
+    Args:
+        data: the artifact's bytes.
+        source: its metadata.
+        advance: gets the share of the build that was done since its last call; the shares add up to 1.
+
+    Raises:
+        EngineError, ExportError: as `build_plan`.
+    """
+    done = 0.0
+
+    def on_progress(now: float) -> None:
+        nonlocal done
+        advance(now - done)
+        done = now
+
+    model = data if settings.plain else without_defaults(data, CONTEXT_INPUTS)
+    plan = build_plan(model, islands, settings, source.precision, library, on_progress)
+    on_progress(1.0)
+    return plan.data, plan.metadata(source, hashlib.sha256(plan.data).hexdigest())
 
 
 def build_plan(

@@ -7,12 +7,11 @@ the parameters' names, and the network tells which parameters belong to islands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import onnx
 
 from mirnet_deploy.artifacts.metadata import Precision
 from mirnet_deploy.errors import ExportError
+from mirnet_deploy.export.islands import Islands
 from mirnet_deploy.training.network import SKFF, ChannelAttention, MIRNet
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -20,14 +19,6 @@ PART = "#part"
 """Stands between the name of a parameter and the number of its part, where a rewrite has split it."""
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 _SPATIAL = ([2, 3], [-2, -1])
-
-
-@dataclass(frozen=True)
-class Islands:
-    """The convolutions of a graph by node name: those in the FP32 islands, and all others."""
-
-    inside: frozenset[str]
-    outside: frozenset[str]
 
 
 def find_islands(model: onnx.ModelProto, network: MIRNet) -> Islands:
@@ -73,13 +64,7 @@ def prove_onnx(model: onnx.ModelProto, network: MIRNet, precision: Precision) ->
             _expect(node, types[node.input[0]], _FLOAT)
     residual = _last_sum(model)
     _expect(residual, types[residual.output[0]], _FLOAT)
-    if precision == "fp32":
-        return f"{len(islands.inside) + len(islands.outside)} convolutions compute in FLOAT (ONNX graph)"
-    count = len(islands.outside)
-    return (
-        f"{count} of {count} convolutions compute in FLOAT16, "
-        f"{len(islands.inside)} in the FP32 islands in FLOAT (ONNX graph)"
-    )
+    return islands.proof(precision)
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:

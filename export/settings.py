@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import get_args
 
-from mirnet_deploy.artifacts.metadata import ChannelOrder, Interface
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata, ChannelOrder, Interface
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.training.config import SIZE_MULTIPLE, MIRNetConfig
 
@@ -39,6 +39,14 @@ class ExportSettings:
 
     channel_order: ChannelOrder = "rgb"
     """Order of the channels in the pictures that artifacts take and give."""
+
+    @classmethod
+    def of(cls, metadata: ArtifactMetadata) -> ExportSettings:
+        """The settings of which an artifact was made."""
+        names = ("interface", "name", "tile", "halo", "batch", "channel_order")
+        opset = DEFAULT_OPSET if metadata.opset is None else metadata.opset
+        given = {name: getattr(metadata, name) for name in names}
+        return cls(plain=not metadata.context, opset=opset, **given)
 
     def context(self, config: MIRNetConfig) -> int:
         """Number of values in the context that artifacts of such a network take; 0 for plain ones."""

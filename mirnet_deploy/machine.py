@@ -23,6 +23,8 @@ TENSORRT_WHEELS = {
 """Flavour -> the distributions that bring it; the one that users install comes first."""
 TENSORRT_MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 """Flavour -> its import names, best first."""
+_CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR. Source: cuda.h."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Of a processor that computes in bfloat16."""
 INSTRUCTIONS = {
@@ -99,14 +101,24 @@ def describe_machine() -> Machine:
     )
 
 
-@cache
 def cuda_devices() -> tuple[str, ...]:
-    """Names of the GPUs that CUDA offers to this process, as the driver reports them; () without a driver.
+    """Names of the GPUs that CUDA offers to this process, as the driver reports them; () without a driver."""
+    return tuple(name for name, _ in _cuda())
+
+
+def cuda_capabilities() -> tuple[str, ...]:
+    """Compute capabilities of `cuda_devices`, in the same order, such as "sm89"."""
+    return tuple(capability for _, capability in _cuda())
+
+
+@cache
+def _cuda() -> tuple[tuple[str, str], ...]:
+    """Name and compute capability of every GPU that CUDA offers to this process.
 
     NVML would not do: it ignores `CUDA_VISIBLE_DEVICES`. Makes no CUDA context.
     """
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    names = []
+    found = []
     try:
         driver, count = ctypes.CDLL(library), ctypes.c_int()
         if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
@@ -115,10 +127,14 @@ def cuda_devices() -> tuple[str, ...]:
             device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
             if driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(name, len(name), device):
                 return ()
-            names.append(name.value.decode(errors="replace"))
+            capability = [ctypes.c_int(), ctypes.c_int()]
+            for value, attribute in zip(capability, _CAPABILITY, strict=True):
+                if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+                    return ()
+            found.append((name.value.decode(errors="replace"), f"sm{capability[0].value}{capability[1].value}"))
     except (OSError, AttributeError):
         return ()
-    return tuple(names)
+    return tuple(found)
 
 
 def describe_processor() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,10 +12,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.models import resolve_model
+from mirnet_deploy.artifacts.models import lasting
 from mirnet_deploy.consistency.shared_means import Outcome
 from mirnet_deploy.devices.interop import device_pictures
 from mirnet_deploy.engines.base import Engine
+from mirnet_deploy.engines.fleet import artifact_for
 from mirnet_deploy.engines.opening import check_opened, open_engine
 from mirnet_deploy.enhancing import PictureEnhancer
 from mirnet_deploy.errors import EngineError, ImageError, UsageError
@@ -42,9 +43,9 @@ class MIRNetRuntime:
     another; `consistency` says how far to go (the method is in `mirnet_deploy.consistency.shared_means`).
 
     Args:
-        model: a bundled model's name, an `.onnx` file or a `.plan` file of `mirnet-deploy export`; or an opened engine,
-            whose device, backend, precision, threads and graphs were chosen when it was opened. The runtime then owns
-            it and closes it, also where an error is raised here.
+        model: a bundled model's name, an `.onnx` file, a `.plan` file or a fleet's folder of `mirnet-deploy export`; or
+            an opened engine, whose device, backend, precision, threads and graphs were chosen when it was opened, and
+            which the runtime then owns and closes, also where an error is raised here.
         settings: how to enhance; None for the defaults.
         observer: is told of every copy and every run of the engine, for measurements.
         changes: fields of `RuntimeSettings` by name, which replace those of `settings`: `tile=256`.
@@ -70,14 +71,12 @@ class MIRNetRuntime:
                 undo.callback(model.close)
             self._settings = settings = (settings or RuntimeSettings()).changed(changes)
             if isinstance(model, str | Path):
-                path, self._engine = str(resolve_model(model)), open_engine(model, settings)
-                undo.callback(self._engine.close)
+                self._model: str | Path | None = lasting(model) if observer is None else None
+                file = artifact_for(model, settings.device)
+                path, self._engine = str(file), undo.enter_context(closing(open_engine(file, settings)))
             else:
-                path, self._engine = model.metadata.name, model
+                self._model, path, self._engine = None, model.metadata.name, model
                 check_opened(settings)
-            self._model: str | Path | None = None
-            if isinstance(model, str | Path) and observer is None:  # a name stays one for other processes
-                self._model = Path(path).absolute() if Path(path) == Path(model) else model
             self._enhancer = PictureEnhancer(self._engine, settings, observer)
             undo.pop_all()
         self._closed = False

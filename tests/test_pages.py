@@ -34,6 +34,7 @@ def test_blocks_that_are_not_run_are_counted() -> None:
         ("benchmarks/TILING.md", "text"): 1,
         ("docs/BENCH.md", "text"): 1,
         ("docs/BENCH.md", "yaml"): 1,
+        ("docs/EXPORT.md", "bash long"): 1,
         ("docs/TRITON.md", "bash gpu"): 2,
         ("docs/TRITON.md", "bash triton"): 1,
         ("docs/TRITON.md", "python client"): 1,

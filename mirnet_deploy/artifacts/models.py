@@ -6,6 +6,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from mirnet_deploy.artifacts.fleet import is_fleet
 from mirnet_deploy.errors import ArtifactError
 from mirnet_deploy.files import file_sha256
 
@@ -29,8 +30,8 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The file that `model` means: a path is taken as it is; a text without suffix or folder is the name of a model in
-    `MODELS` or `OWN_MODELS`.
+    """The file, or the folder of a fleet, that `model` means: a path is taken as it is; a text without suffix or folder
+    is the name of a model in `MODELS` or `OWN_MODELS`, or else of a fleet in the working directory.
 
     Raises:
         ArtifactError: no model has that name. Where its weights are at hand, the text holds the command that makes it.
@@ -41,6 +42,8 @@ def resolve_model(model: str | Path) -> Path:
     for folder in (MODELS, OWN_MODELS):
         if (folder / f"{model}.onnx").is_file():
             return folder / f"{model}.onnx"
+    if is_fleet(path):
+        return path
     stored = Path("weights") / f"{model}.safetensors"
     for weights in (stored, PACKAGE.parent / stored):  # of a clone: in the working directory, or beside the code
         if weights.is_file():
@@ -53,6 +56,15 @@ def resolve_model(model: str | Path) -> Path:
         f"no model {model!r}; expected a path to an .onnx or .plan file, or a bundled model: {known}; others are found "
         f"as {OWN_MODELS / model}.onnx, exported from {stored} of a clone of mirnet-deploy, where it has that"
     )
+
+
+def lasting(model: str | Path) -> str | Path:
+    """What stands for `model` in a process with another working directory: a name as it is, a path made absolute.
+
+    Raises:
+        ArtifactError: as `resolve_model`.
+    """
+    return Path(model).absolute() if resolve_model(model) == Path(model) else model
 
 
 def onnx_beside(plan: Path, onnx_sha256: str | None) -> Path | None:

@@ -46,6 +46,15 @@ def entries_of(message: memoryview) -> Iterator[tuple[int, memoryview, memoryvie
         at += size
 
 
+def varint_of(entry: memoryview) -> int:
+    """The number in a field of one, from all of its bytes, as `entries_of` gives them.
+
+    >>> varint_of(memoryview(bytes.fromhex("089601")))
+    150
+    """
+    return _varint(entry, _varint(entry, 0)[1])[0]
+
+
 def written(number: int, value: bytes) -> bytes:
     """A field of bytes, text or a message, with its number and length.
 

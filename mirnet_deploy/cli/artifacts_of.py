@@ -149,8 +149,7 @@ class _Maker:
         if source is None:
             return FormFile(None, "there is no ONNX file to build it from")
         path, metadata = self._folder / "mirnet.plan", read_sidecar(source)
-        names = ("interface", "tile", "halo", "batch", "channel_order")
-        settings = ExportSettings(plain=not metadata.context, **{name: getattr(metadata, name) for name in names})
+        settings = ExportSettings.of(metadata)
         began = self._begin("building", path)
         try:
             library = find_builder("auto", ())

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from mirnet_deploy.cli.bench_run import run_engines, run_tiling
+from mirnet_deploy.cli.build_missing import build_missing, build_missing_option
 from mirnet_deploy.cli.compare import compare_options, comparing
 from mirnet_deploy.cli.compare_runs import BESIDE_FROM, ONLY_FROM, compare_runs, from_options
 from mirnet_deploy.cli.lazy import LazyGroup
@@ -66,6 +67,7 @@ _OPTION = {
     "InferenceSession.run, and by OpenVINO's own API; @alone: the engine without the pipeline. "
     "Checkpoints, @session and @native run pictures whole, whatever --tile says.",
 )
+@build_missing_option
 @compare_options
 @from_options
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
@@ -152,6 +154,10 @@ def command(context: click.Context, /, settings: RuntimeSettings, **options: Any
         from mirnet_deploy.benchmarks.page.page import environment
 
         environment()  # that jinja2 is missing is better said now
+    if options["build_missing"]:
+        from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
+
+        build_missing([SubjectSpec(engine).model for engine in options["engines"]], settings.device)
     try:
         if options["from_runs"]:
             old, new = options["from_runs"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirnet_deploy.cli.build_missing import build_missing_option
 from mirnet_deploy.cli.options import FILE_NAME, runtime_options
 from mirnet_deploy.cli.pipes import open_pipes
 from mirnet_deploy.cli.process import end, on_signals
@@ -57,8 +58,9 @@ def prepared_libraries() -> Iterator[None]:
     type=FILE_NAME,
     metavar="NAME|FILE",
     show_default=True,
-    help="A model's name, an .onnx or a .plan file.",
+    help="A model's name, an .onnx or a .plan file, or the folder of a fleet.",
 )
+@build_missing_option
 @runtime_options()
 @click.option(
     "--jobs",
@@ -102,6 +104,7 @@ def command(
     settings: RuntimeSettings,
     output: Path | None,
     model: str,
+    build_missing: bool,
     jobs: int,
     recursive: bool,
     as_json: bool,
@@ -116,15 +119,19 @@ def command(
     before with the same model and settings is skipped; results are never enhanced again; a file that mirnet-deploy did
     not make is not replaced without --force.
     """
-    from mirnet_deploy.artifacts.models import resolve_model
+    from mirnet_deploy.cli.build_missing import build_missing as build
+    from mirnet_deploy.engines.fleet import artifact_for
     from mirnet_deploy.errors import ArtifactError
     from mirnet_deploy.files import file_sha256
     from mirnet_deploy.jobs.inputs import find_tasks
     from mirnet_deploy.jobs.job import Job
     from mirnet_deploy.jobs.settings import JobSettings
 
+    if build_missing:
+        build([model], settings.device)
     try:
-        sha256 = file_sha256(resolve_model(model))
+        artifact = artifact_for(model, settings.device)
+        sha256 = file_sha256(artifact)
     except OSError as error:
         raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
     given = {name: value for name, value in writing.items() if value is not None}
@@ -136,7 +143,7 @@ def command(
         def open_model() -> Model:
             from mirnet_deploy.runtime import MIRNetRuntime
 
-            return opened.enter_context(MIRNetRuntime(model, settings))
+            return opened.enter_context(MIRNetRuntime(artifact, settings))
 
         def report(results: Sequence[Result]) -> list[Result]:
             handed_on = pipes.hand_on(results)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from mirnet_deploy.cli.options import console
+from mirnet_deploy.cli.export_shared import described, make_folder, show, with_halo
 from mirnet_deploy.cli.progress import progress_bar
-from mirnet_deploy.errors import ExportError, MissingDependencyError
+from mirnet_deploy.errors import ExportError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
-    from mirnet_deploy.artifacts.metadata import Parity
     from mirnet_deploy.export.builder import BuilderLibrary
     from mirnet_deploy.export.pipeline import Exported
 
@@ -82,9 +80,24 @@ if TYPE_CHECKING:
     help="Compute capability that a TensorRT-RTX plan is for: sm75, sm80, sm86, sm89, sm120, sm121; may be given "
     "several times. current: the GPU of this machine.  [default: sm80 sm86 sm89 sm120]",
 )
+@click.option(
+    "--fleet",
+    metavar="SM,SM,…",
+    help="Make --output-dir a fleet: a plan for each of these targets, and a manifest by which the runtime takes the "
+    "one that fits its GPU. Run again to add more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@click.pass_context
 def command(
-    checkpoint: Path, output_dir: Path, samples: Path | None, builder: Any, targets: Sequence[str], **options: Any
+    context: click.Context,
+    /,
+    checkpoint: Path,
+    output_dir: Path,
+    samples: Path | None,
+    builder: Any,
+    targets: Sequence[str],
+    fleet: str | None,
+    **options: Any,
 ) -> None:
     """Turn CHECKPOINT into NAME.onnx and NAME.plan (with --fp16 also NAME.fp16.onnx), each with its proof.
 
@@ -99,11 +112,18 @@ def command(
         from mirnet_deploy.export.samples import read_crops
         from mirnet_deploy.export.settings import ExportSettings
         from mirnet_deploy.training.checkpoint import load_checkpoint
-        from mirnet_deploy.training.reach import derived_halo
     except ModuleNotFoundError as error:
         raise MissingDependencyError(f'export needs {error.name}: pip install "mirnet-deploy[export,cpu]"') from error
     given = {name: options[name] for name in ExportSettings.__dataclass_fields__ if options[name] is not None}
     settings = ExportSettings(**given)
+    if fleet is not None:
+        from mirnet_deploy.cli.export_fleet import export_fleet
+
+        if targets:
+            raise UsageError("--fleet names the targets itself, each for a plan of its own; leave --target out")
+        asked = {name: value for name, value in given.items() if _is_asked(context, name)}
+        export_fleet(checkpoint, output_dir, samples, builder, fleet, settings, asked, options)
+        return
     outputs = Outputs.of(output_dir, settings.name, options["fp16"], builder != "none")
     if not options["force"]:
         outputs.refuse_existing()
@@ -112,11 +132,9 @@ def command(
     loaded = load_checkpoint(checkpoint)
     crops = read_crops(samples)
     if options["halo"] is None:
-        with progress_bar("measuring the halo", None):
-            settings = replace(settings, halo=derived_halo(loaded.network, crops))
-    _make_folder(output_dir)
-    said = f"{checkpoint}: {loaded.layout} checkpoint, {loaded.config}, weights: {loaded.taken}"
-    click.echo(said, err=options["as_json"])
+        settings = with_halo(settings, loaded, crops)
+    make_folder(output_dir)
+    click.echo(described(checkpoint, loaded), err=options["as_json"])
     exported: list[Exported] = []
     try:
         for artifact in export_checkpoint(loaded, outputs, settings, library, crops, progress_bar):
@@ -124,7 +142,7 @@ def command(
     except OSError as error:
         raise ExportError(f"the export cannot go on: {error}") from error
     finally:
-        _show(exported, made)
+        show(exported, made)
     if no_builder is not None:
         raise no_builder
 
@@ -139,47 +157,6 @@ def _find_builder(choice: Any, targets: Sequence[str]) -> tuple[BuilderLibrary |
         return None, MissingDependencyError(f"no plan was built, the ONNX files are complete: {error}")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be made: {error.strerror}") from error
-
-
-def _show(exported: Sequence[Exported], made: Mapping[str, Any] | None) -> None:
-    """Prints a table; with `made`, what the JSON says of all artifacts, the JSON."""
-    if made is not None:
-        click.echo(json.dumps([_row(item, made) for item in exported], indent=2))
-        return
-    if not exported:
-        return
-    from rich.table import Table
-
-    table = Table("artifact", "precision", "MB", "max abs", "PSNR", "residual PSNR")
-    for item in exported:
-        size = f"{item.path.stat().st_size / 1e6:.1f}"
-        table.add_row(item.path.name, item.metadata.precision, size, *_figures(item))
-    console().print(table)
-    for item in exported:
-        click.echo(f"{item.path}: {item.metadata.precision_proof}; {_circumstances(item)}")
-
-
-def _row(item: Exported, made: Mapping[str, Any]) -> dict[str, Any]:
-    """An artifact's sidecar as plain values, with its path and size, and `made`."""
-    return {"path": str(item.path), "bytes": item.path.stat().st_size, **made, **asdict(item.metadata)}
-
-
-def _circumstances(item: Exported) -> str:
-    parity = item.metadata.parity
-    if parity is None or parity.max_abs is None:
-        return f"parity {parity.executed if parity else 'not measured'}"
-    return f"parity on {parity.crops} crops by {parity.executed}"
-
-
-def _figures(item: Exported) -> tuple[str, str, str]:
-    parity: Parity | None = item.metadata.parity
-    if parity is None or parity.max_abs is None or parity.psnr is None or parity.residual_psnr is None:
-        return ("not executed", "–", "–")
-    image = item.metadata.interface == "image"
-    largest = f"{parity.max_abs:.0f}/255" if image else f"{parity.max_abs:.1e}"
-    return (largest, f"{parity.psnr:.1f} dB", f"{parity.residual_psnr:.1f} dB")
+def _is_asked(context: click.Context, name: str) -> bool:
+    """Whether the user gave the option of that parameter."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from mirnet_deploy.artifacts.fleet import is_fleet, read_fleet
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES, is_checkpoint, resolve_model
 from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
 from mirnet_deploy.artifacts.sidecar import read_onnx, read_sidecar, sidecar_path
 from mirnet_deploy.cli.options import FILE_NAME, console
-from mirnet_deploy.errors import ArtifactError, MissingDependencyError
+from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError
 from mirnet_deploy.files import file_sha256
 
 
@@ -22,7 +23,7 @@ from mirnet_deploy.files import file_sha256
 @click.argument("file", type=FILE_NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: str, as_json: bool) -> None:
-    """Show what FILE is: an .onnx or .plan file, a checkpoint, or a bundled model by its name.
+    """Show what FILE is: an .onnx or .plan file, a fleet's folder, a checkpoint, or a bundled model by its name.
 
     Nothing of an artifact is loaded or run. Exits 1 when the file is foreign, damaged, or not its sidecar's.
     """
@@ -43,6 +44,8 @@ def describe(file: str) -> dict[str, Any]:
     if is_checkpoint(Path(file)):
         return _checkpoint(Path(file))
     path = resolve_model(file)
+    if is_fleet(path):
+        return _fleet(path)
     if path.is_file() and path.suffix not in (".onnx", ".plan"):
         checkpoints = ", ".join(CHECKPOINT_SUFFIXES)
         raise ArtifactError(
@@ -53,6 +56,25 @@ def describe(file: str) -> dict[str, Any]:
     else:
         metadata, integrity = read_sidecar(path), "the SHA-256 is its sidecar's"
     return {"path": str(path), "bytes": path.stat().st_size, "integrity": integrity, **asdict(metadata)}
+
+
+def _fleet(folder: Path) -> dict[str, Any]:
+    """What the manifest of a fleet says, every file held against it, and which of them runs here."""
+    from mirnet_deploy.engines.fleet import artifact_for, gpu_of
+
+    fleet = read_fleet(folder)
+    for each in (fleet.onnx, fleet.onnx_cpu):
+        fleet.checked_onnx(each)
+    for plan in fleet.plans:
+        fleet.checked(plan)
+    try:
+        here = artifact_for(folder, "cpu" if gpu_of("auto") is None else "auto").name
+    except (EngineError, MissingDependencyError) as error:
+        here = f"none: {error}"
+    facts = {"onnx": asdict(fleet.onnx), "onnx_cpu": asdict(fleet.onnx_cpu)}
+    integrity = "the SHA-256 of every file is its sidecar's and the manifest's"
+    plans = [asdict(plan) for plan in fleet.plans]
+    return {"path": str(folder), "kind": "fleet", "integrity": integrity, "runs_here": here, **facts, "plans": plans}
 
 
 def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
@@ -109,12 +131,21 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             continue
         if isinstance(value, dict):
             rows += _rows(value, f"{title} ")
+        elif name == "plans":
+            rows += [
+                (
+                    f"plan {plan['target']}",
+                    f"{plan['builder']} {plan['builder_version']}, {plan['precision']}, "
+                    f"{plan['bytes'] / 1e6:.2f} MB, {plan['file']}",
+                )
+                for plan in value
+            ]
         elif isinstance(value, list):
             rows.append((title, " ".join(str(item) for item in value)))
         elif name in ("psnr", "residual_psnr"):
             rows.append((title, f"{value:.2f} dB"))
         elif name == "bytes":
-            rows.append(("size", f"{value / 1e6:.2f} MB"))
+            rows.append((f"{prefix}size", f"{value / 1e6:.2f} MB"))
         else:
             rows.append((title, f"{value:.6g}" if isinstance(value, float) else str(value)))
     return rows

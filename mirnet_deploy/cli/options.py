@@ -23,7 +23,7 @@ WIDTH = 120
 """Columns of a table that does not go to a terminal; rich would take 80."""
 
 
-ENGINE_HELP = "A model's name, such as lite, or an .onnx or .plan file."
+ENGINE_HELP = "A model's name, such as lite, an .onnx or .plan file, or a fleet's folder."
 
 Command = Callable[..., None]
 

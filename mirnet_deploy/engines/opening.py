@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
-from mirnet_deploy.artifacts.models import is_checkpoint, resolve_model
+from mirnet_deploy.artifacts.models import is_checkpoint
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import Engine, HostEngine
 from mirnet_deploy.engines.choice import Way, fastest, overridden, ways_here
+from mirnet_deploy.engines.fleet import artifact_for
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
@@ -24,7 +25,8 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
     """Loads an artifact of `mirnet-deploy export`. No library reads the file before it has been checked.
 
     Args:
-        model: a bundled model's name, an `.onnx` file (ONNX Runtime or OpenVINO) or a `.plan` file (TensorRT).
+        model: a bundled model's name, an `.onnx` file (ONNX Runtime or OpenVINO), a `.plan` file (TensorRT), or a
+            fleet's folder (`engines.fleet.artifact_for`).
         settings: of these the engine uses `device`, `backend`, `precision`, `threads` and `graphs`; None for the
             defaults.
 
@@ -35,7 +37,7 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
         UsageError: the backend asked for does not run such a file, or not on that device.
     """
     settings = settings or RuntimeSettings()
-    path = resolve_model(model)
+    path = artifact_for(model, settings.device)
     if path.suffix == ".plan":
         for name in ("backend", "precision"):
             if (value := getattr(settings, name)) != "auto":

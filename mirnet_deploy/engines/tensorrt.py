@@ -21,7 +21,7 @@ from mirnet_deploy.devices.base import Memory, Stream, Tensor
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import ON_DEVICE, BatchShape, closed_error
 from mirnet_deploy.engines.graphs import GraphPolicy, GraphRunner
-from mirnet_deploy.engines.tensorrt_library import import_library, logger_of
+from mirnet_deploy.engines.tensorrt_library import import_library, logger_of, target_of
 from mirnet_deploy.errors import ArtifactError, EngineError, engine_error
 from mirnet_deploy.machine import cuda_devices
 from mirnet_deploy.settings import device_index
@@ -239,9 +239,10 @@ def _import_library(path: Path, metadata: ArtifactMetadata) -> Any:
 
 
 def _check_target(path: Path, metadata: ArtifactMetadata, driver: CudaDriver) -> None:
-    """Checks the GPU. TensorRT-RTX builds for compute capabilities, TensorRT for one model of GPU."""
+    """Checks the GPU."""
+    assert metadata.builder is not None  # `_import_library` has seen to it
     major, minor = driver.device.compute_capability()
-    here = f"sm{major}{minor}" if metadata.builder == "tensorrt_rtx" else driver.device.name()
+    here = target_of(metadata.builder, f"sm{major}{minor}", driver.device.name())
     if here not in (metadata.targets or []):
         raise EngineError(
             f"{path} was built for {', '.join(metadata.targets or []) or 'no known GPU'}, and this one is {here}; "

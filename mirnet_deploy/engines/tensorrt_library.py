@@ -39,6 +39,13 @@ def import_library(name: Builder, what: str) -> Any:
     raise MissingDependencyError(f"{what} needs {name}, which is not here{problem}: {_INSTALL[name]}")
 
 
+def target_of(builder: Builder, capability: str, name: str) -> str:
+    """How plans call a GPU that they are for (`ArtifactMetadata.targets`): TensorRT-RTX builds for compute
+    capabilities, such as "sm89", TensorRT for one model of GPU, by its name. Neither library loads a plan for another
+    target, or one that another version of it built."""
+    return capability if builder == "tensorrt_rtx" else name
+
+
 def logger_of(trt: Any) -> Any:
     """The one logger per library and process. It is never freed: TensorRT uses it even after the objects made with it
     are gone."""

@@ -15,7 +15,7 @@ from export_types import Export
 from graph_faults import UNKNOWN_NODE, add_unknown_operator
 from numpy.typing import NDArray
 
-from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy import MIRNetRuntime, machine
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.base import HostEngine
@@ -26,7 +26,6 @@ from mirnet_deploy.export.pipeline import Exported, export_plan
 from mirnet_deploy.export.plan import build_plan
 from mirnet_deploy.export.precision import find_islands
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.machine import Gpu
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 
@@ -248,8 +247,7 @@ class TestFindBuilder:
         self, library: BuilderLibrary, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The plan says which one that is, and the library builds for it without knowing its name."""
-        gpus = (Gpu("NVIDIA H100", 80 << 10, "580", "9.0"),)
-        monkeypatch.setattr(builder, "describe_machine", lambda: SimpleNamespace(gpus=gpus))
+        monkeypatch.setattr(machine, "_cuda", lambda: (("NVIDIA H100", "sm90"),))
         found = find_builder("tensorrt_rtx", ["current"])
         assert found is not None
         assert (found.targets, found.is_current) == (("sm90",), True)
@@ -261,7 +259,7 @@ class TestFindBuilder:
         assert chosen == [library.trt.ComputeCapability.CURRENT]
         with pytest.raises(UsageError, match="leave the other targets out"):
             find_builder("tensorrt_rtx", ["current", "sm89"])
-        monkeypatch.setattr(builder, "describe_machine", lambda: SimpleNamespace(gpus=()))
+        monkeypatch.setattr(machine, "_cuda", tuple)
         with pytest.raises(EngineError, match="--target current builds for the GPU of this machine, and there is none"):
             find_builder("tensorrt_rtx", ["current"])
 

@@ -8,6 +8,7 @@ real library.
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 from functools import partial
@@ -37,6 +38,7 @@ class Cuda(ModuleType):
         self.memory = {}
         self.addresses = itertools.count(1 << 20, 1 << 20)
         self.fail_copies = False
+        self.capability = (8, 9)
         driver = self
         self.Context = SimpleNamespace(pop=lambda: self.depth(-1))
         self.Memcpy2D = lambda: Memcpy2D(self)
@@ -49,7 +51,10 @@ class Cuda(ModuleType):
                 self.index = index
 
             def compute_capability(self):
-                return (8, 9)
+                return driver.capability
+
+            def name(self):
+                return "Test GPU"
 
             def retain_primary_context(self):
                 return SimpleNamespace(push=lambda: driver.depth(1))
@@ -269,3 +274,17 @@ class Library(ModuleType):
         self.cuda.current()
         self.execution_contexts.append(ExecutionContext(self))
         return self.execution_contexts[-1]
+
+
+def install(monkeypatch):
+    """Puts the stand-ins in the places of the libraries, and returns that for TensorRT-RTX."""
+    cuda = Cuda()
+    library = Library(cuda)
+    library.bindings = Bindings(cuda)
+    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    for name in ("cuda", "cuda.bindings"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", library.bindings)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
+    return library

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 
 import numpy as np
 import pytest
 from artifacts import make_plan
 from batches import open_batches
-from tensorrt_stand_in import NAMES, Bindings, Cuda, ExecutionContext, Library
+from tensorrt_stand_in import NAMES, ExecutionContext, install
 
 from mirnet_deploy.artifacts.context import Pools
 from mirnet_deploy.engines import tensorrt as tensorrt_engine
@@ -21,17 +19,8 @@ from mirnet_deploy.errors import ArtifactError, EngineError
 
 @pytest.fixture
 def library(monkeypatch):
-    cuda = Cuda()
-    fake = Library(cuda)
-    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
-    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
-    for name in ("cuda", "cuda.bindings"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    fake.bindings = Bindings(cuda)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", fake.bindings)
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
     monkeypatch.setattr(tensorrt_engine, "cuda_devices", lambda: ("Test GPU",))
-    return fake
+    return install(monkeypatch)
 
 
 @pytest.fixture
