@@ -112,8 +112,8 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "batch": _option("batch", "Tiles in one run of the engine.", type=int),
     "max_memory": _option(
         "max_memory",
-        "Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host. More than 2.1G "
-        "lets larger pictures run whole, which is faster.",
+        "Memory that a picture may take on its way, such as 800M or 2G: of the GPU, or else of the host. More than "
+        "2.1G lets larger pictures run whole, which is faster.",
         _bytes,
         metavar="SIZE",
     ),
