@@ -43,7 +43,10 @@ class PictureEnhancer:
     def __init__(self, engine: Engine, settings: RuntimeSettings, observer: Observer | None) -> None:
         self._engine, self._settings = engine, settings
         self._limits = Limits.of(engine.metadata)
-        budget = whole_budget(engine) if settings.tile == "auto" and self._limits.most is None else 0
+        budget = 0
+        if settings.tile == "auto" and self._limits.most is None:
+            given = settings.whole_pixels
+            budget = given * engine.metadata.network["n_feat"] if given else whole_budget(engine)
         self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, budget)
         """See `RuntimeInfo.tile_size`."""
         self.batch = choose_batch(settings.batch, self._limits)

@@ -43,8 +43,12 @@ class Limits:
 def whole_budget(engine: Engine) -> int:
     """Pixels times `n_feat` that may run at once: in `WHOLE_BYTES`, or half of the free memory where that is less."""
     free = available_memory()
-    each = engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
-    return (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // 2)) // each
+    return (WHOLE_BYTES if free is None else min(WHOLE_BYTES, free // 2)) // bytes_per_value(engine)
+
+
+def bytes_per_value(engine: Engine) -> int:
+    """Bytes that an ONNX model takes for a pixel that runs at once, for each of its `n_feat`."""
+    return engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
 
 
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:

@@ -1,0 +1,182 @@
+"""`mirnet-deploy enhance --ray`: the same job on a cluster, its report, and what the manifest says of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mirnet_deploy.cli.options import RUNTIME_OPTIONS, ClusterOptions
+from mirnet_deploy.cli.process import end, on_signals
+from mirnet_deploy.cli.progress import progress_bar
+from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.files import remove_leftovers
+
+if TYPE_CHECKING:
+    from mirnet_deploy.cluster.manifest import Manifest
+    from mirnet_deploy.cluster.planning import Picture, Refused
+    from mirnet_deploy.cluster.run import ClusterJob
+    from mirnet_deploy.cluster.storage import Location
+    from mirnet_deploy.jobs.settings import JobSettings
+
+
+def enhance_on_cluster(
+    options: ClusterOptions,
+    paths: Sequence[str],
+    output: str | None,
+    asked: JobSettings,
+    jobs: int,
+    recursive: bool,
+    as_json: bool,
+) -> bool:
+    """Runs the job and reports on it. Returns whether a picture failed.
+
+    Raises:
+        MirnetDeployError: the job cannot be done, or not to its end; what was done till then was reported.
+    """
+    from mirnet_deploy.cluster.manifest import NAME, Manifest
+    from mirnet_deploy.cluster.nodes import cluster
+    from mirnet_deploy.cluster.order import settings_dict
+    from mirnet_deploy.cluster.planning import plan
+    from mirnet_deploy.cluster.storage import Location
+
+    if output is None or output == "-" or "-" in paths:
+        raise UsageError("--ray takes files, folders and URLs, and needs -o FOLDER or -o URL")
+    if asked.runtime.device.startswith("cuda") and not options.gpus_per_actor:
+        raise UsageError(f"--device {asked.runtime.device} needs --gpus-per-actor, such as 1")
+    place = _absolute(Location.of(output))
+    entries = plan(paths, place, asked.target_format, recursive)
+    where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
+    from mirnet_deploy.artifacts.version import __version__
+
+    manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    with cluster(options.address) as ray:
+        job = _prepared(ray, options, asked, jobs, manifest, place, bool(options.manifest), len(entries))
+        facts = _run(job, entries, as_json)
+    remove_leftovers(_targets(job, entries, job.retried))
+    report(job, as_json, facts)
+    return any(entry["status"] == "failed" for entry in job.entries.values())
+
+
+def _absolute(location: Location) -> Location:
+    return location if location.local is None else replace(location, path=str(location.local.absolute()))
+
+
+def _prepared(
+    ray: Any,
+    options: ClusterOptions,
+    asked: JobSettings,
+    jobs: int,
+    manifest: Manifest,
+    output: Location,
+    elsewhere: bool,
+    count: int,
+) -> ClusterJob:
+    """The job, its settings resolved, and its line in the manifest."""
+    from mirnet_deploy.cluster.nodes import Room, actors_for, backend_of, check_machines, memory_of_actor, resolve
+    from mirnet_deploy.cluster.order import Order, model_files, settings_dict, settings_of
+    from mirnet_deploy.cluster.run import ClusterJob
+
+    room = Room(asked.runtime.threads or 1, options.gpus_per_actor)
+    actors = min(actors_for(ray, room, options.actors), max(count, 1))
+    machines = check_machines(ray)
+    model = ray.put(model_files(asked.model))
+    if manifest.settings is not None and not asked.force:
+        settings = settings_of(manifest.settings, asked.force)
+    else:
+        settings = resolve(ray, model, asked, room, memory_of_actor(ray, room, actors), jobs)
+    backend = backend_of(ray, model, settings, room)
+    facts = {"machines": machines, "actors": actors, "gpus_per_actor": room.gpus, "backend": backend}
+    manifest.begin(settings_dict(settings), command=plain_command(settings, str(output)), cluster=facts)
+    seen = None if elsewhere or output.local is None else manifest.location.local
+    order = Order(asked, settings, backend, output, seen, jobs)
+    return ClusterJob(ray, order, model, manifest, room, actors, facts)
+
+
+def _run(job: ClusterJob, plan: Sequence[Picture | Refused], as_json: bool) -> dict[str, Any]:
+    """Runs the job; a signal ends it at once, with a report. Returns what is known of the cluster in the end."""
+    from mirnet_deploy.cluster.nodes import leave, spilled_bytes
+
+    def stop(number: int) -> None:
+        bar.close()
+        try:
+            job.manifest.close()
+            report(job, as_json, {})
+        except MirnetDeployError as error:
+            click.echo(f"error: {error}", err=True)
+        leave(job.ray)
+        unfinished = {index for index in range(len(plan)) if index not in job.entries}
+        remove_leftovers(_targets(job, plan, job.retried | unfinished))
+        click.echo("interrupted: run the same command again to go on", err=True)
+        end(number)
+
+    with progress_bar("enhancing", len(plan)) as bar, on_signals(stop):
+        try:
+            job.run(plan, bar)
+            job.manifest.close()
+        except MirnetDeployError:
+            bar.close()
+            report(job, as_json, {})
+            raise
+    return {"spilled_bytes": spilled_bytes(job.ray)}
+
+
+def _targets(job: ClusterJob, plan: Sequence[Picture | Refused], indices: set[int]) -> list[Path]:
+    """What results of pictures may be called, as far as they lie on this machine."""
+    from mirnet_deploy.cluster.planning import Picture
+    from mirnet_deploy.images.formats import SUFFIXES
+
+    entries = [plan[index] for index in sorted(indices)]
+    pictures = [entry for entry in entries if isinstance(entry, Picture)]
+    places = [
+        picture.place.with_name(picture.place.stem + suffix)
+        for picture in pictures
+        for suffix in dict.fromkeys((picture.place.suffix, *SUFFIXES))
+    ]
+    found = [job.order.output.below(place).local for place in places]
+    return [path for path in found if path is not None]
+
+
+def report(job: ClusterJob, as_json: bool, facts: Mapping[str, Any]) -> None:
+    """The report of plain `enhance`, and what is known of the cluster; see `cli.enhance.report_on`."""
+    from mirnet_deploy.cli.enhance import report_on
+    from mirnet_deploy.cluster.nodes import processors
+
+    entries = [entry for _, entry in sorted(job.entries.items())]
+    kinds = processors(entries)
+    known = {**job.facts, **facts, "processors": kinds, "tried_again": len(job.retried)}
+    settings, where = job.order.settings, str(job.manifest.location)
+    shown = {"model_sha256": settings.model_sha256, "cluster": {**known, "manifest": where}}
+    report_on(entries, as_json, False, shown)
+    if len(kinds) > 1:
+        click.echo(f"note: {len(kinds)} kinds of processors, which may round otherwise: {', '.join(kinds)}", err=True)
+    spilled = known.get("spilled_bytes")
+    told = "unknown" if spilled is None else str(spilled)
+    click.echo(
+        f"{known['actors']} actors on {len(known['machines'])} machines; {len(job.retried)} pictures tried again; "
+        f"bytes spilled by Ray: {told}; manifest: {where}",
+        err=True,
+    )
+    click.echo(f"the same on one machine: {plain_command(settings, str(job.order.output))}", err=True)
+
+
+def plain_command(settings: JobSettings, output: str) -> str:
+    """The command that makes the same results on one machine, without its pictures."""
+    words = ["mirnet-deploy", "enhance", "PATH...", "-o", output, "--model", settings.model]
+    defaults = type(settings.runtime)()
+    for name in RUNTIME_OPTIONS:
+        value = getattr(settings.runtime, name)
+        if name == "graphs":
+            words += [] if value else ["--no-graph"]
+        elif value is not None and value != getattr(defaults, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    given = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    words += ["--format", given["target_format"]] if given["target_format"] else []
+    words += ["--quality", str(given["quality"]), "--subsampling", given["subsampling"]]
+    words += ["--max-pixels", str(given["max_pixels"])]
+    words += [] if given["colour_management"] else ["--no-colour-management"]
+    return shlex.join(words)
