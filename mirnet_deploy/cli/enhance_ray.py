@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 from mirnet_deploy.cli.options import RUNTIME_OPTIONS, ClusterOptions
 from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
-from mirnet_deploy.errors import MirnetDeployError, UsageError
+from mirnet_deploy.errors import ClusterError, MirnetDeployError, UsageError
 from mirnet_deploy.files import remove_leftovers
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def enhance_on_cluster(
     Raises:
         MirnetDeployError: the job cannot be done, or not to its end; what was done till then was reported.
     """
+    from mirnet_deploy.artifacts.version import __version__
     from mirnet_deploy.cluster.manifest import NAME, Manifest
-    from mirnet_deploy.cluster.nodes import cluster
+    from mirnet_deploy.cluster.nodes import cluster, leave, spilled_bytes
     from mirnet_deploy.cluster.order import settings_dict
     from mirnet_deploy.cluster.planning import plan
     from mirnet_deploy.cluster.storage import Location
@@ -51,14 +53,29 @@ def enhance_on_cluster(
     place = _absolute(Location.of(output))
     entries = plan(paths, place, asked.target_format, recursive)
     where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
-    from mirnet_deploy.artifacts.version import __version__
-
     manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    stdout, ended = sys.stdout, None
     with cluster(options.address) as ray:
         job = _prepared(ray, options, asked, jobs, manifest, place, bool(options.manifest), len(entries))
-        facts = _run(job, entries, as_json)
+
+        def stop(number: int) -> None:
+            bar.close()
+            leave(ray)
+            sys.stdout = stdout
+            _stopped(job, entries, as_json)
+            end(number)
+
+        with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
+            try:
+                job.run(entries, bar)
+                manifest.close()
+            except ClusterError as error:
+                ended = error
+        job.facts["spilled_bytes"] = spilled_bytes(ray)
     remove_leftovers(_targets(job, entries, job.retried))
-    report(job, as_json, facts)
+    report(job, as_json)
+    if ended:
+        raise ended
     return any(entry["status"] == "failed" for entry in job.entries.values())
 
 
@@ -97,32 +114,16 @@ def _prepared(
     return ClusterJob(ray, order, model, manifest, room, actors, facts)
 
 
-def _run(job: ClusterJob, plan: Sequence[Picture | Refused], as_json: bool) -> dict[str, Any]:
-    """Runs the job; a signal ends it at once, with a report. Returns what is known of the cluster in the end."""
-    from mirnet_deploy.cluster.nodes import leave, spilled_bytes
-
-    def stop(number: int) -> None:
-        bar.close()
-        try:
-            job.manifest.close()
-            report(job, as_json, {})
-        except MirnetDeployError as error:
-            click.echo(f"error: {error}", err=True)
-        leave(job.ray)
-        unfinished = {index for index in range(len(plan)) if index not in job.entries}
-        remove_leftovers(_targets(job, plan, job.retried | unfinished))
-        click.echo("interrupted: run the same command again to go on", err=True)
-        end(number)
-
-    with progress_bar("enhancing", len(plan)) as bar, on_signals(stop):
-        try:
-            job.run(plan, bar)
-            job.manifest.close()
-        except MirnetDeployError:
-            bar.close()
-            report(job, as_json, {})
-            raise
-    return {"spilled_bytes": spilled_bytes(job.ray)}
+def _stopped(job: ClusterJob, plan: Sequence[Picture | Refused], as_json: bool) -> None:
+    """What is left to do when a signal has ended the job."""
+    try:
+        job.manifest.close()
+        report(job, as_json)
+    except MirnetDeployError as error:
+        click.echo(f"error: {error}", err=True)
+    unfinished = {index for index in range(len(plan)) if index not in job.entries}
+    remove_leftovers(_targets(job, plan, job.retried | unfinished))
+    click.echo("interrupted: run the same command again to go on", err=True)
 
 
 def _targets(job: ClusterJob, plan: Sequence[Picture | Refused], indices: set[int]) -> list[Path]:
@@ -141,14 +142,14 @@ def _targets(job: ClusterJob, plan: Sequence[Picture | Refused], indices: set[in
     return [path for path in found if path is not None]
 
 
-def report(job: ClusterJob, as_json: bool, facts: Mapping[str, Any]) -> None:
+def report(job: ClusterJob, as_json: bool) -> None:
     """The report of plain `enhance`, and what is known of the cluster; see `cli.enhance.report_on`."""
     from mirnet_deploy.cli.enhance import report_on
     from mirnet_deploy.cluster.nodes import processors
 
     entries = [entry for _, entry in sorted(job.entries.items())]
     kinds = processors(entries)
-    known = {**job.facts, **facts, "processors": kinds, "tried_again": len(job.retried)}
+    known = {**job.facts, "processors": kinds, "tried_again": len(job.retried)}
     settings, where = job.order.settings, str(job.manifest.location)
     shown = {"model_sha256": settings.model_sha256, "cluster": {**known, "manifest": where}}
     report_on(entries, as_json, False, shown)

@@ -134,9 +134,12 @@ class Actor:
                 copies[str(local)] = target
             made = self._run(Task(path, local, format_of_name(local)), copies)
             made |= {"input": str(source), "output": str(target)}
-            if made["status"] == "done" and target.local is None:
-                target.put(local.read_bytes())
-            state = target.state() if made["status"] != "failed" else None
+            if made["status"] == "failed":
+                state = None
+            elif made["status"] == "done" and target.local is None:
+                state = target.put(local.read_bytes())
+            else:
+                state = target.state()
             return {**made, "target_state": state}
         except (MirnetDeployError, OSError) as error:
             text = _renamed(str(error), copies) or ""

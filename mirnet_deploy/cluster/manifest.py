@@ -1,9 +1,9 @@
 """The manifest of a job: what became of each picture, and the settings under which, in JSON lines.
 
 Every run adds a line that begins with `{"mirnet_deploy_manifest": 1` and holds the settings, and then a line a picture,
-as it is finished. A later run with the same settings trusts the lines of those that were done. Only the command that the
-user started writes it. On this machine it is one file. In an object store, where nothing can be appended, it is a folder
-of parts, each with the run's line and up to `PART` pictures, in the order of their names.
+as it is finished. A later run with the same settings trusts the lines of those that were done. Only the command that
+the user started writes it. On this machine it is one file. In an object store, where nothing can be appended, it is a
+folder of parts, each with the run's line and up to `PART` pictures, in the order of their names.
 """
 
 from __future__ import annotations

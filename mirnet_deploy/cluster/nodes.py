@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ class Room:
 @contextmanager
 def cluster(address: str) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at `address`, or to one of this machine (`LOCAL`) for the length of
-    the block. Ray reports no usage unless the environment asks for it.
+    the block, in which standard output leads nowhere. Ray reports no usage unless the environment asks for it.
 
     Raises:
         ClusterError: it cannot be reached, or not be started.
@@ -60,26 +60,48 @@ def cluster(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a default to come
     ray = extra_module("ray", "--ray needs Ray", "ray")
     extra_module("ray.data", "--ray needs Ray Data", "ray")
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
     folder = None
-    try:
+    # Ray prints what machines report, such as a process that died, on standard output, where results go.
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 (a name, not a path)
         try:
             if address == LOCAL:
                 # Sockets lie in it, whose paths may have no more than 107 characters.
                 folder = tempfile.mkdtemp(prefix="mirnet-deploy-ray-", dir="/tmp" if os.name == "posix" else None)
-                ray.init(object_store_memory=STORE_BYTES, include_dashboard=False, _temp_dir=folder, **quiet)
-            else:
-                ray.init(address=address, **quiet)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            what = "no Ray cluster can be started here" if address == LOCAL else f"no Ray cluster answers at {address}"
-            raise ClusterError(f"{what}: {first_line(error)}") from error
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        yield ray
-    finally:
-        leave(ray)
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            _connect(ray, address, folder)
+            for name in ("ray", "ray.data"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            yield ray
+        finally:
+            leave(ray)
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(ray: Any, address: str, folder: str | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if folder:
+        options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": folder}
+    else:
+        options["address"] = address
+    try:
+        with _no_stderr():
+            ray.init(**options)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        what = f"no Ray cluster answers at {address}" if folder is None else "no Ray cluster can be started here"
+        raise ClusterError(f"{what}: {first_line(error)}") from error
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Within the block what is written to standard error is lost: Ray's core tells there at which level it logs."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (os.devnull is a name, not a path)
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def leave(ray: Any, seconds: float = 20.0) -> None:

@@ -8,6 +8,7 @@ the environment follows as a query: `s3://BUCKET/KEY?endpoint_override=localhost
 from __future__ import annotations
 
 import fnmatch
+import mimetypes
 import posixpath
 import re
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ class Location:
             StorageError: the object store refuses; or the object has not the size of `data` afterwards.
         """
         with _telling(self, "written"):
-            stream = _opened(self.root)[0].open_output_stream(self.path)
+            kind = mimetypes.guess_type(self.path)[0] or "application/octet-stream"
+            stream = _opened(self.root)[0].open_output_stream(self.path, metadata={"Content-Type": kind})
             # Not as a context manager: leaving it by an error would finish the upload of what was sent so far.
             stream.write(data)
             stream.close()
@@ -207,8 +209,11 @@ def _opened(root: str) -> tuple[Any, str]:
         StorageError: pyarrow does not know it, or takes no such query.
     """
     module = extra_module("pyarrow.fs", "an object store needs pyarrow", "ray")
+    url = root
+    if root.startswith("s3:") and "allow_delayed_open" not in root:  # one PUT for what is small
+        url += f"{'&' if '?' in root else '?'}allow_delayed_open=true"
     try:
-        system, path = module.FileSystem.from_uri(root)
+        system, path = module.FileSystem.from_uri(url)
     except Exception as error:
         scheme, _, host = root.partition("?")[0].partition("://")
         shown = f"{scheme}://{host.rpartition('@')[2]}"  # before the @ stand credentials
