@@ -94,7 +94,7 @@ def _prepared(
     count: int,
 ) -> ClusterJob:
     """The job, its settings resolved, and its line in the manifest."""
-    from mirnet_deploy.cluster.nodes import Room, actors_for, backend_of, check_machines, memory_of_actor, resolve
+    from mirnet_deploy.cluster.nodes import Room, actors_for, check_machines, memory_of_actor, resolve
     from mirnet_deploy.cluster.order import Order, model_files, settings_dict, settings_of
     from mirnet_deploy.cluster.run import ClusterJob
 
@@ -102,11 +102,8 @@ def _prepared(
     actors = min(actors_for(ray, room, options.actors), max(count, 1))
     machines = check_machines(ray)
     model = ray.put(model_files(asked.model))
-    if manifest.settings is not None and not asked.force:
-        settings = settings_of(manifest.settings, asked.force)
-    else:
-        settings = resolve(ray, model, asked, room, memory_of_actor(ray, room, actors), jobs)
-    backend = backend_of(ray, model, settings, room)
+    known = None if manifest.settings is None or asked.force else settings_of(manifest.settings, asked.force)
+    settings, backend = resolve(ray, model, asked, known, room, memory_of_actor(ray, room, actors), jobs)
     facts = {"machines": machines, "actors": actors, "gpus_per_actor": room.gpus, "backend": backend}
     manifest.begin(settings_dict(settings), command=plain_command(settings, str(output)), cluster=facts)
     seen = None if elsewhere or output.local is None else manifest.location.local

@@ -68,7 +68,7 @@ class Manifest:
         self._header = {_HEADER: VERSION, **stated, **facts}
         self._written_at = time.monotonic()
         if self.location.local is None:
-            self._stem = f"{started.translate(str.maketrans('', '', '-:'))}-{os.getpid()}"
+            self._stem = f"{time.time_ns()}-{os.getpid()}"
             self._part = [_line(self._header)]
             self._write_part()
         else:

@@ -182,44 +182,41 @@ def check_machines(ray: Any) -> list[str]:
     return [node["NodeManagerHostname"] for node in nodes]
 
 
-def resolve(ray: Any, model: Any, asked: JobSettings, room: Room, memory: int, jobs: int) -> JobSettings:
-    """The settings in which nothing is left to a machine: backend and precision are found out on one of the cluster.
+def resolve(
+    ray: Any, model: Any, asked: JobSettings, known: JobSettings | None, room: Room, memory: int, jobs: int
+) -> tuple[JobSettings, str]:
+    """The settings in which nothing is left to a machine, and what `RuntimeInfo.backend` says with them: backend and
+    precision are found out on a machine of the cluster.
 
     Args:
         model: a reference to what `order.model_files` gave.
+        known: those of an earlier run, which are kept; None for none.
         memory: bytes for each actor.
         jobs: pictures that an actor enhances at a time.
 
     Raises:
-        ClusterError: a process was lost on the way.
-        MirnetDeployError: the model cannot be opened there.
+        ClusterError: the model cannot be opened there, or runs elsewhere than asked; or a process was lost on the way.
     """
     runtime = asked.runtime
     if runtime.backend == "auto" and runtime.precision == "auto" and (way := overridden()):
         runtime = replace(runtime, backend=way.backend, precision=way.precision)
     device = "cpu" if runtime.device == "auto" and not room.gpus else runtime.device
     threads = runtime.threads or room.cpus
-    found = _asked_there(ray, model, replace(runtime, device=device, threads=threads), room)
+    tried = known.runtime if known else replace(runtime, device=device, threads=threads)
+    found = _asked_there(ray, model, tried, room)
     if room.gpus and found["device"] == "cpu":
         raise ClusterError(
             f"an actor has {room.gpus:g} GPU, but the model runs on {found['backend']}; leave out --gpus-per-actor"
         )
+    if known:
+        return known, found["backend"]
     resolved = with_runtime(asked, **{**found["settings"], "threads": threads})
     if runtime.tile == "auto" and runtime.whole_pixels is None and found["bytes_per_pixel"]:
         from mirnet_deploy.pipeline.limits import WHOLE_BYTES
 
         whole = min(WHOLE_BYTES, memory // (2 * jobs)) // found["bytes_per_pixel"]
         resolved = with_runtime(resolved, whole_pixels=max(1, whole))
-    return replace(resolved, in_memory=asked.in_memory or memory // (2 * (jobs + 1)))
-
-
-def backend_of(ray: Any, model: Any, settings: JobSettings, room: Room) -> str:
-    """What `RuntimeInfo.backend` says of a runtime on the cluster.
-
-    Raises:
-        as `resolve`.
-    """
-    return str(_asked_there(ray, model, settings.runtime, room)["backend"])
+    return replace(resolved, in_memory=memory // (2 * (jobs + 1))), found["backend"]
 
 
 def _asked_there(ray: Any, model: Any, settings: RuntimeSettings, room: Room) -> dict[str, Any]:

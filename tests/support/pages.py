@@ -26,6 +26,7 @@ PAGES = (
     "docs/EMBED.md",
     "docs/EXPORT.md",
     "docs/PICTURES.md",
+    "docs/SCALE.md",
     "docs/TRAIN.md",
     "examples/README.md",
     "training/RESULTS.md",
