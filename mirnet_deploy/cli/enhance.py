@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirnet_deploy.cli.enhance_report import report_on
 from mirnet_deploy.cli.options import FILE_NAME, cluster_options, runtime_options
 from mirnet_deploy.cli.pipes import open_pipes
 from mirnet_deploy.cli.process import end, on_signals
@@ -172,25 +171,3 @@ def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[
 
     with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
         return job.run(entries, bar)
-
-
-def report_on(entries: Sequence[Mapping[str, Any]], as_json: bool, err: bool, facts: Mapping[str, Any]) -> None:
-    """Results (`Result.to_dict`) on stdout, as JSON with `facts` or as lines (with `err` on stderr too); failures, and
-    what the user should know, on stderr."""
-    counts = {status: sum(entry["status"] == status for entry in entries) for status in ("done", "skipped", "failed")}
-    if as_json:
-        click.echo(json.dumps({"pictures": entries, **facts, **counts}, indent=2))
-    else:
-        for entry in entries:
-            if entry["status"] == "done":
-                click.echo(f"{entry['input']} -> {entry['output']}", err=err)
-    for entry in entries:
-        if entry["status"] == "done" and entry["note"]:
-            click.echo(f"note: {entry['output']}: {entry['note']}", err=True)
-    for entry in entries:
-        if entry["status"] == "failed":
-            click.echo(f"error: {entry['error']}", err=True)
-    why = Counter(entry["note"] for entry in entries if entry["status"] == "skipped")
-    reasons = f" ({', '.join(f'{note}: {count}' for note, count in why.items())})" if why else ""
-    summary = f"{counts['done']} enhanced, {counts['skipped']} skipped{reasons}, {counts['failed']} failed"
-    click.echo(summary, err=as_json or err)

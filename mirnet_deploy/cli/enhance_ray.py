@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirnet_deploy.cli.enhance_report import report_on
 from mirnet_deploy.cli.options import RUNTIME_OPTIONS, ClusterOptions
 from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
@@ -140,8 +141,7 @@ def _targets(job: ClusterJob, plan: Sequence[Picture | Refused], indices: set[in
 
 
 def report(job: ClusterJob, as_json: bool) -> None:
-    """The report of plain `enhance`, and what is known of the cluster; see `cli.enhance.report_on`."""
-    from mirnet_deploy.cli.enhance import report_on
+    """The report of plain `enhance`, and what is known of the cluster; see `cli.enhance_report`."""
     from mirnet_deploy.cluster.nodes import processors
 
     entries = [entry for _, entry in sorted(job.entries.items())]

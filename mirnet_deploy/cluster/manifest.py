@@ -145,7 +145,7 @@ class Manifest:
             elif same and row.get("status") in _FINISHED:
                 self.finished[row["source"]] = row
             elif same:
-                self.finished.pop(row.get("source"), None)
+                self.finished.pop(str(row.get("source")), None)
 
 
 def _rows(path: Path, shown: Location) -> Iterator[tuple[int, dict[str, Any]]]:

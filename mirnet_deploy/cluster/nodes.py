@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ from mirnet_deploy.settings import Backend, Precision, RuntimeSettings
 LOCAL = "local"
 STORE_BYTES = 256 << 20
 """Ray's shared memory on a cluster of this machine alone: nothing but the model and names goes through it."""
+CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 120.0
 """How long a machine may take to start a process."""
 
@@ -84,9 +87,11 @@ def _connect(ray: Any, address: str, folder: str | None) -> None:
     else:
         options["address"] = address
     try:
+        if found := re.fullmatch(r"\[?([^\]]+)\]?:(\d+)", address):  # Ray itself would try for minutes
+            socket.create_connection((found[1], int(found[2])), timeout=CONNECT_SECONDS).close()
         with _no_stderr():
             ray.init(**options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         what = f"no Ray cluster answers at {address}" if folder is None else "no Ray cluster can be started here"
         raise ClusterError(f"{what}: {first_line(error)}") from error
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
 from typing import Any
 from urllib.parse import unquote
 
@@ -97,7 +96,13 @@ class Location:
             with _telling(self, "read"):
                 stream = _opened(self.root)[0].open_input_stream(self.path)
             with stream:
-                copyfileobj(_Reader(self, stream), file, 1 << 20)  # type: ignore[misc]
+                while block := self._next(stream):
+                    file.write(block)
+
+    def _next(self, stream: Any) -> bytes:
+        with _telling(self, "read"):
+            block: bytes = stream.read(1 << 20)
+            return block
 
     def put(self, data: bytes) -> tuple[int, int]:
         """Makes an object of `data`, in place of the one that is there, and returns its `state`.
@@ -232,15 +237,3 @@ def _telling(location: Location, done: str) -> Iterator[None]:
         if type(error).__module__.startswith("pyarrow") or isinstance(error, OSError):
             raise StorageError(f"{location} cannot be {done}: {first_line(error)}") from error
         raise
-
-
-class _Reader:
-    """An object's stream whose errors name it."""
-
-    def __init__(self, location: Location, stream: Any) -> None:
-        self._location, self._stream = location, stream
-
-    def read(self, size: int) -> bytes:
-        with _telling(self._location, "read"):
-            data: bytes = self._stream.read(size)
-            return data

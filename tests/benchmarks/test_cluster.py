@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,8 +38,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         clock.now += 10 + 2 * count if "--ray" in words else 3 + count
         return subprocess.CompletedProcess(words, 0, "", "")
 
-    monkeypatch.setattr(cluster.subprocess, "run", run)
-    monkeypatch.setattr(cluster.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     return started
 
 
@@ -58,7 +59,7 @@ def test_the_start_is_told_from_the_steady_rate(commands: list[list[str]]) -> No
 
 def test_commands_that_fail_or_do_not_take_longer_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "a\nerror: no such thing\n")
-    monkeypatch.setattr(cluster.subprocess, "run", lambda words, **_: failed)
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: failed)
     with pytest.raises(MirnetDeployError, match=r"^plain failed: error: no such thing$"):
         measure_cluster(WORK, lambda: None)
     monkeypatch.setattr(cluster, "_run", lambda *_: 3.0)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 STORE = {"object_store_memory": 100 << 20}
 
@@ -38,15 +34,6 @@ class Machines:
 
     def stop(self) -> None:
         self._cluster.shutdown()
-
-
-def kill_a_worker() -> None:
-    """Kills a process in which pictures are made."""
-    for process in psutil.process_iter(["cmdline"]):
-        if any("ray::" in word and "MapWorker" in word for word in process.info["cmdline"] or ()):
-            os.kill(process.pid, signal.SIGKILL)
-            return
-    raise AssertionError("no worker is running")
 
 
 def lines(manifest: Path) -> list[dict[str, Any]]:

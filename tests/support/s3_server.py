@@ -31,7 +31,9 @@ class Store:
     def bucket(self, name: str, folder: Path | None = None) -> None:
         """Makes a bucket that holds the files of a folder."""
         self.client.create_bucket(Bucket=name)
-        for path in sorted(folder.rglob("*")) if folder else ():
+        if folder is None:
+            return
+        for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.client.put_object(Bucket=name, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
 

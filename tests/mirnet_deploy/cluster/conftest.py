@@ -26,6 +26,7 @@ def machines(s3: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
         (hooks / "sitecustomize.py").write_text(
             (Path(__file__).parents[2] / "support" / "faulty_workers.py").read_text()
         )
+        patch.setenv("FAULTY_WORKERS_ONCE", str(hooks / "once"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]))
         cluster = Machines()
     yield cluster

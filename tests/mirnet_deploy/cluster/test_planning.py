@@ -12,7 +12,7 @@ from mirnet_deploy.cluster import planning
 from mirnet_deploy.cluster.planning import Picture, Refused, plan, result_place
 from mirnet_deploy.cluster.storage import Location
 from mirnet_deploy.errors import UsageError
-from mirnet_deploy.jobs.inputs import NoTask, Task, find_tasks
+from mirnet_deploy.jobs.inputs import NoTask, Task, find_tasks, inspect
 
 
 def write(path: Path, kind: str = "PNG") -> Path:
@@ -41,7 +41,6 @@ def test_names_that_meet_are_settled_as_on_one_machine(tmp_path: Path, monkeypat
     write(source / "c.jpg")  # becomes c.png, which comes later, but is not later than c.jpg
     write(source / "e.png")  # would replace out/e.png
     opened: list[str] = []
-    inspect = planning.inspect
     monkeypatch.setattr(planning, "inspect", lambda file: (opened.append(file.path.name), inspect(file))[1])
 
     entries = plan([str(source)], Location("", str(out)), None, recursive=True)
