@@ -59,9 +59,9 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder among the system's temporary ones, for the length of the block."""
-    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as name:
+def temporary_folder(parent: str | None = None) -> Iterator[Path]:
+    """A folder in `parent`, or among the system's temporary ones, for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-", dir=parent, ignore_cleanup_errors=True) as name:
         entry = (os.getpid(), Path(name))
         _TEMPORARY.add(entry)
         try:

@@ -55,23 +55,24 @@ def enhance_on_cluster(
     entries = plan(paths, place, asked.target_format, recursive)
     where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
     manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
-    stdout, ended = sys.stdout, None
-    with cluster(options.address) as ray:
+    stdout, started, ended = sys.stdout, [], None
+
+    def stop(number: int) -> None:
+        bar.close()
+        leave(ray)
+        sys.stdout = stdout
+        if started:
+            _stopped(started[0], entries, as_json)
+        end(number)
+
+    with cluster(options.address) as ray, progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
         job = _prepared(ray, options, asked, jobs, manifest, place, bool(options.manifest), len(entries))
-
-        def stop(number: int) -> None:
-            bar.close()
-            leave(ray)
-            sys.stdout = stdout
-            _stopped(job, entries, as_json)
-            end(number)
-
-        with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
-            try:
-                job.run(entries, bar)
-                manifest.close()
-            except ClusterError as error:
-                ended = error
+        started.append(job)
+        try:
+            job.run(entries, bar)
+            manifest.close()
+        except ClusterError as error:
+            ended = error
         job.facts["spilled_bytes"] = spilled_bytes(ray)
     remove_leftovers(_targets(job, entries, job.retried))
     report(job, as_json)

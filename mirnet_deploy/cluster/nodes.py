@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from mirnet_deploy.artifacts.version import __version__
@@ -19,6 +18,7 @@ from mirnet_deploy.cluster.actor import open_model
 from mirnet_deploy.cluster.order import with_runtime
 from mirnet_deploy.engines.choice import overridden
 from mirnet_deploy.errors import ClusterError, MirnetDeployError, UsageError, extra_module, first_line, not_loaded
+from mirnet_deploy.files import temporary_folder
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.settings import Backend, Precision, RuntimeSettings
 
@@ -63,27 +63,24 @@ def cluster(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a default to come
     ray = extra_module("ray", "--ray needs Ray", "ray")
     extra_module("ray.data", "--ray needs Ray Data", "ray")
-    folder = None
     # Ray prints what machines report, such as a process that died, on standard output, where results go.
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123 (a name, not a path)
-        try:
-            if address == LOCAL:
-                # Sockets lie in it, whose paths may have no more than 107 characters.
-                folder = tempfile.mkdtemp(prefix="mirnet-deploy-ray-", dir="/tmp" if os.name == "posix" else None)
-            _connect(ray, address, folder)
-            for name in ("ray", "ray.data"):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-            yield ray
-        finally:
-            leave(ray)
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as opened:
+        opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))  # noqa: PTH123
+        folder = None
+        if address == LOCAL:
+            # Sockets lie in it, whose paths may have no more than 107 characters.
+            folder = opened.enter_context(temporary_folder("/tmp" if os.name == "posix" else None))
+        opened.callback(leave, ray)
+        _connect(ray, address, folder)
+        for name in ("ray", "ray._private.worker", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield ray
 
 
-def _connect(ray: Any, address: str, folder: str | None) -> None:
+def _connect(ray: Any, address: str, folder: Path | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if folder:
-        options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": folder}
+        options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": str(folder)}
     else:
         options["address"] = address
     try:
