@@ -26,8 +26,12 @@ class Machines:
         self.nodes = [self._cluster.add_node(num_cpus=1, memory=3 << 30, **STORE) for _ in range(count)]
 
     def remove(self) -> None:
-        """Kills the processes of one machine."""
-        self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+        """Kills the processes of one machine: not of the one that the command of this process is connected to."""
+        from ray._private.worker import global_worker
+
+        ours = global_worker.node._raylet_socket_name
+        index = next(index for index, node in enumerate(self.nodes) if node._raylet_socket_name != ours)
+        self._cluster.remove_node(self.nodes.pop(index), allow_graceful=False)
 
     def add(self) -> None:
         self.nodes.append(self._cluster.add_node(num_cpus=1, memory=3 << 30, **STORE))
