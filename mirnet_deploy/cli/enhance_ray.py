@@ -55,7 +55,8 @@ def enhance_on_cluster(
     entries = plan(paths, place, asked.target_format, recursive)
     where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
     manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
-    stdout, started, ended = sys.stdout, [], None
+    started: list[ClusterJob] = []
+    stdout, ended = sys.stdout, None
 
     def stop(number: int) -> None:
         bar.close()
