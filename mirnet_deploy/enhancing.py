@@ -86,8 +86,11 @@ class PictureEnhancer:
     def __init__(self, engine: Engine, settings: RuntimeSettings, observer: Observer | None) -> None:
         self._engine, self._settings = engine, settings
         self._limits = Limits.of(engine.metadata)
-        may_be_whole = settings.tile == "auto" and self._limits.most is None
-        budget = whole_budget(engine, settings.max_memory) if may_be_whole else 0
+        budget = 0
+        if settings.tile == "auto" and self._limits.most is None:
+            given = settings.whole_pixels
+            features = engine.metadata.network["n_feat"]
+            budget = given * features if given else whole_budget(engine, settings.max_memory)
         self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, budget)
         """See `RuntimeInfo.tile_size`."""
         self.batch = choose_batch(settings.batch, self._limits)

@@ -45,6 +45,14 @@ class DeviceMemoryError(EngineError):
     """A device has too little memory for what was asked of it."""
 
 
+class StorageError(MirnetDeployError):
+    """An object store refuses, or cannot be reached."""
+
+
+class ClusterError(MirnetDeployError):
+    """A Ray cluster cannot be reached, lacks what was asked for, or its machines are not alike."""
+
+
 class CheckpointError(MirnetDeployError):
     """A checkpoint is damaged or does not hold a MIRNet."""
 
@@ -129,12 +137,16 @@ class MirnetDeployWarning(UserWarning):
     """The work goes on, but not as it was asked for; the text is one line."""
 
 
-def warn(text: str) -> None:
-    """Issues a `MirnetDeployWarning` that points at the line outside of this package that led to it."""
+class OtherTilesWarning(MirnetDeployWarning):
+    """Memory ran out, so a picture was made in other tiles than the settings say: that is another result."""
+
+
+def warn(text: str, category: type[MirnetDeployWarning] = MirnetDeployWarning) -> None:
+    """Issues a warning of `category` that points at the line outside of this package that led to it."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == "mirnet_deploy":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, MirnetDeployWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 _NO_MEMORY = re.compile(r"out ?of ?memory|failed to allocate|bad_?alloc|alloc_failed|smaller than requested", re.I)

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 
 _TEMPORARY: set[tuple[int, Path]] = set()
 """What `remove_temporary` removes, each with the process that made it: a fork has a copy of this."""
+_SUFFIX = ".partial"
 _RENAMING = RLock()
 """Held while files that belong together take their places, and while what is unfinished is removed."""
 
@@ -46,7 +47,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """A new file beside `path`, removed at the end if it is still there."""
     # 40 characters are at most 160 bytes, so that the name stays below the usual limit of 255. Not mkstemp, which makes
     # private files: a result gets the permissions of any new file, and reading the umask changes it for all threads.
-    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.partial"
+    temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(8)}{_SUFFIX}"
     entry = (os.getpid(), temporary)
     _TEMPORARY.add(entry)
     try:
@@ -58,9 +59,9 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder among the system's temporary ones, for the length of the block."""
-    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-") as name:
+def temporary_folder(parent: str | None = None) -> Iterator[Path]:
+    """A folder in `parent`, or among the system's temporary ones, for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="mirnet-deploy-", dir=parent, ignore_cleanup_errors=True) as name:
         entry = (os.getpid(), Path(name))
         _TEMPORARY.add(entry)
         try:
@@ -111,6 +112,25 @@ def remove_temporary() -> None:
                     path.unlink()
     if held:
         _RENAMING.release()
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:40]}."
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary files that processes left beside `paths` when they were killed. None may be at work there.
+    Raises nothing: what cannot be removed stays."""
+    prefixes: dict[Path, set[str]] = {}
+    for path in paths:
+        prefixes.setdefault(path.parent, set()).add(_prefix(path))
+    for folder, known in prefixes.items():
+        with suppress(OSError):
+            for found in [*folder.iterdir()]:
+                stem = found.name.removesuffix(_SUFFIX)
+                if stem != found.name and stem[:-16] in known:
+                    with suppress(OSError):
+                        found.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from mirnet_deploy.consistency.patches import Patches
 from mirnet_deploy.consistency.thumbnail import Thumbnail, size_for
 from mirnet_deploy.devices.base import DevicePicture
-from mirnet_deploy.errors import DeviceMemoryError, UsageError, warn
+from mirnet_deploy.errors import DeviceMemoryError, MirnetDeployWarning, OtherTilesWarning, UsageError, warn
 from mirnet_deploy.pipeline import on_device
 from mirnet_deploy.pipeline.bands import Band
 from mirnet_deploy.pipeline.feeder import Feeder, statistics_bytes
@@ -186,7 +186,8 @@ class Fitting:
         runs = "one run" if fit.slots == 1 else f"{fit.slots} runs"
         warn(
             f"{self._pipeline.engine.device} ran out of memory; from now on {runs} at a time, batches of {fit.batch}, "
-            f"{tile}: slower, {result}"
+            f"{tile}: slower, {result}",
+            MirnetDeployWarning if grid == begun else OtherTilesWarning,
         )
 
     def _smaller(self, fit: Fit) -> Iterator[Fit]:

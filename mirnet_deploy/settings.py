@@ -71,6 +71,9 @@ class RuntimeSettings:
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
     smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it. More
     than `limits.WHOLE_BYTES` lets larger pictures run whole, which is faster."""
+    whole_pixels: int | None = None
+    """Pixels up to which an ONNX model takes a picture whole with the tile "auto", however much memory is free: then
+    the tiles, and with them the result, are the same on every machine. None for what "auto" says above."""
     graphs: bool = True
     """Whether a GPU replays batches that come again as CUDA graphs. Where that is refused, a warning and
     `MIRNetRuntime.graphs` say so."""
@@ -98,7 +101,11 @@ class RuntimeSettings:
             raise UsageError(f"strength is {self.strength!r}; expected a number from 0 to 1")
         if not _is_count(self.batch):
             raise UsageError(f"batch is {self.batch!r}; expected a whole number of at least 1")
-        for name, unit in (("threads", "a whole number"), ("max_memory", "a whole number of bytes")):
+        for name, unit in (
+            ("threads", "a whole number"),
+            ("max_memory", "a whole number of bytes"),
+            ("whole_pixels", "a whole number of pixels"),
+        ):
             value = getattr(self, name)
             if value is not None and not (_is_count(value) and (name != "threads" or value <= MOST_THREADS)):
                 most = f" and at most {MOST_THREADS}" if _is_count(value) else ""

@@ -38,13 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)  # a budget may end before them
     # What does not run here is deselected, not skipped: pytest counts it apart from what passed.
-    for mark, wanted in (
-        ("gpu", shutil.which("nvidia-smi") is not None),
-        ("long", False),
-        ("stand_in", False),
-        ("triton", False),
-    ):
-        if wanted or mark in config.getoption("markexpr"):
+    there = {"gpu": shutil.which("nvidia-smi") is not None}
+    for mark in ("gpu", "long", "ray", "stand_in", "triton"):
+        if there.get(mark) or mark in config.getoption("markexpr"):
             continue
         left_out = [item for item in items if item.get_closest_marker(mark)]
         config.hook.pytest_deselected(items=left_out)

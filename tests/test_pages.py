@@ -1,9 +1,9 @@
 """Runs the commands on our pages as they stand, in a copy of the clone, in the order of the pages (`support/pages`).
 
 A fenced block is run when its language is `bash` or `python`. `bash long` is run by `pytest -m long`, `bash gpu` needs
-a GPU, `bash stand_in` and `bash triton` a download, `python client` a server (`pytest -m triton` runs it), `bash ci` is
-what .ci/run itself runs; `text` needs data that is not here. All are counted, so that no block leaves the tests by a
-change of its mark. Every command, wherever it stands, must exist with its options.
+a GPU, `bash ray` a cluster or minutes, `bash stand_in` and `bash triton` a download, `python client` a server (`pytest
+-m triton` runs it), `bash ci` is what .ci/run itself runs; `text` needs data that is not here. All are counted, so that
+no block leaves the tests by a change of its mark. Every command, wherever it stands, must exist with its options.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def test_blocks_that_are_not_run_are_counted() -> None:
         ("docs/BENCH.md", "text"): 1,
         ("docs/BENCH.md", "yaml"): 1,
         ("docs/EXPORT.md", "bash long"): 1,
+        ("docs/SCALE.md", "bash ray"): 2,
         ("docs/TRITON.md", "bash gpu"): 2,
         ("docs/TRITON.md", "bash triton"): 1,
         ("docs/TRITON.md", "python client"): 1,

@@ -24,6 +24,7 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
 
 SUBCOMMANDS = {
+    "cluster": ("mirnet_deploy.cli.bench_cluster", "Time a cluster of this machine's processes beside one process."),
     "night": ("mirnet_deploy.cli.night", "Find faults in pictures that have no ground truth."),
     "ort-cuda": ("mirnet_deploy.cli.ort_cuda", "Time the ways to run ONNX files on a GPU."),
     "overlap": ("mirnet_deploy.cli.overlap", "Time how copies and computing overlap on a GPU."),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirnet_deploy.cli.build_missing import build_missing_option
-from mirnet_deploy.cli.options import FILE_NAME, runtime_options
+from mirnet_deploy.cli.enhance_report import report_on
+from mirnet_deploy.cli.options import FILE_NAME, cluster_options, runtime_options
 from mirnet_deploy.cli.pipes import open_pipes
 from mirnet_deploy.cli.process import end, on_signals
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.settings import RuntimeSettings
 
 if TYPE_CHECKING:
+    from mirnet_deploy.cli.options import ClusterOptions
     from mirnet_deploy.jobs.inputs import NoTask, Task
     from mirnet_deploy.jobs.job import Job, Result
     from mirnet_deploy.jobs.making import Model
-    from mirnet_deploy.jobs.settings import JobSettings
 
 
 @contextmanager
@@ -49,9 +48,7 @@ def prepared_libraries() -> Iterator[None]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=FILE_NAME, metavar="PATH...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A folder; or for one picture its result's name, or -."
-)
+@click.option("-o", "--output", type=click.Path(), help="A folder; or for one picture its result's name, or -.")
 @click.option(
     "--model",
     default="lite",
@@ -97,18 +94,20 @@ def prepared_libraries() -> Iterator[None]:
     default=True,
     help="Convert pictures with an ICC profile to sRGB, which the network learned, and back; or take all for sRGB.",
 )
+@cluster_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @prepared_libraries()
 def command(
     paths: tuple[str, ...],
     settings: RuntimeSettings,
-    output: Path | None,
+    output: str | None,
     model: str,
     build_missing: bool,
     jobs: int,
     recursive: bool,
     as_json: bool,
     target_format: Any,
+    cluster: ClusterOptions | None,
     **writing: Any,
 ) -> None:
     """Make dark pictures brighter and cleaner.
@@ -117,7 +116,7 @@ def command(
     glob, or - (standard input). NAME.EXT becomes NAME_enhanced.EXT beside it, or NAME.EXT at the same place below
     -o FOLDER; RAW becomes a 16-bit TIFF, NAME_enhanced.tif; -o - writes one result to standard output. What was done
     before with the same model and settings is skipped; results are never enhanced again; a file that mirnet-deploy did
-    not make is not replaced without --force.
+    not make is not replaced without --force. With --ray PATH and FOLDER may be URLs of an object store.
     """
     from mirnet_deploy.cli.build_missing import build_missing as build
     from mirnet_deploy.engines.fleet import artifact_for
@@ -136,7 +135,13 @@ def command(
         raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
     given = {name: value for name, value in writing.items() if value is not None}
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
-    with open_pipes(paths, output, as_json) as pipes, ExitStack() as opened:
+    if cluster is not None:
+        from mirnet_deploy.cli.enhance_ray import enhance_on_cluster
+
+        if enhance_on_cluster(cluster, paths, output, job_settings, jobs, recursive, as_json):
+            sys.exit(1)
+        return
+    with open_pipes(paths, None if output is None else Path(output), as_json) as pipes, ExitStack() as opened:
         entries = find_tasks(pipes.paths, output=pipes.output, target_format=target_format, recursive=recursive)
         pipes.check(entries)
 
@@ -147,7 +152,8 @@ def command(
 
         def report(results: Sequence[Result]) -> list[Result]:
             handed_on = pipes.hand_on(results)
-            _report(handed_on, job_settings, as_json, err=pipes.to_stdout)
+            told = [result.to_dict(model) for result in handed_on]
+            report_on(told, as_json, pipes.to_stdout, {"model_sha256": sha256})
             return handed_on
 
         results = report(_run(Job(job_settings, open_model, jobs), entries, report))
@@ -172,42 +178,3 @@ def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[
 
     with progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
         return job.run(entries, bar)
-
-
-def _report(results: Sequence[Result], settings: JobSettings, as_json: bool, err: bool) -> None:
-    """Results on stdout, as JSON or as lines (with `err` on stderr too); failures, and what the user should know, on
-    stderr."""
-    counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
-    if as_json:
-        pictures = [_json_entry(result, settings) for result in results]
-        click.echo(json.dumps({"pictures": pictures, "model_sha256": settings.model_sha256, **counts}, indent=2))
-    else:
-        for result in results:
-            if result.status == "done":
-                click.echo(f"{result.input} -> {result.output}", err=err)
-    for result in results:
-        if result.status == "done" and result.note:
-            click.echo(f"note: {result.output}: {result.note}", err=True)
-    for result in results:
-        if result.status == "failed":
-            click.echo(f"error: {result.error}", err=True)
-    why = Counter(result.note for result in results if result.status == "skipped")
-    reasons = f" ({', '.join(f'{note}: {count}' for note, count in why.items())})" if why else ""
-    summary = f"{counts['done']} enhanced, {counts['skipped']} skipped{reasons}, {counts['failed']} failed"
-    click.echo(summary, err=as_json or err)
-
-
-def _json_entry(result: Result, settings: JobSettings) -> dict[str, Any]:
-    return {
-        "input": str(result.input),
-        "output": None if result.output is None else str(result.output),
-        "status": result.status,
-        "error": result.error,
-        "note": result.note,
-        "seconds": None if result.seconds is None else round(result.seconds, 3),
-        "width": result.width,
-        "height": result.height,
-        "model": settings.model,
-        "made": None if result.made is None else result.made.to_dict(),
-        "colour": None if result.colour is None else result.colour.to_dict(),
-    }

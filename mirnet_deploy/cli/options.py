@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +119,13 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
         _bytes,
         metavar="SIZE",
     ),
+    "whole_pixels": _option(
+        "whole_pixels",
+        "With --tile auto: pixels up to which a picture runs whole.  [default: what 2 GiB, or half of the free memory, "
+        "hold]",
+        type=int,
+        metavar="N",
+    ),
     "graphs": click.option(
         "--no-graph",
         "graphs",
@@ -148,6 +157,57 @@ def runtime_options(*names: str) -> Callable[[Command], Command]:
         return decorated
 
     return decorate
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where a job runs that does not run in the command's own process."""
+
+    address: str
+    """"local", or a Ray cluster's."""
+    actors: int | None
+    """None for as many as fit."""
+    gpus_per_actor: float
+    manifest: str | None
+    """A path or a URL; None for one in the output."""
+
+
+def cluster_options(command: Command) -> Command:
+    """Adds --ray and what belongs to it to a command, which gets `cluster: ClusterOptions | None`."""
+
+    @functools.wraps(command)
+    def with_cluster(*args: Any, ray: str | None, **options: Any) -> None:
+        given = {name: options.pop(name) for name in ("actors", "gpus_per_actor", "manifest")}
+        if ray is None:
+            if unused := next((name for name, value in given.items() if value is not None), None):
+                raise UsageError(f"--{unused.replace('_', '-')} is for a cluster; add --ray local, or its address")
+            for text in (*options["paths"], options["output"] or ""):
+                if re.match(r"\w+://", text):
+                    raise UsageError(f"{text} is a URL; add --ray local, or the address of a cluster")
+            command(*args, cluster=None, **options)
+            return
+        cluster = ClusterOptions(ray, given["actors"], given["gpus_per_actor"] or 0.0, given["manifest"])
+        command(*args, cluster=cluster, **options)
+
+    decorated: Command = with_cluster
+    for option in reversed(
+        (
+            click.option(
+                "--ray", metavar="local|ADDRESS", help="Spread the pictures over this machine, or over a Ray cluster."
+            ),
+            click.option("--actors", type=click.IntRange(1), help="Processes on the cluster.  [default: what fits]"),
+            click.option(
+                "--gpus-per-actor", type=Number(0, min_open=True), metavar="F", help="GPUs of each, such as 1 or 0.5."
+            ),
+            click.option(
+                "--manifest",
+                metavar="FILE|URL",
+                help="What became of each picture, by which a run goes on.  [default: mirnet-deploy.jsonl below -o]",
+            ),
+        )
+    ):
+        decorated = option(decorated)
+    return decorated
 
 
 def require(what: str, extra: str, *modules: str) -> None:

@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mirnet_deploy.errors import ImageError, UsageError
 from mirnet_deploy.images.folders import pictures_in
@@ -71,8 +71,8 @@ def find_tasks(
     Raises:
         UsageError: `output` does not fit the inputs.
     """
-    found = list(_once(_expand(arguments, recursive)))
-    inspected = [(entry, _inspect(entry) if isinstance(entry, InputFile) else entry) for entry in found]
+    found = list(expand(arguments, recursive))
+    inspected = [(entry, inspect(entry) if isinstance(entry, InputFile) else entry) for entry in found]
     inputs = {_real(entry.path) for entry, kind in inspected if isinstance(entry, InputFile) and isinstance(kind, str)}
     single = _single_target(output, target_format, sum(isinstance(entry, InputFile) for entry in found), arguments)
     claimed: dict[Path, Path] = {}
@@ -86,7 +86,7 @@ def find_tasks(
     return entries
 
 
-def _inspect(file: InputFile) -> Format | NoTask:
+def inspect(file: InputFile) -> Format | NoTask:
     """The format of a file's content, or why the file is not enhanced."""
     path = file.path
     try:
@@ -106,13 +106,18 @@ def _inspect(file: InputFile) -> Format | NoTask:
 
 def _target(file: InputFile, content: Format, output: Path | None, target_format: Format | None) -> Path:
     """Where the result of a file goes: beside it, or below the folder `output`. `content` is the format of the file."""
-    path, wanted = file.path, target_format or content
+    suffix = result_suffix(file.path, content, target_format)
+    if output is None:
+        return file.path.with_name(f"{file.path.stem}_enhanced{suffix}")
+    return output / file.place.with_name(file.path.stem + suffix)
+
+
+def result_suffix(path: PurePath, content: Format, target_format: Format | None) -> str:
+    """The suffix of the result of a file called `path` that holds `content`; see `find_tasks`."""
+    wanted = target_format or content
     if content == "raw" and wanted == "tiff":  # as without a wish
         wanted = content
-    suffix = path.suffix if SUFFIXES.get(path.suffix.lower()) == wanted else _SUFFIX_OF[wanted]
-    if output is None:
-        return path.with_name(f"{path.stem}_enhanced{suffix}")
-    return output / file.place.with_name(path.stem + suffix)
+    return path.suffix if SUFFIXES.get(path.suffix.lower()) == wanted else _SUFFIX_OF[wanted]
 
 
 def _claim(path: Path, target: Path, claimed: dict[Path, Path], inputs: set[Path]) -> Task | NoTask:
@@ -159,8 +164,14 @@ def _single_target(
     return output
 
 
+def expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | NoTask]:
+    """Yields the files that the arguments mean (see `find_tasks`), in order and each once, and a `NoTask` where they
+    mean none. No file is opened."""
+    return _once(_expand(arguments, recursive))
+
+
 def _expand(arguments: Iterable[str], recursive: bool) -> Iterator[InputFile | NoTask]:
-    """Yields the files that the arguments mean, in order, and a `NoTask` where they mean none. Files may repeat."""
+    """Like `expand`, but files may repeat."""
     for argument in arguments:
         path = Path(argument)
         if not argument:  # an unset shell variable, for example; Path("") would be the whole current folder

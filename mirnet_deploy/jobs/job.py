@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 DONE_BEFORE = "done before with this model and these settings"
 """The note of a result that was skipped because it is there already."""
 
+OWN = "an output of mirnet-deploy"
+"""The note of an input that was skipped because it is a result."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -54,6 +57,22 @@ class Result:
     """How it was enhanced, and how close it is to the network's result for the whole picture."""
     colour: Colour | None = None
     """How its colours were taken; None where nothing was done."""
+
+    def to_dict(self, model: str) -> dict[str, Any]:
+        """Plain values, for JSON; `model` is the model's name."""
+        return {
+            "input": str(self.input),
+            "output": None if self.output is None else str(self.output),
+            "status": self.status,
+            "error": self.error,
+            "note": self.note,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "width": self.width,
+            "height": self.height,
+            "model": model,
+            "made": None if self.made is None else self.made.to_dict(),
+            "colour": None if self.colour is None else self.colour.to_dict(),
+        }
 
 
 @dataclass
@@ -174,7 +193,7 @@ def _failed(task: Task, error: Exception) -> Result:
 
 def _without_task(entry: NoTask) -> Result:
     if entry.own:
-        return Result(entry.source, "skipped", note="an output of mirnet-deploy")
+        return Result(entry.source, "skipped", note=OWN)
     return Result(entry.source, "failed", error=entry.reason)
 
 

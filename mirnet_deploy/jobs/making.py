@@ -71,7 +71,7 @@ def make_picture(
         MirnetDeployError: the picture cannot be read or enhanced, or the target is the user's.
         OSError: a file cannot be read or written.
     """
-    make = _in_bands if _needs_bands(task, in_memory, toned=settings.runtime.tones) else _in_memory
+    make = _in_bands if _needs_bands(task, in_memory, settings) else _in_memory
     return make(task, settings, targets, model, show)
 
 
@@ -144,15 +144,15 @@ def _check_writable(folder: Path) -> None:
     TemporaryFile(dir=folder).close()
 
 
-def _needs_bands(task: Task, in_memory: int, *, toned: bool) -> bool:
-    """Whether a picture, from TIFF to TIFF, would take more than its share of half of the free memory; False if that is
-    unknown."""
-    free = available_memory()
-    return (
-        task.format == "tiff"
-        and free is not None
-        and bytes_in_memory(task.source, toned=toned) > free // (2 * in_memory)
-    )
+def _needs_bands(task: Task, in_memory: int, settings: JobSettings) -> bool:
+    """Whether a picture, from TIFF to TIFF, would take more than `JobSettings.in_memory`, or its share of half of the
+    free memory; False if that is unknown."""
+    if task.format != "tiff":
+        return False
+    most, free = settings.in_memory, None
+    if most is None and (free := available_memory()) is not None:
+        most = free // (2 * in_memory)
+    return most is not None and bytes_in_memory(task.source, toned=settings.runtime.tones) > most
 
 
 def _finished(picture: Picture, pixels: Samples, colour: Colour, target: Format) -> Picture:

@@ -34,6 +34,9 @@ class JobSettings:
     colour_management: bool = True
     """Whether pictures with an ICC profile are converted to sRGB for the network, and back (`images.colour`)."""
 
+    in_memory: int | None = None
+    """Bytes that a TIFF may take in memory before it goes through in bands; None for half of the free memory."""
+
     def record(self, input_sha256: str, task: Task, colours: str | None = None) -> Record:
         """The record of the task's output under these settings. What its format does not use is left out.
 

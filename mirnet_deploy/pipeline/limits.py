@@ -48,9 +48,13 @@ def whole_budget(engine: Engine, most: int | None = None) -> int:
             whoever allows so much wants it used.
     """
     free = available_memory()
-    each = engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
     allowed = max(WHOLE_BYTES, most or 0)
-    return (allowed if free is None else min(allowed, free // 2)) // each
+    return (allowed if free is None else min(allowed, free // 2)) // bytes_per_value(engine)
+
+
+def bytes_per_value(engine: Engine) -> int:
+    """Bytes that an ONNX model takes for a pixel that runs at once, for each of its `n_feat`."""
+    return engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
 
 
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:

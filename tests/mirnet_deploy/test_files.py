@@ -13,6 +13,7 @@ from mirnet_deploy.files import (
     atomic_folder,
     atomic_path,
     is_there,
+    remove_leftovers,
     remove_temporary,
     temporary_folder,
     write_atomically,
@@ -181,3 +182,15 @@ def test_a_fork_removes_nothing_of_its_parents(tmp_path):
         os.waitpid(child, 0)
         assert folder.exists()
     assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    target, long = tmp_path / "a.png", tmp_path / ("n" * 60 + ".png")
+    with atomic_path(target) as first, atomic_path(long) as second:
+        left = [first, second]
+    other = tmp_path / first.name.replace("a.png", "b.png")
+    theirs = tmp_path / ".a.png.partial"
+    for path in (*left, other, theirs):
+        path.touch()
+    remove_leftovers([target, long, tmp_path / "none" / "a.png"])
+    assert sorted(tmp_path.iterdir()) == sorted([other, theirs, target, long])

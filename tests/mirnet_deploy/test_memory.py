@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime, enhancing
 from mirnet_deploy.engines.base import BatchShape
-from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning
+from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning, OtherTilesWarning
+from mirnet_deploy.pipeline import limits
 
 FULL = DeviceMemoryError("the device is full")
 
@@ -284,10 +285,21 @@ def test_a_retreat_to_tiles_is_said_to_be_another_result(tmp_path: Path, monkeyp
     engine = Engine(make_onnx(tmp_path / "a.onnx", "mean"), Driver())
     with MIRNetRuntime(engine, consistency="local") as each:
         engine.driver.refused = [FULL] * 3
-        with pytest.warns(MirnetDeployWarning, match=r"ran out of memory") as said:
+        with pytest.warns(OtherTilesWarning, match=r"ran out of memory") as said:
             result = each.enhance_with_info(picture(700, 600))
         assert result.info.tiles > 1
         assert str(said[0].message).endswith("and other tiles are another result")
+
+
+def test_whole_pixels_decide_alone_which_pictures_run_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "available_memory", lambda: 1 << 20)  # too little for any
+    model = make_onnx(tmp_path / "a.onnx", "mean")
+    with MIRNetRuntime(model, device="cpu", consistency="local", whole_pixels=720 * 600) as each:
+        assert each.info.tile_size == (656, 656)
+        assert each.enhance_with_info(picture(720, 600)).info.tiles == 1
+        assert each.enhance_with_info(picture(724, 600)).info.tiles > 1
+    with MIRNetRuntime(model, device="cpu", consistency="local", backend="onnxruntime") as each:
+        assert each.enhance_with_info(picture(720, 600)).info.tiles > 1
 
 
 def test_what_an_attempt_has_written_is_taken_back(pair: Open) -> None:
