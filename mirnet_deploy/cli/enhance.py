@@ -118,21 +118,11 @@ def command(
     before with the same model and settings is skipped; results are never enhanced again; a file that mirnet-deploy did
     not make is not replaced without --force. With --ray PATH and FOLDER may be URLs of an object store.
     """
-    from mirnet_deploy.cli.build_missing import build_missing as build
-    from mirnet_deploy.engines.fleet import artifact_for
-    from mirnet_deploy.errors import ArtifactError
-    from mirnet_deploy.files import file_sha256
     from mirnet_deploy.jobs.inputs import find_tasks
     from mirnet_deploy.jobs.job import Job
     from mirnet_deploy.jobs.settings import JobSettings
 
-    if build_missing:
-        build([model], settings.device)
-    try:
-        artifact = artifact_for(model, settings.device)
-        sha256 = file_sha256(artifact)
-    except OSError as error:
-        raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
+    artifact, sha256 = _artifact(model, settings.device, build_missing, cluster is not None)
     given = {name: value for name, value in writing.items() if value is not None}
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
     if cluster is not None:
@@ -159,6 +149,31 @@ def command(
         results = report(_run(Job(job_settings, open_model, jobs), entries, report))
     if any(result.status == "failed" for result in results):
         sys.exit(1)
+
+
+def _artifact(model: str, device: str, build_missing: bool, on_cluster: bool) -> tuple[Path, str]:
+    """The file that runs, and its SHA-256.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+        UsageError: a fleet is for a cluster, whose machines may have GPUs of different kinds.
+    """
+    from mirnet_deploy.artifacts.fleet import is_fleet
+    from mirnet_deploy.artifacts.models import resolve_model
+    from mirnet_deploy.cli.build_missing import build_missing as build
+    from mirnet_deploy.engines.fleet import artifact_for
+    from mirnet_deploy.errors import ArtifactError, UsageError
+    from mirnet_deploy.files import file_sha256
+
+    if on_cluster and (build_missing or is_fleet(resolve_model(model))):
+        raise UsageError(f"--ray runs one file on every machine, and {model} is to be chosen from a fleet; name the file")
+    if build_missing:
+        build([model], device)
+    try:
+        artifact = artifact_for(model, device)
+        return artifact, file_sha256(artifact)
+    except OSError as error:
+        raise ArtifactError(f"model {model} cannot be read: {error.strerror or error}") from error
 
 
 def _run(job: Job, entries: Sequence[Task | NoTask], report: Callable[[Sequence[Result]], object]) -> list[Result]:
