@@ -156,7 +156,7 @@ def _artifact(model: str, device: str, build_missing: bool, on_cluster: bool) ->
 
     Raises:
         ArtifactError: there is none, or it cannot be read.
-        UsageError: a fleet is for a cluster, whose machines may have GPUs of different kinds.
+        UsageError: it is a fleet, and for a cluster, whose machines may have GPUs of different kinds.
     """
     from mirnet_deploy.artifacts.fleet import is_fleet
     from mirnet_deploy.artifacts.models import resolve_model
@@ -165,8 +165,10 @@ def _artifact(model: str, device: str, build_missing: bool, on_cluster: bool) ->
     from mirnet_deploy.errors import ArtifactError, UsageError
     from mirnet_deploy.files import file_sha256
 
-    if on_cluster and (build_missing or is_fleet(resolve_model(model))):
-        raise UsageError(f"--ray runs one file on every machine, and {model} is to be chosen from a fleet; name the file")
+    if on_cluster and is_fleet(resolve_model(model)):
+        raise UsageError(f"--ray runs one file on every machine, and {model} is a fleet of several; name the file")
+    if on_cluster and build_missing:
+        raise UsageError("--build-missing builds for the GPU of this machine, and --ray runs on others; leave it out")
     if build_missing:
         build([model], device)
     try:
