@@ -144,5 +144,8 @@ class Pages:
         except (OSError, subprocess.CalledProcessError) as error:
             problem = f"the copy of the clone was not made: {error}"
         for index, block in enumerate(RUN):
-            self._faults[index] = self._clone.fault(block, set_up=index == 0) if self._clone else problem
+            try:
+                self._faults[index] = self._clone.fault(block, set_up=index == 0) if self._clone else problem
+            except (OSError, ValueError) as error:  # nobody would see it: the test would wait for its end
+                self._faults[index] = f"{block.code}\ncould not be run to its end: {error!r}"
             self._ended[index].set()
