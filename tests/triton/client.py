@@ -82,8 +82,8 @@ def compared(infer: Infer) -> dict[str, Any]:
     with ThreadPoolExecutor(8) as threads:
         bad = [threads.submit(refusal, infer, file=text(b"no picture")) for _ in range(3)]
         good = [threads.submit(infer, "mirnet", **{INPUTS[image.dtype]: image}) for _ in range(2) for image in given]
-        wish = {"brightness": np.array([0.3]), "strength": np.array([0.75])}
-        wished = threads.submit(infer, "mirnet", image=given[1], **wish)
+        finish = {"brightness": np.array([0.3]), "strength": np.array([0.75])}
+        finished = threads.submit(infer, "mirnet", image=given[1], **finish)
         results = [each.result() for each in good]
         same = [
             bool(np.array_equal(got.as_numpy(INPUTS[image.dtype].replace("image", "enhanced")), want.pixels))
@@ -92,7 +92,7 @@ def compared(infer: Infer) -> dict[str, Any]:
         return {
             "same": same,
             "numbers": [json.loads(each.as_numpy("info").item())["tiles"] for each in results[: len(given)]],
-            "wish": bool(np.array_equal(wished.result().as_numpy("enhanced"), toned)),
+            "finish": bool(np.array_equal(finished.result().as_numpy("enhanced"), toned)),
             "bad": sorted({each.result() for each in bad}),
             "shape": refusal(infer, image=np.zeros((8, 8, 4), np.uint8)),
             "none": refusal(infer, brightness=np.array([0.3])),

@@ -118,7 +118,6 @@ def for_this_server(repository: Path) -> None:
         if 'backend: "python"' not in config:
             for old, new in (("tensorrt", "python"), ("onnxruntime", "python"), ("KIND_GPU", "KIND_CPU")):
                 config = config.replace(old, new)
-            config = "".join(line for line in config.splitlines(True) if not line.startswith("default_model_filename"))
             (home / "config.pbtxt").write_text(config)
             program = (ROOT / "tests" / "triton" / "tile_model.py").read_text()
             (home / "1" / "model.py").write_text(program)
@@ -196,7 +195,7 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with wishes, one file and 4 that got an error; warm-ups may count.
+    """By each protocol 10 pictures, one with a brightness of its own, one file and 4 that got an error; warm-ups may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
