@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -328,13 +328,12 @@ def test_who_is_second_leaves_what_the_first_wrote(tmp_path: Path, onnx: Path, m
 def renamed_into(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names that files and folders are renamed to from now on."""
     names: list[str] = []
+
+    def noted(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        return lambda path, target: names.append(target.name) or real(path, target)
+
     for method in ("rename", "replace"):
-
-        def rename(path: Path, target: Path, real=getattr(Path, method)) -> Path:
-            names.append(target.name)
-            return real(path, target)
-
-        monkeypatch.setattr(Path, method, rename)
+        monkeypatch.setattr(Path, method, noted(getattr(Path, method)))
     return names
 
 

@@ -175,7 +175,7 @@ def test_pictures_of_all_sizes_and_depths_are_what_the_runtime_makes_of_them(rep
     found = report[protocol]
     assert found["same"] == [True] * 10
     assert found["numbers"] == [1, 1, 2, 1, 1]
-    assert found["wish"]
+    assert found["finish"]
     assert found["file"]
     assert found["ready"]
 
@@ -195,7 +195,7 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with a brightness of its own, one file and 4 that got an error; warm-ups may count.
+    """By each protocol 10 pictures, one with a brightness, one file and 4 that got an error; warm-ups may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
