@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
@@ -148,7 +148,7 @@ class MIRNetRuntime:
         return self._enhance(image, out, None)[0]
 
     def enhance_into(
-        self, source: Source, sink: Sink, advance: Advance = lambda pixels: None, **finish: float
+        self, source: Source, sink: Sink, advance: Advance = lambda _: None, finish: Mapping[str, float] | None = None
     ) -> PictureInfo:
         """Like `enhance_with_info`, for a picture that need not be in memory.
 
@@ -163,14 +163,14 @@ class MIRNetRuntime:
             advance: is called when a run of the engine is over, on a GPU when it is enqueued, with the number of pixels
                 that it writes. In every pass they add up to the picture. Where memory ran out and a pass begins anew,
                 what was counted is taken back with a number below 0.
-            finish: `brightness` and `strength` of this picture alone, in place of those of the settings.
+            finish: a "brightness", a "strength" or both for this picture alone, in place of the settings'.
 
         Raises:
             ImageError, EngineError: as `enhance`.
             UsageError: as `enhance`; or a value of `finish` is out of range; or `channel_order` is "bgr" and the
                 picture is not an array; or the sink cannot be read back.
         """
-        start, settings = time.perf_counter(), self._settings.finishing(finish)
+        start, settings = time.perf_counter(), self._settings.finishing(finish or {})
         self._check_open()
         check_shape(source.shape)
         check_dtype(source.dtype, self._engine.metadata.interface)

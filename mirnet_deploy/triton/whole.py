@@ -106,7 +106,7 @@ class WholePictures:
         except ImageError as error:
             raise ImageError(f"image {error}") from error
         result = np.empty_like(image)
-        return result, self._runtime.enhance_into(image, result, **finish)
+        return result, self._runtime.enhance_into(image, result, finish=finish)
 
     def enhance_file(self, content: bytes, finish: Mapping[str, float]) -> MadeFile:
         """The file that `mirnet-deploy enhance` writes for a file of this content: of the same format, with its profile
@@ -158,7 +158,7 @@ class _Finishing:
         self.takes = runtime.takes
 
     def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
-        return self._runtime.enhance_into(source, sink, advance, **self._finish)
+        return self._runtime.enhance_into(source, sink, advance, self._finish)
 
 
 def to_json(info: PictureInfo, notes: list[str]) -> str:

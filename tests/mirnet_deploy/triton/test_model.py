@@ -23,7 +23,7 @@ from PIL import Image
 from triton_configs import parsed
 from triton_stand_in import Request, TritonModelException
 
-from mirnet_deploy import MIRNetRuntime, enhancing
+from mirnet_deploy import MIRNetRuntime, brightness
 from mirnet_deploy.cli import main
 from mirnet_deploy.triton.whole import to_json
 
@@ -190,17 +190,16 @@ def test_who_asks_for_nothing_that_there_is_gets_an_error_at_once(
 
 def test_memory_is_kept_with_a_brightness_too(opened: Open, tmp_path: Path) -> None:
     """Where an 8-bit picture is worked on in 16 bits, its copies count, and other tiles are other bits."""
-    image, most = picture(400, 300), 8 << 20
-    model = opened("--max-memory", most, "--threads", 1)
+    image, settings = picture(400, 300), {"tile": 88, "threads": 1}
+    artifact = make_onnx(tmp_path / "a.onnx", MODEL)
+    with MIRNetRuntime(artifact, device="cpu", brightness=0.3, **settings) as runtime:
+        most = runtime.memory_plan(*image.shape[:2]).total - 1
+    model = opened("--max-memory", most, "--tile", 88, "--threads", 1)
     response = answer(model, image=image, brightness=np.array([0.3]))
-    with MIRNetRuntime(tmp_path / "a.onnx", device="cpu", max_memory=most, threads=1) as runtime:
-        plain = runtime.enhance_with_info(image)
-    settings = {"device": "cpu", "max_memory": most, "brightness": 0.3, "threads": 1}
-    with MIRNetRuntime(tmp_path / "a.onnx", **settings) as runtime:
+    with MIRNetRuntime(artifact, device="cpu", brightness=0.3, max_memory=most, **settings) as runtime:
         expected = runtime.enhance_with_info(image)
     said = json.loads(response.outputs["info"].item())
-    assert said["tile_size"] == list(expected.info.tile_size)
-    assert expected.info.tile_size != plain.info.tile_size
+    assert tuple(said["tile_size"]) == expected.info.tile_size == (44, 44)
     np.testing.assert_array_equal(response.outputs["enhanced"], expected.pixels)
 
 
@@ -295,13 +294,13 @@ def test_what_is_infinite_is_null_in_json(opened: Open) -> None:
 
 
 def test_the_time_of_finishing_counts(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, real = opened(), enhancing.finish
+    model, real = opened(), brightness.finish
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.2)
         return real(*arguments)
 
-    monkeypatch.setattr(enhancing, "finish", slow)
+    monkeypatch.setattr("mirnet_deploy.enhancing.finish", slow)
     said = json.loads(answer(model, image=picture(8, 8), strength=np.array([0.5])).outputs["info"].item())
     assert said["seconds"] >= 0.2
 
