@@ -211,7 +211,9 @@ def _place(beside: Path, placed: Placed) -> None:
         with _made_ready(home, beside) as made:
             _write_model(made, model)
         return
-    with ExitStack() as renamed:  # at its end, the last first: the version, what warms it up, the configuration
+    # All is made ready, then renamed, the last first: the version, what warms it up, the configuration. A server that
+    # looks in between has the new version under the old configuration, or goes on with the old one if that fails.
+    with ExitStack() as renamed:
         if not _is_configured(home, model):
             renamed.enter_context(atomic_path(home / CONFIG)).write_bytes(model.config.text.encode())
             for name, data in model.config.warmup.items():

@@ -130,17 +130,12 @@ class WholePictures:
         with temporary_folder() as folder:
             source = folder / "picture"
             source.write_bytes(content)
+            model = _Finishing(self._runtime, finish)
             try:
                 (task,) = find_tasks([str(source)], output=folder / "result", target_format=None, recursive=False)
                 if isinstance(task, NoTask):
                     raise ImageError(task.reason)
-                made = make_picture(
-                    task,
-                    settings,
-                    Targets(settings),
-                    _Finishing(self._runtime, finish),
-                    lambda description, share: None,
-                )
+                made = make_picture(task, settings, Targets(settings), model, lambda description, share: None)
             except MirnetDeployError as error:
                 raise type(error)(str(error).replace(str(source), "the file")) from error
             return MadeFile(task.target.read_bytes(), made.info, made.notes)
