@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,15 @@ def infer_by(module: Any, port: str) -> Infer:
     """Sends one request, from any thread; each has a client of its own, as that of HTTP wants it."""
     clients = threading.local()
 
-    def infer(model: str, **inputs: np.ndarray) -> Any:
+    def infer(model: str, asked: Sequence[str] = (), **inputs: np.ndarray) -> Any:
         if not hasattr(clients, "own"):
             clients.own = module.InferenceServerClient(f"localhost:{port}")
         tensors = []
         for name, value in inputs.items():
             tensors.append(module.InferInput(name, value.shape, np_to_triton_dtype(value.dtype)))
             tensors[-1].set_data_from_numpy(value)
-        return clients.own.infer(model, tensors)
+        outputs = [module.InferRequestedOutput(name) for name in asked]
+        return clients.own.infer(model, tensors, outputs=outputs or None)
 
     return infer
 
@@ -64,7 +65,7 @@ def pictures() -> Iterator[np.ndarray]:
     yield phone[30:100, 30:100] / np.float32(255)
 
 
-def refusal(infer: Infer, model: str = "mirnet", **inputs: np.ndarray) -> str:
+def refusal(infer: Infer, model: str = "mirnet", **inputs: Any) -> str:
     try:
         infer(model, **inputs)
     except InferenceServerException as error:
@@ -95,6 +96,7 @@ def compared(infer: Infer) -> dict[str, Any]:
             "finish": bool(np.array_equal(finished.result().as_numpy("enhanced"), toned)),
             "bad": sorted({each.result() for each in bad}),
             "shape": refusal(infer, image=np.zeros((8, 8, 4), np.uint8)),
+            "asked": refusal(infer, asked=["enhanced_file"], image=given[0]),
             "none": refusal(infer, brightness=np.array([0.3])),
         }
 

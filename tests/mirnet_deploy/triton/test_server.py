@@ -148,7 +148,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         plan = make_plan(
             folder / f"{name}.plan", builder="tensorrt", context=context, batch=2, profile={"image": shapes}
         )
-        triton(folder / name, plan)
+        triton(folder / name, plan, "--consistency", "local")
     for name in ("others/means_onnx", "means/means_plan", "plain/plain_plan"):
         (folder / name).rename(repository / Path(name).name)
     for version in ("2", "3"):  # of `mirnet`, by the tiny artifacts
@@ -191,16 +191,17 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
     )
     assert found["shape"].startswith(f"{code}: ")
     assert "shape" in found["shape"]
+    assert found["asked"] == f"{code}: the request has the input image and asks for neither enhanced nor info"
     assert not [text for text in (bad, found["none"], found["shape"]) if "\n" in text]
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with a brightness, one file and 4 that got an error; warm-ups may count.
+    """By each protocol 10 pictures, one with a brightness, one file and 5 that got an error; warm-ups may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
     assert report["counts"]["fail"] == 0
-    assert report["counts"]["success"] - 2 * (10 + 2 + 4) in (0, 2)
+    assert report["counts"]["success"] - 2 * (10 + 2 + 5) in (0, 2)
 
 
 def test_the_metadata_is_what_the_page_says(report) -> None:
