@@ -35,7 +35,7 @@ WIDENING_COPIES = 9
 16-bit copy, 3 for the result in 8 bits."""
 
 
-def finished(
+def _finished(
     settings: RuntimeSettings,
     interface: Interface,
     image: Source,
@@ -106,7 +106,13 @@ class PictureEnhancer:
         return self._fitting.plan(height, width, dtype)
 
     def enhance(
-        self, image: Source, out: Sink, defect: NDArray[np.float64] | None, start: float, advance: Advance
+        self,
+        image: Source,
+        out: Sink,
+        defect: NDArray[np.float64] | None,
+        start: float,
+        advance: Advance,
+        settings: RuntimeSettings,
     ) -> tuple[PictureInfo, Outcome | None]:
         """Enhances a picture into `out`, of the same shape and dtype; they share no memory.
 
@@ -115,6 +121,7 @@ class PictureEnhancer:
             defect: [K], from an earlier frame of the same scene of a video; None for a still picture.
             start: the reading of `time.perf_counter` from which `PictureInfo.seconds` counts.
             advance: see `MIRNetRuntime.enhance_into`.
+            settings: the enhancer's own, with a brightness and a strength for this picture.
 
         Returns:
             What is known of the result, and how its tiles came to agree; None where they did not share means.
@@ -126,14 +133,14 @@ class PictureEnhancer:
             if not (isinstance(image, np.ndarray) and isinstance(out, np.ndarray)):
                 raise UsageError("a picture that is not an array is RGB; open a runtime with channel_order='rgb'")
             image, out = image[..., ::-1], out[..., ::-1]  # views: the pipeline reads and writes BGR in place
-        made, gain = finished(
-            self._settings,
+        made, gain = _finished(
+            settings,
             self._engine.metadata.interface,
             image,
             out,
             lambda image, out, copies: self._run(image, out, defect, advance, copies),
         )
-        return self._info(*made, start, gain), made[1]
+        return self._info(settings, *made, start, gain), made[1]
 
     def enqueue(self, source: DevicePicture, target: DevicePicture, stream: int, passes: int) -> Enqueued:
         """See `MIRNetRuntime.enhance_device`."""
@@ -149,14 +156,16 @@ class PictureEnhancer:
                 times = passes if settings.consistency == "exact" else 1
             shares = {"most_slots": fit.slots_for(grid, banded=False), "batch": fit.batch}
             report = self._pipeline.enqueue(source, target, grid, thumbnail, times, finishing, stream, **shares)
-            known = replace(self._info(grid, None, start, None), passes=times)
+            known = replace(self._info(settings, grid, None, start, None), passes=times)
             return Enqueued(self._engine, report, known, math.prod(thumbnail) if thumbnail else 0)
 
         return self._fitting.attempt(source, enqueue, WIDE_BYTES if widened else 0)
 
-    def _info(self, grid: TileGrid, outcome: Outcome | None, start: float, gain: float | None) -> PictureInfo:
+    def _info(
+        self, settings: RuntimeSettings, grid: TileGrid, outcome: Outcome | None, start: float, gain: float | None
+    ) -> PictureInfo:
         seconds = time.perf_counter() - start
-        return PictureInfo.of(self._settings, grid, outcome, seconds, gain, self._engine.backend)
+        return PictureInfo.of(settings, grid, outcome, seconds, gain, self._engine.backend)
 
     def close(self) -> None:
         """Waits for the pictures under way and frees their memory. May be called twice."""

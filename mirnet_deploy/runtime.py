@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -148,7 +147,9 @@ class MIRNetRuntime:
         """Like `enhance`; also returns what is known of the result."""
         return self._enhance(image, out, None)[0]
 
-    def enhance_into(self, source: Source, sink: Sink, advance: Advance = lambda pixels: None) -> PictureInfo:
+    def enhance_into(
+        self, source: Source, sink: Sink, advance: Advance = lambda _: None, finish: Mapping[str, float] | None = None
+    ) -> PictureInfo:
         """Like `enhance_with_info`, for a picture that need not be in memory.
 
         What is not an array is read and written by rows of tiles, in every pass anew; where it fits on a GPU, once and
@@ -162,13 +163,14 @@ class MIRNetRuntime:
             advance: is called when a run of the engine is over, on a GPU when it is enqueued, with the number of pixels
                 that it writes. In every pass they add up to the picture. Where memory ran out and a pass begins anew,
                 what was counted is taken back with a number below 0.
+            finish: a "brightness", a "strength" or both for this picture alone, in place of the settings'.
 
         Raises:
             ImageError, EngineError: as `enhance`.
-            UsageError: as `enhance`; or `channel_order` is "bgr" and the picture is not an array; or the sink cannot be
-                read back.
+            UsageError: as `enhance`; or a value of `finish` is out of range; or `channel_order` is "bgr" and the
+                picture is not an array; or the sink cannot be read back.
         """
-        start = time.perf_counter()
+        start, settings = time.perf_counter(), self._settings.finishing(finish or {})
         self._check_open()
         check_shape(source.shape)
         check_dtype(source.dtype, self._engine.metadata.interface)
@@ -176,7 +178,7 @@ class MIRNetRuntime:
             check_out(sink, source)
             if isinstance(source, np.ndarray) and np.may_share_memory(source, sink):
                 raise ImageError("source and sink share memory; a tile would read what its neighbour has written")
-        return self._enhancer.enhance(source, sink, None, start, advance)[0]
+        return self._enhancer.enhance(source, sink, None, start, advance, settings)[0]
 
     def enhance_device(self, src: Any, dst: Any, *, stream: int, bgr: bool | None = None, passes: int = 2) -> Enqueued:
         """Enhances a picture that lies on the runtime's device into another one there; returns once that is enqueued.
@@ -273,9 +275,7 @@ class MIRNetRuntime:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _enhance(
@@ -291,7 +291,7 @@ class MIRNetRuntime:
             check_out(result, source)
             if np.may_share_memory(source, result):
                 source = source.copy()  # a tile's halo must not read what its neighbour has written
-        info, outcome = self._enhancer.enhance(source, result, defect, start, lambda pixels: None)
+        info, outcome = self._enhancer.enhance(source, result, defect, start, lambda pixels: None, self._settings)
         return Enhanced(result, info), outcome
 
     def _check_open(self) -> None:

@@ -20,6 +20,8 @@ _RECORDED = {"recorded": True}
 """Marks a field that decides how a result looks, and therefore belongs in its record."""
 
 
+FINISHING = ("brightness", "strength")
+"""The fields that act on results, after the network."""
 MOST_THREADS = 4096
 """More than any machine has processors, and few enough for libraries to begin with."""
 
@@ -122,6 +124,22 @@ class RuntimeSettings:
     def finishes(self) -> bool:
         """Whether anything is done to results after the network."""
         return self.tones or self.strength != 1
+
+    @property
+    def only_on_cpu(self) -> bool:
+        """Whether nothing but the CPU can do what they ask for, so that the device "auto" is the CPU."""
+        return self.backend == "openvino" or self.precision == "bf16"
+
+    def finishing(self, changes: Mapping[str, float]) -> Self:
+        """These settings with another `brightness` or `strength`: all that may differ from picture to picture.
+
+        Raises:
+            TypeError: another field should change.
+            UsageError: a value is out of range.
+        """
+        if unknown := sorted(set(changes) - set(FINISHING)):
+            raise TypeError(f"{unknown[0]!r} is not a picture's own; expected {' or '.join(FINISHING)}")
+        return self.changed(changes) if changes else self
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """These settings with some fields changed.

@@ -35,6 +35,7 @@ from mirnet_deploy.settings import RuntimeSettings
 @click.option(
     "--means", is_flag=True, help="ONNX files can be given the means of a whole picture, as plans are; no batches then."
 )
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger whole pictures (default: 250 million).")
 @click.option("--tiles/--no-tiles", default=True, help="Also one model for each ARTIFACT by itself; or mirnet alone.")
 @click.option("--force", is_flag=True, help="Replace the configuration of models that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
@@ -46,6 +47,7 @@ def command(
     max_batch: int,
     queue_delay: int,
     means: bool,
+    max_pixels: int | None,
     tiles: bool,
     force: bool,
     as_json: bool,
@@ -60,7 +62,8 @@ def command(
     from mirnet_deploy.triton.config import Serving
     from mirnet_deploy.triton.repository import models_of, write_repository
 
-    serving = Serving(settings.device, instances, max_batch, queue_delay, means)
+    most = {} if max_pixels is None else {"max_pixels": max_pixels}
+    serving = Serving(settings.device, instances, max_batch, queue_delay, means, settings.threads, **most)
     models = models_of(artifacts, settings, serving, tiles=tiles)
     placed = []
     try:
@@ -69,7 +72,7 @@ def command(
             if not as_json:
                 click.echo(f"{each.folder}: {each.action}, {each.version}, from {each.model.artifact}")
     except OSError as error:
-        raise MirnetDeployError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+        raise MirnetDeployError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         if as_json:
             entries = [

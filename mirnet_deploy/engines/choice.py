@@ -15,13 +15,15 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
@@ -103,7 +105,8 @@ def fastest(
     open_way: Callable[[Way], HostEngine],
     threads: int | None,
 ) -> Way:
-    """The fastest of `ways` that is allowed and close enough to FP32. Races them where that is not known yet.
+    """The fastest of `ways` that is allowed and close enough to FP32. Races them where that is not known yet; of
+    processes that ask at once one does, and the others take what it found.
 
     Args:
         ways: all that can run here; the others are compared with the first, which computes in FP32 (or, of a file in
@@ -123,10 +126,14 @@ def fastest(
     )
     measured = _known.get(path.name) or _remembered(path, facts)
     if measured is None:
-        _log.info("measuring once which library runs %s fastest here: %s", metadata.name, ", ".join(map(str, ways)))
-        measured = race(ways, open_way, metadata)
-        if len(measured) == len(ways):  # else one failed that may run another time
-            _remember(path, facts, measured)
+        with _alone(path):
+            measured = _remembered(path, facts)
+            if measured is None:
+                names = ", ".join(map(str, ways))
+                _log.info("measuring once which library runs %s fastest here: %s", metadata.name, names)
+                measured = race(ways, open_way, metadata)
+                if len(measured) == len(ways):  # else one failed that may run another time
+                    _remember(path, facts, measured)
     _known[path.name] = measured
     fitting = [each for each in measured if allowed(each.way) and (each.psnr is None or each.psnr >= BOUND)]
     return min(fitting, key=lambda each: each.ms).way
@@ -186,6 +193,21 @@ def _psnr(result: NDArray[np.float32], reference: NDArray[np.float32]) -> float 
     return None if mean == 0 else float(-10 * np.log10(mean)) if np.isfinite(mean) else 0.0
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """The block runs in one process and thread at a time, unless no file can be made beside `path`."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter: of a file system that has no locks
+        _log.warning("no lock beside %s, so other processes may measure at the same time: %s", path, error)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
     """What was measured under the same facts; None where nothing was. What cannot be read is ignored, and said."""
     try:
@@ -209,7 +231,6 @@ def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
 def _remember(path: Path, facts: dict[str, Any], measured: Sequence[Measured]) -> None:
     text = json.dumps({"facts": facts, "measured": [asdict(each) for each in measured]}, indent=1)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
     except OSError as error:
         _log.warning("%s cannot be written, so the next process measures again: %s", path, error)

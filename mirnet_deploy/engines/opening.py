@@ -38,10 +38,8 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
     """
     settings = settings or RuntimeSettings()
     path = artifact_for(model, settings.device)
+    check_settings(path, settings)
     if path.suffix == ".plan":
-        for name in ("backend", "precision"):
-            if (value := getattr(settings, name)) != "auto":
-                raise UsageError(f"{name} is {value!r}, and {path} is a plan, which TensorRT runs as it was built")
         return TensorRTEngine(path, settings.device, settings.graphs)
     if path.suffix == ".onnx":
         return _open_onnx(path, settings)
@@ -50,6 +48,33 @@ def open_engine(model: str | Path, settings: RuntimeSettings | None = None) -> E
         if is_checkpoint(path)
         else f"{path} is neither an .onnx nor a .plan file of `mirnet-deploy export`"
     )
+
+
+def check_settings(path: Path, settings: RuntimeSettings) -> None:
+    """Refuses what no machine could do with an artifact of that name.
+
+    Raises:
+        UsageError: `backend`, `precision` and `device` do not go together, or not with a plan.
+    """
+    if path.suffix == ".plan":
+        for name in ("backend", "precision"):
+            if (value := getattr(settings, name)) != "auto":
+                raise UsageError(f"{name} is {value!r}, and {path} is a plan, which TensorRT runs as it was built")
+        return
+    if settings.device != "auto" and device_index(settings.device) is not None:
+        _check_on_gpu(settings)
+    if settings.precision == "bf16" and settings.backend == "onnxruntime":
+        raise UsageError("precision is 'bf16', which ONNX Runtime does not compute in on a CPU; use openvino")
+
+
+def _check_on_gpu(settings: RuntimeSettings, chosen: int = 0) -> None:
+    """Refuses what an ONNX file cannot do on a GPU; the device "auto" is the one with the number `chosen`."""
+    if settings.only_on_cpu or settings.precision != "auto":
+        name = "backend" if settings.backend == "openvino" else "precision"
+        raise UsageError(
+            f"{name} is {getattr(settings, name)!r}, which is for the CPU, and device is {settings.device!r}"
+            f"{f', here cuda:{chosen}: add the device cpu' if settings.device == 'auto' else ''}"
+        )
 
 
 def check_opened(settings: RuntimeSettings) -> None:
@@ -75,16 +100,10 @@ def _open_onnx(path: Path, settings: RuntimeSettings) -> Engine:
 def _onnx_engine(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) -> Engine:
     """On a GPU an ONNX file runs in the pipeline's memory if pycuda, which drives the GPU, is installed. Otherwise ONNX
     Runtime copies pictures through host memory; a warning and the engine's `backend` say so."""
-    only_cpu = settings.backend == "openvino" or settings.precision == "bf16"
-    index = None if only_cpu and settings.device == "auto" else onnx_device(settings.device)
+    index = None if settings.only_on_cpu and settings.device == "auto" else onnx_device(settings.device)
     if index is None:
         return _on_cpu(data, metadata, settings)
-    if only_cpu or settings.precision != "auto":
-        name = "backend" if settings.backend == "openvino" else "precision"
-        raise UsageError(
-            f"{name} is {getattr(settings, name)!r}, which is for the CPU, and device is {settings.device!r}"
-            f"{f', here cuda:{index}: add the device cpu' if settings.device == 'auto' else ''}"
-        )
+    _check_on_gpu(settings, index)
     if CUDA not in onnxruntime_module().get_available_providers():
         return OnnxRuntimeEngine(data, metadata, index, settings.threads)
     try:
@@ -105,8 +124,6 @@ def _on_cpu(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) 
         return OnnxRuntimeEngine(data, metadata, None, settings.threads)
 
     if precision == "bf16":
-        if backend == "onnxruntime":
-            raise UsageError("precision is 'bf16', which ONNX Runtime does not compute in on a CPU; use openvino")
         return open_way(Way("openvino", "bf16"))
     if backend != "auto":
         return open_way(Way(backend))

@@ -117,8 +117,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"is damaged: its header says {width}x{height} pixels")
     if width * height > max_pixels:
         raise ImageError(
-            f"is {width}x{height}, {width * height / 1e6:.12g} megapixels; at most {max_pixels / 1e6:.12g} are decoded "
-            "(raise --max-pixels if the file is to be trusted)"
+            f"is {width}x{height}, {width * height / 1e6:.12g} megapixels; at most {max_pixels / 1e6:.12g} are allowed "
+            "(max_pixels)"
         )
 
 

@@ -1,4 +1,4 @@
-"""The model of whole pictures in Triton's Python backend: requests in, responses out. The work is in `serving`.
+"""The model of whole pictures in Triton's Python backend: requests in, responses out. The work is in `whole`.
 
 `TritonPythonModel` and its methods are named by Triton
 (https://github.com/triton-inference-server/python_backend), which runs each instance in a process of its own.
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.errors import ImageError, MirnetDeployError, UsageError, first_line, one_line
-from mirnet_deploy.triton.config import ENHANCED_FILE, FILE, INFO, PICTURES, WISHES
-from mirnet_deploy.triton.serving import WholePictures, settings_from, to_json
+from mirnet_deploy.settings import FINISHING
+from mirnet_deploy.triton.config import ENHANCED_FILE, FILE, INFO, PICTURE_TENSORS
+from mirnet_deploy.triton.whole import WholePictures, settings_from, to_json
 
 
 class TritonPythonModel:
@@ -30,21 +31,25 @@ class TritonPythonModel:
         import triton_python_backend_utils as triton
         from PIL import Image
 
-        Image.MAX_IMAGE_PIXELS = None  # `JobSettings.max_pixels` judges
+        Image.MAX_IMAGE_PIXELS = None  # the parameter max_pixels judges
         self._triton = triton
         given = json.loads(args["model_config"]).get("parameters", {})
         folder = Path(args["model_repository"]) / args["model_version"]
-        gpu = args["model_instance_kind"] == "GPU"
+        kind = args["model_instance_kind"]
+        if kind not in ("CPU", "GPU"):
+            raise triton.TritonModelException(f"the instance is of KIND_{kind}; expected KIND_CPU or KIND_GPU")
         try:
-            settings = settings_from(
+            settings, max_pixels = settings_from(
                 {name: value["string_value"] for name, value in given.items()},
-                f"cuda:{args['model_instance_device_id']}" if gpu else "cpu",
+                f"cuda:{args['model_instance_device_id']}" if kind == "GPU" else "cpu",
             )
             artifact = next(path for path in (folder / "model.plan", folder / "model.onnx") if path.is_file())
-            self._pictures = WholePictures(artifact, settings)
+            self._pictures = WholePictures(artifact, settings, max_pixels)
         except StopIteration:
             raise triton.TritonModelException(f"{folder} holds neither model.onnx nor model.plan") from None
-        except (MirnetDeployError, MemoryError, OSError) as error:
+        except OSError as error:  # with its path: the server's log alone has it
+            raise triton.TritonModelException(one_line(str(error))) from error
+        except (MirnetDeployError, MemoryError) as error:
             raise triton.TritonModelException(_said(error)) from error
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -58,30 +63,35 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         triton = self._triton
         try:
-            results = self._results(request)
+            tensors = self._results(request)
         except Exception as error:  # whatever it is, the other requests are to be answered
-            if not isinstance(error, MirnetDeployError | MemoryError | OSError):
+            if not isinstance(error, MirnetDeployError | MemoryError):
                 triton.Logger.log_error(traceback.format_exc())
             code = "INVALID_ARG" if isinstance(error, ImageError | UsageError) else "INTERNAL"
             return triton.InferenceResponse(error=triton.TritonError(_said(error), getattr(triton.TritonError, code)))
-        wanted = set(request.requested_output_names())
-        tensors = [triton.Tensor(name, value) for name, value in results.items() if name in wanted]
-        return triton.InferenceResponse(tensors)
+        return triton.InferenceResponse([triton.Tensor(name, value) for name, value in tensors.items()])
 
     def _results(self, request: Any) -> dict[str, np.ndarray[Any, Any]]:
-        """The outputs of a request by name, those that it did not ask for too."""
-        sent = {name: self._value(request, name) for name in (*PICTURES, FILE, *WISHES)}
-        pictures = [name for name in (*PICTURES, FILE) if sent[name] is not None]
+        """The outputs by name that a request asks for and its input has."""
+        sent = {name: self._value(request, name) for name in (*PICTURE_TENSORS, FILE, *FINISHING)}
+        pictures = [name for name in (*PICTURE_TENSORS, FILE) if sent[name] is not None]
         if len(pictures) != 1:
             found = f"the inputs {' and '.join(pictures)}" if pictures else "no picture"
-            raise UsageError(f"the request has {found}; expected one of {', '.join((*PICTURES, FILE))}")
+            raise UsageError(f"the request has {found}; expected one of {', '.join((*PICTURE_TENSORS, FILE))}")
         (name,) = pictures
-        wishes = {each: float(sent[each].item()) for each in WISHES if sent[each] is not None}
+        result = ENHANCED_FILE if name == FILE else PICTURE_TENSORS[name][0]
+        wanted = {result, INFO} & set(request.requested_output_names())
+        if not wanted:
+            raise UsageError(f"the request has the input {name} and asks for neither {result} nor {INFO}")
+        finish = {each: float(sent[each].item()) for each in FINISHING if sent[each] is not None}
         if name == FILE:
-            made = self._pictures.enhance_file(sent[FILE].item(), wishes)
-            return {ENHANCED_FILE: _text(made.content), INFO: _text(to_json(made.info, made.notes).encode())}
-        pixels, info = self._pictures.enhance(sent[name], wishes)
-        return {PICTURES[name][0]: pixels, INFO: _text(to_json(info, []).encode())}
+            made = self._pictures.enhance_file(sent[FILE].item(), finish)
+            value, said = _text(made.content), to_json(made.info, made.notes)
+        else:
+            value, info = self._pictures.enhance(sent[name], finish)
+            said = to_json(info, [])
+        outputs = {result: value, INFO: _text(said.encode())}
+        return {each: outputs[each] for each in outputs if each in wanted}
 
     def _value(self, request: Any, name: str) -> Any:
         tensor = self._triton.get_input_tensor_by_name(request, name)
@@ -93,6 +103,8 @@ def _said(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, MirnetDeployError):
         return str(error)
+    if isinstance(error, OSError):
+        return one_line(error.strerror or type(error).__name__)  # the client is told no paths of the server
     return one_line(f"{type(error).__name__}: {first_line(error)}")
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,19 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     plain.mkdir()
     assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
     assert sorted(tmp_path.iterdir()) == [beside, plain]
+
+
+def test_a_folder_s_files_are_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    events, flush, rename = [], os.fsync, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda number: events.append(os.fstat(number).st_ino) or flush(number))
+    monkeypatch.setattr(Path, "rename", lambda path, target: events.append(target.name) or rename(path, target))
+    with atomic_folder(tmp_path / "a") as folder:
+        (folder / "1").mkdir()
+        files = [folder / "one", folder / "1" / "two"]
+        for file in files:
+            file.write_bytes(b"data")
+        numbers = sorted(file.stat().st_ino for file in files)
+    assert (sorted(events[:-1]), events[-1]) == (numbers, "a")
 
 
 def test_a_folder_that_fails_or_is_interrupted_leaves_nothing(tmp_path):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,15 @@ def infer_by(module: Any, port: str) -> Infer:
     """Sends one request, from any thread; each has a client of its own, as that of HTTP wants it."""
     clients = threading.local()
 
-    def infer(model: str, **inputs: np.ndarray) -> Any:
+    def infer(model: str, asked: Sequence[str] = (), **inputs: np.ndarray) -> Any:
         if not hasattr(clients, "own"):
             clients.own = module.InferenceServerClient(f"localhost:{port}")
         tensors = []
         for name, value in inputs.items():
             tensors.append(module.InferInput(name, value.shape, np_to_triton_dtype(value.dtype)))
             tensors[-1].set_data_from_numpy(value)
-        return clients.own.infer(model, tensors)
+        outputs = [module.InferRequestedOutput(name) for name in asked]
+        return clients.own.infer(model, tensors, outputs=outputs or None)
 
     return infer
 
@@ -64,7 +65,7 @@ def pictures() -> Iterator[np.ndarray]:
     yield phone[30:100, 30:100] / np.float32(255)
 
 
-def refusal(infer: Infer, model: str = "mirnet", **inputs: np.ndarray) -> str:
+def refusal(infer: Infer, model: str = "mirnet", **inputs: Any) -> str:
     try:
         infer(model, **inputs)
     except InferenceServerException as error:
@@ -82,8 +83,8 @@ def compared(infer: Infer) -> dict[str, Any]:
     with ThreadPoolExecutor(8) as threads:
         bad = [threads.submit(refusal, infer, file=text(b"no picture")) for _ in range(3)]
         good = [threads.submit(infer, "mirnet", **{INPUTS[image.dtype]: image}) for _ in range(2) for image in given]
-        wish = {"brightness": np.array([0.3]), "strength": np.array([0.75])}
-        wished = threads.submit(infer, "mirnet", image=given[1], **wish)
+        finish = {"brightness": np.array([0.3]), "strength": np.array([0.75])}
+        finished = threads.submit(infer, "mirnet", image=given[1], **finish)
         results = [each.result() for each in good]
         same = [
             bool(np.array_equal(got.as_numpy(INPUTS[image.dtype].replace("image", "enhanced")), want.pixels))
@@ -92,9 +93,10 @@ def compared(infer: Infer) -> dict[str, Any]:
         return {
             "same": same,
             "numbers": [json.loads(each.as_numpy("info").item())["tiles"] for each in results[: len(given)]],
-            "wish": bool(np.array_equal(wished.result().as_numpy("enhanced"), toned)),
+            "finish": bool(np.array_equal(finished.result().as_numpy("enhanced"), toned)),
             "bad": sorted({each.result() for each in bad}),
             "shape": refusal(infer, image=np.zeros((8, 8, 4), np.uint8)),
+            "asked": refusal(infer, asked=["enhanced_file"], image=given[0]),
             "none": refusal(infer, brightness=np.array([0.3])),
         }
 

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,38 @@ def test_a_damaged_or_foreign_memory_is_ignored_and_said(
 ) -> None:
     racers = {ORT: Racer(50), OPENVINO: Racer(20)}
     choose(metadata, racers)
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.json")
     path.write_text(damage(path.read_text()))
     assert choose(metadata, racers) == (OPENVINO, [ORT, OPENVINO])
     assert f"{path} is ignored, and measured anew" in caplog.text
     assert choose(metadata, racers) == (OPENVINO, [])
+
+
+def test_of_those_who_ask_at_once_one_measures(metadata: ArtifactMetadata) -> None:
+    """Each in a process of its own, as Triton's instances are: what is kept in memory is not shared."""
+    racers = {ORT: Racer(50), OPENVINO: Racer(20)}
+    opened: list[str] = []
+
+    def ask(name: str, meanwhile: Callable[[], object]) -> Way:
+        def open_way(way: Way) -> Any:
+            opened.append(name)
+            meanwhile()
+            return racers[way]
+
+        choice._known.clear()
+        return fastest(metadata, list(racers), lambda way: True, open_way, None)
+
+    with ThreadPoolExecutor(1) as other:
+        waiting: list[Future[Way]] = []
+
+        def ask_too() -> None:
+            if not waiting:
+                waiting.append(other.submit(ask, "second", lambda: None))
+                wait(waiting, 0.3)
+
+        assert ask("first", ask_too) == OPENVINO
+        assert waiting[0].result(60) == OPENVINO
+    assert opened == ["first", "first"]
 
 
 def test_another_processor_or_version_is_measured_anew(
@@ -177,6 +205,7 @@ def test_a_folder_that_cannot_be_written_is_said(
     folder.write_text("in the way")
     assert choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20)})[0] == OPENVINO
     assert "cannot be written, so the next process measures again" in caplog.text
+    assert "so other processes may measure at the same time" in caplog.text
 
 
 def test_the_environment_takes_the_place_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,7 @@ def test_kinds_that_are_not_read_are_called_that() -> None:
 
 
 def test_the_line_on_too_many_pixels_gives_numbers_that_differ() -> None:
-    with pytest.raises(ImageError, match=r"is 30x20, 0\.0006 megapixels; at most 0\.000599 are decoded"):
+    with pytest.raises(ImageError, match=r"is 30x20, 0\.0006 megapixels; at most 0\.000599 are allowed"):
         decode_image(png(noise(3), 2, 8), "a", max_pixels=599)
 
 

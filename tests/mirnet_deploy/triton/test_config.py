@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifacts import make_onnx, metadata
@@ -16,7 +17,7 @@ from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.errors import ArtifactError, UsageError
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.triton.config import Serving, text_of, tile_config, whole_config
-from mirnet_deploy.triton.serving import settings_from
+from mirnet_deploy.triton.whole import settings_from
 
 
 def plan(interface: str = "image", context: int = 3, batch: int = 2, **values) -> ArtifactMetadata:
@@ -43,9 +44,13 @@ def plan(interface: str = "image", context: int = 3, batch: int = 2, **values) -
 @pytest.mark.parametrize("means", [False, True])
 def test_an_onnx_file_s_tensors_are_those_of_its_configuration(tmp_path: Path, interface, context, means) -> None:
     data, said = read_onnx(make_onnx(tmp_path / "a.onnx", interface=interface, context=context))
-    config = parsed(tile_config(said, Serving(means=means, max_batch=8, queue_delay=300)).text)
+    if means and not context:
+        with pytest.raises(UsageError, match="was exported with --plain and cannot be given means"):
+            tile_config(said, Serving(means=True))
+        return
+    config = parsed(tile_config(said, Serving(means=means, max_batch=4 if means else 8, queue_delay=300)).text)
     assert faults(config, *onnx_tensors(data)) == []
-    assert (config.backend, config.default_model_filename) == ("onnxruntime", "model.onnx")
+    assert config.backend == "onnxruntime"
     if context and means:
         assert [each.name for each in config.input if each.optional] == ["context", "mode", "rows", "cols"]
         assert [each.name for each in config.output][1] == "statistics"
@@ -95,7 +100,7 @@ def test_the_rules_find_what_does_not_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interface", ["image", "float"])
 def test_a_plan_of_the_picture_alone_is_batched_as_it_was_built(interface: str) -> None:
     config = parsed(tile_config(plan(interface, context=0, batch=4), Serving(max_batch=9)).text)
-    assert (config.backend, config.default_model_filename, config.max_batch_size) == ("tensorrt", "model.plan", 4)
+    assert (config.backend, config.max_batch_size) == ("tensorrt", 4)
     assert list(config.dynamic_batching.preferred_batch_size) == [4]
     assert len(config.input) == len(config.output) == 1
     assert config.model_warmup[0].batch_size == 4
@@ -148,10 +153,47 @@ def test_the_device_is_that_of_the_instances(device: str, kind: str, gpus: list[
     assert schema.ModelInstanceGroup.Kind.Name(group.kind) == f"KIND_{kind}"
 
 
-@pytest.mark.parametrize("name", ["instances", "max_batch", "queue_delay"])
+@pytest.mark.parametrize("name", ["instances", "max_batch", "queue_delay", "max_pixels"])
 def test_numbers_out_of_range_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} is -1; expected at least"):
+    with pytest.raises(UsageError, match=rf"{name} is -1; expected at least \d$"):
         Serving(**{name: -1})
+
+
+def test_the_largest_numbers_are_those_that_the_schema_holds() -> None:
+    most = {"device": f"cuda:{2**31 - 1}", "instances": 2**31 - 1, "max_batch": 2**31 - 1, "queue_delay": 2**64 - 1}
+    parsed(tile_config(metadata(), Serving(**most)).text)
+    for name in ("instances", "max_batch", "queue_delay"):
+        with pytest.raises(UsageError, match=rf"expected at least \d and at most {most[name]}$"):
+            Serving(**{name: most[name] + 1})
+    with pytest.raises(UsageError, match="device is 'cuda:2147483648'; Triton numbers devices up to 2147483647"):
+        Serving(device=f"cuda:{2**31}")
+
+
+def test_threads_are_those_of_an_onnx_file_by_itself_too() -> None:
+    config = parsed(tile_config(metadata(), Serving(threads=3)).text)
+    assert config.parameters["intra_op_thread_count"].string_value == "3"
+    assert not parsed(tile_config(metadata(), Serving()).text).parameters
+    assert not parsed(tile_config(plan(), Serving(threads=3)).text).parameters
+
+
+def test_the_newest_version_alone_is_served() -> None:
+    for made in (tile_config(metadata(), Serving()), whole_config(metadata(), RuntimeSettings(), Serving())):
+        assert parsed(made.text).version_policy.latest.num_versions == 1
+
+
+@pytest.mark.parametrize("settings", [{"backend": "openvino"}, {"precision": "bf16"}])
+def test_what_the_cpu_alone_can_do_stays_there(settings: dict[str, Any]) -> None:
+    """With the device "auto", as the runtime has it; Triton would take the GPU where there is one."""
+    for device, kind in (("auto", "CPU"), ("cpu", "CPU")):
+        made = whole_config(metadata(), RuntimeSettings(device=device, **settings), Serving(device=device))
+        (group,) = parsed(made.text).instance_group
+        assert schema.ModelInstanceGroup.Kind.Name(group.kind) == f"KIND_{kind}"
+
+
+def test_a_warm_up_is_no_larger_than_what_is_taken() -> None:
+    config = parsed(whole_config(metadata(), RuntimeSettings(), Serving(max_pixels=1000)).text)
+    assert list(config.model_warmup[0].inputs["image"].dims) == [31, 31, 3]
+    assert config.parameters["max_pixels"].string_value == "1000"
 
 
 @pytest.mark.parametrize("interface", ["image", "float"])
@@ -195,7 +237,7 @@ def test_the_model_of_whole_pictures_takes_what_its_artifact_takes(interface: st
 def test_settings_come_back_from_the_parameters(settings: RuntimeSettings) -> None:
     config = parsed(whole_config(metadata(), settings, Serving()).text)
     parameters = {name: value.string_value for name, value in config.parameters.items()}
-    assert settings_from(parameters, "cpu") == settings
+    assert settings_from(parameters, "cpu") == (settings, 250_000_000)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +249,8 @@ def test_settings_come_back_from_the_parameters(settings: RuntimeSettings) -> No
         ({"threads": '"2"'}, "threads is '2'"),
         ({"brightness": "NaN"}, "brightness is nan"),
         ({"graphs": "yes"}, "graphs is 'yes'"),
+        ({"max_pixels": "0"}, "max_pixels is 0; expected a whole number"),
+        ({"max_pixels": "many"}, "max_pixels is 'many'"),
         ({"tile": "[" * 100000}, "tile is"),
     ],
 )
@@ -216,7 +260,7 @@ def test_wrong_parameters_are_refused(parameters: dict[str, str], said: str) -> 
 
 
 def test_parameters_of_the_backend_are_left_to_it() -> None:
-    assert settings_from({"FORCE_CPU_ONLY_INPUT_TENSORS": "no"}, "cuda:1") == RuntimeSettings(device="cuda:1")
+    assert settings_from({"FORCE_CPU_ONLY_INPUT_TENSORS": "no"}, "cuda:1")[0] == RuntimeSettings(device="cuda:1")
 
 
 def test_text_is_quoted_as_the_format_wants_it() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import runpy
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from PIL import Image
 from triton_configs import parsed
 from triton_stand_in import Request, TritonModelException
 
-from mirnet_deploy import MIRNetRuntime
+from mirnet_deploy import MIRNetRuntime, brightness
 from mirnet_deploy.cli import main
+from mirnet_deploy.triton.whole import to_json
 
 Open = Callable[..., Any]
 MODEL = "blur"
@@ -97,7 +101,7 @@ def test_a_picture_of_any_size_and_depth_is_what_the_runtime_makes_of_it(
 
 @pytest.mark.parametrize("interface", ["float", "image"])
 @pytest.mark.parametrize(
-    ("words", "wishes"),
+    ("words", "finish"),
     [
         ({}, {"brightness": 0.3}),
         ({}, {"strength": 0.6}),
@@ -107,19 +111,19 @@ def test_a_picture_of_any_size_and_depth_is_what_the_runtime_makes_of_it(
     ],
 )
 def test_brightness_and_strength_are_those_of_the_command_or_of_the_request(
-    tmp_path: Path, opened: Open, interface: str, words: dict[str, float], wishes: dict[str, float]
+    tmp_path: Path, opened: Open, interface: str, words: dict[str, float], finish: dict[str, float]
 ) -> None:
     options = [word for name, value in words.items() for word in (f"--{name}", value)]
     model, image = opened(*options, interface=interface), picture(60, 60)
     plain = answer(model, image=image).outputs["enhanced"]
-    response = answer(model, image=image, **{name: np.array([value]) for name, value in wishes.items()})
-    for got, settings in ((plain, words), (response.outputs["enhanced"], {**words, **wishes})):
+    response = answer(model, image=image, **{name: np.array([value]) for name, value in finish.items()})
+    for got, settings in ((plain, words), (response.outputs["enhanced"], {**words, **finish})):
         with MIRNetRuntime(tmp_path / "a.onnx", device="cpu", **settings) as runtime:
             expected = runtime.enhance_with_info(image)
         np.testing.assert_array_equal(got, expected.pixels)
     said = json.loads(response.outputs["info"].item())
     assert said["gain"] == expected.info.gain
-    assert said["settings"]["strength"] == {**words, **wishes}.get("strength", 1.0)
+    assert said["settings"]["strength"] == {**words, **finish}.get("strength", 1.0)
 
 
 def test_a_file_comes_back_as_enhance_writes_it(tmp_path: Path, opened: Open) -> None:
@@ -171,6 +175,52 @@ def test_only_what_was_asked_for_is_sent(opened: Open) -> None:
     assert set(answer(model, ["enhanced", "enhanced_file"], image=picture(8, 8)).outputs) == {"enhanced"}
 
 
+def test_who_asks_for_nothing_that_there_is_gets_an_error_at_once(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened()
+    monkeypatch.setattr(model, "_pictures", None)  # nothing is computed
+    response = answer(model, ["enhanced_file", "enhanced_uint16"], image=picture(8, 8))
+    assert response.error.text == "the request has the input image and asks for neither enhanced nor info"
+    assert response.error.code == "INVALID_ARG"
+    response = answer(model, ["enhanced"], file=text(b"x"))
+    assert response.error.text.endswith("asks for neither enhanced_file nor info")
+    monkeypatch.undo()
+
+
+def test_memory_is_kept_with_a_brightness_too(opened: Open, tmp_path: Path) -> None:
+    """Where an 8-bit picture is worked on in 16 bits, its copies count, and other tiles are other bits."""
+    image, settings = picture(400, 300), {"tile": 88, "threads": 1}
+    artifact = make_onnx(tmp_path / "a.onnx", MODEL)
+    with MIRNetRuntime(artifact, device="cpu", brightness=0.3, **settings) as runtime:
+        most = runtime.memory_plan(*image.shape[:2]).total - 1
+    model = opened("--max-memory", most, "--tile", 88, "--threads", 1)
+    response = answer(model, image=image, brightness=np.array([0.3]))
+    with MIRNetRuntime(artifact, device="cpu", brightness=0.3, max_memory=most, **settings) as runtime:
+        expected = runtime.enhance_with_info(image)
+    said = json.loads(response.outputs["info"].item())
+    assert tuple(said["tile_size"]) == expected.info.tile_size == (44, 44)
+    np.testing.assert_array_equal(response.outputs["enhanced"], expected.pixels)
+
+
+def test_larger_pictures_are_refused_in_every_form(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's own limit, which is far below ours, does not come before it."""
+    import cv2
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    model = opened("--max-pixels", 2000)
+    for size, refused in (((40, 50), False), ((40, 51), True)):
+        image = picture(*size)
+        file = text(cv2.imencode(".png", image)[1].tobytes())
+        for name, value, subject in (("image", image, "image"), ("file", file, "the file")):
+            error = answer(model, **{name: value}).error
+            if refused:
+                expected = "is 51x40, 0.00204 megapixels; at most 0.002 are allowed (max_pixels)"
+                assert (error.text, error.code) == (f"{subject} {expected}", "INVALID_ARG")
+            else:
+                assert error is None
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
@@ -219,6 +269,42 @@ def test_what_nobody_thought_of_is_logged_and_the_server_goes_on(
     assert len(log) == 1
 
 
+def test_the_client_is_told_no_paths_of_the_server(
+    opened: Open, log: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/secret/place")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._pictures, "enhance_file", full)
+        response = answer(model, file=text(b"x"))
+    assert (response.error.text, response.error.code) == ("No space left on device", "INTERNAL")
+    assert "/secret/place" in log[0]
+
+
+def test_what_is_infinite_is_null_in_json(opened: Open) -> None:
+    model = opened()
+    _, info = model._pictures.enhance(picture(8, 8), {})
+    said = json.loads(
+        to_json(replace(info, predicted_psnr=math.inf, seconds=math.nan), ["a"]), parse_constant=pytest.fail
+    )
+    assert (said["predicted_psnr"], said["seconds"], said["notes"], said["tiles"]) == (None, None, ["a"], 1)
+
+
+def test_the_time_of_finishing_counts(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, real = opened(), brightness.finish
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return real(*arguments)
+
+    monkeypatch.setattr("mirnet_deploy.enhancing.finish", slow)
+    said = json.loads(answer(model, image=picture(8, 8), strength=np.array([0.5])).outputs["info"].item())
+    assert said["seconds"] >= 0.2
+
+
 def test_a_network_that_gives_nan_is_an_error_of_the_server(opened: Open) -> None:
     response = answer(opened(graph="nan"), image=picture(8, 8))
     assert "NaN" in response.error.text
@@ -228,6 +314,8 @@ def test_a_network_that_gives_nan_is_an_error_of_the_server(opened: Open) -> Non
 def test_what_cannot_be_opened_says_so_in_one_line(opened: Open, tmp_path: Path) -> None:
     with pytest.raises(TritonModelException, match=r"^[^\n]*CUDA[^\n]*$"):
         opened(kind="GPU")  # and is not run on the CPU instead
+    with pytest.raises(TritonModelException, match="the instance is of KIND_MODEL; expected KIND_CPU or KIND_GPU"):
+        opened(kind="MODEL")
     model = opened()
     home = tmp_path / "models" / "mirnet"
     config = parsed((home / "config.pbtxt").read_text())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -156,10 +158,21 @@ def test_what_is_the_user_s_is_left_alone(tmp_path: Path, onnx: Path) -> None:
         (["a.fp16.onnx", "--tile", "32"], 2, "a.fp16.onnx: tile is 32"),  # twice the halo
         (["rtx.plan", "--no-tiles", "--batch", "2"], 2, "rtx.plan: batch is 2; this plan takes up to 1"),
         (["rtx.plan", "--no-tiles", "--device", "cpu"], 2, "rtx.plan: device is 'cpu', and a plan needs a GPU"),
+        (["plain.onnx"], 1, "plain.onnx: plain was exported with --plain and cannot share means between tiles"),
+        (["a.fp16.onnx", "--device", "cuda:0", "--backend", "openvino"], 2, "backend is 'openvino', which is for the"),
+        (["a.fp16.onnx", "--precision", "bf16", "--backend", "onnxruntime"], 2, "precision is 'bf16', which ONNX"),
+        (["a.fp16.onnx", "--device", "cuda:99999999999"], 2, "device is 'cuda:99999999999'; Triton numbers"),
+        (["a.fp16.onnx", "--max-batch", "1000000000000"], 2, "max_batch is 1000000000000; expected at least 1 and at"),
+        (["plain.onnx", "--consistency", "local", "--means"], 2, "plain.onnx: it was exported with --plain"),
+        (["a.fp16.onnx", "--no-tiles", "--means"], 2, "means is True, which is for models of tiles"),
+        (["a.fp16.onnx", "--no-tiles", "--max-batch", "2"], 2, "max_batch is 2, which is for models of tiles"),
+        (["a.fp16.onnx", "--no-tiles", "--queue-delay", "0"], 2, "queue_delay is 0, which is for models of tiles"),
+        (["a.fp16.onnx", "--means", "--max-batch", "2"], 2, "max_batch is 2, and with means no ONNX file runs in"),
     ],
 )
 def test_wrong_input_gets_one_line_and_nothing_is_written(tmp_path: Path, onnx: Path, words, code, said) -> None:
-    make_plan(tmp_path / "rtx.plan")
+    make_plan(tmp_path / "rtx.plan", context=3)
+    make_onnx(tmp_path / "plain.onnx", context=0)
     make_onnx(tmp_path / "bgr.onnx", channel_order="bgr")
     make_onnx(tmp_path / "what is it.onnx")
     with make_onnx(tmp_path / "damaged.onnx").open("ab") as stream:
@@ -174,7 +187,7 @@ def test_wrong_input_gets_one_line_and_nothing_is_written(tmp_path: Path, onnx: 
 
 
 def test_a_plan_of_tensorrt_rtx_serves_whole_pictures(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path / "rtx.plan")
+    plan = make_plan(tmp_path / "rtx.plan", context=3)
     assert triton(tmp_path / "models", plan, "--no-tiles").exit_code == 0
     assert sorted(files_in(tmp_path / "models")) == [
         "mirnet/1/model.plan",
@@ -182,6 +195,12 @@ def test_a_plan_of_tensorrt_rtx_serves_whole_pictures(tmp_path: Path) -> None:
         "mirnet/1/model.py",
         "mirnet/config.pbtxt",
     ]
+
+
+@pytest.mark.parametrize("words", [("--consistency", "local"), ("--tile", "none")])
+def test_an_artifact_without_a_context_serves_what_it_can(tmp_path: Path, words: tuple[str, str]) -> None:
+    plain = make_onnx(tmp_path / "plain.onnx", context=0)
+    assert triton(tmp_path / "models", plain, *words).exit_code == 0
 
 
 def seen_by_a_server(folder: Path) -> Iterator[Path]:
@@ -247,7 +266,7 @@ def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path: Path, onnx: Pat
     result = triton(tmp_path / "models", onnx)
     assert (result.exit_code, result.output) == (
         1,
-        "error: /somewhere/model.onnx cannot be written: No space left on device\n",
+        f"error: {tmp_path / 'models'} cannot be written: No space left on device\n",  # and no temporary file
     )
 
 
@@ -256,3 +275,104 @@ def test_a_mount_point_is_refused(tmp_path: Path, onnx: Path, monkeypatch: pytes
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path)
     assert "is a mount point" in triton(tmp_path, onnx).output
     assert names_in(tmp_path) == ["a.fp16.onnx", "a.fp16.onnx.json"]
+
+
+def test_a_folder_in_one_that_cannot_be_written_is_refused(tmp_path: Path, onnx: Path, monkeypatch) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    assert triton(folder, onnx).output == (
+        f"error: {tmp_path} cannot be written, and what goes into {folder} is made ready there; name a folder in one "
+        "that can be written\n"
+    )
+    assert names_in(folder) == []
+
+
+def test_a_model_on_another_disk_is_refused(tmp_path: Path, onnx: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    triton(tmp_path / "models", onnx)
+    home = tmp_path / "models" / "mirnet"
+    with tempfile.TemporaryDirectory(dir=memory) as other:
+        shutil.copytree(home, Path(other) / "mirnet")
+        shutil.rmtree(home)
+        home.symlink_to(Path(other) / "mirnet")
+        make_onnx(onnx, "blur")
+        result = triton(tmp_path / "models", onnx)
+        assert (result.exit_code, names_in(home)) == (2, ["1", "config.pbtxt"])
+    assert f"{home} lies on another file system than" in result.output
+
+
+def test_who_is_second_leaves_what_the_first_wrote(tmp_path: Path, onnx: Path, monkeypatch) -> None:
+    folder = tmp_path / "models"
+    triton(folder, onnx, "--no-tiles")
+    make_onnx(onnx, "blur")
+    real = repository._write
+
+    def meanwhile(made: Path, files: Mapping[str, bytes]) -> None:
+        real(made, files)
+        (folder / "mirnet" / "2").mkdir()
+        (folder / "mirnet" / "2" / "theirs").touch()
+
+    monkeypatch.setattr(repository, "_write", meanwhile)
+    result = triton(folder, onnx, "--no-tiles")
+    assert (result.exit_code, result.output) == (
+        1,
+        f"error: {folder}/mirnet/2 was written by another process meanwhile; try again\n",
+    )
+    assert names_in(folder / "mirnet" / "2") == ["theirs"]
+    assert names_in(tmp_path) == ["a.fp16.onnx", "a.fp16.onnx.json", "models"]
+
+
+def renamed_into(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that files and folders are renamed to from now on."""
+    names: list[str] = []
+
+    def noted(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        return lambda path, target: names.append(target.name) or real(path, target)
+
+    for method in ("rename", "replace"):
+        monkeypatch.setattr(Path, method, noted(getattr(Path, method)))
+    return names
+
+
+def test_with_force_a_version_and_its_configuration_are_ready_before_either_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, plan = tmp_path / "models", tmp_path / "a.plan"
+
+    def models(tile: int):
+        shapes = {bound: [1, side, side, 3] for bound, side in (("min", 16), ("opt", tile), ("max", tile))}
+        make_plan(plan, b"%d" % tile, builder="tensorrt", context=3, profile={"image": shapes})
+        return models_of([str(plan)], RuntimeSettings(strength=tile / 256), Serving())[1:]
+
+    list(write_repository(folder, models(64)))
+    before, real, count = files_in(folder), Path.write_bytes, 0
+    new = models(128)
+    for at in range(1, 6):  # the configuration, three that warm it up, the version
+        count = 0
+
+        def write_bytes(path: Path, data: bytes, at: int = at) -> int:
+            nonlocal count
+            count += 1
+            if count == at:
+                raise OSError(28, "No space left on device", str(path))
+            return real(path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", write_bytes)
+            with pytest.raises(OSError, match="No space left"):
+                list(write_repository(folder, new, force=True))
+        assert (count, files_in(folder)) == (at, before)
+        assert names_in(tmp_path) == ["a.plan", "a.plan.json", "models"]
+    names = renamed_into(monkeypatch)
+    (placed,) = write_repository(folder, new, force=True)
+    assert placed.action == "new version"
+    assert (names[0], sorted(names[1:-1]), names[-1]) == ("2", ["cols", "mode", "rows"], "config.pbtxt")
+    after = files_in(folder)
+    config = parsed(after["a_plan/config.pbtxt"].decode())
+    for name in ("rows", "cols"):
+        assert list(config.model_warmup[0].inputs[name].dims) == [1, 128]
+        assert len(after[f"a_plan/warmup/{name}"]) == 4 * 128
+    assert after["a_plan/2/model.plan"] == b"128"

@@ -118,7 +118,6 @@ def for_this_server(repository: Path) -> None:
         if 'backend: "python"' not in config:
             for old, new in (("tensorrt", "python"), ("onnxruntime", "python"), ("KIND_GPU", "KIND_CPU")):
                 config = config.replace(old, new)
-            config = "".join(line for line in config.splitlines(True) if not line.startswith("default_model_filename"))
             (home / "config.pbtxt").write_text(config)
             program = (ROOT / "tests" / "triton" / "tile_model.py").read_text()
             (home / "1" / "model.py").write_text(program)
@@ -149,7 +148,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         plan = make_plan(
             folder / f"{name}.plan", builder="tensorrt", context=context, batch=2, profile={"image": shapes}
         )
-        triton(folder / name, plan)
+        triton(folder / name, plan, "--consistency", "local")
     for name in ("others/means_onnx", "means/means_plan", "plain/plain_plan"):
         (folder / name).rename(repository / Path(name).name)
     for version in ("2", "3"):  # of `mirnet`, by the tiny artifacts
@@ -176,7 +175,7 @@ def test_pictures_of_all_sizes_and_depths_are_what_the_runtime_makes_of_them(rep
     found = report[protocol]
     assert found["same"] == [True] * 10
     assert found["numbers"] == [1, 1, 2, 1, 1]
-    assert found["wish"]
+    assert found["finish"]
     assert found["file"]
     assert found["ready"]
 
@@ -192,16 +191,17 @@ def test_bad_requests_get_one_line(report, protocol: str) -> None:
     )
     assert found["shape"].startswith(f"{code}: ")
     assert "shape" in found["shape"]
+    assert found["asked"] == f"{code}: the request has the input image and asks for neither enhanced nor info"
     assert not [text for text in (bad, found["none"], found["shape"]) if "\n" in text]
 
 
 def test_the_server_counts_every_request(report) -> None:
-    """By each protocol 10 pictures, one with wishes, one file and 4 that got an error; warm-ups may count.
+    """By each protocol 10 pictures, one with a brightness, one file and 5 that got an error; warm-ups may count.
 
     What gets an error counts as a success in Triton's statistics: the backend did answer.
     """
     assert report["counts"]["fail"] == 0
-    assert report["counts"]["success"] - 2 * (10 + 2 + 4) in (0, 2)
+    assert report["counts"]["success"] - 2 * (10 + 2 + 5) in (0, 2)
 
 
 def test_the_metadata_is_what_the_page_says(report) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.enhancing import finished
 from mirnet_deploy.errors import ImageError, MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
+from mirnet_deploy.images import DEFAULT_MAX_PIXELS
+from mirnet_deploy.images.picture import check_size
 from mirnet_deploy.images.writing import Subsampling
 from mirnet_deploy.jobs.inputs import NoTask, find_tasks
 from mirnet_deploy.jobs.making import make_picture
@@ -23,25 +24,27 @@ from mirnet_deploy.pixels import Sink, Source, check_picture
 from mirnet_deploy.results import PictureInfo
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import RuntimeSettings
-from mirnet_deploy.triton.config import BY_INSTANCE, WISHES
+from mirnet_deploy.triton.config import BY_INSTANCE, MAX_PIXELS
 
 QUALITY = 95
 SUBSAMPLING: Subsampling = "4:4:4"
 """Both of the files that are written, as in `mirnet-deploy enhance`."""
 
 
-def settings_from(parameters: Mapping[str, str], device: str) -> RuntimeSettings:
-    """The settings that the parameters of a configuration say: field -> its value as JSON, texts as they are.
+def settings_from(parameters: Mapping[str, str], device: str) -> tuple[RuntimeSettings, int]:
+    """The settings that the parameters of a configuration say, and the most pixels of a picture: name -> its value as
+    JSON, texts as they are.
 
     Parameters in capital letters are those of Triton's backend, and are left to it.
 
-    >>> settings_from({"tile": "512", "backend": "openvino", "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}, "cpu").tile
+    >>> settings_from({"tile": "512", "backend": "openvino", "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}, "cpu")[0].tile
     512
 
     Raises:
         UsageError: there is no such setting, or it cannot have this value.
     """
     known = [each.name for each in fields(RuntimeSettings) if each.name not in BY_INSTANCE]
+    known.append(MAX_PIXELS)
     values: dict[str, Any] = {"device": device}
     for name, text in parameters.items():
         if name.isupper():
@@ -52,7 +55,10 @@ def settings_from(parameters: Mapping[str, str], device: str) -> RuntimeSettings
             values[name] = json.loads(text)
         except (ValueError, RecursionError):
             values[name] = text
-    return RuntimeSettings(**values)
+    most = values.pop(MAX_PIXELS, DEFAULT_MAX_PIXELS)
+    if type(most) is not int or most < 1:
+        raise UsageError(f"{MAX_PIXELS} is {most!r}; expected a whole number of at least 1")
+    return RuntimeSettings(**values), most
 
 
 @dataclass(frozen=True)
@@ -70,35 +76,39 @@ class WholePictures:
 
     Args:
         model: as for `MIRNetRuntime`.
-        settings: of pictures that are given no wishes.
+        settings: of pictures that come without a brightness and a strength.
+        max_pixels: larger pictures are refused.
 
     Raises:
         MirnetDeployError: as `MIRNetRuntime`.
     """
 
-    def __init__(self, model: Any, settings: RuntimeSettings) -> None:
-        self._settings = settings
-        self._runtime = MIRNetRuntime(model, settings.changed({"brightness": "auto", "strength": 1.0}))
+    def __init__(self, model: Any, settings: RuntimeSettings, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
+        self._runtime = MIRNetRuntime(model, settings)
 
-    def enhance(self, image: NDArray[Any], wishes: Mapping[str, float]) -> tuple[NDArray[Any], PictureInfo]:
+    def enhance(self, image: NDArray[Any], finish: Mapping[str, float]) -> tuple[NDArray[Any], PictureInfo]:
         """The result of one picture, and how it was made.
 
         Args:
             image: [H,W,3] RGB, uint8, uint16 or float32 in [0, 1].
-            wishes: values of `WISHES` that differ from the settings.
+            finish: as for `MIRNetRuntime.enhance_into`.
 
         Returns:
             An array like `image`.
 
         Raises:
-            ImageError, EngineError, UsageError: as `MIRNetRuntime.enhance`.
+            ImageError, EngineError, UsageError: as `MIRNetRuntime.enhance`; or it is too large.
         """
-        model = self._finishing(wishes)
         check_picture(image, self._runtime.info.metadata.interface)
+        try:
+            check_size(image.shape[1], image.shape[0], self._max_pixels)
+        except ImageError as error:
+            raise ImageError(f"image {error}") from error
         result = np.empty_like(image)
-        return result, model.enhance_into(image, result)
+        return result, self._runtime.enhance_into(image, result, finish=finish)
 
-    def enhance_file(self, content: bytes, wishes: Mapping[str, float]) -> MadeFile:
+    def enhance_file(self, content: bytes, finish: Mapping[str, float]) -> MadeFile:
         """The file that `mirnet-deploy enhance` writes for a file of this content: of the same format, with its profile
         and its metadata; a TIFF for camera RAW.
 
@@ -106,14 +116,21 @@ class WholePictures:
             MirnetDeployError: it cannot be read or enhanced, or is a result of mirnet-deploy already.
             OSError: the folder for temporary files cannot be written.
         """
-        model = self._finishing(wishes)
-        metadata = self._runtime.info.metadata
+        about = self._runtime.info
         settings = JobSettings(
-            metadata.name, str(metadata.sha256), model.settings, QUALITY, SUBSAMPLING, target_format=None, force=False
+            about.metadata.name,
+            str(about.metadata.sha256),
+            about.settings.finishing(finish),
+            QUALITY,
+            SUBSAMPLING,
+            target_format=None,
+            force=False,
+            max_pixels=self._max_pixels,
         )
         with temporary_folder() as folder:
             source = folder / "picture"
             source.write_bytes(content)
+            model = _Finishing(self._runtime, finish)
             try:
                 (task,) = find_tasks([str(source)], output=folder / "result", target_format=None, recursive=False)
                 if isinstance(task, NoTask):
@@ -127,32 +144,16 @@ class WholePictures:
         """Frees the model."""
         self._runtime.close()
 
-    def _finishing(self, wishes: Mapping[str, float]) -> _Finishing:
-        if unknown := set(wishes) - set(WISHES):
-            raise UsageError(f"no wish {sorted(unknown)[0]!r}; expected {', '.join(WISHES)}")
-        return _Finishing(self._runtime, self._settings.changed(wishes))
-
 
 class _Finishing:
-    """A runtime whose results are finished with a brightness and a strength (`jobs.making.Model`)."""
+    """A runtime with a brightness and a strength of one picture (`jobs.making.Model`)."""
 
-    def __init__(self, runtime: MIRNetRuntime, settings: RuntimeSettings) -> None:
-        self._runtime, self.settings = runtime, settings
+    def __init__(self, runtime: MIRNetRuntime, finish: Mapping[str, float]) -> None:
+        self._runtime, self._finish = runtime, finish
+        self.takes = runtime.takes
 
-    def takes(self, dtype: Any) -> bool:
-        return self._runtime.takes(dtype)
-
-    def enhance_into(
-        self, source: Source, sink: Sink, advance: Callable[[int], None] = lambda pixels: None
-    ) -> PictureInfo:
-        info, gain = finished(
-            self.settings,
-            self._runtime.info.metadata.interface,
-            source,
-            sink,
-            lambda image, out, copies: self._runtime.enhance_into(image, out, advance),
-        )
-        return replace(info, settings=self.settings, gain=gain)
+    def enhance_into(self, source: Source, sink: Sink, advance: Callable[[int], None]) -> PictureInfo:
+        return self._runtime.enhance_into(source, sink, advance, self._finish)
 
 
 def to_json(info: PictureInfo, notes: list[str]) -> str:
