@@ -118,7 +118,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"is {width}x{height}, {width * height / 1e6:.12g} megapixels; at most {max_pixels / 1e6:.12g} are allowed "
-            "(max_pixels)"
+            "(--max-pixels)"
         )
 
 

@@ -278,7 +278,7 @@ def test_the_size_is_checked_before_decoding_and_bytes_behind_the_end_are_ignore
 
     monkeypatch.setattr(cv2, "imdecode", no_decoding)
     monkeypatch.setattr(pillow_heif, "open_heif", no_decoding)
-    with pytest.raises(ImageError, match=r"big is 80x70, .* \(max_pixels\)"):
+    with pytest.raises(ImageError, match=r"big is 80x70, .* \(--max-pixels\)"):
         decode_image(data, "big", max_pixels=80 * 70 - 1)
 
 

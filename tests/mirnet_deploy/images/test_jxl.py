@@ -230,7 +230,7 @@ def test_the_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) ->
         raise AssertionError("decoded")
 
     monkeypatch.setattr(imagecodecs, "jpegxl_decode", no_decoding)
-    with pytest.raises(ImageError, match=r"big is 46x38, .* \(max_pixels\)"):
+    with pytest.raises(ImageError, match=r"big is 46x38, .* \(--max-pixels\)"):
         decode_image(data, "big", max_pixels=46 * 38 - 1)
 
 

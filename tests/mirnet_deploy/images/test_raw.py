@@ -185,7 +185,7 @@ def test_the_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) ->
 
     data = dng(SCENE)
     monkeypatch.setattr("mirnet_deploy.images.raw.developing._developed", no_decoding)
-    with pytest.raises(ImageError, match=r"big is 128x96, .* \(max_pixels\)"):
+    with pytest.raises(ImageError, match=r"big is 128x96, .* \(--max-pixels\)"):
         decode_image(data, "big", max_pixels=HEIGHT * WIDTH - 1)
 
 

@@ -147,7 +147,7 @@ def test_the_size_is_checked_before_decoding(tmp_path: Path, kind: str, monkeypa
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_decoding)
     monkeypatch.setattr(cv2, "imdecode", no_decoding)
-    with pytest.raises(ImageError, match=r"big is 46x40, .* \(max_pixels\)"):
+    with pytest.raises(ImageError, match=r"big is 46x40, .* \(--max-pixels\)"):
         decode_image(data, "big", max_pixels=40 * 46 - 1)
 
 

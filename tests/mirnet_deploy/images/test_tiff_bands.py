@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read_in_bands_are_an_error(tmp_path: Path) -> None
         with pytest.raises(ImageError, match=rf"{name}\.tif {said}"):
             BandedTiff(write(tmp_path / f"{name}.tif", pixels, **layout), BIG)
     path = write(tmp_path / "large.tif", samples(np.uint8, 3))
-    with pytest.raises(ImageError, match=r"large\.tif is 211x173.*\(max_pixels\)"):
+    with pytest.raises(ImageError, match=r"large\.tif is 211x173.*\(--max-pixels\)"):
         BandedTiff(path, 100)
 
 

@@ -215,7 +215,7 @@ def test_larger_pictures_are_refused_in_every_form(opened: Open, monkeypatch: py
         for name, value, subject in (("image", image, "image"), ("file", file, "the file")):
             error = answer(model, **{name: value}).error
             if refused:
-                expected = "is 51x40, 0.00204 megapixels; at most 0.002 are allowed (max_pixels)"
+                expected = "is 51x40, 0.00204 megapixels; at most 0.002 are allowed (--max-pixels)"
                 assert (error.text, error.code) == (f"{subject} {expected}", "INVALID_ARG")
             else:
                 assert error is None
