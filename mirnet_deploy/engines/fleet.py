@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -119,9 +120,10 @@ def built_plan(fleet: Fleet, key: Key) -> Path:
     """Where the plan of that key lies which was built here from the fleet's ONNX file.
 
     The hash of the ONNX file stands for all that decides a plan but for its key: precision, interface, tile and batch
-    stand in the file too.
+    stand in the file too. So do system and processor: a home folder may serve machines of several, and the full
+    library's plans run on none but their own.
     """
-    facts = json.dumps([_CACHE_VERSION, fleet.onnx.sha256, *key])
+    facts = json.dumps([_CACHE_VERSION, fleet.onnx.sha256, *key, platform.system(), platform.machine()])
     return cache_folder(CACHE) / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.plan"
 
 
