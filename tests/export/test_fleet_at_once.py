@@ -69,7 +69,7 @@ def during(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
         built.append(data)
         if events:
             events.pop(0)()
-        made = {"kind": "plan", "targets": list(library.targets), "builder": library.name}
+        made: dict[str, Any] = {"kind": "plan", "targets": list(library.targets), "builder": library.name}
         made |= {"builder_version": library.version, "onnx_sha256": source.metadata.sha256}
         return data, metadata(**made, sha256=hashlib.sha256(data).hexdigest())
 
@@ -161,7 +161,7 @@ class TestExtended:
         if what == "lock":
             (fleet.folder / LOCK).mkdir()
         else:
-            monkeypatch.setattr(fleets.tempfile, "TemporaryFile", full)
+            monkeypatch.setattr("tempfile.TemporaryFile", full)
         said = {
             "lock": f"{fleet.folder / LOCK}, the lock of the fleet, cannot be opened: ",
             "folder": f"{fleet.folder} cannot be written: No space left on device",

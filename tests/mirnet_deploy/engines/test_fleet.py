@@ -20,7 +20,6 @@ from fleets import RTX, make_fleet
 from mirnet_deploy import MIRNetRuntime, machine
 from mirnet_deploy.artifacts.fleet import MANIFEST, read_fleet
 from mirnet_deploy.engines import fleet as choosing
-from mirnet_deploy.engines import tensorrt_library
 from mirnet_deploy.engines.fleet import artifact_for, built_plan
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
@@ -152,7 +151,7 @@ def test_a_library_that_is_installed_and_does_not_load_is_left_out_and_that_is_s
             raise error
         return library
 
-    monkeypatch.setattr(tensorrt_library.importlib, "import_module", load)
+    monkeypatch.setattr("mirnet_deploy.engines.tensorrt_library.importlib.import_module", load)
     with pytest.warns(MirnetDeployWarning) as warned:
         assert artifact_for(folder, "auto").name == "0.plan"
     assert [str(each.message) for each in warned] == [f"plans of tensorrt are left out, which does not load: {error}"]
