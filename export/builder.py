@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mirnet_deploy.artifacts.metadata import Builder
-from mirnet_deploy.engines.tensorrt_library import import_library, logger_of, target_of
+from mirnet_deploy.engines.tensorrt_library import RTX_TARGETS, import_library, logger_of, target_of
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
 from mirnet_deploy.machine import cuda_capabilities, cuda_devices
 
 BuilderChoice = Literal["auto", "tensorrt", "tensorrt_rtx", "none"]
 
-RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""Compute capabilities that TensorRT-RTX 1.7 builds for."""
 CURRENT = "current"
 """The target that stands for the GPU of this machine, whatever its compute capability."""
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")

@@ -6,17 +6,20 @@ was made of never changes, so that all of its plans are of one ONNX file.
 
 from __future__ import annotations
 
+import logging
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from mirnet_deploy.artifacts.fleet import MANIFEST, Fleet, FleetFile, FleetPlan, read_fleet
+from mirnet_deploy.artifacts.fleet import MANIFEST, Fleet, FleetFile, FleetPlan, is_fleet, read_fleet
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.sidecar import read_onnx, sidecar_path
 from mirnet_deploy.errors import ArtifactError, EngineError, ExportError, MirnetDeployError, UsageError
@@ -28,7 +31,9 @@ from mirnet_deploy.files import is_there, write_together
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 LOCK = ".fleet.lock"
-"""Beside the manifest. Held while an entry is added, so that exports that run at once lose none of one another's."""
+"""Beside the manifest. Held while a fleet is begun and while an entry is added, so that exports that run at once make
+one fleet and lose none of one another's entries. It stays: one that waits may have it open."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,41 @@ def begin_fleet(
     folder: Path,
     settings: ExportSettings,
     fp16: bool,
+    given: Mapping[str, Any],
     crops: Sequence[NDArray[np.uint8]],
+    force: bool,
     progress: Progress,
 ) -> tuple[Fleet, list[Exported]]:
-    """Makes the ONNX files of a fleet and a manifest that has no plans yet; for `crops` see `export_checkpoint`.
+    """Makes the ONNX files of a fleet and a manifest that has no plans yet. Where another export does so at this moment
+    it is waited for, and its fleet is the result.
+
+    Args:
+        given: as for `check_same`.
+        crops: as for `export_checkpoint`.
+        force: whether ONNX files that are there are replaced. A fleet never is.
+
+    Returns:
+        The fleet, and what was made of it here.
 
     Raises:
+        ArtifactError, ExportError: as `check_same`, of a fleet that another export has made.
         ExportError, MissingDependencyError: as `export_checkpoint`; or the manifest cannot be written.
     """
     outputs = Outputs.of(folder, settings.name, fp16, plan=False)
-    made = list(export_checkpoint(checkpoint, outputs, settings, None, crops, progress))
-    fleet = Fleet(folder, onnx=_entry(made[-1]), onnx_cpu=_entry(made[0]))
-    _write(fleet)
+    with _alone(folder):
+        if is_fleet(folder):
+            fleet = read_fleet(folder)
+            check_same(fleet, checkpoint, fp16, given)
+            return fleet, []
+        if not force:
+            outputs.refuse_existing()
+        made = list(export_checkpoint(checkpoint, outputs, settings, None, crops, progress))
+        fleet = Fleet(folder, onnx=_entry(made[-1]), onnx_cpu=_entry(made[0]))
+        path = folder / MANIFEST
+        try:
+            write_together({path: fleet.to_json().encode()})
+        except OSError as error:
+            raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
     return fleet, made
 
 
@@ -119,7 +147,8 @@ def extend_fleet(
 ) -> Iterator[Attempt]:
     """Builds a plan with each of `libraries` (of one target each), and adds it to the fleet once it is proven.
 
-    One that the fleet has already is kept, unless `force` is set; where one fails, the others are built all the same.
+    One that the fleet has already, or has by the end of the build, is kept, unless `force` is set; where one fails, the
+    others are built all the same.
 
     Raises:
         ArtifactError: the fleet's ONNX file is missing or damaged.
@@ -132,17 +161,18 @@ def extend_fleet(
         key = (target, library.name, library.version)
         try:
             # Read anew for each: another export may be adding to the same fleet.
-            known = next((plan for plan in read_fleet(fleet.folder).plans if plan.key == key), None)
+            known = _known(read_fleet(fleet.folder), key)
             if known and not force:
                 yield Attempt(target, kept=fleet.checked(known))
                 continue
             name = fleet.folder / (known.file if known else plan_name(source.metadata, library))
+            _check_writable(fleet.folder)  # now: a build takes minutes
             if not force:
                 _refuse_existing(name)
             with progress(f"{name.name}: building with {library.name}", 1.0) as advance:
                 plan, metadata = prove_plan(checkpoint, source, settings, library, crops, advance)
-            _add(name, plan, metadata, target)
-            yield Attempt(target, exported=Exported(name, metadata))
+            kept = _add(name, plan, metadata, target, force)
+            yield Attempt(target, kept=kept) if kept else Attempt(target, exported=Exported(name, metadata))
         except (ArtifactError, EngineError, ExportError) as error:
             yield Attempt(target, error=error)
 
@@ -154,14 +184,46 @@ def plan_name(source: ArtifactMetadata, library: BuilderLibrary) -> str:
     return f"{source.name}.{target}.{library.name}-{version}.plan"
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """In the block no other export changes the fleet in `folder`."""
+    path = folder / LOCK
+    lock = FileLock(path, mode=0o666)  # those who share the folder share the lock
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("waiting for another export into %s", folder)
+            lock.acquire()
+    except OSError as error:
+        raise ExportError(f"{path}, the lock of the fleet, cannot be opened: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        with _alone(folder), tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _known(fleet: Fleet, key: tuple[str, str, str]) -> FleetPlan | None:
+    return next((plan for plan in fleet.plans if plan.key == key), None)
+
+
 def _refuse_existing(plan: Path) -> None:
     there = next((path for path in (plan, sidecar_path(plan)) if is_there(path)), None)
     if there:
         raise ExportError(f"{there} exists already, and {MANIFEST} does not name it; move it away, or --force")
 
 
-def _add(path: Path, plan: bytes, metadata: ArtifactMetadata, target: str) -> None:
-    """Writes a plan, its sidecar and the manifest that names it: all of them or none."""
+def _add(path: Path, plan: bytes, metadata: ArtifactMetadata, target: str, force: bool) -> Path | None:
+    """Writes a plan, its sidecar and the manifest that names it: all of them or none. The fleet may have changed while
+    the plan was built: without `force` one that it has by now is kept, and returned."""
     assert metadata.sha256 is not None
     assert metadata.builder is not None
     assert metadata.builder_version is not None
@@ -169,22 +231,22 @@ def _add(path: Path, plan: bytes, metadata: ArtifactMetadata, target: str) -> No
         path.name, metadata.sha256, len(plan), target, metadata.builder, metadata.builder_version, metadata.precision
     )
     try:
-        with FileLock(path.with_name(LOCK)):
-            fleet = read_fleet(path.parent).with_plan(entry)
+        with _alone(path.parent):
+            fleet = read_fleet(path.parent)
+            if fleet.onnx.sha256 != metadata.onnx_sha256:
+                raise ExportError(f"{path.parent} became a fleet of another ONNX file while {path.name} was built")
+            if not force:
+                if known := _known(fleet, entry.key):
+                    return fleet.checked(known)
+                _refuse_existing(path)
             sidecar = {sidecar_path(path): metadata.to_json().encode()}
-            write_together({path: plan} | sidecar | {path.with_name(MANIFEST): fleet.to_json().encode()})
+            manifest = {path.with_name(MANIFEST): fleet.with_plan(entry).to_json().encode()}
+            write_together({path: plan} | sidecar | manifest)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    return None
 
 
 def _entry(exported: Exported) -> FleetFile:
     assert exported.metadata.sha256
     return FleetFile(exported.path.name, exported.metadata.sha256, exported.path.stat().st_size)
-
-
-def _write(fleet: Fleet) -> None:
-    path = fleet.folder / MANIFEST
-    try:
-        write_together({path: fleet.to_json().encode()})
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error

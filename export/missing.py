@@ -28,7 +28,7 @@ from mirnet_deploy.export.plan import Progress, plan_of
 from mirnet_deploy.export.settings import ExportSettings
 
 KEPT = 16
-"""Plans in the cache, at most; those that were built longest ago go first."""
+"""Plans in the cache, at most; those that were used longest ago go first."""
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +76,8 @@ def build_missing(folder: str | Path, device: str = "auto", progress: Progress =
 @contextmanager
 def _alone(path: Path, what: str) -> Iterator[None]:
     """The block runs in one process at a time; who has to wait says for whom. The lock is the system's: it ends with
-    its process, however that ends."""
+    its process, however that ends. (On a file system without locks filelock's own file stands in, and one that a
+    process on another host leaves behind when it is killed has to be deleted by hand.)"""
     lock, holder = FileLock(path.with_suffix(".lock")), path.with_suffix(".holder")
     try:
         lock.acquire(timeout=0.3)  # by then the holder has said who it is
@@ -113,9 +114,10 @@ def _build(fleet: Fleet, library: BuilderLibrary, index: int, path: Path, progre
 
 
 def prune(folder: Path, most: int) -> None:
-    """Deletes the plans of a folder that were built longest ago, with what lies beside them, until there are `most`.
+    """Deletes the plans of a folder that were used longest ago, with what lies beside them, until there are `most`.
 
-    Another process may be doing the same, and what cannot be deleted stays.
+    Another process may be doing the same, and what cannot be deleted stays. So do the locks, which are empty: one that
+    a process waits for must not make way for a second one of its name.
     """
     found: list[tuple[float, Path]] = []
     for plan in folder.glob("*.plan"):

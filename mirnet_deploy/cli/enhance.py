@@ -143,7 +143,7 @@ def command(
         def report(results: Sequence[Result]) -> list[Result]:
             handed_on = pipes.hand_on(results)
             told = [result.to_dict(model) for result in handed_on]
-            report_on(told, as_json, pipes.to_stdout, {"model_sha256": sha256})
+            report_on(told, as_json, pipes.to_stdout, {"model_file": str(artifact), "model_sha256": sha256})
             return handed_on
 
         results = report(_run(Job(job_settings, open_model, jobs), entries, report))

@@ -60,7 +60,9 @@ def export_fleet(
     try:
         if known is None:
             make_folder(folder)
-            known, exported = begin_fleet(loaded, folder, settings, options["fp16"], crops, progress_bar)
+            known, exported = begin_fleet(
+                loaded, folder, settings, options["fp16"], asked, crops, options["force"], progress_bar
+            )
         for attempt in extend_fleet(loaded, known, libraries, crops, options["force"], progress_bar):
             if attempt.exported is not None:
                 exported.append(attempt.exported)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mirnet_deploy.artifacts.fleet import is_fleet, read_fleet
+from mirnet_deploy.artifacts.fleet import FleetFile, is_fleet, read_fleet
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.models import CHECKPOINT_SUFFIXES, is_checkpoint, resolve_model
 from mirnet_deploy.artifacts.onnx_metadata import onnx_metadata
@@ -25,17 +27,22 @@ from mirnet_deploy.files import file_sha256
 def command(file: str, as_json: bool) -> None:
     """Show what FILE is: an .onnx or .plan file, a fleet's folder, a checkpoint, or a bundled model by its name.
 
-    Nothing of an artifact is loaded or run. Exits 1 when the file is foreign, damaged, or not its sidecar's.
+    Nothing of an artifact is loaded or run. Exits 1 when the file, or one of a fleet, is foreign, damaged, or not its
+    sidecar's.
     """
     facts = describe(file)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
         _print(facts)
+    if errors := _errors(facts):
+        click.echo("\n".join(f"error: {error}" for error in errors), err=True)
+        sys.exit(1)
 
 
 def describe(file: str) -> dict[str, Any]:
-    """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted.
+    """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted. A file
+    of a fleet has the key "error": why it cannot be loaded, None where it can.
 
     Raises:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.
@@ -63,18 +70,32 @@ def _fleet(folder: Path) -> dict[str, Any]:
     from mirnet_deploy.engines.fleet import artifact_for, gpu_of
 
     fleet = read_fleet(folder)
-    for each in (fleet.onnx, fleet.onnx_cpu):
-        fleet.checked_onnx(each)
-    for plan in fleet.plans:
-        fleet.checked(plan)
+
+    def checked(check: Callable[[Any], Path], entry: FleetFile) -> dict[str, Any]:
+        try:
+            check(entry)
+        except ArtifactError as error:
+            return {**asdict(entry), "error": str(error)}
+        return {**asdict(entry), "error": None}
+
     try:
         here = artifact_for(folder, "cpu" if gpu_of("auto") is None else "auto").name
-    except (EngineError, MissingDependencyError) as error:
+    except (ArtifactError, EngineError, MissingDependencyError) as error:
         here = f"none: {error}"
-    facts = {"onnx": asdict(fleet.onnx), "onnx_cpu": asdict(fleet.onnx_cpu)}
-    integrity = "the SHA-256 of every file is its sidecar's and the manifest's"
-    plans = [asdict(plan) for plan in fleet.plans]
-    return {"path": str(folder), "kind": "fleet", "integrity": integrity, "runs_here": here, **facts, "plans": plans}
+    files = {
+        "onnx": checked(fleet.checked_onnx, fleet.onnx),
+        "onnx_cpu": checked(fleet.checked_onnx, fleet.onnx_cpu),
+        "plans": [checked(fleet.checked, plan) for plan in fleet.plans],
+    }
+    bad = len(_errors(files))
+    integrity = f"{bad} damaged or missing" if bad else "the SHA-256 of every file is its sidecar's and the manifest's"
+    return {"path": str(folder), "kind": "fleet", "integrity": integrity, "runs_here": here, **files}
+
+
+def _errors(facts: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the files of a fleet, each once; of anything else nothing."""
+    entries = [facts[name] for name in ("onnx", "onnx_cpu") if name in facts] + facts.get("plans", [])
+    return list(dict.fromkeys(entry["error"] for entry in entries if entry["error"]))
 
 
 def _onnx(path: Path) -> tuple[ArtifactMetadata, str]:
@@ -136,7 +157,7 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
                 (
                     f"plan {plan['target']}",
                     f"{plan['builder']} {plan['builder_version']}, {plan['precision']}, "
-                    f"{plan['bytes'] / 1e6:.2f} MB, {plan['file']}",
+                    f"{plan['bytes'] / 1e6:.2f} MB, {plan['file']}" + (f": {plan['error']}" if plan["error"] else ""),
                 )
                 for plan in value
             ]

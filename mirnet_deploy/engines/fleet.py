@@ -8,14 +8,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mirnet_deploy.artifacts.fleet import Fleet, fits, is_fleet, read_fleet
 from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_sidecar
-from mirnet_deploy.engines.tensorrt_library import import_library, target_of
-from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployError, MissingDependencyError
+from mirnet_deploy.engines.tensorrt_library import INSTALL, RTX_TARGETS, import_library, target_of
+from mirnet_deploy.errors import (
+    ArtifactError,
+    EngineError,
+    MirnetDeployError,
+    MissingDependencyError,
+    first_line,
+    warn,
+)
 from mirnet_deploy.files import cache_folder
 from mirnet_deploy.machine import cuda_capabilities, cuda_devices
 from mirnet_deploy.settings import device_index
@@ -72,7 +82,7 @@ def gpu_of(device: str) -> int | None:
 
 def fitting_plan(fleet: Fleet, index: int) -> Path | None:
     """The plan for GPU number `index`: of the fleet, or else one of its ONNX file that was built here; None where there
-    is neither.
+    is neither. One that was built here is touched, so that those in use are the last that are deleted.
 
     Raises:
         ArtifactError: the plan of the fleet is missing or damaged.
@@ -82,16 +92,25 @@ def fitting_plan(fleet: Fleet, index: int) -> Path | None:
         for plan in fleet.plans:
             if plan.key == key:
                 return fleet.checked(plan)
-    return next((path for key in keys if is_built(path := built_plan(fleet, key), fleet, key)), None)
+    built = next((path for key in keys if is_built(path := built_plan(fleet, key), fleet, key)), None)
+    if built:
+        with suppress(OSError):  # the folder may be read-only
+            built.touch()
+    return built
 
 
 def keys_here(index: int) -> list[Key]:
-    """What a plan must be of to run on GPU number `index`, for every library that is installed, the best first."""
+    """What a plan must be of to run on GPU number `index`, for every library that is installed, the best first.
+
+    One that is installed and does not load is left out, with a warning.
+    """
     found: list[Key] = []
     for builder in BUILDERS:
         try:
             trt = import_library(builder, "a plan")
-        except MissingDependencyError:
+        except MissingDependencyError as error:
+            if error.__cause__:
+                warn(f"plans of {builder} are left out, which does not load: {first_line(error.__cause__)}")
             continue
         found.append((target_of(builder, cuda_capabilities()[index], cuda_devices()[index]), builder, trt.__version__))
     return found
@@ -101,9 +120,10 @@ def built_plan(fleet: Fleet, key: Key) -> Path:
     """Where the plan of that key lies which was built here from the fleet's ONNX file.
 
     The hash of the ONNX file stands for all that decides a plan but for its key: precision, interface, tile and batch
-    stand in the file too.
+    stand in the file too. So do system and processor: a home folder may serve machines of several, and the full
+    library's plans run on none but their own.
     """
-    facts = json.dumps([_CACHE_VERSION, fleet.onnx.sha256, *key])
+    facts = json.dumps([_CACHE_VERSION, fleet.onnx.sha256, *key, platform.system(), platform.machine()])
     return cache_folder(CACHE) / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.plan"
 
 
@@ -134,7 +154,16 @@ def _missing(fleet: Fleet, index: int) -> MirnetDeployError:
     listed = "; ".join(f"{', '.join(targets)} ({library})" for library, targets in there.items()) or "no GPU yet"
     libraries = ", ".join(f"{builder} {version}" for _, builder, version in here)
     return EngineError(
-        f"{fleet.folder} has plans for {listed}; this GPU ({name}) is {capability}, with {libraries}: build one here "
-        f"with --build-missing (in Python export.missing.build_missing), export with --fleet {capability}, or run "
-        f"{fleet.path(fleet.onnx)} by itself"
+        f"{fleet.folder} has plans for {listed}; this GPU ({name}) is {capability}, with {libraries}: "
+        f"{_ways(capability, [builder for _, builder, _ in here])}, or run {fleet.path(fleet.onnx)} by itself"
     )
+
+
+def _ways(capability: str, libraries: Sequence[Builder]) -> str:
+    """How a plan is made that runs on a GPU of that compute capability with one of those libraries."""
+    build = "build one here with --build-missing (in Python export.missing.build_missing)"
+    if capability in RTX_TARGETS and "tensorrt_rtx" in libraries:
+        return f"{build}, export with --fleet {capability}"
+    if "tensorrt" not in libraries:  # TensorRT-RTX builds for such a GPU here, which has been seen to refuse the plan
+        build = f"install the full library, {INSTALL['tensorrt']}, then {build}"
+    return f"{build}, export here with --fleet current --builder tensorrt"

@@ -11,10 +11,13 @@ from mirnet_deploy.artifacts.metadata import Builder
 from mirnet_deploy.errors import MissingDependencyError, first_line
 from mirnet_deploy.machine import TENSORRT_MODULES
 
-_INSTALL: dict[Builder, str] = {
+RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""Compute capabilities that TensorRT-RTX 1.7 builds for."""
+INSTALL: dict[Builder, str] = {
     "tensorrt": 'pip install "mirnet-deploy[tensorrt]"',
     "tensorrt_rtx": 'pip install "mirnet-deploy[rtx]"',
 }
+"""The command that installs each library."""
 _loggers: dict[Any, Any] = {}
 _loggers_lock = threading.Lock()
 
@@ -26,17 +29,17 @@ def import_library(name: Builder, what: str) -> Any:
         what: the thing that needs the library, for the error's text.
 
     Raises:
-        MissingDependencyError: it is not installed, or one of its shared libraries does not load.
+        MissingDependencyError: it is not installed; or it does not load, and the error that says why is the cause.
     """
-    problem = ""
+    broken: Exception | None = None
     for module in TENSORRT_MODULES[name]:
         try:
             return importlib.import_module(module)
-        except ModuleNotFoundError:
-            continue
-        except (ImportError, OSError, RuntimeError) as error:  # installed, but it does not load
-            problem = f" ({first_line(error)})"
-    raise MissingDependencyError(f"{what} needs {name}, which is not here{problem}: {_INSTALL[name]}")
+        except (ImportError, OSError, RuntimeError) as error:
+            if not (isinstance(error, ModuleNotFoundError) and error.name == module):
+                broken = error
+    problem = f" ({first_line(broken)})" if broken else ""
+    raise MissingDependencyError(f"{what} needs {name}, which is not here{problem}: {INSTALL[name]}") from broken
 
 
 def target_of(builder: Builder, capability: str, name: str) -> str:

@@ -229,7 +229,3 @@ def test_info_shows_a_fleet_and_what_would_run_here(fleet: Path) -> None:
     assert [each["target"] for each in facts["plans"]] == ["sm80", "sm89"]
     shown = CliRunner().invoke(main, ["info", str(fleet)])
     assert f"tensorrt_rtx {VERSION}, fp16" in shown.output
-    (fleet / "mirnet.onnx").unlink()
-    (fleet / "mirnet.onnx").write_bytes(b"damaged")
-    damaged = CliRunner().invoke(main, ["info", str(fleet)])
-    assert (damaged.exit_code, len(damaged.stderr.splitlines())) == (1, 1)

@@ -28,9 +28,10 @@ from mirnet_deploy.artifacts.fleet import MANIFEST, Fleet, FleetFile
 from mirnet_deploy.artifacts.sidecar import read_sidecar, sidecar_path
 from mirnet_deploy.cli import main
 from mirnet_deploy.engines.fleet import artifact_for
+from mirnet_deploy.engines.tensorrt_library import RTX_TARGETS
 from mirnet_deploy.errors import EngineError, ExportError
 from mirnet_deploy.export import missing
-from mirnet_deploy.export.builder import RTX_TARGETS, find_builder
+from mirnet_deploy.export.builder import find_builder
 from mirnet_deploy.export.islands import proven_islands
 from mirnet_deploy.export.missing import build_missing
 from mirnet_deploy.export.pipeline import export_plan

@@ -19,6 +19,7 @@ from mirnet_deploy import MIRNetRuntime, machine
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata, Interface, Parity, Precision
 from mirnet_deploy.artifacts.sidecar import read_sidecar
 from mirnet_deploy.engines.base import HostEngine
+from mirnet_deploy.engines.tensorrt_library import RTX_TARGETS
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, ExportError, MissingDependencyError, UsageError
 from mirnet_deploy.export import builder, pipeline
 from mirnet_deploy.export.builder import BuilderLibrary, find_builder
@@ -240,7 +241,7 @@ class TestFindBuilder:
             find_builder("tensorrt_rtx", ["sm90"])
 
     def test_every_target_is_one_that_the_library_knows(self, library: BuilderLibrary) -> None:
-        for target in builder.RTX_TARGETS:
+        for target in RTX_TARGETS:
             assert hasattr(library.trt.ComputeCapability, target.upper())
 
     def test_current_is_the_gpu_of_this_machine_whatever_it_is(

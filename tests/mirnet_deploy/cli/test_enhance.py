@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from artifacts import make_onnx
 from click.testing import CliRunner, Result
+from fleets import RTX, make_fleet
 from pictures import write_image
 from PIL import Image
 
+from mirnet_deploy import machine
 from mirnet_deploy.cli import main
+from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images import Picture, read_image, reading
 from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.results import PictureInfo
@@ -109,6 +112,15 @@ def test_the_model_is_opened_once_and_only_where_there_is_work(folder: Path, mod
         "c_enhanced.tiff": "skipped",
     }
     assert Brightener.opened == 1
+
+
+def test_the_report_names_the_file_of_a_fleet_that_ran(folder: Path, model: Path, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "_cuda", tuple)
+    fleet = make_fleet(folder / "fleet", ("sm89", *RTX))
+    report = json.loads(enhance(folder / "a.png", "--model", fleet, "--json").stdout)
+    assert report["pictures"][0]["model"] == str(fleet)
+    ran = fleet / "tiny.onnx"
+    assert (report["model_file"], report["model_sha256"]) == (str(ran), file_sha256(ran))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".bmp"])

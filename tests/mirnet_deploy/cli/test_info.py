@@ -8,7 +8,9 @@ import onnx
 import pytest
 from artifacts import make_onnx, make_plan, model_of
 from click.testing import CliRunner
+from fleets import RTX, make_fleet
 
+from mirnet_deploy import machine
 from mirnet_deploy.artifacts import models
 from mirnet_deploy.artifacts.metadata import Parity
 from mirnet_deploy.artifacts.sidecar import sidecar_path
@@ -49,6 +51,27 @@ def test_bundled_models_are_found_by_name(tmp_path, monkeypatch):
     make_onnx(tmp_path / "small.onnx")
     assert json.loads(info("small", "--json").output)["name"] == "small"
     assert "bundled model: small" in info("tiny").output
+
+
+def test_a_damaged_file_of_a_fleet_hides_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_cuda", tuple)
+    folder = make_fleet(tmp_path / "fleet", ("sm80", *RTX), ("sm89", *RTX))
+    whole = json.loads(info(folder, "--json").output)
+    assert whole["integrity"] == "the SHA-256 of every file is its sidecar's and the manifest's"
+    assert [entry["error"] for entry in (whole["onnx"], whole["onnx_cpu"], *whole["plans"])] == [None] * 4
+    (folder / "0.plan").write_bytes(b"damaged")
+    (folder / "tiny.onnx").unlink()
+    result = info(folder, "--json")
+    assert result.exit_code == 1
+    facts = json.loads(result.stdout)
+    first, second = facts["plans"]
+    assert "0.plan does not match its sidecar" in first["error"]
+    assert "tiny.onnx is not a file" in facts["onnx_cpu"]["error"]
+    assert (second["error"], facts["onnx"]["error"], facts["integrity"]) == (None, None, "2 damaged or missing")
+    assert facts["runs_here"] == f"none: {facts['onnx_cpu']['error']}"
+    assert result.stderr.splitlines() == [f"error: {facts['onnx_cpu']['error']}", f"error: {first['error']}"]
+    table = info(folder)
+    assert (table.exit_code, "1.plan" in table.stdout, table.stderr) == (1, True, result.stderr)
 
 
 def test_a_checkpoint_as_json(tmp_path):

@@ -16,8 +16,9 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.cli.export import command as export
 from mirnet_deploy.cli.lazy import LazyGroup
 from mirnet_deploy.cli.options import RUNTIME_OPTIONS, WIDTH, check_target, console, runtime_options, write_json
+from mirnet_deploy.engines.tensorrt_library import RTX_TARGETS
 from mirnet_deploy.errors import MirnetDeployError, UsageError
-from mirnet_deploy.export.builder import CURRENT, DEFAULT_TARGETS, RTX_TARGETS
+from mirnet_deploy.export.builder import CURRENT, DEFAULT_TARGETS
 from mirnet_deploy.export.settings import OPSETS, ExportSettings
 from mirnet_deploy.training.config import PRESETS
 from mirnet_deploy.training.losses import LOSSES

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from mirnet_deploy.artifacts.fleet import MANIFEST, read_fleet
 from mirnet_deploy.engines import fleet as choosing
 from mirnet_deploy.engines.fleet import artifact_for, built_plan
 from mirnet_deploy.engines.opening import open_engine
-from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployWarning, MissingDependencyError, UsageError
+from mirnet_deploy.export.fleet import fleet_builders
 
 TARGETS = ("sm80", "sm89", "sm120")
 CAPABILITIES = {"sm80": (8, 0), "sm89": (8, 9), "sm90": (9, 0), "sm120": (12, 0)}
@@ -73,15 +76,41 @@ def test_the_second_gpu_has_a_plan_of_its_own(folder: Path, library: Any, monkey
 
 
 def test_a_gpu_without_a_plan_is_told_what_there_is_and_what_to_do(folder: Path, library: Any, monkeypatch) -> None:
-    gpus(monkeypatch, "sm90")
+    gpus(monkeypatch, "sm86")
     for device in ("auto", "cuda"):
         with pytest.raises(EngineError) as raised:
             MIRNetRuntime(folder, device=device)
         assert str(raised.value) == (
-            f"{folder} has plans for sm80, sm89, sm120 (tensorrt_rtx 9.9); this GPU (Test GPU) is sm90, with "
+            f"{folder} has plans for sm80, sm89, sm120 (tensorrt_rtx 9.9); this GPU (Test GPU) is sm86, with "
             "tensorrt_rtx 9.9: build one here with --build-missing (in Python export.missing.build_missing), export "
-            f"with --fleet sm90, or run {folder / 'tiny.fp16.onnx'} by itself"
+            f"with --fleet sm86, or run {folder / 'tiny.fp16.onnx'} by itself"
         )
+
+
+@pytest.mark.parametrize(
+    ("target", "libraries", "said"),
+    [
+        ("sm86", ("tensorrt_rtx",), ": build one here with .*, export with --fleet sm86, or"),
+        ("sm86", ("tensorrt", "tensorrt_rtx"), ": build one here with .*, export with --fleet sm86, or"),
+        ("sm86", ("tensorrt",), ": build one here .*, export here with --fleet current --builder tensorrt, or"),
+        ("sm90", ("tensorrt", "tensorrt_rtx"), ": build one here .*, export here with --fleet current --builder "),
+        ("sm90", ("tensorrt_rtx",), r": install the full library, pip install .*\[tensorrt\]\", then build one here"),
+    ],
+)
+def test_the_advice_is_what_export_accepts_and_what_runs_here(
+    folder: Path, library: Any, target: str, libraries: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, target)
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, library if name in libraries else None)
+    with pytest.raises(EngineError, match=said) as raised:
+        artifact_for(folder, "auto")
+    for name in ("tensorrt", "tensorrt_rtx"):  # what is asked for is installed now
+        monkeypatch.setitem(sys.modules, name, library)
+    advice = re.search(r"--fleet ([^ ,]+)(?: --builder ([^ ,]+))?", str(raised.value))
+    assert advice is not None
+    (built,) = fleet_builders(cast(Any, advice[2] or "auto"), [advice[1]])
+    assert built.targets == (target if built.name == "tensorrt_rtx" else "Test GPU",)
 
 
 def test_of_several_versions_the_installed_one_is_taken(tmp_path: Path, library: Any, monkeypatch) -> None:
@@ -102,6 +131,30 @@ def test_the_full_library_comes_first_and_knows_gpus_by_name(tmp_path: Path, lib
     assert artifact_for(folder, "auto").name == "0.plan"  # which is not installed
     monkeypatch.setitem(sys.modules, "tensorrt", library)
     assert artifact_for(folder, "auto").name == "2.plan"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libnvinfer.so.11: cannot open shared object file"),
+        ModuleNotFoundError("No module named 'tensorrt_bindings'", name="tensorrt_bindings"),
+    ],
+)
+def test_a_library_that_is_installed_and_does_not_load_is_left_out_and_that_is_said(
+    tmp_path: Path, library: Any, error: ImportError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, "sm89")
+    folder = make_fleet(tmp_path / "fleet", ("sm89", *RTX), ("Test GPU", "tensorrt", "9.9"))
+
+    def load(name: str) -> Any:
+        if name == "tensorrt":
+            raise error
+        return library
+
+    monkeypatch.setattr("mirnet_deploy.engines.tensorrt_library.importlib.import_module", load)
+    with pytest.warns(MirnetDeployWarning) as warned:
+        assert artifact_for(folder, "auto").name == "0.plan"
+    assert [str(each.message) for each in warned] == [f"plans of tensorrt are left out, which does not load: {error}"]
 
 
 def test_without_the_library_the_error_says_what_to_install(folder: Path, monkeypatch) -> None:
@@ -169,8 +222,10 @@ class TestBuiltHere:
     def test_it_is_found(self, folder: Path, library: Any, cache: Path, monkeypatch) -> None:
         gpus(monkeypatch, "sm90")
         path = self.make(folder)
+        os.utime(path, (0, 0))
         assert artifact_for(folder, "auto") == path
         assert path.parent == cache
+        assert path.stat().st_mtime > 0  # it is in use, and goes last
 
     @pytest.mark.parametrize(
         "values",
@@ -191,11 +246,14 @@ class TestBuiltHere:
             artifact_for(folder, "auto")
         assert "does not match its sidecar" in caplog.text
 
-    def test_every_part_of_the_key_and_the_onnx_file_have_a_place_of_their_own(self, folder: Path, tmp_path) -> None:
+    def test_every_part_of_the_key_and_the_onnx_file_have_a_place_of_their_own(self, folder: Path, monkeypatch) -> None:
         fleet = read_fleet(folder)
         keys = [self.key, ("sm89", *RTX), ("sm90", "tensorrt", "9.9"), ("sm90", "tensorrt_rtx", "9.8")]
         places = {built_plan(fleet, key) for key in keys}
+        with monkeypatch.context() as patched:
+            patched.setattr("platform.machine", lambda: "another")
+            places.add(built_plan(fleet, self.key))
         (folder / "tiny.onnx").replace(folder / "tiny.fp16.onnx")
         manifest = (folder / MANIFEST).read_text().replace(fleet.onnx.sha256, fleet.onnx_cpu.sha256)
         (folder / MANIFEST).write_text(manifest)
-        assert len({*places, built_plan(read_fleet(folder), self.key)}) == 5
+        assert len({*places, built_plan(read_fleet(folder), self.key)}) == 6
