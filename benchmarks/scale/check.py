@@ -132,7 +132,7 @@ def _started(check: Check, source: Path, stack: ExitStack) -> tuple[subprocess.P
         words = [word.replace(f"{{{name}}}", str(value)) for word in words]
     if words[0] == "mirnet-deploy":  # this one, whatever is on the path
         words[:1] = [sys.executable, "-P", "-m", "mirnet_deploy"]
-    errors = stack.enter_context(TemporaryFile("w+"))
+    errors = stack.enter_context(TemporaryFile("w+"))  # noqa: SIM115 (the stack closes it)
     try:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
     except OSError as error:

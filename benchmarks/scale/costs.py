@@ -38,7 +38,7 @@ class PictureCost:
     write_s: float
     """Processor time, of all threads, to convert, encode and write the result."""
     wait_s: float
-    """Wall clock in reading and writing beyond that: the disk. 0 where several threads took more than the wall clock."""
+    """Wall clock in reading and writing beyond that: the disk; 0 where threads took more than it."""
     bytes_in: int
     bytes_out: int
     pixels: int

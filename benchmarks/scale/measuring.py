@@ -105,7 +105,7 @@ def _start(
     command = [sys.executable, "-P", "-m", "mirnet_deploy.benchmarks.scale.measuring"]
     pipe = subprocess.PIPE
     # A file and no pipe, which would fill while another process is listened to.
-    errors = stack.enter_context(TemporaryFile("w+"))
+    errors = stack.enter_context(TemporaryFile("w+"))  # noqa: SIM115 (the stack closes it)
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True)
     stack.callback(process.wait)
     stack.callback(process.kill)

@@ -1,7 +1,7 @@
 """Pictures that go round through servers: a closed queueing network, simulated until its state is steady.
 
-A customer stands for a place that one picture has on its way: when a picture is done, the next one takes its place. So the
-number under way is fixed, as it is with actors that hold so many pictures each. Servers take first who comes first.
+A customer stands for a place that one picture has on its way: when a picture is done, the next one takes its place. So
+the number under way is fixed, as it is with actors that hold so many pictures each. Servers take first who comes first.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def simulate(
 
 
 def bound(routes: Sequence[Sequence[Visit[Picture]]], pictures: Sequence[Picture]) -> float:
-    """The most pictures a second that the routes allow: no resource gives more than its whole time, and no customer goes
-    round faster than alone (asymptotic bounds: Lazowska et al., Quantitative System Performance, 1984, chapter 5).
+    """The most pictures a second that the routes allow: no resource gives more than its whole time, and no customer
+    goes round faster than alone (asymptotic bounds: Lazowska et al., Quantitative System Performance, 1984, chapter 5).
 
     Args:
         routes: all customers make equally many rounds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -14,6 +14,7 @@ from mirnet_deploy.benchmarks.drawing import MISSING
 from mirnet_deploy.benchmarks.scale.plan import KIND
 from mirnet_deploy.errors import UsageError
 
+FORMAT = f"mirnet-deploy {KIND}"
 SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 RESOURCES = ("processors", "GPU", "network in", "network out", "read requests", "write requests", "driver")
 """In the order of the table; others come behind."""
@@ -31,11 +32,8 @@ def read_scale(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict) or (content.get("format"), content.get("format_version")) != (
-        f"mirnet-deploy {KIND}",
-        1,
-    ):
-        raise UsageError(f"{path} is not a report of `mirnet-deploy {KIND} --json` of format version 1")
+    if not isinstance(content, dict) or (content.get("format"), content.get("format_version")) != (FORMAT, 1):
+        raise UsageError(f"{path} is not a report of `{FORMAT} --json` of format version 1")
     return content
 
 
@@ -96,9 +94,8 @@ def _measured(report: dict[str, Any]) -> Table:
         sizes = [figure(mean[name] / 1000) for name in ("bytes_in", "bytes_out")]
         start = figure(costs["cold_start_s"])
         drawn = f"{costs['files']:,} of {costs['drawn_from']:,}"
-        rows.append(
-            [costs["source"], str(len(costs["pictures"])), drawn, figure(mean["pixels"] / 1e6), *times, *sizes, start]
-        )
+        first = [costs["source"], str(len(costs["pictures"])), drawn, figure(mean["pixels"] / 1e6)]
+        rows.append([*first, *times, *sizes, start])
     heads = ["measured", "runs", "files", "MP", "read ms", "compute ms", "write ms", "kB in", "kB out", "cold start s"]
     return Table("One picture, means", heads, rows)
 
@@ -109,14 +106,8 @@ def _runs(rows: list[dict[str, Any]]) -> Table:
         money = ("hosts_usd", "requests_usd", "storage_usd", "moved_usd", "usd")
         numbers = (figure(row[name]) for name in ("hosts", "in_flight", "jobs", "at_once"))
         place = [figure(row["pictures"]), row["kind"], *numbers]
-        return [
-            *place,
-            _memory(row),
-            _rate(row),
-            figure(row["hours"]),
-            *(figure(row[name]) for name in money),
-            figure(million),
-        ]
+        place += [_memory(row), _rate(row), figure(row["hours"])]
+        return [*place, *(figure(row[name]) for name in money), figure(million)]
 
     heads = ["pictures", "on", "hosts", "in flight", "jobs", "at once", "GB a host", "pictures/h", "hours"]
     heads += ["hosts USD", "requests USD", "storage USD", "transfer USD", "all USD", "USD per M"]
