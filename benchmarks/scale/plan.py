@@ -28,9 +28,9 @@ PROTOCOL: Mapping[str, str] = {
     "simulation": (
         "A closed queueing network of actors that hold in_flight pictures each. Hosts beyond those simulated are taken "
         "for alike, and what all share is made smaller by as much. After one batch four are measured; where their "
-        "rates differ by more than 2 %, four of twice the size are measured instead, up to 16 times the size; a rate "
-        "that has not converged then is said to be not steady. Larger numbers of pictures are that rate, times as long. "
-        "Requests beyond a limit wait; a real store refuses them, and clients try again. Memory of a host is the "
+        "rates differ by more than 2 %, four of twice the size are measured instead, up to 32 times the size; a rate "
+        "that has not converged then is said to be not steady. Larger numbers of pictures are that rate, times as "
+        "long. Requests beyond a limit wait; a real store refuses them, and clients try again. Memory of a host is the "
         "actors', where it was measured, and 6 bytes for each pixel under way beyond an actor's first picture."
     ),
     "cost": (

@@ -17,7 +17,7 @@ CONVERGED = 0.02
 """Rates of batches that differ by no more than this share are those of a steady state."""
 BATCHES = 4
 """That are measured, one after the other."""
-DOUBLINGS = 4
+DOUBLINGS = 5
 """Of the batches' size, at most, where their rates are further apart."""
 
 

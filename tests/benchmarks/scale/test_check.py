@@ -19,6 +19,7 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 
 COPY_CODE = "import shutil; shutil.copytree('{source}', '{target}')"
 COPY = shlex.join([sys.executable, "-c", COPY_CODE])
+MANIFEST = "import os; os.mkdir('{target}'); open('{target}/a.jsonl', 'w')"
 PICTURE = PictureCost(0.02, 0.2, 0.03, 0.0, 1000, 3000, 768)
 
 
@@ -71,10 +72,7 @@ def test_a_longer_run_that_took_no_longer_says_nothing(what: Measuring, monkeypa
     [
         (f"{sys.executable} -c 'import sys; sys.exit(\"no room\")' {{source}} {{target}}", "--command failed: no room"),
         (f"{sys.executable} -c '' {{source}} {{target}}", "--command made 0 of 2 pictures"),
-        (
-            shlex.join(
-                [sys.executable, "-c", "import os; os.mkdir('{target}'); open('{target}/a.jsonl', 'w')", "{source}"]
-            ),
+        (shlex.join([sys.executable, "-c", MANIFEST, "{source}"]), "--command made 0 of 2 pictures"),
             "--command made 0 of 2 pictures",
         ),
         ("mirnet-deploy enhance --threads 0 {source} -o {target}", "--command failed: error: --threads"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fleets import make_fleet
 from PIL import Image
 
-from mirnet_deploy.benchmarks.scale.measuring import Measuring, measure
+from mirnet_deploy.benchmarks.scale.measuring import Measuring, _clocks, measure, measure_here
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import MirnetDeployError
 
@@ -84,11 +86,7 @@ def test_a_fleet_is_measured_by_its_onnx_file(photographs: tuple[Path, Path], tm
     other = tmp_path / "other" / "a.jpg"
     other.parent.mkdir()
     other.write_bytes(photographs[0].read_bytes())
-    onnx = tmp_path / "fleet" / "mirnet.onnx"
-    onnx.parent.mkdir()
-    onnx.write_bytes(resolve_model("lite").read_bytes())
-    file = FleetFile(onnx.name, file_sha256(onnx), onnx.stat().st_size)
-    write_fleet(onnx.parent, file)
-    request = {"model": str(onnx.parent), "paths": [str(photographs[0]), str(other)], "threads": 1, "warm_up": False}
+    fleet = make_fleet(tmp_path / "fleet")
+    request = {"model": str(fleet), "paths": [str(photographs[0]), str(other)], "threads": 1, "warm_up": False}
     request |= {"folder": str(tmp_path / "made"), "started": time.monotonic()}
     assert len(measure_here(request, lambda: None)["pictures"]) == 2
