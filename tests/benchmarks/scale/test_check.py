@@ -73,8 +73,6 @@ def test_a_longer_run_that_took_no_longer_says_nothing(what: Measuring, monkeypa
         (f"{sys.executable} -c 'import sys; sys.exit(\"no room\")' {{source}} {{target}}", "--command failed: no room"),
         (f"{sys.executable} -c '' {{source}} {{target}}", "--command made 0 of 2 pictures"),
         (shlex.join([sys.executable, "-c", MANIFEST, "{source}"]), "--command made 0 of 2 pictures"),
-            "--command made 0 of 2 pictures",
-        ),
         ("mirnet-deploy enhance --threads 0 {source} -o {target}", "--command failed: error: --threads"),
     ],
 )
