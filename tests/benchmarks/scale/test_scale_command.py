@@ -77,7 +77,7 @@ def test_the_check_ran_the_plain_command(whole: tuple[Result, dict[str, Any], Pa
     more = found["long_s"] - found["short_s"]
     assert found["measured_per_s"] == (pytest.approx(9 / more) if more > 0 else None)
     assert found["ratio"] == (pytest.approx(found["measured_per_s"] / found["predicted_per_s"]) if more > 0 else None)
-    assert report["check_command"].startswith("mirnet-deploy enhance --model {model} --threads {threads}")
+    assert report["check_command"].startswith("mirnet-deploy enhance --model {model} --device cpu --threads {threads}")
 
 
 def test_the_tables_come_from_the_json(whole: tuple[Result, dict[str, Any], Path]) -> None:
