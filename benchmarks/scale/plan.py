@@ -128,6 +128,11 @@ class Work:
         return Cluster(hosts, count, self.costs[name], jobs, *shared)
 
     @property
+    def assumptions(self) -> list[dict[str, Any]]:
+        """`Deployment.listed`, without hosts with GPUs where there are none."""
+        return self.deployment.listed(without="" if "gpu" in self.costs else "gpu")
+
+    @property
     def steps(self) -> int:
         """Simulations."""
         return len(self.costs) * (len(self.hosts) + len(IN_FLIGHT) + len(self.runs))

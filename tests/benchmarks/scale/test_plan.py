@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from mirnet_deploy.benchmarks.scale.deployment import GIB, Deployment
 from mirnet_deploy.benchmarks.scale.model import WAITING, Cluster, SteadyState, steady_state
 from mirnet_deploy.benchmarks.scale.plan import IN_FLIGHT, ScaleReport, Work, simulate_all
 from mirnet_deploy.benchmarks.scale.tables import figure, tables
+from mirnet_deploy.benchmarks.stored_tables import read_rows
+from mirnet_deploy.errors import UsageError
 
 PICTURE = PictureCost(0.1, 0.3, 0.1, 0.0, bytes_in=GIB // 4096, bytes_out=GIB // 1024, pixels=240_000)
 CPU = Costs((PICTURE,), "a pencil", threads=1, cold_start_s=100.0)
@@ -167,3 +170,15 @@ def test_the_json_says_where_it_comes_from(report: ScaleReport) -> None:
     content = report.to_dict()
     assert {"tool_version", "commit", "created", "machine"} <= set(content)
     assert "origin" not in content
+
+
+def test_rows_of_pages_are_those_of_the_tables(report: ScaleReport, tmp_path: Path) -> None:
+    path = tmp_path / "scale.json"
+    path.write_text(report.to_json())
+    rows = read_rows("scale", path)
+    (four,) = (row for row in rows if (row["table"], row["name"]) == ("hosts", "four") and row["hosts"] == "6")
+    assert (four["pictures/h"], four["limited by"], four["GPU"]) == ("88,200", "write requests", "–")
+    assert {row["table"] for row in rows} == {"measured", "runs", "hosts", "in_flight", "drivers", "assumptions"}
+    path.write_text('{"format": "mirnet-deploy bench"}')
+    with pytest.raises(UsageError, match="is not a report of `mirnet-deploy bench scale --json`"):
+        read_rows("scale", path)
