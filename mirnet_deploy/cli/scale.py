@@ -94,9 +94,7 @@ def command(
         check = _check(what, options) if checked else None  # that it is sound is better known before the work
         costs, manifest, deployment = _measured(what, options)
         work = Work(deployment, manifest, costs, options["hosts"], options["runs_of"])
-        report = ScaleReport(
-            this_command(), costs, manifest, deployment.listed(without="" if "gpu" in costs else "gpu")
-        )
+        report = ScaleReport(this_command(), costs, manifest, work.assumptions)
         with progress_bar("simulating", work.steps) as advance:
             for _ in simulate_all(work, report):
                 advance(1)

@@ -34,7 +34,7 @@ WORK = Work(
 
 @pytest.fixture(scope="module")
 def report() -> ScaleReport:
-    made = ScaleReport("the command", WORK.costs, WORK.manifest, WORK.deployment.listed())
+    made = ScaleReport("the command", WORK.costs, WORK.manifest, WORK.assumptions)
     assert sum(1 for _ in simulate_all(WORK, made)) == WORK.steps
     return made
 
@@ -152,7 +152,7 @@ def test_tables_say_what_does_not_fit_and_what_is_not_steady(report: ScaleReport
 
 
 def test_a_run_is_simulated_no_more_often_than_its_numbers_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not wait: once to see that, and twice for its cost; `jobs` at once are found without limits."""
+    """Once to see whether it waits, and twice for its cost: `jobs` at once are found without limits."""
     calls: list[int] = []
 
     def counted(cluster: Cluster) -> SteadyState:
@@ -164,6 +164,17 @@ def test_a_run_is_simulated_no_more_often_than_its_numbers_in_flight(monkeypatch
     for _ in simulate_all(work, ScaleReport("", work.costs, WORK.manifest, [])):
         pass
     assert calls[len(IN_FLIGHT) :] == [8, 8, 8]
+    calls.clear()
+    work = replace(work, costs={"gpu": GPU})
+    for _ in simulate_all(work, ScaleReport("", work.costs, WORK.manifest, [])):
+        pass
+    assert calls[len(IN_FLIGHT) :] == [2, 4, 8, 16, 32, 2, 2, 32, 32]
+
+
+def test_nothing_is_assumed_of_hosts_that_are_not_in_the_tables() -> None:
+    assert {row["name"].partition(".")[0] for row in WORK.assumptions} == {"cpu", "gpu", "storage", "driver"}
+    alone = replace(WORK, costs={"cpu": CPU})
+    assert {row["name"].partition(".")[0] for row in alone.assumptions} == {"cpu", "storage", "driver"}
 
 
 def test_the_json_says_where_it_comes_from(report: ScaleReport) -> None:
