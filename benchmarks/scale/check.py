@@ -124,7 +124,7 @@ def _timed(check: Check, each: int) -> float:
     return seconds
 
 
-def _started(check: Check, source: Path, stack: ExitStack) -> tuple[subprocess.Popen[str], IO[str]]:
+def _started(check: Check, source: Path, stack: ExitStack) -> tuple[subprocess.Popen[bytes], IO[str]]:
     """A command, and what it says of errors: in a file, as a pipe would fill while another command is waited for."""
     places = {"source": source, "target": _target(source), "model": check.what.model, "threads": check.what.threads}
     words = shlex.split(check.command)

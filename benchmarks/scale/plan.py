@@ -161,7 +161,8 @@ class ScaleReport:
         runs = [asdict(row) | {"usd": row.usd} for row in self.runs]
         check = [asdict(each) | {"ratio": each.ratio} for each in self.check]
         values = asdict(self)
-        return values.pop("origin") | {"protocol": dict(PROTOCOL)} | values | {"runs": runs, "check": check}
+        del values["origin"]
+        return self.origin | {"protocol": dict(PROTOCOL)} | values | {"runs": runs, "check": check}
 
     def to_json(self) -> str:
         """The JSON text of `to_dict`."""
