@@ -13,6 +13,8 @@ from typing import Any
 from mirnet_deploy.benchmarks.drawing import MISSING, interval, number
 from mirnet_deploy.benchmarks.quality import ALIGNED, METRICS, is_infinite
 from mirnet_deploy.benchmarks.report import Report
+from mirnet_deploy.benchmarks.scale.tables import read_scale
+from mirnet_deploy.benchmarks.scale.tables import tables as scale_tables
 from mirnet_deploy.benchmarks.stored import read_report
 from mirnet_deploy.errors import UsageError
 
@@ -190,6 +192,14 @@ def _proven(proof: str) -> str:
     return proof.partition(" (")[0].replace(" compute in ", " in ")
 
 
+def scale(path: Path) -> Iterator[Row]:
+    """The tables of `bench scale --json`, which the column `table` tells apart, with the columns that it prints; its
+    first one is `name`."""
+    for name, table in scale_tables(read_scale(path)).items():
+        for first, *others in table.rows:
+            yield {"name": first, "table": name, **dict(zip(table.heads[1:], others, strict=True))}
+
+
 def _content(path: Path, kind: str | None = None) -> Any:
     """The content of a JSON file, whose `format` is that of the command `kind`, if that is given."""
     content = json.loads(path.read_bytes())
@@ -206,6 +216,7 @@ KINDS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "training-step": training_step,
     "tiling": tiling,
     "export": export,
+    "scale": scale,
 }
 
 

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
+from typing import IO
 
 from mirnet_deploy.benchmarks.scale.deployment import Hosts
-from mirnet_deploy.benchmarks.scale.measuring import Measuring, measure
-from mirnet_deploy.benchmarks.scale.model import HOUR, Fleet, even_rate
+from mirnet_deploy.benchmarks.scale.measuring import Measuring, last_line, measure
+from mirnet_deploy.benchmarks.scale.model import HOUR, Cluster, steady_state
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
 from mirnet_deploy.machine import describe_processor
+from mirnet_deploy.pairs import images_in
 
-PLAIN = "mirnet-deploy enhance --model {model} --threads {threads} {source} -o {target}"
+PLAIN = "mirnet-deploy enhance --model {model} --device cpu --threads {threads} {source} -o {target}"
 """What is checked unless the user names another command."""
 FEW = 4
 """The short run has one picture where the long one has so many: both start alike, so that the difference of their times
@@ -40,7 +43,7 @@ class Check:
     """With {source} and {target}, folders; {model} and {threads} are filled in too."""
     commands: int = 1
     """At once, each with pictures of its own."""
-    pictures: int = 24
+    pictures: int = 32
     """Of each actor in the long run."""
     rounds: int = 3
 
@@ -93,53 +96,51 @@ def _predicted(check: Check) -> float:
     """Pictures a second of this machine as a host."""
     actors = check.what.processes
     costs, manifest = measure(replace(check.what, pictures=check.pictures))
-    hosts = Hosts("this machine", cores=actors * check.what.threads)
-    return even_rate(Fleet(hosts, 1, costs, manifest=manifest)).pictures_per_hour / HOUR
+    hosts = Hosts("this machine", vcpus=actors * check.what.threads)
+    return steady_state(Cluster(hosts, 1, costs, manifest=manifest)).pictures_per_hour / HOUR
 
 
 def _timed(check: Check, each: int) -> float:
     """Wall clock of all commands, with so many pictures for each actor."""
     with temporary_folder() as folder, ExitStack() as stack:
         sources = [folder / f"source-{number}" for number in range(check.commands)]
-        count = each * check.what.processes // check.commands
-        for source in sources:
-            source.mkdir()
-            for index in range(count):
-                path = check.what.paths[index % len(check.what.paths)]
-                shutil.copy(path, source / f"{index:06d}{path.suffix}")
+        drawn = replace(check.what, pictures=check.pictures).drawn
+        for actor in range(check.what.processes):
+            source = sources[actor % check.commands]
+            source.mkdir(exist_ok=True)
+            for index, path in enumerate(drawn(actor)[:each]):
+                shutil.copy(path, source / f"{actor:03d}-{index:06d}{path.suffix}")
         begin = perf_counter()
         commands = [_started(check, source, stack) for source in sources]
-        for process in commands:
-            _, errors = process.communicate()
-            if process.returncode:
-                raise MirnetDeployError(f"--command failed: {(errors.strip().splitlines() or ['no output'])[-1][:300]}")
+        for process, errors in commands:
+            if process.wait():
+                raise MirnetDeployError(f"--command failed: {last_line(errors)}")
         seconds = perf_counter() - begin
         for source in sources:
-            made = sum(path.suffix in _suffixes(check) for path in _target(source).rglob("*"))
+            count = len(list(source.iterdir()))
+            made = len(images_in(_target(source), recursive=True)) if _target(source).is_dir() else 0
             if made != count:
                 raise MirnetDeployError(f"--command made {made} of {count} pictures")
     return seconds
 
 
-def _started(check: Check, source: Path, stack: ExitStack) -> subprocess.Popen[str]:
+def _started(check: Check, source: Path, stack: ExitStack) -> tuple[subprocess.Popen[bytes], IO[str]]:
+    """A command, and what it says of errors: in a file, as a pipe would fill while another command is waited for."""
     places = {"source": source, "target": _target(source), "model": check.what.model, "threads": check.what.threads}
     words = shlex.split(check.command)
     for name, value in places.items():
         words = [word.replace(f"{{{name}}}", str(value)) for word in words]
     if words[0] == "mirnet-deploy":  # this one, whatever is on the path
         words[:1] = [sys.executable, "-P", "-m", "mirnet_deploy"]
+    errors = stack.enter_context(TemporaryFile("w+"))  # noqa: SIM115 (the stack closes it)
     try:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
     except OSError as error:
         raise UsageError(f"--command {words[0]} cannot be started: {error.strerror}") from error
     stack.callback(process.wait)
     stack.callback(process.kill)
-    return process
+    return process, errors
 
 
 def _target(source: Path) -> Path:
     return source.with_name(source.name.replace("source", "target"))
-
-
-def _suffixes(check: Check) -> set[str]:
-    return {path.suffix for path in check.what.paths}

@@ -20,6 +20,7 @@ from mirnet_deploy.files import temporary_folder
 from mirnet_deploy.images.picture import Picture
 from mirnet_deploy.images.writing import encode_image
 
+MIB = 1 << 20
 LINES = 2000
 """Of a manifest, to find what one takes."""
 KEY = "s3://bucket/camera-0000/2026/11/28/0000000000.jpg"
@@ -31,13 +32,13 @@ class PictureCost:
     """One picture from file to file, by itself in its process."""
 
     read_s: float
-    """Processor time to read, decode and convert it, and all else before the model."""
+    """Processor time, of all threads, to read, decode and convert it, and all else before the model."""
     compute_s: float
     """Wall clock of the model."""
     write_s: float
-    """Processor time to convert, encode and write the result."""
+    """Processor time, of all threads, to convert, encode and write the result."""
     wait_s: float
-    """Wall clock in reading and writing that took no processor time: the disk."""
+    """Wall clock in reading and writing beyond that: the disk; 0 where threads took more than it."""
     bytes_in: int
     bytes_out: int
     pixels: int
@@ -54,6 +55,12 @@ class Costs:
     """Processors that the model used."""
     cold_start_s: float | None
     """From the start of a process to its first result; None where it was not measured."""
+    memory_bytes: float | None = None
+    """Largest resident set of a process with one picture under way; None where it was not measured."""
+    files: int = 1
+    """Different files that were measured,"""
+    drawn_from: int = 1
+    """out of so many."""
 
     def mean(self, name: str) -> float:
         """Mean of that field of the pictures."""
@@ -114,7 +121,7 @@ def from_report(path: Path, report: Report, like: Costs) -> Costs:
         if each.images_per_s and (each.engine, each.size) == (row.engine, row.size)
     }
     if device != "cpu" and rates:
-        times, how = (1 / max(rates),), f"{rates[max(rates)]} pictures at a time"
+        times, how = (1 / max(rates),), f"its best throughput, with {rates[max(rates)]} pictures on the GPU at a time"
     where = report.machine["cpu"] if device == "cpu" else report.machine["gpus"][0]["name"]
     threads = report.settings.get("threads") or report.machine["cores"]
     base = replace(like.pictures[0], read_s=read, write_s=write, wait_s=wait)
@@ -123,6 +130,7 @@ def from_report(path: Path, report: Report, like: Costs) -> Costs:
         source=f"{path}: {row.engine} at {row.size} on {where}, {how}",
         threads=threads if device == "cpu" else 1,
         cold_start_s=row.cold_start_s,
+        memory_bytes=row.peak_rss_mib and row.peak_rss_mib * MIB,
     )
 
 
@@ -147,15 +155,19 @@ def manifest_cost(entry: dict[str, Any]) -> ManifestCost:
     return ManifestCost(seconds / LINES, round(length / LINES), sys.getsizeof(KEY) + 8)
 
 
-def joined(costs: Sequence[Costs], source: str) -> Costs:
-    """Those of several processes as one; the slowest cold start counts.
+def joined(costs: Sequence[Costs], source: str, files: int, drawn_from: int) -> Costs:
+    """Those of several processes as one; the slowest cold start and the largest memory count.
 
     Args:
         costs: at least one, all with the same threads.
+        files: that they measured, each counted once.
+        drawn_from: how many there are.
     """
     starts = [each.cold_start_s for each in costs if each.cold_start_s is not None]
     pictures = tuple(picture for each in costs for picture in each.pictures)
-    return Costs(pictures, source, costs[0].threads, max(starts, default=None))
+    memory = [each.memory_bytes for each in costs if each.memory_bytes is not None]
+    most = max(starts, default=None), max(memory, default=None)
+    return Costs(pictures, source, costs[0].threads, *most, files, drawn_from)
 
 
 def _pixels(size: str) -> int:

@@ -34,10 +34,13 @@ class Hosts:
     """
 
     kind: str = _assumed("c7i.4xlarge", "", CATALOGUE)
-    cores: int = _assumed(16, "a host", f"{CATALOGUE}: 4 x c7i.xlarge's; two are a core (EC2 User Guide)")
+    vcpus: int = _assumed(16, "a host", f"{CATALOGUE}: 4 x c7i.xlarge's; two are a core (EC2 User Guide)")
     gpus: int = _assumed(0, "a host", "0: an actor for each --threads processors; else one for each GPU")
     in_flight: int = _assumed(2, "pictures an actor", "as `enhance`: one is enhanced while another is read or written")
-    speed: float = _assumed(1.0, "of a core here", "unknown: a vCPU taken for as fast as a processor here")
+    memory_gb: float = _assumed(32.0, "GB a host", "EC2 instance types: 4 x c7i.xlarge's 8")
+    speed: float = _assumed(
+        1.0, "of a processor here", "unknown, 0.5 to 1: a vCPU taken for as fast as a processor here; it is half a core"
+    )
     network_gbps: float = _assumed(5.0, "Gbit/s each way", f"{NETWORK}: below 32 vCPUs, through a gateway")
     usd_per_hour: float | None = _assumed(0.714, "USD", f"{CATALOGUE}; 4 x c7i.xlarge")
     boot_s: float = _assumed(0.0, "s", "unknown: left out")
@@ -45,20 +48,21 @@ class Hosts:
     interruptions: float = _assumed(0.0, "a host and hour", "on demand: none; for spot instances say how many")
 
     def __post_init__(self) -> None:
-        for name, least in (("cores", 1), ("gpus", 0), ("in_flight", 1)):
+        for name, least in (("vcpus", 1), ("gpus", 0), ("in_flight", 1)):
             _check(name, getattr(self, name), least)
-        for name in ("speed", "network_gbps"):
+        for name in ("memory_gb", "speed", "network_gbps"):
             _check(name, getattr(self, name), 0, above=True)
         for name in ("usd_per_hour", "boot_s", "minimum_s", "interruptions"):
             _check(name, getattr(self, name), 0)
-        if self.gpus > self.cores:
-            raise UsageError(f"gpus is {self.gpus}; expected no more than cores, which is {self.cores}")
+        if self.gpus > self.vcpus:
+            raise UsageError(f"gpus is {self.gpus}; expected no more than vcpus, which is {self.vcpus}")
 
 
 GPU_HOSTS = {
     "kind": ("p5en.48xlarge", CATALOGUE),
-    "cores": (192, f"{CATALOGUE}: 192 vCPUs and 8 H200"),
+    "vcpus": (192, f"{CATALOGUE}: 192 vCPUs and 8 H200"),
     "gpus": (8, f"{CATALOGUE}: 192 vCPUs and 8 H200"),
+    "memory_gb": (2048.0, "EC2 instance types: p5en.48xlarge"),
     "network_gbps": (100.0, f"{S3_SPEED}: up to 100 Gb/s on one instance"),
     "usd_per_hour": (63.296, CATALOGUE),
 }
@@ -161,11 +165,13 @@ class Deployment:
             raise UsageError("--set: cpu.gpus stays 0, and gpu.gpus is 1 at least")
         return cls(**made, assumptions=sources)
 
-    def listed(self) -> list[dict[str, Any]]:
-        """Every value with its name, unit and source."""
+    def listed(self, without: str = "") -> list[dict[str, Any]]:
+        """Every value with its name, unit and source, but for those of the part `without`."""
         found = []
         for name, source in self.assumptions.items():
             part, _, field_name = name.partition(".")
+            if part == without:
+                continue
             of = getattr(self, part)
             unit = type(of).__dataclass_fields__[field_name].metadata["unit"]
             found.append({"name": name, "value": getattr(of, field_name), "unit": unit, "source": source})

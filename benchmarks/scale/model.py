@@ -6,11 +6,11 @@ import random
 from dataclasses import dataclass
 
 from mirnet_deploy.benchmarks.scale.costs import Costs, ManifestCost, PictureCost
-from mirnet_deploy.benchmarks.scale.deployment import Driver, Hosts, Storage
-from mirnet_deploy.benchmarks.scale.queueing import Server, Steady, Visit, bound, simulate
+from mirnet_deploy.benchmarks.scale.deployment import GIB, Driver, Hosts, Storage
+from mirnet_deploy.benchmarks.scale.queueing import Server, Simulated, Visit, bound, simulate
 from mirnet_deploy.errors import UsageError
 
-MOST_TOKENS = 256
+MOST_CUSTOMERS = 256
 """Pictures under way in a simulation: hosts beyond are like those that are simulated."""
 FULL = 0.9
 """A resource that is busy for this share of its time, or more, is what limits the rate."""
@@ -18,11 +18,13 @@ WAITING = "pictures in flight"
 """What limits where no resource does: too few pictures are under way to fill any."""
 SEED = 0
 HOUR = 3600
+PIXEL_BYTES = 6
+"""Of memory for each picture under way beyond an actor's first: RGB in 8 bits, and a result like it."""
 Route = list[Visit[PictureCost]]
 
 
 @dataclass(frozen=True)
-class Fleet:
+class Cluster:
     """Some hosts of one kind at work.
 
     `jobs` jobs share the work, each with a driver and a prefix of the storage of its own.
@@ -46,15 +48,27 @@ class Fleet:
         Raises:
             UsageError: the host has fewer.
         """
-        if self.hosts.cores < self.costs.threads:
-            cores = f"{self.hosts.cores} cores of {self.hosts.kind}"
-            raise UsageError(f"{self.costs.threads} threads do not fit on {cores}")
-        return self.hosts.gpus or self.hosts.cores // self.costs.threads
+        if self.hosts.vcpus < self.costs.threads:
+            vcpus = f"{self.hosts.vcpus} vCPUs of {self.hosts.kind}"
+            raise UsageError(f"{self.costs.threads} threads do not fit on {vcpus}")
+        return self.hosts.gpus or self.hosts.vcpus // self.costs.threads
+
+    @property
+    def memory_gb(self) -> float:
+        """Of a host, at least: that of its actors, as far as it was measured, and of all pictures under way."""
+        first = self.costs.memory_bytes or PIXEL_BYTES * self.costs.mean("pixels")
+        others = (self.hosts.in_flight - 1) * PIXEL_BYTES * self.costs.mean("pixels")
+        return self.actors * (first + others) / GIB
+
+    @property
+    def fits(self) -> bool:
+        """Whether a host has so much memory."""
+        return self.memory_gb <= self.hosts.memory_gb
 
 
 @dataclass(frozen=True)
-class Even:
-    """The even rate of a fleet."""
+class SteadyState:
+    """What a cluster does once its first pictures are through."""
 
     pictures_per_hour: float
     bottleneck: str
@@ -66,47 +80,48 @@ class Even:
     simulated_hosts: int
     """The others are taken for alike; what all share was made smaller by as much."""
     simulated_pictures: int
-    even: bool
+    converged: bool
+    """Whether the simulation came to it (`queueing.simulate`); else the figures are those of its last pictures."""
     bound_per_hour: float
     """The most that the parameters allow without anybody ever waiting for another (`queueing.bound`)."""
 
 
-def even_rate(fleet: Fleet) -> Even:
-    """Simulates the fleet until its rate is even. Pictures are drawn from those measured, always the same ones."""
-    each = fleet.actors * fleet.hosts.in_flight
-    simulated = max(1, min(fleet.count, MOST_TOKENS // each))
-    there = fleet.count * uptime(fleet)
-    routes = _routes(fleet, simulated, share=simulated / there)
-    pictures, random_numbers = fleet.costs.pictures, random.Random(SEED)
-    steady = simulate(routes, lambda: random_numbers.choice(pictures))
+def steady_state(cluster: Cluster) -> SteadyState:
+    """Simulates the cluster. Pictures are drawn from those measured, always the same ones."""
+    each = cluster.actors * cluster.hosts.in_flight
+    simulated = max(1, min(cluster.count, MOST_CUSTOMERS // each))
+    there = cluster.count * uptime(cluster)
+    routes = _routes(cluster, simulated, share=simulated / there)
+    pictures, random_numbers = cluster.costs.pictures, random.Random(SEED)
+    found = simulate(routes, lambda: random_numbers.choice(pictures))
     scale = HOUR * there / simulated
-    return Even(
-        pictures_per_hour=steady.rate * scale,
-        bottleneck=_bottleneck(steady),
-        utilisation=steady.utilisation,
-        picture_s=steady.residence_s,
+    return SteadyState(
+        pictures_per_hour=found.rate * scale,
+        bottleneck=_bottleneck(found),
+        utilisation=found.utilisation,
+        picture_s=found.residence_s,
         simulated_hosts=simulated,
-        simulated_pictures=steady.pictures,
-        even=steady.even,
+        simulated_pictures=found.pictures,
+        converged=found.converged,
         bound_per_hour=bound(routes, pictures) * scale,
     )
 
 
-def uptime(fleet: Fleet) -> float:
+def uptime(cluster: Cluster) -> float:
     """Share of its time in which a host is at work, where hosts are taken away `interruptions` times an hour: another
     boots, an actor starts, and the pictures under way are made again, half of which was done in the mean."""
-    alone = sum(visit.seconds(each) for visit in _stages(fleet, 1, 1.0)[0] for each in fleet.costs.pictures)
-    lost = fleet.hosts.boot_s + (fleet.costs.cold_start_s or 0.0) + alone / len(fleet.costs.pictures) / 2
-    return 1 / (1 + fleet.hosts.interruptions * lost / HOUR)
+    alone = sum(visit.seconds(each) for visit in _stages(cluster, 1, 1.0)[0] for each in cluster.costs.pictures)
+    lost = cluster.hosts.boot_s + (cluster.costs.cold_start_s or 0.0) + alone / len(cluster.costs.pictures) / 2
+    return 1 / (1 + cluster.hosts.interruptions * lost / HOUR)
 
 
-def shared_limit(fleet: Fleet) -> float:
+def shared_limit(cluster: Cluster) -> float:
     """Pictures an hour that one job allows, whatever its hosts: its driver, and its prefix of the storage."""
     limits = []
-    if fleet.storage:
-        limits += [_rate(fleet.storage.get_rate, fleet.storage.gets)]
-        limits += [_rate(fleet.storage.put_rate, fleet.storage.puts)]
-    if driver_s := _driver_s(fleet):
+    if cluster.storage:
+        limits += [_rate(cluster.storage.get_rate, cluster.storage.gets)]
+        limits += [_rate(cluster.storage.put_rate, cluster.storage.puts)]
+    if driver_s := _driver_s(cluster):
         limits.append(1 / driver_s)
     return HOUR * min(limits, default=float("inf"))
 
@@ -115,35 +130,35 @@ def _rate(rate: float, each: float) -> float:
     return rate / each if each else float("inf")
 
 
-def _driver_s(fleet: Fleet) -> float:
+def _driver_s(cluster: Cluster) -> float:
     """Seconds of a job's driver for each picture."""
-    dispatch = 1 / fleet.driver.dispatch_rate if fleet.driver else 0.0
-    return dispatch + (fleet.manifest.line_s if fleet.manifest else 0.0)
+    dispatch = 1 / cluster.driver.dispatch_rate if cluster.driver else 0.0
+    return dispatch + (cluster.manifest.line_s if cluster.manifest else 0.0)
 
 
-def _bottleneck(steady: Steady) -> str:
-    name = max(steady.utilisation, key=lambda each: steady.utilisation[each])
-    return name if steady.utilisation[name] >= FULL else WAITING
+def _bottleneck(found: Simulated) -> str:
+    name = max(found.utilisation, key=lambda each: found.utilisation[each])
+    return name if found.utilisation[name] >= FULL else WAITING
 
 
-def _routes(fleet: Fleet, hosts: int, share: float) -> list[Route]:
+def _routes(cluster: Cluster, hosts: int, share: float) -> list[Route]:
     """One route for each picture that is under way on so many hosts."""
-    return [route for route in _stages(fleet, hosts, share) for _ in range(fleet.hosts.in_flight)]
+    return [route for route in _stages(cluster, hosts, share) for _ in range(cluster.hosts.in_flight)]
 
 
-def _stages(fleet: Fleet, hosts: int, share: float) -> list[Route]:
+def _stages(cluster: Cluster, hosts: int, share: float) -> list[Route]:
     """One route for each actor.
 
     Args:
         share: of what all hosts share, the part that is left for those simulated.
     """
-    before, after = _shared(fleet, share)
-    kind, actors, routes = fleet.hosts, fleet.actors, list[Route]()
+    before, after = _shared(cluster, share)
+    kind, actors, routes = cluster.hosts, cluster.actors, list[Route]()
     for _ in range(hosts):
         down, up = Server("network in"), Server("network out")
         for _ in range(actors):
             # Without a GPU reading and writing share what the model computes on.
-            processors = Server("processors", kind.cores // actors if kind.gpus else 1)
+            processors = Server("processors", kind.vcpus // actors if kind.gpus else 1)
             model = Server("GPU") if kind.gpus else processors
             route: Route = [
                 Visit(processors, lambda each: each.read_s / kind.speed),
@@ -151,7 +166,7 @@ def _stages(fleet: Fleet, hosts: int, share: float) -> list[Route]:
                 Visit(model, lambda each: each.compute_s / (1 if kind.gpus else kind.speed)),
                 Visit(processors, lambda each: each.write_s / kind.speed),
             ]
-            if fleet.storage:
+            if cluster.storage:
                 route.insert(0, Visit(down, lambda each: each.bytes_in * 8e-9 / kind.network_gbps))
                 route.append(Visit(up, lambda each: each.bytes_out * 8e-9 / kind.network_gbps))
             else:
@@ -160,12 +175,12 @@ def _stages(fleet: Fleet, hosts: int, share: float) -> list[Route]:
     return routes
 
 
-def _shared(fleet: Fleet, share: float) -> tuple[Route, Route]:
+def _shared(cluster: Cluster, share: float) -> tuple[Route, Route]:
     """The stages before and after a picture is on its host, at servers that all hosts share."""
-    jobs, before, after = fleet.jobs * share, Route(), Route()
-    if driver_s := _driver_s(fleet):
+    jobs, before, after = cluster.jobs * share, Route(), Route()
+    if driver_s := _driver_s(cluster):
         before.append(Visit(Server("driver"), lambda each: driver_s / jobs))
-    storage = fleet.storage
+    storage = cluster.storage
     if storage is None:
         return before, after
     before.append(Visit(Server("read requests"), lambda each: storage.gets / storage.get_rate / jobs))

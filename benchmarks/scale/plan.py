@@ -6,31 +6,32 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from mirnet_deploy.artifacts.version import __version__
+from mirnet_deploy.benchmarks.origin import origin
 from mirnet_deploy.benchmarks.scale.check import CheckRound
 from mirnet_deploy.benchmarks.scale.costs import Costs, ManifestCost
 from mirnet_deploy.benchmarks.scale.deployment import GIB, Deployment
-from mirnet_deploy.benchmarks.scale.model import FULL, HOUR, WAITING, Even, Fleet, even_rate, shared_limit
-from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.benchmarks.scale.model import FULL, HOUR, WAITING, Cluster, SteadyState, shared_limit, steady_state
 
-FORMAT = "mirnet-deploy bench scale"
+KIND = "bench scale"
 IN_FLIGHT = (2, 4, 8, 16, 32, 64)
 """Pictures an actor that are tried."""
 PROTOCOL: Mapping[str, str] = {
     "measured": (
         "Pictures go from file to file as in `mirnet-deploy enhance`, one by one, in so many processes at once as "
-        "`costs` says: read and write are processor time of the thread, compute is wall clock of the model. With "
-        "--from they are of that report. On a GPU compute is one over a report's best throughput, or its latency "
-        "without one, copies included; read and write are of the processor here."
+        "`costs` says: read and write are processor time of all threads, compute is wall clock of the model. They are "
+        "drawn from those given, by chance and always alike. With --from times are of that report. On a GPU compute is "
+        "one over a report's best throughput, with as many pictures on the GPU as that took, however few are in flight "
+        "here; or its latency without one, copies included; read and write are of the processor here."
     ),
     "simulation": (
         "A closed queueing network of actors that hold in_flight pictures each. Hosts beyond those simulated are taken "
-        "for alike, and what all share is made smaller by as much. It runs until batches' rates are within 2 %, and "
-        "then for four batches; larger numbers of pictures are that rate, times as long. Requests beyond a limit wait; "
-        "a real store refuses them, and clients try again."
+        "for alike, and what all share is made smaller by as much. After one batch four are measured; where their "
+        "rates differ by more than 2 %, four of twice the size are measured instead, up to 32 times the size; a rate "
+        "that has not converged then is said to be not steady. Larger numbers of pictures are that rate, times as "
+        "long. Requests beyond a limit wait; a real store refuses them, and clients try again. Memory of a host is the "
+        "actors', where it was measured, and 6 bytes for each pixel under way beyond an actor's first picture."
     ),
     "cost": (
         "Hosts are paid from the boot to the last picture (with the cold start of a process, where that was measured), "
@@ -42,13 +43,16 @@ PROTOCOL: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class RateRow:
-    """The even rate of some hosts."""
+    """What some hosts of one kind do."""
 
     kind: str
     hosts: int
     jobs: int
     in_flight: int
-    rate: Even
+    memory_gb: float
+    """That a host needs, at least; it has `memory_there_gb`."""
+    memory_there_gb: float
+    rate: SteadyState
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,14 @@ class CostRow:
     pictures: int
     hosts: int
     in_flight: int
+    memory_gb: float
+    """As in `RateRow`."""
+    memory_there_gb: float
     jobs: int
     """In all: see `DriverRow.jobs`, and no fewer than at once."""
     at_once: int
     """The fewest with which neither drivers nor requests limit the hosts."""
-    rate: Even
+    rate: SteadyState
     hours: float
     """From the boot to the last picture, without listing."""
     host_hours: float
@@ -113,12 +120,17 @@ class Work:
     runs: tuple[tuple[int, int], ...]
     """Pictures, and hosts for them."""
 
-    def fleet(self, name: str, count: int = 1, jobs: int = 1) -> Fleet:
+    def cluster(self, name: str, count: int = 1, jobs: int = 1) -> Cluster:
         """So many hosts of a kind, `cpu` or `gpu`."""
         deployment = self.deployment
         hosts = deployment.gpu if name == "gpu" else deployment.cpu
         shared = deployment.storage, deployment.driver, self.manifest
-        return Fleet(hosts, count, self.costs[name], jobs, *shared)
+        return Cluster(hosts, count, self.costs[name], jobs, *shared)
+
+    @property
+    def assumptions(self) -> list[dict[str, Any]]:
+        """`Deployment.listed`, without hosts with GPUs where there are none."""
+        return self.deployment.listed(without="" if "gpu" in self.costs else "gpu")
 
     @property
     def steps(self) -> int:
@@ -142,15 +154,15 @@ class ScaleReport:
     drivers: list[DriverRow] = field(default_factory=list)
     check: list[CheckRound] = field(default_factory=list)
     check_command: str | None = None
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    machine: dict[str, Any] = field(default_factory=lambda: describe_machine().to_dict())
+    origin: dict[str, Any] = field(default_factory=lambda: origin(KIND))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; None where there is no figure."""
         runs = [asdict(row) | {"usd": row.usd} for row in self.runs]
         check = [asdict(each) | {"ratio": each.ratio} for each in self.check]
-        head = {"format": FORMAT, "format_version": 1, "tool_version": __version__, "protocol": dict(PROTOCOL)}
-        return head | asdict(self) | {"runs": runs, "check": check}
+        values = asdict(self)
+        del values["origin"]
+        return self.origin | {"protocol": dict(PROTOCOL)} | values | {"runs": runs, "check": check}
 
     def to_json(self) -> str:
         """The JSON text of `to_dict`."""
@@ -161,43 +173,50 @@ def simulate_all(work: Work, report: ScaleReport) -> Iterator[None]:
     """Fills the report; yields after every simulation."""
     for name in work.costs:
         for count in work.hosts:
-            report.hosts.append(_rate_row(work.fleet(name, count)))
+            report.hosts.append(_rate_row(work.cluster(name, count)))
             yield
         for in_flight in IN_FLIGHT:
-            fleet = work.fleet(name)
-            report.in_flight.append(_rate_row(replace(fleet, hosts=replace(fleet.hosts, in_flight=in_flight))))
+            cluster = _with_in_flight(work.cluster(name), in_flight)
+            if cluster.fits:
+                report.in_flight.append(_rate_row(cluster))
             yield
     report.drivers += [_driver_row(work, pictures) for pictures in dict.fromkeys(each for each, _ in work.runs)]
     jobs = {row.pictures: row.jobs for row in report.drivers}
     for pictures, count in work.runs:
         for name in work.costs:
-            for fleet in _filled(work.fleet(name, count)):
-                report.runs.append(_cost_row(work, fleet, pictures, jobs[pictures]))
+            for cluster in _filled(work.cluster(name, count)):
+                report.runs.append(_cost_row(work, cluster, pictures, jobs[pictures]))
             yield
 
 
-def _filled(fleet: Fleet) -> list[Fleet]:
-    """The fleet; and where it waits because too few pictures are under way, also with the fewest of `IN_FLIGHT` that
-    fill something, or the most."""
-    fleets = [fleet]
-    for in_flight in IN_FLIGHT:
-        if even_rate(replace(fleets[-1], count=1)).bottleneck != WAITING:
+def _filled(cluster: Cluster) -> list[Cluster]:
+    """The cluster; and where it waits because too few pictures are under way, also with the fewest of `IN_FLIGHT` that
+    fill something, or the most that the memory of a host takes."""
+    clusters = [cluster]
+    more = (_with_in_flight(cluster, each) for each in IN_FLIGHT if each > cluster.hosts.in_flight)
+    for larger in more:
+        if not larger.fits or steady_state(replace(clusters[-1], count=1)).bottleneck != WAITING:
             break
-        if in_flight > fleet.hosts.in_flight:
-            fleets[1:] = [replace(fleet, hosts=replace(fleet.hosts, in_flight=in_flight))]
-    return fleets
+        clusters[1:] = [larger]
+    return clusters
 
 
-def _rate_row(fleet: Fleet) -> RateRow:
-    return RateRow(fleet.hosts.kind, fleet.count, fleet.jobs, fleet.hosts.in_flight, even_rate(fleet))
+def _with_in_flight(cluster: Cluster, in_flight: int) -> Cluster:
+    return replace(cluster, hosts=replace(cluster.hosts, in_flight=in_flight))
 
 
-def _cost_row(work: Work, fleet: Fleet, pictures: int, jobs: int) -> CostRow:
+def _rate_row(cluster: Cluster) -> RateRow:
+    hosts = cluster.hosts
+    memory = cluster.memory_gb, hosts.memory_gb
+    return RateRow(hosts.kind, cluster.count, cluster.jobs, hosts.in_flight, *memory, steady_state(cluster))
+
+
+def _cost_row(work: Work, cluster: Cluster, pictures: int, jobs: int) -> CostRow:
     # What the hosts do where nothing that they share limits them.
-    alone = even_rate(replace(fleet, jobs=10**9))
-    at_once = max(1, math.ceil(alone.pictures_per_hour / (FULL * shared_limit(fleet))))
-    rate = even_rate(replace(fleet, jobs=at_once))
-    hosts, storage, costs, count = fleet.hosts, work.deployment.storage, fleet.costs, fleet.count
+    alone = steady_state(replace(cluster, jobs=10**9))
+    at_once = max(1, math.ceil(alone.pictures_per_hour / (FULL * shared_limit(cluster))))
+    rate = steady_state(replace(cluster, jobs=at_once))
+    hosts, storage, costs, count = cluster.hosts, work.deployment.storage, cluster.costs, cluster.count
     start = hosts.boot_s + (costs.cold_start_s or 0.0)
     hours = max(hosts.minimum_s, start + HOUR * pictures / rate.pictures_per_hour) / HOUR
     requests = storage.gets * storage.usd_per_1000_gets + storage.puts * storage.usd_per_1000_puts
@@ -208,6 +227,8 @@ def _cost_row(work: Work, fleet: Fleet, pictures: int, jobs: int) -> CostRow:
         pictures=pictures,
         hosts=count,
         in_flight=hosts.in_flight,
+        memory_gb=cluster.memory_gb,
+        memory_there_gb=hosts.memory_gb,
         jobs=max(jobs, at_once),
         at_once=at_once,
         rate=rate,

@@ -1,7 +1,7 @@
-"""Pictures that go round through servers: a closed queueing network, simulated until its rate is even.
+"""Pictures that go round through servers: a closed queueing network, simulated until its state is steady.
 
-A token stands for a place that one picture has on its way: when a picture is done, the next one takes its place. So the
-number under way is fixed, as it is with actors that hold so many pictures each. Servers take first who comes first.
+A customer stands for a place that one picture has on its way: when a picture is done, the next one takes its place. So
+the number under way is fixed, as it is with actors that hold so many pictures each. Servers take first who comes first.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Generic, TypeVar
 
 Picture = TypeVar("Picture")
 
-EVEN = 0.02
-"""Rates of batches that differ by no more than this share are even."""
-MEASURED = 4
-"""Batches that are measured."""
-MOST_WARMUP = 12
-"""Batches before them, at most."""
+CONVERGED = 0.02
+"""Rates of batches that differ by no more than this share are those of a steady state."""
+BATCHES = 4
+"""That are measured, one after the other."""
+DOUBLINGS = 5
+"""Of the batches' size, at most, where their rates are further apart."""
 
 
 class Server:
@@ -56,8 +56,8 @@ class Visit(Generic[Picture]):
 
 
 @dataclass(frozen=True)
-class Steady:
-    """A network at its even rate."""
+class Simulated:
+    """What was measured of a network."""
 
     rate: float
     """Pictures a second."""
@@ -69,51 +69,52 @@ class Steady:
     """Name of a resource -> the share of its time in which it is busy, over all servers of that name."""
     pictures: int
     """That were measured, after the warm-up."""
-    even: bool
-    """Whether the batches' rates were within `EVEN` of each other."""
+    converged: bool
+    """Whether the batches' rates were within `CONVERGED` of each other."""
 
 
 def simulate(
     routes: Sequence[Sequence[Visit[Picture]]], draw: Callable[[], Picture], rounds: int | None = None
-) -> Steady:
-    """Lets one token go round on each route until the rate is even, and measures.
+) -> Simulated:
+    """Lets one customer go round on each route, and measures when one batch is over: `BATCHES` of them, and as long as
+    their rates are too far apart as many of twice the size in their place.
 
     Args:
-        routes: one for each token; at least one, and none without a visit that takes time.
+        routes: one for each customer; at least one, and none without a visit that takes time.
         draw: makes the next picture, whenever one begins.
-        rounds: of the first token in a batch. By default 8, and as many as make about 1000 pictures.
+        rounds: of the first customer in a batch. By default 8, and as many as make about 1000 pictures.
     """
     network = _Network(routes, draw)
     size = rounds or max(8, -(-1000 // len(routes)))
-    rate, before = network.run(size), 0.0
-    for _ in range(MOST_WARMUP):
-        before, rate = rate, network.run(size)
-        if abs(rate - before) <= EVEN * rate:
+    network.run(size)
+    for doubling in range(DOUBLINGS + 1):
+        begin, done, residence = network.now, network.done, network.residence_s
+        busy = {server: server.busy_s(begin) for server in network.servers}
+        rates = [network.run(size << doubling) for _ in range(BATCHES)]
+        converged = max(rates) - min(rates) <= CONVERGED * max(rates)
+        if converged:
             break
-    begin, done, residence = network.now, network.done, network.residence_s
-    busy = {server: server.busy_s(begin) for server in network.servers}
-    rates = [network.run(size) for _ in range(MEASURED)]
     seconds, pictures = network.now - begin, network.done - done
     shares: dict[str, list[tuple[float, int]]] = {}
     for server in network.servers:
         shares.setdefault(server.name, []).append((server.busy_s(network.now) - busy[server], server.count))
     used = {name: sum(each for each, _ in of) / sum(count for _, count in of) / seconds for name, of in shares.items()}
-    return Steady(
+    return Simulated(
         rate=pictures / seconds,
         residence_s=(network.residence_s - residence) / pictures,
         in_network=len(routes),
         utilisation=used,
         pictures=pictures,
-        even=max(rates) - min(rates) <= EVEN * max(rates),
+        converged=converged,
     )
 
 
 def bound(routes: Sequence[Sequence[Visit[Picture]]], pictures: Sequence[Picture]) -> float:
-    """The most pictures a second that the routes allow: no resource gives more than its whole time, and no token goes
-    round faster than alone (asymptotic bounds: Lazowska et al., Quantitative System Performance, 1984, chapter 5).
+    """The most pictures a second that the routes allow: no resource gives more than its whole time, and no customer
+    goes round faster than alone (asymptotic bounds: Lazowska et al., Quantitative System Performance, 1984, chapter 5).
 
     Args:
-        routes: all tokens make equally many rounds.
+        routes: all customers make equally many rounds.
         pictures: whose mean counts.
     """
     demand: dict[Server, float] = {}
@@ -129,39 +130,39 @@ def bound(routes: Sequence[Sequence[Visit[Picture]]], pictures: Sequence[Picture
 
 
 class _Network(Generic[Picture]):
-    """Tokens on their ways."""
+    """Customers on their ways."""
 
     def __init__(self, routes: Sequence[Sequence[Visit[Picture]]], draw: Callable[[], Picture]) -> None:
         self._routes, self._draw = routes, draw
         self._place = [0] * len(routes)
         self._picture = [draw() for _ in routes]
-        # They begin one after the other over a round of one alone: together they would go on to come in crowds.
+        # They begin one after the other over a round of one alone: together they would go on to come in bursts.
         alone = [sum(visit.seconds(each) for visit in route) for route, each in zip(routes, self._picture, strict=True)]
-        self._began = [seconds * token / len(routes) for token, seconds in enumerate(alone)]
-        self._events = [(begin, token) for token, begin in enumerate(self._began)]
+        self._began = [seconds * customer / len(routes) for customer, seconds in enumerate(alone)]
+        self._events = [(begin, customer) for customer, begin in enumerate(self._began)]
         heapq.heapify(self._events)
         self.now = self.residence_s = 0.0
         self.done = 0
         self.servers = list(dict.fromkeys(visit.server for route in routes for visit in route if visit.server))
 
     def run(self, rounds: int) -> float:
-        """Goes on until the first token has made so many more rounds. Returns the rate of pictures meanwhile.
+        """Goes on until the first customer has made so many more rounds. Returns the rate of pictures meanwhile.
 
-        Not until so many pictures are done: where they come in crowds, how many crowds that takes is left to chance.
+        Not until so many pictures are done: where they come in bursts, how many bursts that takes is left to chance.
         """
         begin, before = self.now, self.done
         while rounds:
-            now, token = self._events[0]
-            route, place = self._routes[token], self._place[token]
+            now, customer = self._events[0]
+            route, place = self._routes[customer], self._place[customer]
             if place == len(route):
                 self.done += 1
                 self.now = now
-                self.residence_s += now - self._began[token]
-                self._began[token], self._picture[token], place = now, self._draw(), 0
-                rounds -= token == 0
+                self.residence_s += now - self._began[customer]
+                self._began[customer], self._picture[customer], place = now, self._draw(), 0
+                rounds -= customer == 0
             visit = route[place]
-            seconds = visit.seconds(self._picture[token])
+            seconds = visit.seconds(self._picture[customer])
             end = visit.server.serve(now, seconds) if visit.server else now + seconds
-            self._place[token] = place + 1
-            heapq.heapreplace(self._events, (end, token))
+            self._place[customer] = place + 1
+            heapq.heapreplace(self._events, (end, customer))
         return (self.done - before) / (self.now - begin)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from mirnet_deploy.benchmarks.drawing import MISSING
-from mirnet_deploy.benchmarks.scale.plan import FORMAT
+from mirnet_deploy.benchmarks.scale.plan import KIND
 from mirnet_deploy.errors import UsageError
 
+FORMAT = f"mirnet-deploy {KIND}"
 SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 RESOURCES = ("processors", "GPU", "network in", "network out", "read requests", "write requests", "driver")
 """In the order of the table; others come behind."""
@@ -31,12 +33,29 @@ def read_scale(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, dict) or (content.get("format"), content.get("format_version")) != (FORMAT, 1):
-        raise UsageError(f"{path} is not a report of `mirnet-deploy bench scale --json` of format version 1")
+        raise UsageError(f"{path} is not a report of `{FORMAT} --json` of format version 1")
     return content
 
 
-def tables(report: dict[str, Any]) -> dict[str, str]:
-    """Name -> a table in Markdown with a line above it. What the report has nothing of is left out."""
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    """So many columns are text and stand to the left."""
+
+    def markdown(self) -> str:
+        """The table, with its title in a line above it."""
+        lines = ["| " + " | ".join(row) + " |" for row in self.rows]
+        rule = "|" + "|".join("---" if place < self.words else "---:" for place in range(len(self.heads))) + "|"
+        return "\n".join([f"{self.title}:", "", "| " + " | ".join(self.heads) + " |", rule, *lines]) + "\n"
+
+
+def tables(report: dict[str, Any]) -> dict[str, Table]:
+    """Name -> a table. What the report has nothing of is left out."""
     made = {
         "measured": _measured(report),
         "runs": _runs(report["runs"]),
@@ -46,7 +65,7 @@ def tables(report: dict[str, Any]) -> dict[str, str]:
         "check": _check(report),
         "assumptions": assumptions_table(report["assumptions"]),
     }
-    return {name: text for name, text in made.items() if text}
+    return {name: table for name, table in made.items() if table.rows}
 
 
 def figure(value: float | None) -> str:
@@ -67,42 +86,35 @@ def figure(value: float | None) -> str:
     return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:.3g}"
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A table whose first `words` columns are text and stand to the left."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if not lines:
-        return ""
-    rule = "|" + "|".join("---" if place < words else "---:" for place in range(len(heads))) + "|"
-    return "\n".join([f"{title}:", "", "| " + " | ".join(heads) + " |", rule, *lines]) + "\n"
-
-
-def _measured(report: dict[str, Any]) -> str:
+def _measured(report: dict[str, Any]) -> Table:
     rows = []
     for costs in report["costs"].values():
         mean = {name: fmean(each[name] for each in costs["pictures"]) for name in costs["pictures"][0]}
         times = [figure(1000 * mean[name]) for name in ("read_s", "compute_s", "write_s")]
         sizes = [figure(mean[name] / 1000) for name in ("bytes_in", "bytes_out")]
         start = figure(costs["cold_start_s"])
-        rows.append([costs["source"], str(len(costs["pictures"])), figure(mean["pixels"] / 1e6), *times, *sizes, start])
-    heads = ["measured", "runs", "MP", "read ms", "compute ms", "write ms", "kB in", "kB out", "cold start s"]
-    return _table("One picture, means", heads, rows)
+        drawn = f"{costs['files']:,} of {costs['drawn_from']:,}"
+        first = [costs["source"], str(len(costs["pictures"])), drawn, figure(mean["pixels"] / 1e6)]
+        rows.append([*first, *times, *sizes, start])
+    heads = ["measured", "runs", "files", "MP", "read ms", "compute ms", "write ms", "kB in", "kB out", "cold start s"]
+    return Table("One picture, means", heads, rows)
 
 
-def _runs(rows: list[dict[str, Any]]) -> str:
+def _runs(rows: list[dict[str, Any]]) -> Table:
     def cells(row: dict[str, Any]) -> list[str]:
         million = None if row["usd"] is None else row["usd"] / row["pictures"] * 1e6
         money = ("hosts_usd", "requests_usd", "storage_usd", "moved_usd", "usd")
-        hour = figure(row["rate"]["pictures_per_hour"])
         numbers = (figure(row[name]) for name in ("hosts", "in_flight", "jobs", "at_once"))
         place = [figure(row["pictures"]), row["kind"], *numbers]
-        return [*place, hour, figure(row["hours"]), *(figure(row[name]) for name in money), figure(million)]
+        place += [_memory(row), _rate(row), figure(row["hours"])]
+        return [*place, *(figure(row[name]) for name in money), figure(million)]
 
-    heads = ["pictures", "on", "hosts", "in flight", "jobs", "at once", "pictures/h", "hours"]
+    heads = ["pictures", "on", "hosts", "in flight", "jobs", "at once", "GB a host", "pictures/h", "hours"]
     heads += ["hosts USD", "requests USD", "storage USD", "transfer USD", "all USD", "USD per M"]
-    return _table("What it costs", heads, map(cells, rows), words=2)
+    return Table("What it costs", heads, list(map(cells, rows)), words=2)
 
 
-def _rates(rows: list[dict[str, Any]], title: str, varied: tuple[str, ...]) -> str:
+def _rates(rows: list[dict[str, Any]], title: str, varied: tuple[str, ...]) -> Table:
     used = dict.fromkeys(name for row in rows for name in row["rate"]["utilisation"])
     resources = list(dict.fromkeys(name for name in (*RESOURCES, *used) if name in used))
 
@@ -110,14 +122,25 @@ def _rates(rows: list[dict[str, Any]], title: str, varied: tuple[str, ...]) -> s
         rate = row["rate"]
         shares = [rate["utilisation"].get(name) for name in resources]
         percent = [MISSING if each is None else f"{each:.0%}" for each in shares]
-        hour = figure(rate["pictures_per_hour"])
-        return [row["kind"], *(figure(row[name]) for name in varied), hour, rate["bottleneck"], *percent]
+        place = [row["kind"], *(figure(row[name]) for name in varied)]
+        return [*place, _rate(row), rate["bottleneck"], _memory(row), *percent]
 
     names = [name.replace("_", " ") for name in varied]
-    return _table(title, ["on", *names, "pictures/h", "limited by", *resources], map(cells, rows))
+    return Table(title, ["on", *names, "pictures/h", "limited by", "GB a host", *resources], list(map(cells, rows)))
 
 
-def _drivers(rows: list[dict[str, Any]]) -> str:
+def _rate(row: dict[str, Any]) -> str:
+    rate = row["rate"]
+    return figure(rate["pictures_per_hour"]) + ("" if rate["converged"] else " (not steady)")
+
+
+def _memory(row: dict[str, Any]) -> str:
+    """That a host needs at least, of that which it has."""
+    need, there = row["memory_gb"], row["memory_there_gb"]
+    return f"{'does not fit: ' if need > there else ''}{figure(need)} of {figure(there)}"
+
+
+def _drivers(rows: list[dict[str, Any]]) -> Table:
     names = ("pictures", "lists", "list_hours", "lists_usd", "names_gb", "manifest_gb", "drive_hours", "jobs")
     heads = [
         "pictures",
@@ -129,10 +152,10 @@ def _drivers(rows: list[dict[str, Any]]) -> str:
         "hours to hand out",
         "jobs",
     ]
-    return _table("What one driver has to do", heads, ([figure(row[name]) for name in names] for row in rows))
+    return Table("What one driver has to do", heads, [[figure(row[name]) for name in names] for row in rows])
 
 
-def _check(report: dict[str, Any]) -> str:
+def _check(report: dict[str, Any]) -> Table:
     rounds = report["check"]
     heads = ["round", "predicted pictures/s", "measured pictures/s", "ratio"]
     names = ("predicted_per_s", "measured_per_s", "ratio")
@@ -140,10 +163,10 @@ def _check(report: dict[str, Any]) -> str:
     if rows:
         known = ([each[name] for each in rounds if each[name] is not None] for name in names)
         rows.append(["median", *(figure(median(values) if values else None) for values in known)])
-    return _table(f"This machine, `{report['check_command']}`, against the simulation", heads, rows)
+    return Table(f"This machine, `{report['check_command']}`, against the simulation", heads, rows)
 
 
-def assumptions_table(rows: list[dict[str, Any]]) -> str:
+def assumptions_table(rows: list[dict[str, Any]]) -> Table:
     """The table of `Deployment.listed()`."""
 
     def cells(row: dict[str, Any]) -> list[str]:
@@ -151,4 +174,6 @@ def assumptions_table(rows: list[dict[str, Any]]) -> str:
         shown = value if isinstance(value, str) else "none" if value is None else f"{value:,.12g}"
         return [f"`{row['name']}`", f"{shown} {row['unit']}".strip(), row["source"]]
 
-    return _table("Assumed, not measured (`--set NAME=VALUE`)", ["name", "value", "from"], map(cells, rows), words=3)
+    return Table(
+        "Assumed, not measured (`--set NAME=VALUE`)", ["name", "value", "from"], list(map(cells, rows)), words=3
+    )

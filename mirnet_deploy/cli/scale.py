@@ -42,7 +42,7 @@ def _runs(context: click.Context, parameter: click.Parameter, values: Sequence[s
 @click.option("--size", default="600x400", metavar="WxH", help="Of the packaged picture, taken without PICTURE.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="CPU threads of an actor.")
 @click.option("--processes", type=click.IntRange(1), help="To measure in at once.  [default: as many as fit]")
-@click.option("--runs", type=click.IntRange(1), default=8, help="Pictures that each of them measures.")
+@click.option("--runs", type=click.IntRange(1), default=8, help="Pictures that each of them draws and measures.")
 @click.option("--from", "cpu_report", type=FILE, help="Take times from this report of `bench --json` instead.")
 @click.option("--gpu-from", "gpu_report", type=FILE, help="Also hosts with GPUs: a report of `bench --json` on one.")
 @click.option(
@@ -63,7 +63,7 @@ def _runs(context: click.Context, parameter: click.Parameter, values: Sequence[s
     "--command", "template", help="To check, with {source} and {target}.  [default: `enhance` with --threads]"
 )
 @click.option("--commands", type=click.IntRange(1), help="At once.  [default: --processes; with --command 1]")
-@click.option("--each", type=click.IntRange(1), default=24, help="Pictures of each actor in the check.")
+@click.option("--each", type=click.IntRange(1), default=32, help="Pictures of each actor in the check.")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Of the check.")
 @click.option("--show", type=FILE, help="Measure nothing: print the tables of a file of --json.")
 @json_option("the whole report")
@@ -84,7 +84,7 @@ def command(
 
     if show is not None:
         _refuse_given(context, [name for name in context.params if name != "show"], "with --show")
-        click.echo("\n".join(tables(read_scale(show)).values()), nl=False)
+        click.echo("\n".join(each.markdown() for each in tables(read_scale(show)).values()), nl=False)
         return
     if not checked:
         _refuse_given(context, ("template", "commands", "each", "rounds"), "without --check")
@@ -94,7 +94,7 @@ def command(
         check = _check(what, options) if checked else None  # that it is sound is better known before the work
         costs, manifest, deployment = _measured(what, options)
         work = Work(deployment, manifest, costs, options["hosts"], options["runs_of"])
-        report = ScaleReport(this_command(), costs, manifest, deployment.listed())
+        report = ScaleReport(this_command(), costs, manifest, work.assumptions)
         with progress_bar("simulating", work.steps) as advance:
             for _ in simulate_all(work, report):
                 advance(1)
@@ -105,7 +105,8 @@ def command(
                     report.check.append(each)
                     advance(1)
     write_json(report.to_json(), json_path)
-    click.echo("\n".join(tables(report.to_dict()).values()), nl=False, err=json_path == "-")
+    made = tables(report.to_dict()).values()
+    click.echo("\n".join(each.markdown() for each in made), nl=False, err=json_path == "-")
 
 
 def _refuse_given(context: click.Context, names: Iterable[str], where: str) -> None:

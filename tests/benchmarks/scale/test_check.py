@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 
 COPY_CODE = "import shutil; shutil.copytree('{source}', '{target}')"
 COPY = shlex.join([sys.executable, "-c", COPY_CODE])
+MANIFEST = "import os; os.mkdir('{target}'); open('{target}/a.jsonl', 'w')"
 PICTURE = PictureCost(0.02, 0.2, 0.03, 0.0, 1000, 3000, 768)
 
 
@@ -70,6 +72,7 @@ def test_a_longer_run_that_took_no_longer_says_nothing(what: Measuring, monkeypa
     [
         (f"{sys.executable} -c 'import sys; sys.exit(\"no room\")' {{source}} {{target}}", "--command failed: no room"),
         (f"{sys.executable} -c '' {{source}} {{target}}", "--command made 0 of 2 pictures"),
+        (shlex.join([sys.executable, "-c", MANIFEST, "{source}"]), "--command made 0 of 2 pictures"),
         ("mirnet-deploy enhance --threads 0 {source} -o {target}", "--command failed: error: --threads"),
     ],
 )
@@ -100,3 +103,45 @@ def test_more_actors_than_processors_are_refused(what: Measuring, monkeypatch: p
     monkeypatch.setattr(module, "describe_processor", lambda: {"cores": 1})
     with pytest.raises(UsageError, match="2 actors with 1 threads do not fit on 1 processors"):
         Check(what, PLAIN)
+
+
+def test_results_are_counted_whatever_their_suffix(what: Measuring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of camera RAW they are TIFFs; and a manifest beside them is no result."""
+    rename = "import pathlib as p; [e.rename(e.with_suffix('.tif')) for e in p.Path('{target}').iterdir()]"
+    code = f"{COPY_CODE}; {rename}; open('{{target}}/a.jsonl', 'w')"
+    check = Check(what, shlex.join([sys.executable, "-c", code]), pictures=4, rounds=1)
+    assert len(run_once(check, monkeypatch, [0.0, 1.0, 0.0, 2.0])) == 1
+
+
+def test_commands_that_say_a_lot_do_not_wait_for_each_other(what: Measuring, tmp_path: Path) -> None:
+    """More than a pipe holds; the first command ends only when the second one has said all."""
+    end = tmp_path / "end"
+    code = (
+        "import os, pathlib, shutil, sys, time; end = pathlib.Path(sys.argv[3])\n"
+        "if sys.argv[1].endswith('1'): sys.stderr.write('x' * 300000); sys.stderr.flush(); end.touch()\n"
+        "begin = time.monotonic()\n"
+        "while not end.exists() and time.monotonic() - begin < 60: time.sleep(0.01)\n"
+        "sys.exit('nobody came') if not end.exists() else shutil.copytree(sys.argv[1], sys.argv[2])"
+    )
+    command = shlex.join([sys.executable, "-c", code, "{source}", "{target}", str(end)])
+    assert next(run_check(Check(what, command, commands=2, pictures=4))).short_s > 0
+
+
+def test_the_commands_make_the_pictures_that_were_measured(
+    what: Measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each actor its own, drawn by chance: the short run the first of them."""
+    paths = [tmp_path / f"{number}.png" for number in range(40)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (4 + number, 4)).save(path)
+    log = tmp_path / "log"
+    code = f"import os, PIL.Image as i; n = sorted(os.listdir('{{source}}')); open('{log}', 'a').write("
+    code += "' '.join(str(i.open('{source}/' + e).width - 4) for e in n) + '\\n')"
+    drawn = replace(what, paths=tuple(paths))
+    check = Check(drawn, shlex.join([sys.executable, "-c", f"{code}; {COPY_CODE}"]), pictures=8, rounds=1)
+    run_once(check, monkeypatch, [0.0, 1.0, 0.0, 2.0])
+    short, long = ([int(each) for each in line.split()] for line in log.read_text().splitlines())
+    measured = replace(drawn, pictures=8)
+    both = [[int(path.stem) for path in measured.drawn(actor)] for actor in (0, 1)]
+    assert long == both[0] + both[1]
+    assert short == both[0][:2] + both[1][:2]

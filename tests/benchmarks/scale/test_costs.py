@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_a_report_of_a_cpu_gives_latencies_and_phases(tmp_path: Path) -> None:
     assert {(each.read_s, each.write_s, each.wait_s) for each in costs.pictures} == {(0.0045, 0.02025, 0.0)}
     assert {(each.bytes_in, each.bytes_out, each.pixels) for each in costs.pictures} == {(1000, 3000, 240_000)}
     assert (costs.threads, costs.cold_start_s, gpu_of(read_report(path))) == (4, 1.23, None)
+    assert costs.memory_bytes == row["peak_rss_mib"] * 2**20
     assert FIRST in costs.source
     assert "Example <CPU> 9000" in costs.source
 
@@ -77,7 +79,7 @@ def test_a_report_of_a_gpu_gives_its_best_throughput_and_the_processor_here_the_
     costs = from_report(path, read_report(path), HERE)
     assert costs.pictures == (PictureCost(0.02, 1 / 40.0, 0.04, pytest.approx(0.3), 1000, 3000, 240_000),)
     assert (costs.threads, gpu_of(read_report(path))) == (1, "NVIDIA H200")
-    assert costs.source.endswith("on NVIDIA H200, 4 pictures at a time")
+    assert costs.source.endswith("on NVIDIA H200, its best throughput, with 4 pictures on the GPU at a time")
 
 
 def test_a_report_of_a_gpu_without_throughput_gives_latencies(tmp_path: Path) -> None:
@@ -110,8 +112,11 @@ def test_a_report_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str,
 
 def test_processes_are_joined_with_the_slowest_start() -> None:
     other = Costs(HERE.pictures[:1], "there", 1, 3.5)
-    assert joined([HERE, other], "both") == Costs((*HERE.pictures, HERE.pictures[0]), "both", 1, 3.5)
-    assert joined([Costs(HERE.pictures, "", 1, None)], "").cold_start_s is None
+    sizes = {"files": 2, "drawn_from": 9}
+    found = joined([HERE, replace(other, memory_bytes=5.0)], "both", **sizes)
+    assert found == Costs((*HERE.pictures, HERE.pictures[0]), "both", 1, 3.5, 5.0, **sizes)
+    alone = joined([Costs(HERE.pictures, "", 1, None)], "", **sizes)
+    assert (alone.cold_start_s, alone.memory_bytes) == (None, None)
     assert HERE.mean("bytes_out") == 3500
 
 

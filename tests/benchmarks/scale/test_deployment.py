@@ -15,6 +15,7 @@ def test_every_value_is_listed_with_its_source() -> None:
     parts = {"cpu": Hosts, "gpu": Hosts, "storage": Storage, "driver": Driver}
     assert [row["name"] for row in rows] == [f"{part}.{each.name}" for part, of in parts.items() for each in fields(of)]
     assert all(row["source"] for row in rows)
+    assert Deployment.of().listed(without="gpu") == [row for row in rows if not row["name"].startswith("gpu.")]
     named = {row["name"]: row for row in rows}
     assert (named["cpu.usd_per_hour"]["value"], named["gpu.usd_per_hour"]["value"]) == (0.714, 63.296)
     assert (named["storage.put_rate"]["value"], named["storage.put_rate"]["unit"]) == (3500, "a second and prefix")
@@ -43,16 +44,17 @@ def test_a_default_of_the_caller_gives_way_to_the_user() -> None:
     [
         ("cpu.price=1", "there is no 'cpu.price'; expected one of cpu.kind"),
         ("latency_s", "there is no 'latency_s'"),
-        ("cpu.cores=1.5", "a whole number"),
+        ("cpu.vcpus=1.5", "a whole number"),
         ("storage.latency_s=fast", "a number"),
         ("storage.latency_s=nan", "a number"),
         ("storage.latency_s=none", "a number"),
         ("storage.latency_s=-1", "--set storage.latency_s is -1; expected at least 0"),
         ("storage.put_rate=0", "--set storage.put_rate is 0; expected more than 0"),
         ("cpu.speed=0", "more than 0"),
+        ("cpu.memory_gb=0", "more than 0"),
         ("cpu.in_flight=0", "at least 1"),
         ("driver.dispatch_rate=0", "more than 0"),
-        ("gpu.cores=4", "gpus is 8; expected no more than cores"),
+        ("gpu.vcpus=4", "gpus is 8; expected no more than vcpus"),
         ("gpu.gpus=0", "gpu.gpus is 1 at least"),
         ("cpu.gpus=1", "cpu.gpus stays 0"),
     ],
