@@ -163,6 +163,7 @@ def test_few_runs_are_not_judged() -> None:
         ({"cpu": "Another"}, {}, "other processor"),
         ({"cores": 8, "gpus": [{"name": "H100"}]}, {}, "other number of cores, other GPUs"),
         ({}, {"threads": 2}, "other setting threads"),
+        ({}, {"floor": True}, "other setting floor"),
     ],
 )
 def test_another_machine_is_said_and_only_quality_judged(
