@@ -164,8 +164,8 @@ def _whole(subject: Subject, image: Image) -> Shapes:
 
 
 def _counter(subject: Subject, precision: str | None) -> Callable[[Shapes], Work]:
-    """What counts the work of one run of the network in a precision, if that is known, by the shapes of its inputs. Equal
-    shapes are counted once.
+    """What counts the work of one run of the network, by the shapes of its inputs, in a precision, if that is known.
+    Equal shapes are counted once.
 
     Raises:
         ArtifactError: a plan's ONNX file is not there.

@@ -74,8 +74,9 @@ def test_columns_without_figures_are_left_out() -> None:
 
 
 def test_the_floor_has_the_figures_that_a_terminal_has_room_for() -> None:
-    row = FloorRow("lite", "8x8", 5_678_000_000, 10, 20, 1, 7, 8, 9.0, "fp32", "torch", 100.4, "numpy", 9.0, 56.78)
-    assert printed(floor_table("8x8", [replace(row, bound="arithmetic", of_floor=0.15), FloorRow("b", "8x8")])) == [
+    counted = FloorRow("lite", "8x8", 5_678_000_000, 10, 20, 1, 7, 8, 9, 9.0, precision="fp32", product_gmacs=100.4)
+    row = replace(counted, copy_gbytes=9.0, floor_ms=56.78, bound="arithmetic", of_floor=0.15)
+    assert printed(floor_table("8x8", [row, FloorRow("b", "8x8")])) == [
         ["engine", "GMAC", "precision", "GMAC/s", "floor ms", "bound", "floor / p50"],
         ["lite", "5.68", "fp32", "100", "56.8", "arithmetic", "15 %"],
         ["b", "–", "–", "–", "–", "–", "–"],

@@ -155,8 +155,12 @@ def test_a_product_of_the_largest_sides_is_chosen_in_the_precision(monkeypatch: 
 def test_the_product_is_made_without_tf32_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    seen: list[bool] = []
-    monkeypatch.setattr(torch, "mm", lambda *_, out: seen.append(torch.backends.cuda.matmul.allow_tf32))
-    MatrixProduct("fp32", side=16).run()
-    assert (seen, torch.backends.cuda.matmul.allow_tf32) == ([False], True)
+    matmul, seen = torch.backends.cuda.matmul, []
+    before = matmul.allow_tf32
+    monkeypatch.setattr(torch, "mm", lambda *_, out: seen.append(matmul.allow_tf32))
+    try:
+        matmul.allow_tf32 = True
+        MatrixProduct("fp32", side=16).run()
+        assert (seen, matmul.allow_tf32) == ([False], True)
+    finally:
+        matmul.allow_tf32 = before

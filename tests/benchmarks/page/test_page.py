@@ -219,6 +219,13 @@ def test_figures_of_quality_are_the_report_s(page: Page, report: dict[str, Any])
     assert (worst["picture"], worst["metric"], worst["value"]) == (NASTY, "PSNR dB", "22.50")
 
 
+def test_the_key_of_a_roofline_has_markers_for_engines_alone(report: dict[str, Any]) -> None:
+    figure = bench_page(report, []).partition("Roofline at")[2].partition("</figure>")[0]
+    _, *entries = figure.partition('class="key"')[2].split("<span>")
+    assert ["roof, " in each for each in entries] == [True, True, False, False]
+    assert ["marker" in each for each in entries] == [False, False, True, True]
+
+
 def test_a_batch_is_one_of_tiles(report: dict[str, Any]) -> None:
     sweep = [{**report["sweeps"][0], "axis": "batch", "value": str(batch)} for batch in (1, 2)]
     page = Page(bench_page({**report, "sweeps": sweep}, []))

@@ -108,7 +108,7 @@ def test_a_roof_rises_to_the_rate_of_the_product_and_an_engine_lies_below_it() -
     assert roof.points == []
     (x1, y1, x2, y2), (_, _, x3, y3) = roof.lines
     assert (x1, x2, x3) == (across.at(0.5), across.at(10), across.at(2000))
-    assert (y1, y2, y3) == (200, 0, 0)
+    assert (y1, y2, y3) == (round(200 * (1 - math.log(1.5) / math.log(100 * 1.5 / 5)), 1), 0, 0)
     half = round(200 * (1 - math.log(50 * 1.5 / 5) / math.log(100 * 1.5 / 5)), 1)
     assert engine.points == [(across.at(1), half), (across.at(1000), half)]
     assert upright.at(100) == 98
