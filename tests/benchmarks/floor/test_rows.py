@@ -86,6 +86,21 @@ def test_every_way_to_run_a_file_says_what_it_runs(how: str, tmp_path: Path) -> 
     assert (row.macs, row.run_macs, row.runs, row.precision, row.remarks) == (24 * 32 * 75, 24 * 32 * 75, 1, "fp32", ())
 
 
+def test_an_engine_in_half_precision_need_move_half_of_a_file_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, found = make_onnx(tmp_path / "blur.onnx", "blur", context=0), []
+    for precision in ("fp32", "bf16"):
+        with open_subject(SubjectSpec(str(path), RuntimeSettings(device="cpu"))) as subject:
+            # As OpenVINO tells it on a processor with AMX.
+            monkeypatch.setattr(subject, "computes_in", lambda precision=precision: precision)
+            found.append(rows._counted(subject, sample_picture(Size(32, 24)), FloorRow("a", "32x24")))
+    full, half = found
+    assert half.macs == full.macs
+    for name in ("least_bytes", "unfused_bytes", "run_least_bytes", "run_unfused_bytes"):
+        assert 2 * getattr(half, name) == getattr(full, name) > 0
+
+
 @pytest.mark.parametrize("how", ["", "@fp16", "@channels-last"])
 def test_a_checkpoint_is_counted_in_its_precision(how: str) -> None:
     with open_subject(SubjectSpec(f"{TINY}{how}", RuntimeSettings(device="cpu"))) as subject:
