@@ -15,7 +15,6 @@ from mirnet_deploy.benchmarks.drawing import (
     interval,
     number,
     share,
-    share_interval,
 )
 from mirnet_deploy.benchmarks.floor.rows import FloorRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
@@ -55,18 +54,14 @@ def _figures(rows: Sequence[object], *names: str) -> dict[str, list[str]]:
 
 
 def floor_table(size: str, rows: Sequence[FloorRow]) -> Table:
-    """How far the engines are from the floor at one size. Columns without any figure are left out."""
+    """How far the engines are from the floor at one size; the page has the rest. Columns without any figure are left
+    out."""
     columns = {
         "GMAC": [number(_scaled(row.macs, 1e9), 2) for row in rows],
-        "run": [number(run_share(row.run_macs, row.macs), 2) for row in rows],
-        "MB": [number(_scaled(row.least_bytes, 1e6), 1) for row in rows],
-        "unfused": [number(_scaled(row.unfused_bytes, 1e6), 0) for row in rows],
-        **_figures(rows, "intensity"),
-        "of": [row.precision or MISSING for row in rows],
-        **_figures(rows, "product_gmacs", "copy_gbytes", "floor_ms"),
+        "precision": [row.precision or MISSING for row in rows],
+        **_figures(rows, "product_gmacs", "floor_ms"),
         "bound": [row.bound or MISSING for row in rows],
-        "of floor": [share(row.of_floor) for row in rows],
-        "95 %": [share_interval(row.of_floor_interval) for row in rows],
+        "floor / p50": [share(row.of_floor) for row in rows],
     }
     shown = {name: column for name, column in columns.items() if any(figure != MISSING for figure in column)}
     table = empty_table(f"Floor at {size}", ["engine", *shown])

@@ -58,15 +58,6 @@ def share(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.0f} %"
 
 
-def share_interval(bounds: Sequence[float] | None) -> str:
-    """Both ends of an interval of a share, in percent.
-
-    >>> share_interval((0.4, 0.512))
-    '40 to 51 %'
-    """
-    return MISSING if not bounds else f"{interval([100 * bound for bound in bounds], 0)} %"
-
-
 def interval(bounds: Sequence[float] | None, digits: int, sign: str = "") -> str:
     """Both ends of an interval; `sign` "+" where both have one.
 

@@ -10,7 +10,8 @@ Before such a table stands a comment, which a reader of the page does not see:
 FILE is relative to the page. `columns` are those of the kind (`stored_tables`) and their headings; the first one is
 "name", with a blank heading if it is not given. `where` leaves out all other rows. `rows` names them in the order of
 the table, with what stands for their names there, in which {column} is a text of the same row; without it all rows
-stand there, by their names. A name that repeats the one above is left blank.
+stand there, by their names. A name that repeats the one above is left blank. The table that follows the comment, also
+behind blank lines, is the one that is made anew.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import write_atomically
 
 _PARTS = re.compile(
-    r"^(?P<fence>```+|~~~+).*?^(?P=fence)[^\n]*$"
-    r"|^<!-- table:(?P<asked>.*?)-->[^\S\n]*$\n?(?P<table>(?:^\|[^\n]*(?:\n|\Z))*)",
+    r"^[^\S\n]*(?P<fence>```+|~~~+).*?^[^\S\n]*(?P=fence)[^\n]*$"
+    r"|^<!-- table:(?P<asked>(?:(?!-->|<!--).)*)-->(?P<behind>[^\n]*)\n?"
+    r"(?:(?:[^\S\n]*\n)*(?P<table>(?:^\|[^\n]*(?:\n|\Z))+))?",
     re.MULTILINE | re.DOTALL,
 )
 """A fenced block, in which nothing is looked for; or a comment and the lines of the table below it."""
-_BEGIN = "<!-- table:"
+_NEARLY = re.compile(r"^[^\S\n]*<!--\s*tables?(?:\s*:|\b[^\n]*\.json\b)[^\n]*", re.MULTILINE | re.IGNORECASE)
+"""What was meant as such a comment, where `_PARTS` leaves it over."""
 
 
 @dataclass(frozen=True)
@@ -136,24 +139,34 @@ def make_page(path: Path, text: str) -> Page:
         if found["fence"]:
             return found[0]
         tables += 1
-        place = f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
+        place, old = f"{path}:{_line_of(text, found.start())}", found["table"] or ""
+        if found["behind"].strip():
+            faults.append(f"{place}: behind the end of the comment stands {found['behind'].strip()!r}")
+            return found[0]
         try:
             asked = Asked.parse(found["asked"])
             made = asked.make(path.parent)
         except MirnetDeployError as error:
             faults.append(f"{place}: {error}")
             return found[0]
-        if made == found["table"]:
+        if made == old:
             return found[0]
-        differing.append(f"{place}: {' '.join(asked.files)}: {_difference(found['table'], made)}")
-        before = found[0].removesuffix(found["table"])
+        differing.append(f"{place}: {' '.join(asked.files)}: {_difference(old, made)}")
+        before = found[0].removesuffix(old)
         return f"{before}{'' if before.endswith(chr(10)) else chr(10)}{made}"
 
     new = _PARTS.sub(replaced, text)
-    outside = _PARTS.sub("", text)
-    if re.search(f"^{_BEGIN}", outside, re.MULTILINE):
-        faults.append(f"{path}: a comment of a table has no end")
+    outside = _PARTS.sub(lambda found: "\n" * found[0].count("\n"), text)
+    faults += [
+        f"{path}:{_line_of(outside, each.start())}: {each[0].strip()!r} is no comment of a table; "
+        "it begins a line, with '<!-- table: ', and has an end"
+        for each in _NEARLY.finditer(outside)
+    ]
     return Page(new, tables, faults, differing)
+
+
+def _line_of(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
 
 
 def _difference(old: str, new: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mirnet_deploy.benchmarks.apart import Apart
 from mirnet_deploy.benchmarks.floor.graph import Graph
-from mirnet_deploy.benchmarks.floor.peaks import MatrixProduct, Peaks
+from mirnet_deploy.benchmarks.floor.peaks import MatrixProduct, Peaks, best_product
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
 from mirnet_deploy.benchmarks.peers_report import (
@@ -212,7 +212,9 @@ class _Run:
         """Times all that run, and a matrix product in each precision, in turn, and fills in the rows."""
         names = list(found.running)
         precisions = ("fp32", "bf16") if COARSE in names else ("fp32",)
-        peaks = Peaks({each: partial(MatrixProduct, each, side=self._config.product_side) for each in precisions})
+        side = self._config.product_side
+        product = best_product if side is None else partial(MatrixProduct, side=side)
+        peaks = Peaks({each: partial(product, each) for each in precisions})
         engines: list[Enhancer] = [*found.running.values(), peaks]
         times, failures, _ = time_interleaved(
             engines,

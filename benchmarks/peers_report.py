@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.artifacts.version import __version__, running_commit
-from mirnet_deploy.benchmarks.floor.peaks import SIDE
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.report import UNFINISHED
 from mirnet_deploy.errors import UsageError
@@ -60,8 +59,8 @@ class PeersConfig:
     """Of every library; None leaves it to each."""
     max_seconds: float = math.inf
     """Nothing is begun after that."""
-    product_side: int = SIDE
-    """Of the matrices whose product gives the rate of the floor."""
+    product_side: int | None = None
+    """Of the matrices whose product gives the rate of the floor; None for the fastest (`floor.peaks.best_product`)."""
 
     def __post_init__(self) -> None:
         for name, value, least in (("--runs", self.runs, 1), ("--warmup", self.warmup, 0)):

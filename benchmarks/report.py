@@ -11,6 +11,7 @@ from mirnet_deploy.benchmarks.baselines import PROTOCOL as BASELINES
 from mirnet_deploy.benchmarks.comparing import PairedTest, Worst
 from mirnet_deploy.benchmarks.conditions import Conditions
 from mirnet_deploy.benchmarks.floor.rows import FloorRow
+from mirnet_deploy.benchmarks.floor.rows import failures as floor_failures
 from mirnet_deploy.benchmarks.forms import FormRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.quality import QualityMean, QualityRow
@@ -56,9 +57,9 @@ PROTOCOL: Mapping[str, str] = {
         "The longer one of: the multiplications (with additions: MACs) of the picture as a whole, counted in the "
         "graph, at the rate of a matrix product in the engine's precision; and its compulsory bytes (weights, input "
         "and output once) at the rate of a copy in memory: the roofline of Williams, Waterman & Patterson 2009. "
-        "Product and copy take turns with the engines, on as many threads; the fastest counts. of floor = floor / p50; "
-        "95 %: bootstrap over the engine's runs, the floor for certain. run: MACs of all runs of the network over "
-        "those of the whole picture, which is what tiles cost. unfused: bytes of all operations, each alone."
+        "Product and copy take turns with the engines, on as many threads; the fastest counts. floor / p50: 100 % is "
+        "as fast as these rates allow. run: MACs of all runs of the network over those of the whole picture, which is "
+        "what tiles cost. unfused: bytes of all operations, each alone."
     ),
     "memory": (
         "Peak resident set of a separate process that loads only this engine (Python and its libraries included) "
@@ -157,6 +158,7 @@ class Report:
             for row in self.throughput
             if row.failure
         ]
+        lines += floor_failures(self.floor)
         lines += sweep_failures(self.sweeps)
         if self.quality:
             lines += [f"{row.engine} on {row.picture}: {row.failure}" for row in self.quality.pictures if row.failure]

@@ -13,7 +13,7 @@ from mirnet_deploy.benchmarks.subjects.base import SubjectReport
 
 SAME_MACHINE = {"processor": "cpu", "number of cores": "cores", "instructions": "instructions", "GPUs": "gpus"}
 """What makes latencies incomparable where it differs -> its key in a report's machine."""
-SAME_SETTINGS = ("device", "tile", "threads", "batch", "graphs")
+SAME_SETTINGS = ("device", "tile", "threads", "batch", "graphs", "floor")
 """The same of settings."""
 ENGINE = ("backend", "precision", "device")
 """The same of one engine: fields of its report."""

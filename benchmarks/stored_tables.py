@@ -122,7 +122,7 @@ def _apart(row: Mapping[str, Any]) -> str:
 
 def ort_cuda(path: Path) -> Iterator[Row]:
     """The rows of `bench ort-cuda`."""
-    for row in _content(path)["rows"]:
+    for row in _content(path, "bench ort-cuda")["rows"]:
         yield {
             "name": row["way"]["name"],
             "model": row["model"],
@@ -137,7 +137,7 @@ def ort_cuda(path: Path) -> Iterator[Row]:
 def training_step(path: Path) -> Iterator[Row]:
     """What `bench training-step --json` gives, or several of these as the `runs` of a file: a row for each preset, and
     a column for each way."""
-    content = _content(path)
+    content = _content(path, "bench training-step")
     for run in content.get("runs", [content]):
         first = run["ways"][0]["milliseconds"]
         row = {"name": run["preset"], "batch": str(run["batch"]), "crop": str(run["crop"])}
@@ -167,9 +167,9 @@ def tiling(path: Path) -> Iterator[Row]:
 
 def export(path: Path) -> Iterator[Row]:
     """The artifacts of `export --json`."""
-    content = _content(path)
+    content = _content(path, "export")
     if not isinstance(content, list):
-        raise ValueError("it is no list of artifacts")
+        raise TypeError("it is no list of artifacts")
     for row in content:
         name, library = PurePath(row["path"]).name, BUILDERS.get(row["builder"], row["builder"])
         parity = row["parity"] or {}
@@ -200,11 +200,13 @@ def scale(path: Path) -> Iterator[Row]:
             yield {"name": first, "table": name, **dict(zip(table.heads[1:], others, strict=True))}
 
 
-def _content(path: Path, kind: str | None = None) -> Any:
-    """The content of a JSON file, whose `format` is that of the command `kind`, if that is given."""
+def _content(path: Path, kind: str) -> Any:
+    """The content of a JSON file, which is of the command `kind` as far as it, or each row of its list, says so: older
+    files have no `format`."""
     content = json.loads(path.read_bytes())
-    if kind is not None and content["format"] != f"mirnet-deploy {kind}":
-        raise UsageError(f"{path} is one of {content['format']!r}; expected 'mirnet-deploy {kind}'")
+    for part in content if isinstance(content, list) else [content]:
+        if (found := part.get("format", f"mirnet-deploy {kind}")) != f"mirnet-deploy {kind}":
+            raise UsageError(f"{path} is one of {found!r}; expected 'mirnet-deploy {kind}'")
     return content
 
 
@@ -232,5 +234,9 @@ def read_rows(kind: str, path: Path) -> list[Row]:
         return list(KINDS[kind](path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no JSON: {error}") from error
+    except KeyError as error:
+        raise UsageError(f"{path} holds no table of {kind}: it has no {error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise UsageError(f"{path} holds no table of {kind}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{path} holds no table of {kind}: it is laid out otherwise") from error

@@ -42,18 +42,21 @@ class Graph:
         except Exception as error:  # protobuf's own
             raise ValueError(f"{path} is not an ONNX file: {error}") from error
 
-    def work(self, shapes: Shapes) -> Work:
+    def work(self, shapes: Shapes, *, half: bool = False) -> Work:
         """The work of a run whose inputs have these shapes. Inputs that are not among them have their defaults.
 
         Multiplications are those of Conv, ConvTranspose, Gemm and MatMul, as the graph has them, zeros at borders
         included: an engine that fuses or rewrites them may need fewer.
+
+        Args:
+            half: whether the engine computes in fp16 or bf16: it need not move more than 2 bytes for a float32.
 
         Raises:
             ValueError: an input has neither a shape nor a default, the shapes do not fit, inference leaves one open, or
                 a node has a graph inside it.
         """
         graph = self._inferred(shapes)
-        tensors = _tensors(graph)
+        tensors = _tensors(graph, half)
         given = {value.name for value in graph.input}
         constants = {tensor.name for tensor in graph.initializer} - given
         constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
@@ -98,11 +101,13 @@ def _set_shape(value: Any, shape: tuple[int, ...]) -> None:
         tensor.shape.dim.add().dim_value = side
 
 
-def _tensors(graph: Any) -> dict[str, _Tensor]:
-    """All tensors whose shape is known, by name."""
+def _tensors(graph: Any, half: bool) -> dict[str, _Tensor]:
+    """All tensors whose shape is known, by name; see `Graph.work`."""
     import onnx
 
     def itemsize(kind: int) -> int:
+        if half and kind == onnx.TensorProto.FLOAT:
+            return 2
         return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
     found = {tensor.name: _Tensor(tuple(tensor.dims), itemsize(tensor.data_type)) for tensor in graph.initializer}

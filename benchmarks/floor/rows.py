@@ -15,7 +15,6 @@ from mirnet_deploy.benchmarks.floor.peaks import Peaks, peaks_for, product_name
 from mirnet_deploy.benchmarks.floor.work import Shapes, Work, total
 from mirnet_deploy.benchmarks.inputs import Image, Size, one_line
 from mirnet_deploy.benchmarks.latency import LatencyRow
-from mirnet_deploy.benchmarks.ratios import ratio_interval
 from mirnet_deploy.benchmarks.subjects.base import Subject
 from mirnet_deploy.benchmarks.subjects.checkpoint import CheckpointSubject
 from mirnet_deploy.errors import ArtifactError, EngineError, MirnetDeployError
@@ -57,9 +56,8 @@ class FloorRow:
     bound: str | None = None
     """Which one that is: "arithmetic" or "memory"."""
     of_floor: float | None = None
-    """`floor_ms` / p50: 1 is as fast as the machine's best rates allow."""
-    of_floor_interval: tuple[float, float] | None = None
-    """95 %, bootstrap over the runs of the engine; the floor is taken for certain. None in too few runs."""
+    """`floor_ms` / p50: 1 is as fast as the machine's best rates allow. It has no interval: the rates are those of the
+    fastest runs, and how far a machine could go beyond them is not in their times."""
     reached_gmacs: float | None = None
     """`macs` in a second of p50, in billions."""
     remarks: tuple[str, ...] = ()
@@ -97,12 +95,12 @@ class FloorRun:
             product_gmacs=None if product is None or row.precision is None else product / 1e9,
             remarks=(*row.remarks, *failures),
         )
-        return with_times(row, timed.p50_ms, timed.times_ms)
+        return with_times(row, timed.p50_ms)
 
 
-def with_times(row: FloorRow, p50_ms: float | None, times_ms: Sequence[float]) -> FloorRow:
-    """The row with what follows from its work, its rates and the times of an engine. Where the rate of a copy is not
-    known, the floor is that of the arithmetic alone."""
+def with_times(row: FloorRow, p50_ms: float | None) -> FloorRow:
+    """The row with what follows from its work, its rates and the median time of an engine. Where the rate of a copy is
+    not known, the floor is that of the arithmetic alone."""
     macs, least = row.macs, row.least_bytes
     if macs is None or not least or not p50_ms:
         return row
@@ -114,13 +112,18 @@ def with_times(row: FloorRow, p50_ms: float | None, times_ms: Sequence[float]) -
         parts["memory"] = least / row.copy_gbytes / 1e6
     bound = max(parts, key=parts.__getitem__)
     floor = parts[bound]
-    return replace(
-        row,
-        floor_ms=floor,
-        bound=bound,
-        of_floor=floor / p50_ms,
-        of_floor_interval=ratio_interval([floor] * len(times_ms), times_ms),
-    )
+    return replace(row, floor_ms=floor, bound=bound, of_floor=floor / p50_ms)
+
+
+def failures(rows: Sequence[FloorRow]) -> list[str]:
+    """A line for each size at which no engine has a floor."""
+    lines = []
+    for size in dict.fromkeys(row.size for row in rows):
+        some = [row for row in rows if row.size == size]
+        if all(row.floor_ms is None for row in some):
+            reasons = dict.fromkeys(remark for row in some for remark in row.remarks)
+            lines.append(f"no engine has a floor at {size}: {'; '.join(reasons)}")
+    return lines
 
 
 def _counted(subject: Subject, image: Image, row: FloorRow) -> FloorRow:
@@ -135,7 +138,7 @@ def _counted(subject: Subject, image: Image, row: FloorRow) -> FloorRow:
     except EngineError as error:
         remarks.append(f"matrix product: {one_line(error)}")
     try:
-        work_of = _counter(subject)
+        work_of = _counter(subject, row.precision)
         whole, ran = work_of(_whole(subject, image)), total([work_of(each) for each in shapes])
     except (MirnetDeployError, OSError, ValueError) as error:
         return replace(row, runs=len(shapes), remarks=(*remarks, f"work: {one_line(error)}"))
@@ -160,8 +163,9 @@ def _whole(subject: Subject, image: Image) -> Shapes:
     return {TENSOR_NAMES["image"][0]: (1, height, width, 3)}
 
 
-def _counter(subject: Subject) -> Callable[[Shapes], Work]:
-    """What counts the work of one run of the network, by the shapes of its inputs. Equal shapes are counted once.
+def _counter(subject: Subject, precision: str | None) -> Callable[[Shapes], Work]:
+    """What counts the work of one run of the network, by the shapes of its inputs, in a precision, if that is known.
+    Equal shapes are counted once.
 
     Raises:
         ArtifactError: a plan's ONNX file is not there.
@@ -175,7 +179,8 @@ def _counter(subject: Subject) -> Callable[[Shapes], Work]:
 
         count = partial(eager_work, subject.network, subject.pools)
     else:
-        count = Graph(_graph_file(Path(str(subject.report.path)))).work
+        graph = Graph(_graph_file(Path(str(subject.report.path))))
+        count = partial(graph.work, half=precision in ("fp16", "bf16"))
 
     def work(shapes: Shapes) -> Work:
         key = tuple(sorted(shapes.items()))

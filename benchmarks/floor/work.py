@@ -24,7 +24,7 @@ class Work:
 
     @property
     def least_bytes(self) -> int:
-        """The compulsory traffic: constants once, inputs and outputs. No implementation moves less."""
+        """The compulsory traffic: constants once, inputs and outputs."""
         return self.constant_bytes + self.data_bytes
 
 

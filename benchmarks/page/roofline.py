@@ -12,7 +12,8 @@ def roofline_chart(title: str, rows: Sequence[Mapping[str, object]]) -> Chart | 
     """The rows of a report's `floor` at one size, on logarithmic axes; None where none has a roof and a point below it.
 
     A roof is the rate of the copy times the multiplications for each byte, up to the rate of the product. An engine is
-    a level line at what it reached, from the bytes of operations that are not fused to the least bytes.
+    a level line at what it reached, from the bytes of operations that are not fused to the least bytes. The slowest one
+    has room below it: on the axis itself it would not be seen.
     """
     known = [row for row in rows if row.get("copy_gbytes") and row.get("product_gmacs") and row.get("reached_gmacs")]
     if not known:
@@ -21,7 +22,7 @@ def roofline_chart(title: str, rows: Sequence[Mapping[str, object]]) -> Chart | 
         f"roof, {_word(row, 'precision')}": (_value(row, "copy_gbytes"), _value(row, "product_gmacs")) for row in known
     }
     spans = {
-        _word(row, "engine"): tuple(_value(row, "macs") / _value(row, f"{of}_bytes") for of in ("unfused", "least"))
+        _label(row): tuple(_value(row, "macs") / _value(row, f"{of}_bytes") for of in ("unfused", "least"))
         for row in known
     }
     ridges = [top / slope for slope, top in roofs.values()]
@@ -33,10 +34,11 @@ def roofline_chart(title: str, rows: Sequence[Mapping[str, object]]) -> Chart | 
         name: [(left, min(left * slope, top)), (max(left, top / slope), top), (right, top)]
         for name, (slope, top) in roofs.items()
     }
-    reached = {_word(row, "engine"): _value(row, "reached_gmacs") for row in known}
+    reached = {_label(row): _value(row, "reached_gmacs") for row in known}
     lines |= {name: [(at, reached[name]) for at in span] for name, span in spans.items()}
     across = Axis.over([at for line in lines.values() for at, _ in line])
-    upright = Axis.over([value for line in lines.values() for _, value in line])
+    heights = [value for line in lines.values() for _, value in line]
+    upright = Axis.over([min(heights) / 1.5, *heights])
     series = []
     for style, (name, line) in enumerate(lines.items()):
         places = [(across.at(at), down(upright, value)) for at, value in line]
@@ -52,6 +54,11 @@ def roofline_chart(title: str, rows: Sequence[Mapping[str, object]]) -> Chart | 
 
 def _value(row: Mapping[str, object], name: str) -> float:
     return float(str(row[name]))
+
+
+def _label(row: Mapping[str, object]) -> str:
+    """The engine, and which of the roofs is its own."""
+    return f"{_word(row, 'engine')}, {_word(row, 'precision')}"
 
 
 def _word(row: Mapping[str, object], name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mirnet_deploy.benchmarks.comparing import WORST
 from mirnet_deploy.benchmarks.cost_tables import run_share
-from mirnet_deploy.benchmarks.drawing import FIGURES, interval, number, probability, share, share_interval
+from mirnet_deploy.benchmarks.drawing import FIGURES, interval, number, probability, share
 from mirnet_deploy.benchmarks.page.blocks import (
     Block,
     Column,
@@ -123,12 +123,7 @@ def floor_blocks(report: Row) -> list[Block]:
             replace(figure_column("product_gmacs"), below=lambda row: text(row.get("precision"))),
             figure_column("copy_gbytes"),
             replace(figure_column("floor_ms", needed=True), below=lambda row: text(row.get("bound"))),
-            Column(
-                "of floor",
-                lambda row: share(row.get("of_floor")),
-                needed=True,
-                below=lambda row: share_interval(row.get("of_floor_interval")),
-            ),
+            Column("floor / p50", lambda row: share(row.get("of_floor")), needed=True),
         ]
         chart = roofline_chart(f"Roofline at {size}", some)
         blocks += [*([chart] if chart else []), table(f"Floor at {size}", columns, some)]

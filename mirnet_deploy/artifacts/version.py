@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from mirnet_deploy.errors import UsageError
 
 try:
     __version__ = version("mirnet-deploy")
@@ -24,8 +27,18 @@ _NOTHING_OF_THE_USERS = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-
 @cache
 def running_commit() -> str | None:
     """The commit that this process runs from, as it was when this was first asked: see `commit_of`. Where that finds
-    none it is what `MIRNET_DEPLOY_COMMIT` says: of a copy without git, whoever made it knows the commit."""
-    return commit_of(Path(__file__).resolve().parents[2]) or os.environ.get("MIRNET_DEPLOY_COMMIT") or None
+    none it is what `MIRNET_DEPLOY_COMMIT` says: of a copy without git, whoever made it knows the commit.
+
+    Raises:
+        UsageError: the variable holds no commit as `commit_of` writes it.
+    """
+    told = os.environ.get("MIRNET_DEPLOY_COMMIT") or None
+    if told is not None and not re.fullmatch(r"[0-9a-f]{40}(-dirty)?", told):
+        raise UsageError(
+            f"MIRNET_DEPLOY_COMMIT is {told!r}; expected 40 hexadecimal digits, as git rev-parse HEAD prints them, and "
+            "-dirty behind them where files differ"
+        )
+    return commit_of(Path(__file__).resolve().parents[2]) or told
 
 
 def commit_of(clone: Path) -> str | None:

@@ -36,6 +36,7 @@ def command(folder: Path, engine: str, max_side: int, sheet: Path | None, json_p
     paths = images_in(folder, recursive=True)
     if not paths:
         raise DataError(f"{folder} holds no pictures")
+    made = origin("bench night")
     settings = NightSettings(engine, max_side, keep=sheet is not None)
     with progress_bar("night", len(paths)) as advance:
         found = examine_folder(folder, paths, settings, advance)
@@ -45,6 +46,6 @@ def command(folder: Path, engine: str, max_side: int, sheet: Path | None, json_p
         if sheet:
             write_atomically(sheet, contact_sheet(found.pictures))
         figures = {"engine": engine, "max_side": max_side, "pictures": [asdict(item) for item in found.faults]}
-        write_json(json.dumps(origin("bench night") | figures, indent=1) + "\n", json_path)
+        write_json(json.dumps(made | figures, indent=1) + "\n", json_path)
     except OSError as error:
         raise MirnetDeployError(f"the report cannot be written: {error}") from error

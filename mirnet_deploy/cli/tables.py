@@ -32,5 +32,8 @@ def command(pages: tuple[Path, ...], check: bool) -> None:
     except OSError as error:
         raise MirnetDeployError(f"{error.filename or 'a page'} cannot be written: {error.strerror or error}") from error
     if failed:
-        raise MirnetDeployError(f"{failed} of {tables} tables do not follow from their results; they are listed above")
+        faults = f"{failed} fault{'s' * (failed != 1)}"
+        raise MirnetDeployError(f"{faults} in the tables of {len(pages)} page{'s' * (len(pages) != 1)}, listed above")
+    if not tables:
+        raise MirnetDeployError(f"no table of {', '.join(map(str, pages))} is made of a result: see docs/BENCH.md")
     click.echo(f"{tables} tables in {len(pages)} pages are as their results make them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from rich.console import Console
 from mirnet_deploy.benchmarks.conditions import Conditions
 from mirnet_deploy.benchmarks.cost_tables import (
     conditions_line,
+    floor_table,
     histogram_lines,
     latency_table,
     phases_table,
     sweep_tables,
 )
 from mirnet_deploy.benchmarks.drawing import bar, histogram
+from mirnet_deploy.benchmarks.floor.rows import FloorRow
 from mirnet_deploy.benchmarks.latency import LatencyRow
 from mirnet_deploy.benchmarks.sweeps import SweepRow
 
@@ -68,6 +71,16 @@ def test_columns_without_figures_are_left_out() -> None:
     head, *_, last = printed(latency_table("8x8", [row, full]))
     assert head[4:] == ["std ms", "images/s", "MP/s", "ratio", "95 %", "cold start s", "peak MiB", "GPU MiB"]
     assert last[4:] == ["0.5", "1.000", "1.000", "2.50", "2.25 to 2.75", "4.50", "300", "70"]
+
+
+def test_the_floor_has_the_figures_that_a_terminal_has_room_for() -> None:
+    counted = FloorRow("lite", "8x8", 5_678_000_000, 10, 20, 1, 7, 8, 9, 9.0, precision="fp32", product_gmacs=100.4)
+    row = replace(counted, copy_gbytes=9.0, floor_ms=56.78, bound="arithmetic", of_floor=0.15)
+    assert printed(floor_table("8x8", [row, FloorRow("b", "8x8")])) == [
+        ["engine", "GMAC", "precision", "GMAC/s", "floor ms", "bound", "floor / p50"],
+        ["lite", "5.68", "fp32", "100", "56.8", "arithmetic", "15 %"],
+        ["b", "–", "–", "–", "–", "–", "–"],
+    ]
 
 
 def test_phases_that_no_engine_has_are_left_out() -> None:

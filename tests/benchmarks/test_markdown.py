@@ -44,7 +44,8 @@ def lines_of_check(page: Path) -> list[str]:
     assert done.exit_code == 1
     assert page.read_bytes() == before
     *found, last = done.stderr.splitlines()
-    assert last == f"error: {len(found)} of 1 tables do not follow from their results; they are listed above"
+    faults = f"{len(found)} fault{'s' * (len(found) != 1)}"
+    assert last == f"error: {faults} in the tables of 1 page, listed above"
     return found
 
 
@@ -127,10 +128,40 @@ def test_a_comment_that_asks_for_what_is_not_there_is_one_line(page: Path, old: 
 
 
 def test_a_comment_without_an_end_is_found(page: Path) -> None:
-    page.write_text("<!-- table: quality results/a.json\n" + TABLE)
-    done = run(page, "--check")
-    assert done.exit_code == 1
-    assert f"{page}: a comment of a table has no end" in done.stderr
+    page.write_text("<!-- table: quality results/a.json\n" + TABLE + "\nText.\n\n" + COMMENT + TABLE)
+    (line,) = lines_of_check(page)
+    assert line.startswith(f"{page}:1: '<!-- table: quality results/a.json' is no comment of a table")
+    assert line.endswith("has an end")
+
+
+@pytest.mark.parametrize("begin", ["<!--table: ", "<!-- Table: ", "  <!-- table: ", "<!--\ntable: ", "<!-- table "])
+def test_a_comment_that_is_nearly_right_is_found(page: Path, begin: str) -> None:
+    page.write_text(BEFORE + COMMENT.replace("<!-- table: ", begin) + TABLE + AFTER)
+    (line,) = lines_of_check(page)
+    assert line.startswith(f"{page}:7: ")
+    assert "is no comment of a table" in line
+
+
+def test_other_comments_are_left_alone(page: Path) -> None:
+    page.write_text(page.read_text() + "<!-- table of contents -->\n<!-- tablet -->\n- `<!-- table: KIND FILE -->`\n")
+    assert run(page, "--check").exit_code == 0
+
+
+def test_blank_lines_between_comment_and_table_stay(page: Path) -> None:
+    page.write_text(BEFORE + COMMENT + " \n\n" + TABLE + AFTER)
+    assert run(page, "--check").exit_code == 0
+    page.write_text(BEFORE + COMMENT + " \n\n" + TABLE.replace("22.87", "22.88") + AFTER)
+    assert run(page).exit_code == 0
+    assert page.read_text() == BEFORE + COMMENT + " \n\n" + TABLE + AFTER
+
+
+def test_text_behind_a_comment_s_end_is_found_and_swallows_nothing(page: Path) -> None:
+    page.write_text(COMMENT[:-1] + " text\n\nMore.\n\n" + COMMENT + TABLE)
+    (line,) = lines_of_check(page)
+    assert line == f"{page}:1: behind the end of the comment stands 'text'"
+    before = page.read_text()
+    assert run(page).exit_code == 1
+    assert page.read_text() == before
 
 
 def test_the_other_tables_and_pages_are_made_all_the_same(page: Path) -> None:
@@ -162,11 +193,20 @@ def test_a_bar_in_a_result_s_text_does_not_end_a_cell(page: Path) -> None:
 
 
 def test_what_stands_in_a_fenced_block_is_an_example(page: Path) -> None:
-    text = f"```text\n{COMMENT}| x |\n```\n"
-    page.write_text(text)
+    text = f"```text\n{COMMENT}| x |\n```\n\n- so:\n  ```\n  <!-- table: a -->\n  ```\n"
+    page.write_text(text + COMMENT + TABLE)
     done = run(page)
-    assert (done.exit_code, done.output) == (0, "0 tables in 1 pages are as their results make them\n")
-    assert page.read_text() == text
+    assert (done.exit_code, done.output) == (0, "1 tables in 1 pages are as their results make them\n")
+    assert page.read_text() == text + COMMENT + TABLE
+
+
+def test_pages_without_any_table_are_a_mistake(page: Path) -> None:
+    whole, page = page, page.parent / "other.md"
+    page.write_text("No table.\n")
+    done = run(page, "--check")
+    assert done.exit_code == 1
+    assert f"no table of {page} is made of a result" in done.stderr
+    assert run(page, whole, "--check").exit_code == 0
 
 
 def test_the_ends_of_lines_stay_those_of_the_page(page: Path) -> None:

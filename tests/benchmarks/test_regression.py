@@ -32,7 +32,7 @@ MACHINE = {
     **{"cpu": "Some Processor", "cores": 4, "instructions": ["AVX2"], "gpus": [], "memory_bytes": 8 << 30},
     **{"os": "Linux", "python": "3.11", "onnxruntime": {"onnxruntime": "1.32"}, "tensorrt": {}, "numpy": "2.3"},
 }
-SETTINGS = {"sizes": ["60x40"], "runs": 30, "tile": "auto", "threads": None, "device": "cpu", "graphs": True}
+SETTINGS = {"sizes": ["60x40"], "runs": 30, "tile": "auto", "threads": None, "device": "cpu", "floor": False}
 
 
 def engine(name: str) -> SubjectReport:
@@ -163,6 +163,7 @@ def test_few_runs_are_not_judged() -> None:
         ({"cpu": "Another"}, {}, "other processor"),
         ({"cores": 8, "gpus": [{"name": "H100"}]}, {}, "other number of cores, other GPUs"),
         ({}, {"threads": 2}, "other setting threads"),
+        ({}, {"floor": True}, "other setting floor"),
     ],
 )
 def test_another_machine_is_said_and_only_quality_judged(

@@ -144,6 +144,34 @@ def test_a_result_of_another_command_is_refused() -> None:
         read_rows("peers", RESULTS / "cpu/quality_pairs.json")
 
 
+@pytest.mark.parametrize(("kind", "file"), [("ort-cuda", "h200/ort_cuda"), ("training-step", "h100/training_step")])
+def test_a_format_is_looked_at_where_there_is_one(tmp_path: Path, kind: str, file: str) -> None:
+    content = json.loads((RESULTS / f"{file}.json").read_text())
+    assert "format" not in content, "it is older"
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content | {"format": f"mirnet-deploy bench {kind}"}))
+    assert read_rows(kind, path) == read_rows(kind, RESULTS / f"{file}.json")
+    path.write_text(json.dumps(content | {"format": "mirnet-deploy bench night"}))
+    with pytest.raises(UsageError, match=f"one of 'mirnet-deploy bench night'; expected 'mirnet-deploy bench {kind}'"):
+        read_rows(kind, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "holds no table of ort-cuda: it has no 'rows'"),
+        ('{"rows": 3}', "holds no table of ort-cuda: it is laid out otherwise"),
+        ("{", "is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ],
+)
+def test_what_a_file_lacks_is_said_in_words(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_rows("ort-cuda", path)
+    assert str(caught.value) == f"{path} {said}"
+
+
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no table of 'speed'; expected quality, latency, peers"):
         read_rows("speed", RESULTS / "cpu/quality_pairs.json")

@@ -105,7 +105,6 @@ def _floor(engine: str, p50_ms: float, **values: Any) -> dict[str, Any]:
         "floor_ms": floor,
         "bound": "arithmetic",
         "of_floor": floor / p50_ms,
-        "of_floor_interval": [0.9 * floor / p50_ms, 1.1 * floor / p50_ms],
         "reached_gmacs": macs / p50_ms / 1e6,
         "remarks": [],
         **values,

@@ -58,6 +58,8 @@ def test_bytes_of_three_nodes_counted_by_hand(tmp_path: Path) -> None:
     work = graph.work({"x": (1, 3, 3, 4)})
     assert work == Work(24 * 3, 4 * w, 4 * (x + y), 4 * ((x + w + a) + (a + b) + (b + y)))
     assert work.least_bytes == 4 * (36 + 6 + 2)
+    half = graph.work({"x": (1, 3, 3, 4)}, half=True)
+    assert half == Work(24 * 3, 2 * w, 2 * (x + y), 2 * ((x + w + a) + (a + b) + (b + y)))
 
 
 def test_what_only_looks_at_data_moves_none_and_parts_are_read_as_far_as_they_are_taken(tmp_path: Path) -> None:

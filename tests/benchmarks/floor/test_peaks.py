@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from mirnet_deploy.benchmarks.floor import peaks
-from mirnet_deploy.benchmarks.floor.peaks import Copy, DeviceCopy, MatrixProduct, Peaks, last_cache, peaks_for
+from mirnet_deploy.benchmarks.floor.peaks import (
+    Copy,
+    DeviceCopy,
+    MatrixProduct,
+    Peaks,
+    best_product,
+    fastest,
+    last_cache,
+    peaks_for,
+)
 from mirnet_deploy.errors import EngineError, MissingDependencyError
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -74,7 +83,7 @@ def test_a_gpu_that_torch_has_not_is_refused() -> None:
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    for make in (lambda: MatrixProduct("fp16", "cuda:0"), lambda: DeviceCopy("cuda:0")):
+    for make in (lambda: MatrixProduct("fp16", "cuda:0", side=16), lambda: DeviceCopy("cuda:0")):
         with pytest.raises(EngineError, match="has no cuda:0"):
             make()
 
@@ -104,13 +113,54 @@ def test_the_fastest_run_counts_and_what_fails_does_not_stop_the_others() -> Non
 
 def test_every_device_has_a_copy_and_a_product_in_each_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[Any, ...]] = []
-    for name in ("MatrixProduct", "Copy", "DeviceCopy"):
+    for name in ("best_product", "Copy", "DeviceCopy"):
         monkeypatch.setattr(peaks, name, lambda *values, name=name: made.append((name, *values)))
     peaks_for([("cpu", "fp32"), ("cpu", None), ("cuda:1", "fp16"), ("cpu", "bf16"), ("cpu", "fp32")], threads=3)
     assert sorted(made) == [
         ("Copy", 3),
         ("DeviceCopy", "cuda:1"),
-        ("MatrixProduct", "bf16", "cpu", 3),
-        ("MatrixProduct", "fp16", "cuda:1", 3),
-        ("MatrixProduct", "fp32", "cpu", 3),
+        ("best_product", "bf16", "cpu", 3),
+        ("best_product", "fp16", "cuda:1", 3),
+        ("best_product", "fp32", "cpu", 3),
     ]
+
+
+class Timed:
+    """A peak whose runs take these milliseconds, on a clock of their own."""
+
+    def __init__(self, amount: float, *milliseconds: float) -> None:
+        self.amount, self.how, self._left = amount, "", list(milliseconds)
+
+    def run(self) -> None:
+        Timed.now += int(self._left.pop(0) * 1e6)
+
+    now = 0
+
+
+def test_the_side_of_the_highest_rate_is_taken_and_a_slow_one_has_no_larger_one() -> None:
+    def chosen(*made: Timed) -> int:
+        return made.index(fastest([lambda each=each: each for each in made], lambda: Timed.now))
+
+    assert chosen(Timed(1, 9, 3, 9), Timed(8, 16, 90, 90), Timed(64, 300, 300, 300)) == 1, "0.33, 0.5, 0.21 a ms"
+    assert chosen(Timed(1, 2, 2, 2), Timed(8, 99, 8, 8), Timed(64, 40, 99, 99)) == 2, "0.5, 1, 1.6 a ms"
+    assert chosen(Timed(1, 9, 9, 9), Timed(8, 101, 101, 101), Timed(64)) == 0, "the last one is not run"
+
+
+def test_a_product_of_the_largest_sides_is_chosen_in_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peaks.SIDES == (1024, 2048, 4096)
+    monkeypatch.setattr(peaks, "SIDES", (24,))
+    assert "bfloat16, 24x24" in best_product("bf16").how
+
+
+def test_the_product_is_made_without_tf32_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    matmul, seen = torch.backends.cuda.matmul, []
+    before = matmul.allow_tf32
+    monkeypatch.setattr(torch, "mm", lambda *_, out: seen.append(matmul.allow_tf32))
+    try:
+        matmul.allow_tf32 = True
+        MatrixProduct("fp32", side=16).run()
+        assert (seen, matmul.allow_tf32) == ([False], True)
+    finally:
+        matmul.allow_tf32 = before

@@ -180,9 +180,9 @@ def test_figures_of_speed_are_the_report_s(page: Page, report: dict[str, Any]) -
     first, second, plan = page.rows("Floor at 600x400")
     assert (first["GMAC"], first["run"], first["MB"], first["unfused MB"]) == ("32.90", "2.00", "8.4", "9140")
     assert (first["MAC/byte"], first["GMAC/s"], first["GB/s"]) == ("3917", "188 [fp32]", "24.2")
-    assert (first["floor ms"], first["of floor"]) == ("174.5 [arithmetic]", "70 % [63 to 77 %]")
+    assert (first["floor ms"], first["floor / p50"]) == ("174.5 [arithmetic]", "70 %")
     assert second["GMAC/s"] == "400 [bf16]"
-    assert (plan["GMAC"], plan["of floor"]) == ("–", "–")
+    assert (plan["GMAC"], plan["floor / p50"]) == ("–", "–")
     assert "lite.plan at 600x400, work: the ONNX file is not beside it" in page.text
     assert "Roofline at 600x400" in page.text
     form, plan = page.rows("Forms of one checkpoint")
@@ -217,6 +217,13 @@ def test_figures_of_quality_are_the_report_s(page: Page, report: dict[str, Any])
     assert test["p"] == "< 0.001"
     (worst,) = page.rows("Worst pictures")
     assert (worst["picture"], worst["metric"], worst["value"]) == (NASTY, "PSNR dB", "22.50")
+
+
+def test_the_key_of_a_roofline_has_markers_for_engines_alone(report: dict[str, Any]) -> None:
+    figure = bench_page(report, []).partition("Roofline at")[2].partition("</figure>")[0]
+    _, *entries = figure.partition('class="key"')[2].split("<span>")
+    assert ["roof, " in each for each in entries] == [True, True, False, False]
+    assert ["marker" in each for each in entries] == [False, False, True, True]
 
 
 def test_a_batch_is_one_of_tiles(report: dict[str, Any]) -> None:

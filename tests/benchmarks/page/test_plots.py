@@ -102,15 +102,18 @@ def test_a_roof_rises_to_the_rate_of_the_product_and_an_engine_lies_below_it() -
     chart = roofline_chart("Roofline", [row, {"engine": "b", "product_gmacs": None}])
     assert chart is not None
     roof, engine = chart.series
-    assert (roof.label, engine.label) == ("roof, fp32", "a")
+    assert (roof.label, engine.label) == ("roof, fp32", "a, fp32")
     # From half the least multiplications a byte (1) to twice the most (1000); the ridge is at 100 / 10.
-    across, upright = Axis(0.5, 2000, True), Axis(5, 100, True)
+    across, upright = Axis(0.5, 2000, True), Axis(5 / 1.5, 100, True)
     assert roof.points == []
     (x1, y1, x2, y2), (_, _, x3, y3) = roof.lines
     assert (x1, x2, x3) == (across.at(0.5), across.at(10), across.at(2000))
-    assert (y1, y2, y3) == (200, 0, 0)
-    half = round(200 * (1 - math.log(50 / 5) / math.log(100 / 5)), 1)
+    assert (y1, y2, y3) == (round(200 * (1 - math.log(1.5) / math.log(100 * 1.5 / 5)), 1), 0, 0)
+    half = round(200 * (1 - math.log(50 * 1.5 / 5) / math.log(100 * 1.5 / 5)), 1)
     assert engine.points == [(across.at(1), half), (across.at(1000), half)]
     assert upright.at(100) == 98
-    assert chart.said == "GMAC/s: a 50; roof, fp32 100"
+    assert chart.said == "GMAC/s: a, fp32 50; roof, fp32 100"
+    slow = roofline_chart("Roofline", [row | {"reached_gmacs": 1.0}])
+    assert slow is not None
+    assert max(y for _, y in slow.series[1].points) < 190, "above the axis, where it is seen"
     assert roofline_chart("Roofline", [{"engine": "b", "remarks": ["none"]}]) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirnet_deploy.artifacts.version import commit_of, running_commit
+from mirnet_deploy.errors import UsageError
 
 CODE = "mirnet_deploy/artifacts/version.py"
 
@@ -77,6 +78,15 @@ def test_who_copies_a_clone_without_git_says_the_commit(monkeypatch: pytest.Monk
     assert running_commit.__wrapped__() == "ab" * 20
     monkeypatch.setenv("MIRNET_DEPLOY_COMMIT", "")
     assert running_commit.__wrapped__() is None
+    monkeypatch.setenv("MIRNET_DEPLOY_COMMIT", "ab" * 20 + "-dirty")
+    assert running_commit.__wrapped__() == "ab" * 20 + "-dirty"
+
+
+@pytest.mark.parametrize("told", ["main", "abcdef1", "ab" * 20 + "\n", "ab" * 20 + "-", "AB" * 20])
+def test_what_is_no_commit_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRNET_DEPLOY_COMMIT", told)
+    with pytest.raises(UsageError, match="expected 40 hexadecimal digits"):
+        running_commit.__wrapped__()
 
 
 def test_another_repository_s_hook_does_not_mislead_it(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
