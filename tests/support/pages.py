@@ -100,6 +100,7 @@ class Clone:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             start_new_session=True,
         )
         said = self._process.communicate()[0]
@@ -146,6 +147,6 @@ class Pages:
         for index, block in enumerate(RUN):
             try:
                 self._faults[index] = self._clone.fault(block, set_up=index == 0) if self._clone else problem
-            except (OSError, ValueError) as error:  # nobody would see it: the test would wait for its end
+            except Exception as error:  # nobody would see it: the test would wait for its end
                 self._faults[index] = f"{block.code}\ncould not be run to its end: {error!r}"
             self._ended[index].set()
