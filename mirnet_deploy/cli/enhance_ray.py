@@ -42,21 +42,11 @@ def enhance_on_cluster(
     Raises:
         MirnetDeployError: the job cannot be done, or not to its end; what was done till then was reported.
     """
-    from mirnet_deploy.artifacts.version import __version__
-    from mirnet_deploy.cluster.manifest import NAME, Manifest
     from mirnet_deploy.cluster.nodes import spilled_bytes
-    from mirnet_deploy.cluster.order import settings_dict
     from mirnet_deploy.cluster.planning import plan
     from mirnet_deploy.cluster.session import cluster, leave
-    from mirnet_deploy.cluster.storage import Location
 
-    if output is None or output == "-" or "-" in paths:
-        raise UsageError("--ray takes files, folders and URLs, and needs -o FOLDER or -o URL")
-    if asked.runtime.device.startswith("cuda") and not options.gpus_per_actor:
-        raise UsageError(f"--device {asked.runtime.device} needs --gpus-per-actor, such as 1")
-    place = _absolute(Location.of(output))
-    where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
-    manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    place, manifest = _places(options, paths, output, asked)
     entries = plan(paths, place, asked.target_format, recursive, manifest.finished.values())
     started: list[ClusterJob] = []
     stdout, stderr, ended = sys.stdout, os.dup(2), None
@@ -91,6 +81,25 @@ def enhance_on_cluster(
     if ended:
         raise ended
     return any(entry["status"] == "failed" for entry in job.entries.values())
+
+
+def _places(
+    options: ClusterOptions, paths: Sequence[str], output: str | None, asked: JobSettings
+) -> tuple[Location, Manifest]:
+    """The folder of the results, and the manifest as earlier runs left it."""
+    from mirnet_deploy.artifacts.version import __version__
+    from mirnet_deploy.cluster.manifest import NAME, Manifest
+    from mirnet_deploy.cluster.order import settings_dict
+    from mirnet_deploy.cluster.storage import Location
+
+    if output is None or output == "-" or "-" in paths:
+        raise UsageError("--ray takes files, folders and URLs, and needs -o FOLDER or -o URL")
+    if asked.runtime.device.startswith("cuda") and not options.gpus_per_actor:
+        raise UsageError(f"--device {asked.runtime.device} needs --gpus-per-actor, such as 1")
+    place = _absolute(Location.of(output))
+    where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
+    manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    return place, manifest
 
 
 def _absolute(location: Location) -> Location:

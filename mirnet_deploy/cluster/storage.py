@@ -148,7 +148,7 @@ def stored_pictures(argument: Location, recursive: bool) -> list[Stored]:
         base = replace(argument, path="/".join(parts[:fixed]).replace("//", "/"))
         return [
             replace(each, place=PurePosixPath(each.place.name))
-            for each in _listed(base, recursive=len(parts) > fixed + 1)
+            for each in _listed(base, recursive=len(parts) > fixed + 1 or "**" in parts)
             if _matches(each.place.parts, parts[fixed:])
         ]
     state = argument.state()
@@ -210,13 +210,15 @@ def _is_picture(place: PurePosixPath) -> bool:
 
 
 def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a glob's parts match those of a path: `**` stands for any number of folders, `*` stays within a name."""
-    if not pattern:
-        return not names
+    """Whether a glob's parts match those of a path: `**` stands for any number of folders, `*` stays within a name, and
+    neither stands for the dot of what is hidden."""
+    if not (names and pattern):
+        return not names and not pattern
     first, rest = pattern[0], pattern[1:]
+    hidden = names[0].startswith(".") and not first.startswith(".")
     if first == "**":
-        return not rest or any(_matches(names[start:], rest) for start in range(len(names)))
-    return bool(names) and fnmatchcase(names[0], first) and _matches(names[1:], rest)
+        return _matches(names, rest) or (not hidden and (_matches(names[1:], pattern) or not (names[1:] or rest)))
+    return not hidden and fnmatchcase(names[0], first) and _matches(names[1:], rest)
 
 
 @lru_cache(maxsize=64)

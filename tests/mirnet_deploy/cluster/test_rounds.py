@@ -21,6 +21,7 @@ from mirnet_deploy.cluster.planning import Picture, Refused
 from mirnet_deploy.cluster.run import ClusterJob
 from mirnet_deploy.cluster.storage import Location
 from mirnet_deploy.errors import ClusterError, MirnetDeployWarning
+from mirnet_deploy.jobs.job import DONE_BEFORE
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.pipeline import limits
 from mirnet_deploy.settings import RuntimeSettings
@@ -114,7 +115,7 @@ def test_what_has_changed_since_is_made_again(job: Callable[..., ClusterJob], tm
     (tmp_path / "out" / "c.png").write_bytes(b"another result")
     made.run([PLAN[0], replace(PLAN[1], mtime_ns=3), PLAN[2], Refused("/in/d.png", "why")], lambda n: None)
     assert rounds == [[1, 2]]
-    assert made.entries[0]["note"] == "done before"
+    assert made.entries[0]["note"] == DONE_BEFORE
     # What was refused has its line, too.
     assert made.manifest.location.local is not None
     rows = [json.loads(line) for line in made.manifest.location.local.read_text().splitlines()[1:]]
@@ -175,7 +176,7 @@ def test_whole_pixels_are_as_on_one_machine_and_kept_on_a_resume(monkeypatch: py
     assert whole(64 << 30, tile=64) is None
     known = replace(SETTINGS, runtime=RuntimeSettings(whole_pixels=1 << 20))
     assert whole(64 << 30, known) == 1 << 20
-    with pytest.warns(MirnetDeployWarning, match="up to 1048576 pixels, and an actor now has memory for 335544"):
+    with pytest.warns(MirnetDeployWarning, match="up to 1048576 pixels, and an actor has memory for 335544"):
         assert whole(128 << 20, known) == 1 << 20
 
 
