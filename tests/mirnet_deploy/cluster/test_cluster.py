@@ -25,6 +25,7 @@ from s3_server import Store
 from mirnet_deploy.cli import main
 from mirnet_deploy.cli.enhance_ray import plain_command
 from mirnet_deploy.cluster import session
+from mirnet_deploy.cluster.nodes import spilled_bytes
 from mirnet_deploy.cluster.session import processes_of
 from mirnet_deploy.cluster.storage import Location
 from mirnet_deploy.jobs.settings import JobSettings
@@ -207,6 +208,31 @@ def test_a_command_that_is_interrupted_goes_on_by_its_manifest(tmp_path: Path) -
     assert told["failed"] == 0
     assert len(lines(manifest)) == 24
     assert files(tmp_path / "out") == plain(source, tmp_path / "plain", *same_options(told))
+
+
+@pytest.mark.ray
+def test_pixels_do_not_go_through_the_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes spilled alone would hardly tell: Ray spills only what does not fit at one moment."""
+    (tmp_path / "in").mkdir()
+    night = Image.open(NIGHT).convert("RGB").resize((3000, 2000))
+    for index in range(4):
+        night.save(tmp_path / "in" / f"{index}.jpg")
+    created: list[int] = []
+
+    def asked(ray: Any) -> int | None:
+        from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+        state = get_state_from_address(ray.get_runtime_context().gcs_address)
+        created.append(get_memory_info_reply(state).store_stats.cumulative_created_bytes)
+        return spilled_bytes(ray)
+
+    monkeypatch.setattr("mirnet_deploy.cluster.nodes.spilled_bytes", asked)
+    options = ["--model", make_onnx(tmp_path / "own.onnx"), *BACKEND, "--tile", "512", "--consistency", "local"]
+    told = enhance(tmp_path / "in", "-o", tmp_path / "out", *options, "--ray", "local", "--actors", "1")
+    assert [*statuses(told).values()] == ["done"] * 4
+    assert told["cluster"]["spilled_bytes"] == 0
+    assert 0 < created[0] < 1 << 20, "the pixels are 72 MB, the files more than 1 MB"
+    assert sum(path.stat().st_size for path in (tmp_path / "in").iterdir()) > 1 << 20
 
 
 @pytest.mark.ray
