@@ -216,7 +216,7 @@ def test_pixels_do_not_go_through_the_object_store(tmp_path: Path, monkeypatch: 
     (tmp_path / "in").mkdir()
     night = Image.open(NIGHT).convert("RGB").resize((3000, 2000))
     for index in range(4):
-        night.save(tmp_path / "in" / f"{index}.jpg")
+        night.save(tmp_path / "in" / f"{index}.jpg", quality=100)
     created: list[int] = []
 
     def asked(ray: Any) -> int | None:
