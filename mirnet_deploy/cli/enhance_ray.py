@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,33 +42,32 @@ def enhance_on_cluster(
     Raises:
         MirnetDeployError: the job cannot be done, or not to its end; what was done till then was reported.
     """
-    from mirnet_deploy.artifacts.version import __version__
-    from mirnet_deploy.cluster.manifest import NAME, Manifest
-    from mirnet_deploy.cluster.nodes import cluster, leave, spilled_bytes
-    from mirnet_deploy.cluster.order import settings_dict
+    from mirnet_deploy.cluster.nodes import spilled_bytes
     from mirnet_deploy.cluster.planning import plan
-    from mirnet_deploy.cluster.storage import Location
+    from mirnet_deploy.cluster.session import cluster, leave
 
-    if output is None or output == "-" or "-" in paths:
-        raise UsageError("--ray takes files, folders and URLs, and needs -o FOLDER or -o URL")
-    if asked.runtime.device.startswith("cuda") and not options.gpus_per_actor:
-        raise UsageError(f"--device {asked.runtime.device} needs --gpus-per-actor, such as 1")
-    place = _absolute(Location.of(output))
-    entries = plan(paths, place, asked.target_format, recursive)
-    where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
-    manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    place, manifest = _places(options, paths, output, asked)
+    entries = plan(paths, place, asked.target_format, recursive, manifest.finished.values())
     started: list[ClusterJob] = []
-    stdout, ended = sys.stdout, None
+    stdout, stderr, ended = sys.stdout, os.dup(2), None
+    opened = ExitStack()
 
     def stop(number: int) -> None:
-        bar.close()
-        leave(ray)
+        with suppress(OSError):  # it was closed: the work is done
+            os.dup2(stderr, 2)  # which leads nowhere while Ray starts
+        opened.close()
+        leave(None)  # where the cluster was still being reached or started, `opened` does not hold it yet
         sys.stdout = stdout
         if started:
             _stopped(started[0], entries, as_json)
+        click.echo("interrupted: run the same command again to go on", err=True)
         end(number)
 
-    with cluster(options.address) as ray, progress_bar("enhancing", len(entries)) as bar, on_signals(stop):
+    # What comes again has to wait: `timeout` sends its signal twice, and Ray's processes would be left behind.
+    with on_signals(stop, again=lambda number: None), opened:
+        opened.callback(os.close, stderr)
+        ray = opened.enter_context(cluster(options.address))
+        bar = opened.enter_context(progress_bar("enhancing", len(entries)))
         job = _prepared(ray, options, asked, jobs, manifest, place, bool(options.manifest), len(entries))
         started.append(job)
         try:
@@ -80,6 +81,25 @@ def enhance_on_cluster(
     if ended:
         raise ended
     return any(entry["status"] == "failed" for entry in job.entries.values())
+
+
+def _places(
+    options: ClusterOptions, paths: Sequence[str], output: str | None, asked: JobSettings
+) -> tuple[Location, Manifest]:
+    """The folder of the results, and the manifest as earlier runs left it."""
+    from mirnet_deploy.artifacts.version import __version__
+    from mirnet_deploy.cluster.manifest import NAME, Manifest
+    from mirnet_deploy.cluster.order import settings_dict
+    from mirnet_deploy.cluster.storage import Location
+
+    if output is None or output == "-" or "-" in paths:
+        raise UsageError("--ray takes files, folders and URLs, and needs -o FOLDER or -o URL")
+    if asked.runtime.device.startswith("cuda") and not options.gpus_per_actor:
+        raise UsageError(f"--device {asked.runtime.device} needs --gpus-per-actor, such as 1")
+    place = _absolute(Location.of(output))
+    where = place.below(NAME) if options.manifest is None else _absolute(Location.of(options.manifest))
+    manifest = Manifest(where, {**settings_dict(asked), "output": str(place), "version": __version__})
+    return place, manifest
 
 
 def _absolute(location: Location) -> Location:
@@ -108,7 +128,7 @@ def _prepared(
     known = None if manifest.settings is None or asked.force else settings_of(manifest.settings, asked.force)
     settings, backend = resolve(ray, model, asked, known, room, memory_of_actor(ray, room, actors), jobs)
     facts = {"machines": machines, "actors": actors, "gpus_per_actor": room.gpus, "backend": backend}
-    manifest.begin(settings_dict(settings), command=plain_command(settings, str(output)), cluster=facts)
+    manifest.begin(settings_dict(settings), command=plain_command(settings, output), cluster=facts)
     seen = None if elsewhere or output.local is None else manifest.location.local
     order = Order(asked, settings, backend, output, seen, jobs)
     return ClusterJob(ray, order, model, manifest, room, actors, facts)
@@ -123,7 +143,6 @@ def _stopped(job: ClusterJob, plan: Sequence[Picture | Refused], as_json: bool) 
         click.echo(f"error: {error}", err=True)
     unfinished = {index for index in range(len(plan)) if index not in job.entries}
     remove_leftovers(_targets(job, plan, job.retried | unfinished))
-    click.echo("interrupted: run the same command again to go on", err=True)
 
 
 def _targets(job: ClusterJob, plan: Sequence[Picture | Refused], indices: set[int]) -> list[Path]:
@@ -157,16 +176,23 @@ def report(job: ClusterJob, as_json: bool) -> None:
     spilled = known.get("spilled_bytes")
     told = "unknown" if spilled is None else str(spilled)
     click.echo(
-        f"{known['actors']} actors on {len(known['machines'])} machines; {len(job.retried)} pictures tried again; "
+        f"{_counted(known['actors'], 'actor')} on {_counted(len(known['machines']), 'machine')}; "
+        f"{_counted(len(job.retried), 'picture')} tried again; "
         f"bytes spilled by Ray: {told}; manifest: {where}",
         err=True,
     )
-    click.echo(f"the same on one machine: {plain_command(settings, str(job.order.output))}", err=True)
+    click.echo(f"the same on one machine: {plain_command(settings, job.order.output)}", err=True)
 
 
-def plain_command(settings: JobSettings, output: str) -> str:
-    """The command that makes the same results on one machine, without its pictures."""
-    words = ["mirnet-deploy", "enhance", "PATH...", "-o", output, "--model", settings.model]
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def plain_command(settings: JobSettings, output: Location) -> str:
+    """The command that makes the same results on one machine, without its pictures; and without its output where that
+    is no folder of this machine."""
+    folder = "FOLDER" if output.local is None else str(output)
+    words = ["mirnet-deploy", "enhance", "PATH...", "-o", folder, "--model", settings.model]
     defaults = type(settings.runtime)()
     for name in RUNTIME_OPTIONS:
         value = getattr(settings.runtime, name)
@@ -174,9 +200,8 @@ def plain_command(settings: JobSettings, output: str) -> str:
             words += [] if value else ["--no-graph"]
         elif value is not None and value != getattr(defaults, name):
             words += [f"--{name.replace('_', '-')}", str(value)]
-    given = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    words += ["--format", given["target_format"]] if given["target_format"] else []
-    words += ["--quality", str(given["quality"]), "--subsampling", given["subsampling"]]
-    words += ["--max-pixels", str(given["max_pixels"])]
-    words += [] if given["colour_management"] else ["--no-colour-management"]
+    words += ["--format", settings.target_format] if settings.target_format else []
+    words += ["--quality", str(settings.quality), "--subsampling", settings.subsampling]
+    words += ["--max-pixels", str(settings.max_pixels)]
+    words += [] if settings.colour_management else ["--no-colour-management"]
     return shlex.join(words)

@@ -48,17 +48,16 @@ def end(number: int) -> NoReturn:
 
 
 @contextmanager
-def on_signals(act: Callable[[int], object]) -> Iterator[None]:
-    """Within the block Ctrl-C, SIGTERM and SIGHUP call `act` with their number, and then `end` the process if they
-    come again. A signal that is ignored, as under nohup, stays so. In a thread, where Python takes no handlers, the
-    host's stay."""
+def on_signals(act: Callable[[int], object], again: Callable[[int], object] = end) -> Iterator[None]:
+    """Within the block Ctrl-C, SIGTERM and SIGHUP call `act` with their number, and then `again` if they come again. A
+    signal that is ignored, as under nohup, stays so. In a thread, where Python takes no handlers, the host's stay."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def first(number: int, frame: Any) -> None:
         for each in before:
-            signal.signal(each, lambda number, frame: end(number))
+            signal.signal(each, lambda number, frame: again(number))
         act(number)
 
     handlers = {number: signal.getsignal(number) for number in SIGNALS}

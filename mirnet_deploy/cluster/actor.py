@@ -22,6 +22,7 @@ from mirnet_deploy.errors import (
     EngineError,
     MirnetDeployError,
     OtherTilesWarning,
+    first_line,
     not_loaded,
 )
 from mirnet_deploy.files import temporary_folder
@@ -76,8 +77,8 @@ class Actor:
             files = ray.get(model)
             self._model = _Model(lambda: open_model(files, order.settings.runtime), order.jobs)
             self._check()
-        except (MirnetDeployError, OSError, ImportError) as error:
-            self._problem = not_loaded(error) if isinstance(error, ImportError) else str(error)
+        except Exception as error:
+            self._problem = _told(error)
         _bound_threads(order.settings.runtime.threads)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -107,7 +108,11 @@ class Actor:
                     folders.append(opened.enter_context(temporary_folder()))
                 return folders[0]
 
-            made = self._made(Location(row["root"], row["path"]), row, folder)
+            source = Location(row["root"], row["path"])
+            try:
+                made = self._made(source, row, folder)
+            except Exception as error:  # nobody's fault but ours: Ray would drop it, and the row would count as lost
+                made = self._without_task(source, f"{source}: {_told(error)}")
         return {"index": row["index"], **made, **self._who}
 
     def _made(self, source: Location, row: Row, folder: Callable[[], Path]) -> Row:
@@ -228,6 +233,16 @@ def _bound_threads(threads: int | None) -> None:
 
     cv2.setNumThreads(threads or 1)
     Image.MAX_IMAGE_PIXELS = None
+
+
+def _told(error: Exception) -> str:
+    """One line; of an error that nobody expected, its type too."""
+    if isinstance(error, ImportError):
+        return not_loaded(error)
+    if isinstance(error, MirnetDeployError | OSError):
+        return str(error)
+    text = first_line(error)
+    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"
 
 
 def _renamed(text: str | None, copies: Mapping[str, Location]) -> str | None:

@@ -1,15 +1,17 @@
 """The manifest of a job: what became of each picture, and the settings under which, in JSON lines.
 
 Every run adds a line that begins with `{"mirnet_deploy_manifest": 1` and holds the settings, and then a line a picture,
-as it is finished. A later run with the same settings trusts the lines of those that were done. Only the command that
-the user started writes it. On this machine it is one file. In an object store, where nothing can be appended, it is a
-folder of parts, each with the run's line and up to `PART` pictures, in the order of their names.
+as it is finished, with the run's `run`. A later run with the same settings trusts the lines of those that were done.
+Only the command that the user started writes it. On this machine it is one file, locked meanwhile. In an object store,
+where nothing can be appended, it is a folder of parts, each with the run's line and up to `PART` pictures, in the order
+of their names.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +30,8 @@ PART_SECONDS = 30.0
 """A part in an object store is written when it has so many lines, or when this long has passed."""
 _HEADER = "mirnet_deploy_manifest"
 _FINISHED = ("done", "skipped")
+_FIELDS = {"source", "size", "mtime_ns", "target", "target_place", "target_state", "status", "note"}
+"""What a later run reads of a picture's line."""
 
 
 class Manifest:
@@ -48,9 +52,12 @@ class Manifest:
         self.finished: dict[str, dict[str, Any]] = {}
         """Source -> its line, of pictures that were finished by runs that were asked for the same."""
         self._header: dict[str, Any] = {}
+        self._run = ""
         self._part: list[bytes] = []
         self._parts, self._written_at = 0, 0.0
         self._descriptor: int | None = None
+        self._size = self._whole = 0
+        """Bytes of the file when it was read, and of its whole lines."""
         self._read()
 
     def begin(self, settings: dict[str, Any], **facts: Any) -> None:
@@ -61,10 +68,11 @@ class Manifest:
             facts: what else to state.
 
         Raises:
-            ClusterError: it cannot be written.
+            ClusterError: it cannot be written; or another run writes it, or has done so since it was read.
         """
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        stated = {"started": started, "asked": self._asked, "settings": settings}
+        self._run = secrets.token_hex(4)
+        stated = {"run": self._run, "started": started, "asked": self._asked, "settings": settings}
         self._header = {_HEADER: VERSION, **stated, **facts}
         self._written_at = time.monotonic()
         if self.location.local is None:
@@ -74,7 +82,13 @@ class Manifest:
         else:
             with _telling(self.location):
                 self.location.local.parent.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self.location.local, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                descriptor = os.open(self.location.local, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                try:
+                    self._take(descriptor)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+            self._descriptor = descriptor
             self._append(_line(self._header))
 
     def add(self, row: dict[str, Any]) -> None:
@@ -83,10 +97,11 @@ class Manifest:
         Raises:
             ClusterError: it cannot be written.
         """
+        line = _line({"run": self._run, **row})
         if self._descriptor is not None:
-            self._append(_line(row))
+            self._append(line)
             return
-        self._part.append(_line(row))
+        self._part.append(line)
         if len(self._part) > PART or time.monotonic() - self._written_at > PART_SECONDS:
             self._write_part()
 
@@ -101,6 +116,14 @@ class Manifest:
             self._descriptor = None
         elif len(self._part) > 1:
             self._write_part()
+
+    def _take(self, descriptor: int) -> None:
+        """Locks the file until it is closed, and cuts off its last line where that was not written to its end."""
+        if not _locked(descriptor):
+            raise ClusterError(f"another run writes the manifest {self.location}; wait for it, or name another -o")
+        if os.fstat(descriptor).st_size != self._size:
+            raise ClusterError(f"another run has written the manifest {self.location} meanwhile; start again")
+        os.ftruncate(descriptor, self._whole)
 
     def _append(self, line: bytes) -> None:
         with _telling(self.location):
@@ -132,23 +155,35 @@ class Manifest:
                 self._read_file(folder / "part", part)
 
     def _read_file(self, path: Path, shown: Location) -> None:
-        """Takes over what a file says, and cuts off its last line where that was not written to its end."""
-        same = False
-        for number, row in _rows(path, shown):
+        """Takes over what a file says, but for a last line that was not written to its end."""
+        same: dict[str, bool] = {}  # runs: a file system without locks may have let their lines mix
+        self._size, self._whole = path.stat().st_size, 0
+        for number, row, end in _rows(path, shown):
+            self._whole = end
             if number == 1 and _HEADER not in row:
                 raise ClusterError(f"{shown} is not a manifest of mirnet-deploy; name another with --manifest")
             if _HEADER in row:
                 if row[_HEADER] != VERSION:
                     raise ClusterError(f"{shown} is a manifest of version {row[_HEADER]}; this one writes {VERSION}")
-                same = row.get("asked") == self._asked
-                self.settings = row["settings"] if same else self.settings
-            elif same and row.get("status") in _FINISHED:
+                if not isinstance(row.get("settings"), dict):
+                    raise _damaged(shown, number)
+                same[str(row.get("run"))] = asked = row.get("asked") == self._asked
+                self.settings = row["settings"] if asked else self.settings
+            elif not row.keys() >= _FIELDS or not isinstance(row["source"], str) or str(row.get("run")) not in same:
+                raise _damaged(shown, number)
+            elif same[str(row["run"])] and row["status"] in _FINISHED:
                 self.finished[row["source"]] = row
-            elif same:
-                self.finished.pop(str(row.get("source")), None)
+            elif same[str(row["run"])]:
+                self.finished.pop(row["source"], None)
 
 
-def _rows(path: Path, shown: Location) -> Iterator[tuple[int, dict[str, Any]]]:
+def _damaged(shown: Location, number: int) -> ClusterError:
+    hint = "is damaged" if number > 1 else "is not a manifest of mirnet-deploy"
+    return ClusterError(f"{shown} {hint} (line {number}); name another with --manifest")
+
+
+def _rows(path: Path, shown: Location) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """Each whole line: its number, what it holds, and the bytes up to its end."""
     whole = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -159,15 +194,29 @@ def _rows(path: Path, shown: Location) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(row, dict):
                     raise ValueError("no object")
             except ValueError as error:
-                hint = "is damaged" if number > 1 else "is not a manifest of mirnet-deploy"
-                raise ClusterError(f"{shown} {hint} (line {number}); name another with --manifest") from error
+                raise _damaged(shown, number) from error
             whole += len(line)
-            yield number, row
+            yield number, row, whole
         else:
             return
     if not whole and not line.startswith(f'{{"{_HEADER}"'.encode()):
-        raise ClusterError(f"{shown} is not a manifest of mirnet-deploy (line 1); name another with --manifest")
-    os.truncate(path, whole)
+        raise _damaged(shown, 1)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether a file could be locked until it is closed. Where there are no locks, as on Windows and some network file
+    systems, it counts as locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _line(row: dict[str, Any]) -> bytes:

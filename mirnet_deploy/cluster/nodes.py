@@ -1,31 +1,24 @@
-"""A Ray cluster: reached or started, what room and which machines it has, and what a job's settings come to on it."""
+"""A Ray cluster: what room and which machines it has, and what a job's settings come to on it."""
 
 from __future__ import annotations
 
-import logging
-import os
-import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.cluster.actor import open_model
 from mirnet_deploy.cluster.order import with_runtime
 from mirnet_deploy.engines.choice import overridden
-from mirnet_deploy.errors import ClusterError, MirnetDeployError, UsageError, extra_module, first_line, not_loaded
-from mirnet_deploy.files import temporary_folder
+from mirnet_deploy.errors import ClusterError, MirnetDeployError, first_line, not_loaded, warn
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.settings import Backend, Precision, RuntimeSettings
 
-LOCAL = "local"
-STORE_BYTES = 256 << 20
-"""Ray's shared memory on a cluster of this machine alone: nothing but the model and names goes through it."""
-CONNECT_SECONDS = 10.0
+OPEN_SECONDS = 30.0
+ROOM_SECONDS = 600.0
+"""How long the model may take to be opened on the cluster before that is said, and before the job ends: there may be
+no room, since others use it."""
 PROBE_SECONDS = 120.0
 """How long a machine may take to start a process."""
 
@@ -42,76 +35,6 @@ class Room:
         resources = node["Resources"] if node["Alive"] else {}
         fits = int(resources.get("CPU", 0) // self.cpus)
         return min(fits, int(resources.get("GPU", 0) / self.gpus + 1e-9)) if self.gpus else fits
-
-
-@contextmanager
-def cluster(address: str) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster at `address`, or to one of this machine (`LOCAL`) for the length of
-    the block, in which standard output leads nowhere. Ray reports no usage unless the environment asks for it.
-
-    Raises:
-        ClusterError: it cannot be reached, or not be started.
-        MissingDependencyError: Ray is not installed.
-        UsageError: the address is one of Ray's client, which Ray Data does not work through.
-    """
-    if address.startswith("ray://"):
-        raise UsageError(
-            f"--ray {address} is of Ray's client; run the command on a machine of the cluster with --ray auto"
-        )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a default to come
-    ray = extra_module("ray", "--ray needs Ray", "ray")
-    extra_module("ray.data", "--ray needs Ray Data", "ray")
-    # Ray prints what machines report, such as a process that died, on standard output, where results go.
-    with ExitStack() as opened:
-        opened.enter_context(redirect_stdout(opened.enter_context(open(os.devnull, "w"))))  # noqa: PTH123
-        folder = None
-        if address == LOCAL:
-            # Sockets lie in it, whose paths may have no more than 107 characters.
-            folder = opened.enter_context(temporary_folder("/tmp" if os.name == "posix" else None))
-        opened.callback(leave, ray)
-        _connect(ray, address, folder)
-        for name in ("ray", "ray._private.worker", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield ray
-
-
-def _connect(ray: Any, address: str, folder: Path | None) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if folder:
-        options |= {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": str(folder)}
-    else:
-        options["address"] = address
-    try:
-        if found := re.fullmatch(r"\[?([^\]]+)\]?:(\d+)", address):  # Ray itself would try for minutes
-            socket.create_connection((found[1], int(found[2])), timeout=CONNECT_SECONDS).close()
-        with _no_stderr():
-            ray.init(**options)
-    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        what = f"no Ray cluster answers at {address}" if folder is None else "no Ray cluster can be started here"
-        raise ClusterError(f"{what}: {first_line(error)}") from error
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Within the block what is written to standard error is lost: Ray's core tells there at which level it logs."""
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (os.devnull is a name, not a path)
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def leave(ray: Any, seconds: float = 20.0) -> None:
-    """Leaves the cluster, and ends it where it was started here. Waits no longer than that: what is left then ends with
-    this process."""
-    thread = threading.Thread(target=ray.shutdown, daemon=True)
-    thread.start()
-    thread.join(seconds)
 
 
 def alive(ray: Any) -> list[dict[str, Any]]:
@@ -197,7 +120,8 @@ def resolve(
         jobs: pictures that an actor enhances at a time.
 
     Raises:
-        ClusterError: the model cannot be opened there, or runs elsewhere than asked; or a process was lost on the way.
+        ClusterError: the model cannot be opened there, or runs elsewhere than asked; a process was lost on the way; or
+            the cluster had no room for one.
     """
     runtime = asked.runtime
     if runtime.backend == "auto" and runtime.precision == "auto" and (way := overridden()):
@@ -210,21 +134,38 @@ def resolve(
         raise ClusterError(
             f"an actor has {room.gpus:g} GPU, but the model runs on {found['backend']}; leave out --gpus-per-actor"
         )
-    if known:
-        return known, found["backend"]
-    resolved = with_runtime(asked, **{**found["settings"], "threads": threads})
-    if runtime.tile == "auto" and runtime.whole_pixels is None and found["bytes_per_pixel"]:
-        from mirnet_deploy.pipeline.limits import WHOLE_BYTES
+    whole = runtime.whole_pixels
+    if runtime.tile == "auto" and whole is None and found["bytes_per_pixel"]:
+        from mirnet_deploy.pipeline.limits import whole_bytes
 
-        whole = min(WHOLE_BYTES, memory // (2 * jobs)) // found["bytes_per_pixel"]
-        resolved = with_runtime(resolved, whole_pixels=max(1, whole))
+        whole = max(1, whole_bytes(runtime.max_memory, memory // jobs) // found["bytes_per_pixel"])
+    if known:
+        before = known.runtime.whole_pixels
+        if whole and before and before > whole:
+            warn(
+                f"the manifest's runs took pictures whole up to {before} pixels, and an actor has memory for {whole}; "
+                "larger ones may fail for want of it: use fewer --actors, or --force to begin anew"
+            )
+        return known, found["backend"]
+    resolved = with_runtime(asked, **{**found["settings"], "threads": threads}, whole_pixels=whole)
     return replace(resolved, in_memory=memory // (2 * (jobs + 1))), found["backend"]
 
 
 def _asked_there(ray: Any, model: Any, settings: RuntimeSettings, room: Room) -> dict[str, Any]:
     task = ray.remote(opened_there).options(num_cpus=room.cpus, num_gpus=room.gpus, max_retries=1)
     try:
-        found: dict[str, Any] = ray.get(task.remote(model, settings))
+        reference = task.remote(model, settings)
+        if not ray.wait([reference], timeout=OPEN_SECONDS)[0]:
+            gpus = f" and {room.gpus:g} GPU" if room.gpus else ""
+            warn(
+                f"the model is not open on the cluster after {OPEN_SECONDS:g} s; perhaps others use it: "
+                f"{room.cpus} CPU{gpus} are awaited for up to {ROOM_SECONDS:g} s"
+            )
+        found: dict[str, Any] = ray.get(reference, timeout=ROOM_SECONDS)
+    except ray.exceptions.GetTimeoutError as error:
+        raise ClusterError(
+            f"the cluster had no room for an actor, or did not open the model, in {ROOM_SECONDS:g} s"
+        ) from error
     except ray.exceptions.RayError as error:
         raise ClusterError(f"the model was not opened on the cluster: {first_line(error)}") from error
     if "problem" in found:

@@ -11,7 +11,7 @@ from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import sidecar_path
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.cluster.storage import Location
-from mirnet_deploy.errors import ArtifactError
+from mirnet_deploy.errors import ArtifactError, ClusterError, MirnetDeployError, first_line
 from mirnet_deploy.jobs.job import OWN, Result
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.settings import RuntimeSettings
@@ -44,9 +44,15 @@ def settings_dict(settings: JobSettings) -> dict[str, Any]:
 
 
 def settings_of(values: Mapping[str, Any], force: bool) -> JobSettings:
-    """The settings that `settings_dict` stored."""
-    given = dict(values)
-    return JobSettings(**{**given, "runtime": RuntimeSettings(**given["runtime"]), "force": force})
+    """The settings that `settings_dict` stored.
+
+    Raises:
+        ClusterError: they are others.
+    """
+    try:
+        return JobSettings(**{**values, "runtime": RuntimeSettings(**values["runtime"]), "force": force})
+    except (TypeError, KeyError, MirnetDeployError) as error:
+        raise ClusterError(f"the settings in the manifest are damaged ({first_line(error)}); name another") from error
 
 
 def model_files(model: str) -> dict[str, bytes]:

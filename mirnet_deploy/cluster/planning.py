@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from mirnet_deploy.cluster.storage import Location, Stored, stored_pictures
+from mirnet_deploy.cluster.storage import Location, Stored, same_state, stored_pictures
 from mirnet_deploy.errors import MirnetDeployError, StorageError, UsageError
 from mirnet_deploy.files import temporary_folder
 from mirnet_deploy.images.formats import SUFFIXES, Format
@@ -44,20 +45,27 @@ class Refused:
 
 
 def plan(
-    arguments: Sequence[str], output: Location, target_format: Format | None, recursive: bool
+    arguments: Sequence[str],
+    output: Location,
+    target_format: Format | None,
+    recursive: bool,
+    finished: Iterable[Mapping[str, Any]] = (),
 ) -> list[Picture | Refused]:
     """One entry per input, in the order of the arguments, each once; names and refusals as of `jobs.inputs.find_tasks`.
 
     Args:
         arguments: files, folders and globs of this machine, and URLs of objects, of folders and globs of them.
         output: the folder of the results.
+        finished: lines of a manifest. Inputs that are their results, as they were then, are not opened: with an output
+            below an input there are as many as pictures.
 
     Raises:
         StorageError: an object store refuses.
         UsageError: `output` is a file, or named as one.
     """
     _check_folder(output)
-    entries = list(_entries(arguments, recursive))
+    results = {row["target"]: row["target_state"] for row in finished if row["target"] is not None}
+    entries = [_unless_own(entry, results) for entry in _entries(arguments, recursive)]
     pictures = [entry for entry in entries if isinstance(entry, Picture)]
     stems = Counter(_stem(output, picture.place) for picture in pictures)
     occupied = {_stem_of(picture.source) for picture in pictures}
@@ -86,6 +94,14 @@ def result_place(place: PurePosixPath, content: Format, target_format: Format | 
     return place.with_name(place.stem + result_suffix(place, content, target_format))
 
 
+def _unless_own(entry: Picture | Refused, results: Mapping[str, Any]) -> Picture | Refused:
+    if not isinstance(entry, Picture):
+        return entry
+    name = str(entry.source)
+    own = same_state((entry.size, entry.mtime_ns), results.get(name), bool(entry.source.root))
+    return Refused(name, f"{name} is an output of mirnet-deploy", own=True) if own else entry
+
+
 def _check_folder(output: Location) -> None:
     local = output.local
     if local is not None and local.is_dir():
@@ -99,8 +115,7 @@ def _entries(arguments: Sequence[str], recursive: bool) -> Iterator[Picture | Re
     seen: set[tuple[str, str]] = set()
     for argument in arguments:
         location = Location.of(argument)
-        found = _local(argument if "://" not in argument else location.path, recursive)
-        for entry in _remote(location, recursive) if location.root else found:
+        for entry in _remote(location, recursive) if location.root else _local(location.path, recursive):
             key = _key(entry.source) if isinstance(entry, Picture) else ("", entry.source)
             if key not in seen:
                 seen.add(key)

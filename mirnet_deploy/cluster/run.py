@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from mirnet_deploy.cluster.manifest import Manifest
 from mirnet_deploy.cluster.nodes import Room, alive
 from mirnet_deploy.cluster.order import Order, without_task
 from mirnet_deploy.cluster.planning import Picture, Refused
+from mirnet_deploy.cluster.storage import same_state, states_below
 from mirnet_deploy.errors import ClusterError, first_line
 from mirnet_deploy.jobs.job import DONE_BEFORE
 
@@ -61,13 +62,20 @@ class ClusterJob:
 
         Raises:
             ClusterError: a machine cannot take part; all machines are gone; or the manifest cannot be written.
+            StorageError: the object store of the output refuses.
         """
         todo: dict[int, Picture] = {}
+        output = self.order.output
+        known = bool(self.manifest.finished) and not self.order.settings.force
+        there = states_below(output) if known and output.root else None
         for index, entry in enumerate(plan):
-            if isinstance(entry, Picture) and not self._finished(entry):
+            if isinstance(entry, Picture) and not (known and self._finished(entry, there)):
                 todo[index] = entry
                 continue
-            self.entries[index] = self._known(entry)
+            if isinstance(entry, Refused):
+                self._refuse(index, entry)
+            else:
+                self.entries[index] = self._known(entry)
             advance(1)
         for attempt in range(1, ROUNDS + 1):
             for row in self._round(todo, attempt) if todo else ():
@@ -82,35 +90,46 @@ class ClusterJob:
             self._finish(index, picture, row | {"attempt": ROUNDS})
             advance(1)
 
-    def _finished(self, picture: Picture) -> bool:
-        """Whether the manifest says that it was finished, of this very input, and its result is as it was then."""
+    def _finished(self, picture: Picture, there: Mapping[str, tuple[int, int]] | None) -> bool:
+        """Whether the manifest says that it was finished, of this very input, and its result is as it was then.
+
+        Args:
+            there: what lies below the output; None where that is a folder of this machine.
+        """
         row = self.manifest.finished.get(str(picture.source))
-        if row is None or self.order.settings.force:
+        if row is None:
             return False
-        if (row["size"], row["mtime_ns"]) != (picture.size, picture.mtime_ns):
+        remote = bool(picture.source.root)
+        if not same_state((row["size"], row["mtime_ns"]), (picture.size, picture.mtime_ns), remote):
             return False
         if row["target_place"] is None:  # an output of mirnet-deploy, which has no result
             return True
-        state = self.order.output.below(row["target_place"]).state()
-        return state is not None and list(state) == row["target_state"]
+        place = row["target_place"]
+        state = self.order.output.below(place).state() if there is None else there.get(place)
+        return same_state(state, row["target_state"], there is not None)
 
-    def _known(self, entry: Picture | Refused) -> Row:
+    def _refuse(self, index: int, entry: Refused) -> None:
+        row = without_task(entry.source, self.order.settings.model, entry.reason, entry.own)
+        if entry.own:  # as they are each time
+            self.entries[index] = row
+        else:
+            self._finish(index, None, row)
+
+    def _known(self, entry: Picture) -> Row:
         model = self.order.settings.model
-        if isinstance(entry, Refused):
-            return without_task(entry.source, model, entry.reason, entry.own)
         row = self.manifest.finished[str(entry.source)]
         note = DONE_BEFORE if row["target"] is not None else row["note"]
         known = without_task(str(entry.source), model, "")
         return known | {"status": "skipped", "error": None, "output": row["target"], "note": note}
 
-    def _finish(self, index: int, picture: Picture, row: Row) -> None:
+    def _finish(self, index: int, picture: Picture | None, row: Row) -> None:
         target, output = row["output"], str(self.order.output)
         place = None if target is None else target.removeprefix(output).lstrip("/")
         self.manifest.add(
             {
                 "source": row["input"],
-                "size": picture.size,
-                "mtime_ns": picture.mtime_ns,
+                "size": picture and picture.size,
+                "mtime_ns": picture and picture.mtime_ns,
                 "target": target,
                 "target_place": place,
                 "target_state": row.pop("target_state", None),

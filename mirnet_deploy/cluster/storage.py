@@ -7,13 +7,13 @@ the environment follows as a query: `s3://BUCKET/KEY?endpoint_override=localhost
 
 from __future__ import annotations
 
-import fnmatch
 import mimetypes
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -146,11 +146,10 @@ def stored_pictures(argument: Location, recursive: bool) -> list[Stored]:
         parts = PurePosixPath(argument.path).parts
         fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
         base = replace(argument, path="/".join(parts[:fixed]).replace("//", "/"))
-        pattern = re.compile(_regular(parts[fixed:]))
         return [
             replace(each, place=PurePosixPath(each.place.name))
-            for each in _listed(base, recursive=len(parts) > fixed + 1)
-            if pattern.fullmatch(str(each.place))
+            for each in _listed(base, recursive=len(parts) > fixed + 1 or "**" in parts)
+            if _matches(each.place.parts, parts[fixed:])
         ]
     state = argument.state()
     if state is not None:
@@ -165,6 +164,24 @@ def stored_parts(folder: Location) -> list[Location]:
         StorageError: the object store refuses.
     """
     return [each.location for each in _listed(folder, recursive=False)]
+
+
+def states_below(folder: Location) -> dict[str, tuple[int, int]]:
+    """The `state` of every object below a folder, by its relative path: a request for a thousand, not for each.
+
+    Raises:
+        StorageError: the object store refuses.
+    """
+    return {str(each.place): (each.size, each.mtime_ns) for each in _listed(folder, recursive=True)}
+
+
+def same_state(state: Sequence[int] | None, other: Sequence[int] | None, remote: bool) -> bool:
+    """Whether two states of a file are the same. Of an object the second counts: some stores (MinIO) tell its time more
+    finely in a list than when they are asked for it alone."""
+    if not state or not other:
+        return False
+    unit = 10**9 if remote else 1
+    return (state[0], state[1] // unit) == (other[0], other[1] // unit)
 
 
 def _listed(folder: Location, recursive: bool) -> list[Stored]:
@@ -192,17 +209,16 @@ def _is_picture(place: PurePosixPath) -> bool:
     return not hidden and place.suffix.lower() in {*SUFFIXES, *RAW_SUFFIXES}
 
 
-def _regular(parts: tuple[str, ...]) -> str:
-    """The regular expression of a glob's parts: `**` stands for any number of folders, `*` stays within a name."""
-    text = ""
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        if part == "**":
-            text += ".*" if last else "(?:[^/]+/)*"
-        else:
-            text += fnmatch.translate(part).removesuffix(r"\Z").removesuffix(r"\z").replace(".*", "[^/]*")
-            text += "" if last else "/"
-    return text
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a glob's parts match those of a path: `**` stands for any number of folders, `*` stays within a name, and
+    neither stands for the dot of what is hidden."""
+    if not (names and pattern):
+        return not names and not pattern
+    first, rest = pattern[0], pattern[1:]
+    hidden = names[0].startswith(".") and not first.startswith(".")
+    if first == "**":
+        return _matches(names, rest) or (not hidden and (_matches(names[1:], pattern) or not (names[1:] or rest)))
+    return not hidden and fnmatchcase(names[0], first) and _matches(names[1:], rest)
 
 
 @lru_cache(maxsize=64)

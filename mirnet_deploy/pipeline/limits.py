@@ -47,9 +47,14 @@ def whole_budget(engine: Engine, most: int | None = None) -> int:
         most: bytes that a picture was said to be allowed. Where that is more than `WHOLE_BYTES`, it takes its place:
             whoever allows so much wants it used.
     """
-    free = available_memory()
+    return whole_bytes(most, available_memory()) // bytes_per_value(engine)
+
+
+def whole_bytes(most: int | None, free: int | None) -> int:
+    """Memory in which a picture may run whole: `WHOLE_BYTES` or a larger `most`, or half of `free` where that is less;
+    None for what is not known."""
     allowed = max(WHOLE_BYTES, most or 0)
-    return (allowed if free is None else min(allowed, free // 2)) // bytes_per_value(engine)
+    return allowed if free is None else min(allowed, free // 2)
 
 
 def bytes_per_value(engine: Engine) -> int:

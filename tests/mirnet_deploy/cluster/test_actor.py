@@ -16,7 +16,7 @@ from PIL import Image
 from mirnet_deploy.cluster.actor import Actor
 from mirnet_deploy.cluster.order import Order, model_files, settings_dict, settings_of, with_runtime, without_task
 from mirnet_deploy.cluster.storage import Location
-from mirnet_deploy.errors import OtherTilesWarning, warn
+from mirnet_deploy.errors import ClusterError, OtherTilesWarning, warn
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.jobs import making
 from mirnet_deploy.jobs.settings import JobSettings
@@ -119,6 +119,20 @@ def test_other_tiles_for_want_of_memory_are_no_result(
     assert answer(actor, picture)["status"] == "done", "with a runtime whose tiles are as they were"
 
 
+def test_an_error_that_nobody_expected_fails_its_picture_alone(
+    order: Order, make: Make, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = make(order)
+    with monkeypatch.context() as patch:
+        patch.setattr(MIRNetRuntime, "enhance_into", lambda *_: [].index(1))
+        failed = answer(actor, picture)
+    assert (failed["status"], failed["error"]) == ("failed", f"{picture}: ValueError: 1 is not in list")
+    assert failed["input"] == str(picture)
+    assert answer(actor, picture)["status"] == "done"
+    monkeypatch.setattr("mirnet_deploy.cluster.actor.open_model", lambda *_: {}["none"])
+    assert answer(make(order), picture)["problem"].endswith(" cannot take part: KeyError: 'none'")
+
+
 def test_the_order_says_which_tiffs_go_through_in_bands(
     order: Order, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,4 +154,7 @@ def test_settings_survive_the_manifest(order: Order) -> None:
     stored = json.loads(json.dumps(settings_dict(settings)))
     assert "force" not in stored
     assert settings_of(stored, force=True) == replace(settings, force=True)
+    del stored["quality"]
+    with pytest.raises(ClusterError, match=r"^the settings in the manifest are damaged \(.*quality"):
+        settings_of(stored, force=True)
     assert without_task("s3://b/a", "lite", "why")["input"] == "s3://b/a"

@@ -20,7 +20,8 @@ SETTINGS = {"runtime": {"tile": "auto", "backend": "openvino"}}
 
 
 def row(name: str, status: str = "done", **more: Any) -> dict[str, Any]:
-    return {"source": name, "status": status, **more}
+    unknown = dict.fromkeys(("size", "mtime_ns", "target", "target_place", "target_state", "note"))
+    return {"source": name, "status": status, **unknown, **more}
 
 
 def written(location: Location, asked: dict[str, Any], *rows: dict[str, Any]) -> None:
@@ -70,7 +71,45 @@ def test_what_a_crash_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
         assert set(Manifest(location, ASKED).finished) == {"a", "c"}
     path.write_bytes(whole[:60])  # of the first line
     assert Manifest(location, ASKED).finished == {}
-    assert path.read_bytes() == b""
+    written(location, ASKED, row("c"))
+    assert set(Manifest(location, ASKED).finished) == {"c"}
+
+
+def test_two_runs_do_not_write_one_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    location = Location("", str(path))
+    first, second, third = (Manifest(location, ASKED) for _ in range(3))
+    first.begin(SETTINGS)
+    first.add(row("a"))
+    path.write_bytes(path.read_bytes() + b'{"half')  # as another process sees a line that is being written
+    late = Manifest(location, ASKED)
+    before = path.read_bytes()
+    for other in (second, late):
+        with pytest.raises(ClusterError, match=f"^another run writes the manifest {path}; wait for it"):
+            other.begin(SETTINGS)
+    assert path.read_bytes() == before
+    first.close()
+    with pytest.raises(ClusterError, match=f"^another run has written the manifest {path} meanwhile; start again"):
+        third.begin(SETTINGS)
+    late.begin(SETTINGS)
+    late.close()
+    assert set(Manifest(location, ASKED).finished) == {"a"}
+
+
+def test_lines_belong_to_their_run_even_if_runs_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_locked", lambda descriptor: True)  # as on a file system without locks
+    location = Location("", str(tmp_path / "m.jsonl"))
+    first, second = Manifest(location, ASKED), Manifest(location, {"other": 1})
+    first.begin(SETTINGS)
+    second._size = second._whole = (tmp_path / "m.jsonl").stat().st_size
+    second.begin(SETTINGS)
+    first.add(row("a"))
+    second.add(row("b"))
+    assert set(Manifest(location, ASKED).finished) == {"a"}
+    assert set(Manifest(location, {"other": 1}).finished) == {"b"}
+
+
+HEADER = f'{{"mirnet_deploy_manifest": 1, "run": "1", "asked": {json.dumps(ASKED)}, "settings": {{}}}}\n'
 
 
 @pytest.mark.parametrize(
@@ -80,6 +119,10 @@ def test_what_a_crash_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
         ("\x89PNG\n\n\n", r"is not a manifest of mirnet-deploy \(line 1\); name another with --manifest"),
         ("half", r"is not a manifest of mirnet-deploy \(line 1\); name another with --manifest"),
         ('{"mirnet_deploy_manifest": 1, "asked": {}, "settings": {}}\n[1]\n{}\n', r"is damaged \(line 2\)"),
+        (f'{HEADER}{{"run": "1", "source": "a", "status": "done"}}\n', r"is damaged \(line 2\)"),
+        (f"{HEADER}{json.dumps({**row('a'), 'run': '2'})}\n", r"is damaged \(line 2\)"),
+        (f"{HEADER}{json.dumps({**row('a'), 'run': '1', 'source': []})}\n", r"is damaged \(line 2\)"),
+        ('{"mirnet_deploy_manifest": 1, "asked": {}}\n', r"is not a manifest of mirnet-deploy \(line 1\)"),
         ('{"mirnet_deploy_manifest": 2}\n', "is a manifest of version 2; this one writes 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -50,6 +51,33 @@ def test_names_that_meet_are_settled_as_on_one_machine(tmp_path: Path, monkeypat
     ]
     assert sum(isinstance(each, NoTask) for each in expected) == 3
     assert sorted(opened) == ["b.jpg", "b.png", "c.jpg", "c.png", "e.png", "e.png"]
+
+
+def test_results_below_an_input_are_known_by_the_manifest(
+    tmp_path: Path, s3: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "out/a.png", "out/b.png"):
+        write(tmp_path / name)
+    s3.bucket("below", tmp_path)
+    opened: list[str] = []
+    monkeypatch.setattr(planning, "_kind", lambda picture: (opened.append(str(picture.source)), "png")[1])
+    for source, out in (
+        (str(tmp_path), Location("", str(tmp_path / "out"))),
+        (s3.url("below"), Location.of(s3.url("below/out"))),
+    ):
+        finished = []
+        for name in ("a.png", "b.png"):
+            state = out.below(name).state()
+            assert state is not None
+            finished.append({"target": str(out.below(name)), "target_state": list(state)})
+        opened.clear()
+        entries = plan([source], out, None, True, finished)
+        assert opened == []
+        assert [type(entry) for entry in entries] == [Picture, Picture, Refused, Refused]
+        assert all(entry.own for entry in entries if isinstance(entry, Refused))
+        finished[0]["target_state"] = [1, 2]  # it has been changed since
+        plan([source], out, None, True, finished)
+        assert opened == [str(replace(out, path=out.path.removesuffix("/out") + "/a.png")), str(out.below("a.png"))]
 
 
 def test_missing_inputs_are_refused_and_repeated_ones_come_once(tmp_path: Path, s3: Store) -> None:

@@ -76,6 +76,11 @@ def test_folders_and_globs_hold_what_they_do_on_a_disk(s3: Store, tmp_path: Path
     assert found("listed/*/*.JPG") == ["c.JPG"]
     assert found("listed/a/**/*.w*") == found("listed/**/e.webp") == ["e.webp"]
     assert found("listed/*.webp") == []
+    assert found("listed/a/**") == found("listed/a/**/*") == ["c.JPG", "e.webp"]
+    assert found("listed/a/.i/*") == ["j.png"]
+    assert found("listed/**/d/*") == ["e.webp"]
+    assert found("listed/.*") == [".h.png"]
+    assert found("listed/raw[.*]cr2") == ["raw.cr2"]
     one = stored_pictures(Location.of(s3.url("listed/a/c.JPG")), recursive=False)[0]
     assert (one.place, one.size, str(one.location)) == (PurePosixPath("c.JPG"), 1, "s3://listed/a/c.JPG")
     assert one.mtime_ns > 0
