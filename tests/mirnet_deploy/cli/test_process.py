@@ -344,7 +344,8 @@ def enhance_with_a_failure(first: int, command: list[str]) -> None:
 
 def test_an_allocation_that_fails_is_told(enhance: list[str]) -> None:
     pytest.importorskip("_testcapi", reason="CPython's own, which some distributions leave out")
-    enhance_with_a_failure(1000, enhance)  # behind the signals: their enumerations turn it into a SystemError of CPython's
+    # Behind the signals: their enumerations turn it into a SystemError of CPython's.
+    enhance_with_a_failure(1000, enhance)
 
 
 @pytest.mark.long
