@@ -2,13 +2,16 @@
 
 No signal raises an exception (see `__main__`). What has to be done first is done in the signal's handler, between two
 steps of the main thread; then the process ends, without waiting for threads: an engine may take minutes for a picture.
+
+`_signal` is the part of `signal` that is built into Python. The rest makes enumerations of all values, and where memory
+fails in that, CPython raises a SystemError without a cause in place of a MemoryError.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import io
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +24,7 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.errors import MirnetDeployError
 from mirnet_deploy.files import remove_temporary
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(_signal, name)]
 SIGPIPE = 13
 """Its number on all systems that have it."""
 SHOW_CURSOR = b"\x1b[?25h"
@@ -57,18 +60,18 @@ def on_signals(act: Callable[[int], object], again: Callable[[int], object] = en
 
     def first(number: int, frame: Any) -> None:
         for each in before:
-            signal.signal(each, lambda number, frame: again(number))
+            _signal.signal(each, lambda number, frame: again(number))
         act(number)
 
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    handlers = {number: _signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (None, _signal.SIG_IGN)}
     try:
         for number in before:
-            signal.signal(number, first)
+            _signal.signal(number, first)
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
 
 
 @contextmanager

@@ -344,8 +344,21 @@ def enhance_with_a_failure(first: int, command: list[str]) -> None:
 
 def test_an_allocation_that_fails_is_told(enhance: list[str]) -> None:
     pytest.importorskip("_testcapi", reason="CPython's own, which some distributions leave out")
-    # Behind the signals: their enumerations turn it into a SystemError of CPython's.
+    # Behind the first imports, in whose locks and paths CPython answers with other errors than a MemoryError.
     enhance_with_a_failure(1000, enhance)
+
+
+def test_memory_that_fails_while_signals_are_taken_is_a_memory_error() -> None:
+    pytest.importorskip("_testcapi", reason="CPython's own, which some distributions leave out")
+    code = (
+        "import _testcapi\nfrom mirnet_deploy.cli.process import end, on_signals\nfailed = 0\n"
+        "for first in range(100):\n    _testcapi.set_nomemory(first, first + 1)\n    try:\n"
+        "        with on_signals(end):\n            pass\n    except MemoryError:\n        failed += 1\n"
+        "    finally:\n        _testcapi.remove_mem_hooks()\nprint(failed)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 0
 
 
 @pytest.mark.long
