@@ -10,13 +10,12 @@ import logging
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.fleet import MANIFEST, Fleet, FleetFile, FleetPlan, is_fleet, read_fleet
@@ -27,12 +26,12 @@ from mirnet_deploy.export.builder import CURRENT, BuilderChoice, BuilderLibrary,
 from mirnet_deploy.export.pipeline import Exported, Outputs, export_checkpoint, prove_plan
 from mirnet_deploy.export.plan import Progress
 from mirnet_deploy.export.settings import ExportSettings
-from mirnet_deploy.files import is_there, write_together
+from mirnet_deploy.files import is_there, locked, write_together
 from mirnet_deploy.training.checkpoint import LoadedCheckpoint
 
 LOCK = ".fleet.lock"
 """Beside the manifest. Held while a fleet is begun and while an entry is added, so that exports that run at once make
-one fleet and lose none of one another's entries. It stays: one that waits may have it open."""
+one fleet and lose none of one another's entries."""
 _log = logging.getLogger(__name__)
 
 
@@ -188,19 +187,12 @@ def plan_name(source: ArtifactMetadata, library: BuilderLibrary) -> str:
 def _alone(folder: Path) -> Iterator[None]:
     """In the block no other export changes the fleet in `folder`."""
     path = folder / LOCK
-    lock = FileLock(path, mode=0o666)  # those who share the folder share the lock
-    try:
+    with ExitStack() as opened:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.info("waiting for another export into %s", folder)
-            lock.acquire()
-    except OSError as error:
-        raise ExportError(f"{path}, the lock of the fleet, cannot be opened: {error.strerror or error}") from error
-    try:
+            opened.enter_context(locked(path, lambda: _log.info("waiting for another export into %s", folder)))
+        except OSError as error:
+            raise ExportError(f"{path}, the lock of the fleet, cannot be opened: {error.strerror or error}") from error
         yield
-    finally:
-        lock.release()
 
 
 def _check_writable(folder: Path) -> None:

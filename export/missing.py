@@ -15,8 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mirnet_deploy.artifacts.fleet import Fleet, read_fleet
 from mirnet_deploy.artifacts.sidecar import read_onnx, sidecar_path, write_artifact
 from mirnet_deploy.devices.cuda import CudaDriver
@@ -26,6 +24,7 @@ from mirnet_deploy.export.builder import BuilderLibrary, builder_here
 from mirnet_deploy.export.islands import proven_islands
 from mirnet_deploy.export.plan import Progress, plan_of
 from mirnet_deploy.export.settings import ExportSettings
+from mirnet_deploy.files import locked
 
 KEPT = 16
 """Plans in the cache, at most; those that were used longest ago go first."""
@@ -75,23 +74,18 @@ def build_missing(folder: str | Path, device: str = "auto", progress: Progress =
 
 @contextmanager
 def _alone(path: Path, what: str) -> Iterator[None]:
-    """The block runs in one process at a time; who has to wait says for whom. The lock is the system's: it ends with
-    its process, however that ends. (On a file system without locks filelock's own file stands in, and one that a
-    process on another host leaves behind when it is killed has to be deleted by hand.)"""
-    lock, holder = FileLock(path.with_suffix(".lock")), path.with_suffix(".holder")
-    try:
-        lock.acquire(timeout=0.3)  # by then the holder has said who it is
-    except Timeout:
+    """The block runs in one process at a time (`files.locked`); who has to wait says for whom."""
+    holder = path.with_suffix(".holder")
+
+    def say_for_whom() -> None:
         whom = "another process"
         with suppress(OSError):
             whom = holder.read_text() or whom
         _log.info("waiting for %s, which builds %s", whom, what)
-        lock.acquire()
-    try:
+
+    with locked(path.with_suffix(".lock"), say_for_whom, patience=0.3):  # by then the holder has said who it is
         holder.write_text(f"process {os.getpid()} on {platform.node()}")
         yield
-    finally:
-        lock.release()
 
 
 def _build(fleet: Fleet, library: BuilderLibrary, index: int, path: Path, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -82,7 +82,7 @@ def atomic_folder(path: Path, beside: Path | None = None) -> Iterator[Path]:
         OSError: it cannot be made or filled; or `path` is there by now and is not an empty folder.
     """
     beside = beside or path
-    temporary = beside.parent / f".{beside.name[:40]}.{secrets.token_hex(8)}.partial"
+    temporary = beside.parent / f"{_prefix(beside)}{secrets.token_hex(8)}{_SUFFIX}"
     entry = (os.getpid(), temporary)
     _TEMPORARY.add(entry)
     try:
@@ -95,6 +95,34 @@ def atomic_folder(path: Path, beside: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _TEMPORARY.discard(entry)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], object] | None = None, patience: float = 0.0) -> Iterator[None]:
+    """The block runs in one process and thread at a time, of all that lock the file `path`, which is made and stays:
+    one that waits may have it open. The lock is the system's: it ends with its process, however that ends. (On a file
+    system without locks filelock's own file stands in, and one that a process on another host leaves behind when it is
+    killed has to be deleted by hand.)
+
+    Args:
+        waiting: called before it waits for another for longer than `patience`, in seconds.
+
+    Raises:
+        OSError, NotImplementedError: the file cannot be made or locked.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, mode=0o666)  # those who share the folder share the lock
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        if waiting is not None:
+            waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_temporary() -> None:

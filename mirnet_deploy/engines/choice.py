@@ -16,20 +16,19 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.engines.base import HostEngine
 from mirnet_deploy.errors import MirnetDeployError, UsageError
-from mirnet_deploy.files import cache_folder, write_atomically
+from mirnet_deploy.files import cache_folder, locked, write_atomically
 from mirnet_deploy.machine import describe_processor, library_versions
 from mirnet_deploy.pixels import unit
 
@@ -196,16 +195,13 @@ def _psnr(result: NDArray[np.float32], reference: NDArray[np.float32]) -> float 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """The block runs in one process and thread at a time, unless no file can be made beside `path`."""
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter: of a file system that has no locks
-        _log.warning("no lock beside %s, so other processes may measure at the same time: %s", path, error)
-    try:
+    with ExitStack() as opened:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened.enter_context(locked(path.with_suffix(".lock")))
+        except (OSError, NotImplementedError) as error:  # the latter: of a file system that has no locks
+            _log.warning("no lock beside %s, so other processes may measure at the same time: %s", path, error)
         yield
-    finally:
-        lock.release()
 
 
 def _remembered(path: Path, facts: dict[str, Any]) -> list[Measured] | None:
