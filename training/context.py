@@ -16,9 +16,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mirnet_deploy.artifacts.onnx_graph import BY_VALUE
+
+BLOCK = 4
+"""Sides, in pixels, of the blocks within which a pixel's weight in the means is constant."""
 
 
 class Pools(Protocol):
@@ -73,31 +77,27 @@ class PoolContext:
         mode: float32 [2]: pools use mode[0] times the measured means plus mode[1] times the given ones. `MEASURED`,
             `GIVEN` or `CORRECTED` of `mirnet_deploy.artifacts.context`.
         rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
-            such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (the coarser levels
-            take every second and every fourth value).
+            such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (every fourth value
+            is read).
         cols: float32 [N,W], [1,W] or [1,1]: the same along the width.
     """
 
     def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
-        self._given, self._mode, self._rows, self._cols = FixedMeans(context), mode, rows, cols
-        self._weights: dict[int, tuple[Tensor, Tensor]] = {}
+        self._given, self._mode = FixedMeans(context), mode
+        self._weight = rows[:, None, ::BLOCK, None] * cols[:, None, None, ::BLOCK]
+        self._total = self._weight.mean(dim=(2, 3), keepdim=True)
         self._measured: list[Tensor] = []
 
     def mean(self, x: Tensor, level: int) -> Tensor:
-        """See `Pools`: float32 [N,C,h,w] -> [N,C,1,1]."""
-        weight, total = self._weight(level)
-        measured = (x * weight).mean(dim=(2, 3), keepdim=True) / total
+        """See `Pools`: float32 [N,C,h,w] -> [N,C,1,1].
+
+        Pixels of one weight are averaged first. Weights on whole feature maps would write another one for each pool.
+        """
+        side = BLOCK >> level
+        blocks = F.avg_pool2d(x, side) if side > 1 else x
+        measured = (blocks * self._weight).mean(dim=(2, 3), keepdim=True) / self._total
         self._measured.append(measured[:, :, 0, 0])
         return self._mode[0] * measured + self._mode[1] * self._given.mean(x, level)
-
-    def _weight(self, level: int) -> tuple[Tensor, Tensor]:
-        """The weight of every pixel, float32 [N,1,h,w] (of length 1 wherever `rows` and `cols` are), and its mean over
-        the pixels, [N,1,1,1]: the same for all pools of a level."""
-        if level not in self._weights:
-            rows, cols = self._rows[:, :: 2**level], self._cols[:, :: 2**level]
-            weight = rows[:, None, :, None] * cols[:, None, None, :]
-            self._weights[level] = weight, weight.mean(dim=(2, 3), keepdim=True)
-        return self._weights[level]
 
     @property
     def statistics(self) -> Tensor:

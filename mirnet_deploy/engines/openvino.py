@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from mirnet_deploy.artifacts.context import CONTEXT_INPUTS, STATISTICS, Pools
 from mirnet_deploy.artifacts.metadata import TENSOR_NAMES, ArtifactMetadata
 from mirnet_deploy.artifacts.onnx_graph import without_defaults
+from mirnet_deploy.engines import openvino_graph
 from mirnet_deploy.engines.base import (
     BatchShape,
     HostEngine,
@@ -129,9 +130,12 @@ class OpenVinoEngine(HostEngine):
             self._models: dict[bool, Any] = {False: self._core.read_model(data)}
             if metadata.context:
                 self._models[True] = self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
+            _check_model(self._models[bool(metadata.context)], metadata)
+            openvino_graph.for_plain_runs(library, self._models[False], TENSOR_NAMES[metadata.interface][1])
+            if metadata.context:
+                openvino_graph.for_given_means(library, self._models[True], precision)
         except (RuntimeError, ValueError) as error:
             raise engine_error(f"OpenVINO cannot load {metadata.name}", error) from error
-        _check_model(self._models[bool(metadata.context)], metadata)
         self._compiled: OrderedDict[tuple[bool, tuple[int, ...]], _Compiled] = OrderedDict()
         self._state = threading.Lock()
         self.backend = f"openvino {library.__version__.split('-')[0]} CPU{', bf16' if precision == 'bf16' else ''}"
