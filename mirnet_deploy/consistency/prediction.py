@@ -43,13 +43,18 @@ class Prediction:
     def within(self, tolerance: float) -> bool:
         """Whether the result is as good as whole: at least `tolerance` dB, and no pixel too far off (`MAX_ABS`).
 
+        A coarse precision may also be off by as much as rounding to its step is on average (its square over 12): the
+        two thumbnails of a prediction differ by that whatever their means, and more passes change nothing.
+
         >>> [Prediction(psnr=75.0, max_abs=levels / 255).within(60) for levels in (0.5, 2)]
         [True, False]
         >>> Prediction(psnr=75.0, max_abs=2 / 255).within(40)
         True
+        >>> [Prediction(psnr, max_abs=1 / 255, step=2**-8).within(60) for psnr in (56, 57)]
+        [False, True]
         """
         most = max(MAX_ABS * 10 ** ((60 - tolerance) / 20), 2 * BORDER_ERROR, STEPS * self.step)
-        return self.psnr >= tolerance and self.max_abs <= most
+        return 10 ** (-self.psnr / 10) <= 10 ** (-tolerance / 10) + self.step**2 / 12 and self.max_abs <= most
 
 
 def predict(used: NDArray[np.float32], better: NDArray[np.float32], step: float) -> Prediction:
