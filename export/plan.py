@@ -202,7 +202,10 @@ def _expect(layer: Any, expected: Any) -> None:
 
 
 def _is_spatial_pool(layer: Any, trt: Any) -> bool:
-    """Whether the layer is a mean over height and width."""
+    """Whether the layer is a mean over height and width, or over blocks of them."""
+    if layer.type == trt.LayerType.POOLING:
+        layer.__class__ = trt.IPoolingLayer  # the bindings give only the base class
+        return bool(layer.type == trt.PoolingType.AVERAGE)
     if layer.type != trt.LayerType.REDUCE:
         return False
     layer.__class__ = trt.IReduceLayer  # the bindings give only the base class

@@ -90,8 +90,8 @@ def _expect(node: onnx.NodeProto, actual: int, expected: int) -> None:
 
 
 def _is_spatial_pool(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    """Whether the node is a mean over height and width."""
-    if node.op_type == "GlobalAveragePool":
+    """Whether the node is a mean over height and width, or over blocks of them."""
+    if node.op_type in ("GlobalAveragePool", "AveragePool"):
         return True
     if node.op_type != "ReduceMean":
         return False

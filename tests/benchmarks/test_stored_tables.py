@@ -57,9 +57,9 @@ def test_a_latency_that_failed_has_no_figure(tmp_path: Path) -> None:
 def test_peers() -> None:
     columns = ("ms", "s", "ratio", "interval", "apart")
     coarse = row_of("peers", "ours, bfloat16", "cpu/peers_lite_600x400.json")
-    assert cells(coarse, *columns) == ["218.4", "0.22", "0.60", "0.57 to 0.62", "56.3 dB, 2 levels at most"]
+    assert cells(coarse, *columns) == ["144.7", "0.14", "0.40", "0.39 to 0.42", "56.4 dB, 2 levels at most"]
     ours = row_of("peers", "ours", "cpu/peers_lite_600x400.json", model="weights/lite.pt")
-    assert cells(ours, *columns) == ["365.9", "0.37", "1.00", "–", "99.7 dB"]
+    assert cells(ours, *columns) == ["357.8", "0.36", "1.00", "–", "100.7 dB"]
     assert row_of("peers", "PyTorch", "cpu/peers_lite_600x400.json")["apart"] == "reference"
     floor = row_of("peers", "arithmetic", "cpu/peers_paper_600x400.json")
     assert cells(floor, "work", "rate", "s", "ratio", "apart") == ["1565.1 G", "134 G/s", "11.68", "0.74", ""]

@@ -40,8 +40,11 @@ def test_the_fp16_graph_computes_in_half_outside_its_islands(
     model = onnx.load(exported(interface, "fp16").path)
     types = element_types(model)
     axes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
-    pools = [node for node in model.graph.node if node.op_type == "ReduceMean" and axes[node.input[1]] == [2, 3]]
-    assert len(pools) == 13  # 6 in DAUs, 4 in SKFFs, and the mean weight of a pixel at three levels
+    means = [node for node in model.graph.node if node.op_type == "ReduceMean" and axes[node.input[1]] == [2, 3]]
+    assert len(means) == 11, "6 in DAUs, 4 in SKFFs, and the mean weight of a pixel"
+    blocks = [node for node in model.graph.node if node.op_type == "AveragePool"]
+    assert len(blocks) == 7, "4 of the DAUs and 3 of the SKFFs: at the coarsest level a block is a pixel"
+    pools = means + blocks
     assert {types[pool.input[0]] for pool in pools} == {TensorProto.FLOAT}
     maxima = [node for node in model.graph.node if node.op_type == "ReduceMax"]
     assert {types[node.input[0]] for node in maxima} == {TensorProto.FLOAT16}
@@ -71,10 +74,12 @@ def test_one_convolution_left_in_fp32_is_named(exported: Export, checkpoint: Loa
         )
 
 
-def test_a_pool_that_sums_in_half_is_named(exported: Export, checkpoint: LoadedCheckpoint) -> None:
+@pytest.mark.parametrize("kind", ["ReduceMean", "AveragePool"])
+def test_a_pool_that_sums_in_half_is_named(exported: Export, checkpoint: LoadedCheckpoint, kind: str) -> None:
     model = onnx.load(exported("float", "fp16").path)
     axes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
-    pool = next(node for node in model.graph.node if node.op_type == "ReduceMean" and axes[node.input[1]] == [2, 3])
+    found = [node for node in model.graph.node if node.op_type == kind]
+    pool = next(node for node in found if kind == "AveragePool" or axes[node.input[1]] == [2, 3])
     # What `mean(dtype=float32)` exports as: the mean in half, then a cast.
     index = list(model.graph.node).index(pool)
     (wide, wide_mean), (pool.input[0], pool.output[0]) = (pool.input[0], pool.output[0]), ("narrow", "narrow_mean")
