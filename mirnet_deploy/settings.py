@@ -56,8 +56,8 @@ class RuntimeSettings:
     tools."""
     tolerance: float = field(default=60.0, metadata=_RECORDED)
     """PSNR in dB that "exact" must reach before rounding. At 60 no pixel may be off by more than 1/255 either; at other
-    values that limit changes in proportion, but not below 0.2/255, twice `tiling.BORDER_ERROR`; and in bfloat16 not
-    below 4/256 (`consistency.prediction.STEPS`)."""
+    values that limit changes in proportion, but not below 0.2/255, twice `tiling.BORDER_ERROR`. In bfloat16 its own
+    rounding is allowed beside both: 56.4 dB instead of 60, and 4/256 (`consistency.prediction`)."""
     brightness: Brightness = field(default="auto", metadata=_RECORDED)
     """Mean of every result over pixels and channels, in [0, 1], set by a tone curve that lets highlights roll off
     (`mirnet_deploy.brightness`); "auto" leaves it to the network."""

@@ -91,7 +91,7 @@ class PoolContext:
     def mean(self, x: Tensor, level: int) -> Tensor:
         """See `Pools`: float32 [N,C,h,w] -> [N,C,1,1].
 
-        Pixels of one weight are averaged first. Weights on whole feature maps would write another one for each pool.
+        Pixels of one weight are averaged first: whole feature maps times weights would be written to memory once more.
         """
         side = BLOCK >> level
         blocks = F.avg_pool2d(x, side) if side > 1 else x

@@ -33,6 +33,7 @@ class Pools(NamedTuple):
     """[2]: the weights of the measured and of the given means in their sum, which the pools use (`MEASURED`, `GIVEN`,
     `CORRECTED`)."""
     rows: NDArray[np.float32]
-    """[N,H]: the product of a pixel's values in `rows` and `cols` is its weight in the measured means; not all 0."""
+    """[N,H]: the product of a pixel's values in `rows` and `cols` is its weight in the measured means; not all 0, and
+    constant within blocks of 4 pixels, of which one value is read."""
     cols: NDArray[np.float32]
     """[N,W]."""

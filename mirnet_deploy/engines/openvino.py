@@ -131,8 +131,8 @@ class OpenVinoEngine(HostEngine):
             if metadata.context:
                 self._models[True] = self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
             _check_model(self._models[bool(metadata.context)], metadata)
-            openvino_graph.for_plain_runs(library, self._models[False], TENSOR_NAMES[metadata.interface][1])
             if metadata.context:
+                openvino_graph.for_plain_runs(library, self._models[False], TENSOR_NAMES[metadata.interface][1])
                 openvino_graph.for_given_means(library, self._models[True], precision)
         except (RuntimeError, ValueError) as error:
             raise engine_error(f"OpenVINO cannot load {metadata.name}", error) from error

@@ -1,5 +1,5 @@
-"""Rewrites of a model for OpenVINO's kernels on the CPU, which change no value beyond rounding. What each gives stands
-in benchmarks/CPU.md.
+"""Rewrites of a model for OpenVINO's kernels on the CPU. What each gives stands in benchmarks/CPU.md. They change no
+value beyond rounding; in bfloat16 that is also the rounding of 1/C for C channels, which is none for powers of two.
 
 In bfloat16 OpenVINO keeps in float32 all that lies between an output of the model and the convolutions before it. That
 is meant for the last layers; the output `statistics` is fed by every pool, and with it whole feature maps were turned
@@ -14,31 +14,31 @@ import numpy as np
 
 
 def for_plain_runs(library: Any, model: Any, result: str) -> None:
-    """Changes a model for pictures alone: it makes only the output called `result`.
+    """Changes a model, in place, for pictures alone: it makes only the output called `result`.
 
     Args:
         library: the module `openvino`.
-        model: an `openvino.Model`; changed in place.
+        model: an `openvino.Model` with a context, whose inputs have become constants: all pixels have one weight.
     """
     for output in model.outputs:
         if result not in output.get_names():
             model.remove_result(output.get_node())
-    for node in _block_means(model):  # of pixels that have one weight; here all have one
+    for node in _weighted_block_means(model):  # where all weigh the same, their mean is the mean of all pixels
         _replace(node, node.input_value(0))
-    means_of_channels(library, model)
+    replace_channel_means(library, model)
 
 
 def for_given_means(library: Any, model: Any, precision: str) -> None:
     """Changes a model, in place, that is given means and reports some; `precision` is "fp32" or "bf16"."""
-    means_of_channels(library, model)
+    replace_channel_means(library, model)
     if precision == "bf16":
-        means_of_blocks(library, model)
+        replace_block_means(library, model)
 
 
-def means_of_channels(library: Any, model: Any) -> int:
+def replace_channel_means(library: Any, model: Any) -> int:
     """Makes means over channels by 1x1 convolutions, whose kernels read channels as they lie; returns how many."""
     opset = library.opset13
-    found = [node for node in _all(model, "ReduceMean") if _axes(node) == [1] and node.get_attributes()["keep_dims"]]
+    found = [node for node in _all(model, "ReduceMean") if _axes(node) == [1] and _is_of_maps(node)]
     for node in found:
         channels, kind = _channels(node)
         kernel = np.full((1, channels, 1, 1), 1 / channels, kind)
@@ -46,10 +46,10 @@ def means_of_channels(library: Any, model: Any) -> int:
     return len(found)
 
 
-def means_of_blocks(library: Any, model: Any) -> int:
+def replace_block_means(library: Any, model: Any) -> int:
     """Makes means over blocks of pixels by depthwise convolutions, at which float32 ends; returns how many."""
     opset = library.opset13
-    found = _block_means(model)
+    found = _weighted_block_means(model)
     for node in found:
         (channels, kind), attributes = _channels(node), node.get_attributes()
         sides, strides = attributes["kernel"], attributes["strides"]
@@ -63,15 +63,26 @@ def _all(model: Any, kind: str) -> list[Any]:
     return [node for node in model.get_ops() if node.get_type_name() == kind]
 
 
-def _block_means(model: Any) -> list[Any]:
+def _weighted_block_means(model: Any) -> list[Any]:
     """The means over blocks of pixels of which nothing but a mean over all blocks is made, with weights."""
     found = []
     for node in _all(model, "AvgPool"):
-        weighted = _readers(node)
+        weighted, attributes = _readers(node), node.get_attributes()
         means = [reader for each in weighted if each.get_type_name() == "Multiply" for reader in _readers(each)]
-        if len(means) == len(weighted) and all(_axes(mean) == [2, 3] for mean in means):
+        is_of_blocks = attributes["kernel"] == attributes["strides"] and not any(
+            (*attributes["pads_begin"], *attributes["pads_end"])
+        )
+        if is_of_blocks and len(means) == len(weighted) == 1 and _axes(means[0]) == [2, 3] and _is_of_maps(node):
             found.append(node)
     return found
+
+
+def _is_of_maps(node: Any) -> bool:
+    """Whether a node takes feature maps of floats, [N,C,H,W] with C known, and gives as many sides."""
+    read = node.input_value(0).get_partial_shape()
+    is_known = read.rank.is_static and read.rank.get_length() == 4 and read[1].is_static
+    kept = node.get_output_partial_shape(0).rank == read.rank
+    return bool(is_known and kept and node.get_input_element_type(0).is_real())
 
 
 def _readers(node: Any) -> list[Any]:

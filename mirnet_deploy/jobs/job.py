@@ -215,12 +215,10 @@ def _shortfalls(made: Made, settings: RuntimeSettings) -> list[str]:
     info, notes = made.info, []
     if settings.consistency == "exact" and info.within_tolerance is False:
         reached = info.predicted_psnr or 0.0
-        pixel = f", with a pixel off by {255 * (info.predicted_max_abs or 0.0):.2g} levels" * (
-            reached >= settings.tolerance
-        )
+        pixel = 255 * (info.predicted_max_abs or 0.0)
         notes.append(
-            f"its tiles agree to {telling(reached, settings.tolerance)} dB after {info.passes} passes{pixel}, which "
-            f"does not keep the tolerance of {settings.tolerance:g}"
+            f"its tiles agree to {telling(reached, settings.tolerance)} dB, and the worst pixel to {pixel:.2g} levels, "
+            f"after {info.passes} passes, which does not keep the tolerance of {settings.tolerance:g}"
         )
     if info.gain is not None and not 1.01 / MOST_GAIN < info.gain < 0.99 * MOST_GAIN:
         shade = "black" if info.gain > 1 else "white"
