@@ -20,9 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mirnet_deploy.artifacts.onnx_graph import BY_VALUE
-
-BLOCK = 4
-"""Sides, in pixels, of the blocks within which a pixel's weight in the means is constant."""
+from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 
 class Pools(Protocol):
@@ -77,14 +75,14 @@ class PoolContext:
         mode: float32 [2]: pools use mode[0] times the measured means plus mode[1] times the given ones. `MEASURED`,
             `GIVEN` or `CORRECTED` of `mirnet_deploy.artifacts.context`.
         rows: float32 [N,H], [1,H] or [1,1]: with `cols`, a separable weight of every pixel in the measured means,
-            such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of 4 (every fourth value
-            is read).
+            such as 1 in the tile's core and 0 in its halo. Not all 0; constant within blocks of `SIZE_MULTIPLE` pixels,
+            of which the first is read.
         cols: float32 [N,W], [1,W] or [1,1]: the same along the width.
     """
 
     def __init__(self, context: Tensor, mode: Tensor, rows: Tensor, cols: Tensor) -> None:
         self._given, self._mode = FixedMeans(context), mode
-        self._weight = rows[:, None, ::BLOCK, None] * cols[:, None, None, ::BLOCK]
+        self._weight = rows[:, None, ::SIZE_MULTIPLE, None] * cols[:, None, None, ::SIZE_MULTIPLE]
         self._total = self._weight.mean(dim=(2, 3), keepdim=True)
         self._measured: list[Tensor] = []
 
@@ -93,7 +91,7 @@ class PoolContext:
 
         Pixels of one weight are averaged first: whole feature maps times weights would be written to memory once more.
         """
-        side = BLOCK >> level
+        side = SIZE_MULTIPLE >> level
         blocks = F.avg_pool2d(x, side) if side > 1 else x
         measured = (blocks * self._weight).mean(dim=(2, 3), keepdim=True) / self._total
         self._measured.append(measured[:, :, 0, 0])

@@ -130,10 +130,11 @@ class OpenVinoEngine(HostEngine):
             self._models: dict[bool, Any] = {False: self._core.read_model(data)}
             if metadata.context:
                 self._models[True] = self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
-            _check_model(self._models[bool(metadata.context)], metadata)
-            if metadata.context:
+                _check_model(self._models[True], metadata)
                 openvino_graph.for_plain_runs(library, self._models[False], TENSOR_NAMES[metadata.interface][1])
                 openvino_graph.for_given_means(library, self._models[True], precision)
+            else:
+                _check_model(self._models[False], metadata)
         except (RuntimeError, ValueError) as error:
             raise engine_error(f"OpenVINO cannot load {metadata.name}", error) from error
         self._compiled: OrderedDict[tuple[bool, tuple[int, ...]], _Compiled] = OrderedDict()
