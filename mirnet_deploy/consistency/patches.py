@@ -24,12 +24,14 @@ FEWEST = 48
 """The fewest, below which a sample says too little."""
 SHARE = 3
 """A sample takes one of so many patches, where that is not more than `PATCHES`."""
-AGAIN = 5
-"""One of so many patches of a sample is measured a second time."""
+AGAIN = 16
+"""So many patches of a sample are measured a second time."""
 SAMPLE_COST = 0.8
 """The most that a sample may cost, as a share of a pass over all tiles. If it costs more, a pass takes its place."""
 PATCH = 176
 """The largest side, in pixels of the picture, of a patch's core, over which its means are measured."""
+HALO = 0.5
+"""The halo of a patch, as a share of a tile's. Means over a patch hardly feel its border; single pixels do."""
 _Pair = tuple[int, int]
 """Rows and columns."""
 
@@ -54,29 +56,25 @@ class Patches:
         patches would be too small for the thumbnail or the engine, or a sample of them too small or too dear.
         """
         scales = grid.height / thumbnail[0], grid.width / thumbnail[1]
-        room = min(PATCH, min(grid.tile_size) - 2 * grid.halo) - 4
+        halo = int(HALO * grid.halo) // 4 * 4
+        room = min(PATCH, min(grid.tile_size) - 2 * halo) - 4
         side = int(room / max(scales)) // 4 * 4
         if side < 4:
             return None
         cells = [(cell.core_origin, cell.core_size) for cell in make_grid(*thumbnail, tile=(side, side), halo=0)]
         places = [_scaled(origin, size, scales) for origin, size in cells]
-        large, small = _with_halos(places, grid.halo, grid.size), _with_halos(cells, grid.halo, thumbnail)
+        large, small = _with_halos(places, halo, grid.size), _with_halos(cells, halo, thumbnail)
         sides = *zip(large[0].size, limits.least[1:], strict=True), *zip(small[0].size, limits.least[1:], strict=True)
         if any(side < least for side, least in sides):
             return None
         made = cls(large, small)
-        cost = (made.count + made.again) * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
+        cost = (made.count + AGAIN) * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
         return None if made.count < FEWEST or cost > SAMPLE_COST else made
 
     @property
     def count(self) -> int:
         """Patches in a sample of these."""
         return min(PATCHES, math.ceil(len(self.large) / SHARE))
-
-    @property
-    def again(self) -> int:
-        """How many of them are measured a second time."""
-        return math.ceil(self.count / AGAIN)
 
 
 def evenly(areas: NDArray[np.float64], count: int) -> NDArray[np.intp]:

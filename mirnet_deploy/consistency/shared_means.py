@@ -101,8 +101,8 @@ def _with_sample(
         return better, sampled
     # With the better guess the pools measure something else again. Only that change is looked for now, which the
     # thumbnail foretells nearly, so few patches tell the rest.
-    again = picks[::AGAIN]
-    seen_then, known_then = measure(again, better.context)
-    changes = seen_then - seen[::AGAIN], known_then - known[::AGAIN]
+    again = evenly(areas[picks], AGAIN)
+    seen_then, known_then = measure(picks[again], better.context)
+    changes = seen_then - seen[again], known_then - known[again]
     measured += regression_estimate(*changes, better.measured - guess.measured)
-    return thumbnail.guess(measured - better.measured), sampled + float(areas[again].sum() / grid.area)
+    return thumbnail.guess(measured - better.measured), sampled + float(areas[picks[again]].sum() / grid.area)

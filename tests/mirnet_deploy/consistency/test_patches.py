@@ -85,8 +85,8 @@ def test_patches_lie_at_the_same_places_in_picture_and_thumbnail(tmp_path, monke
                 start, core = patch.origin[axis], patch.core_origin[axis]
                 end, core_end = start + patch.size[axis], core + patch.core_size[axis]
                 assert start % 4 == end % 4 == core % 4 == core_end % 4 == 0
-                assert core - start >= 12 or start == 0
-                assert end - core_end >= 12 or end == bound
+                assert core - start >= 4 or start == 0, "half of the halo, in multiples of 4"
+                assert end - core_end >= 4 or end == bound
         large, small = (np.array(patch.core_origin) for patch in pair)
         assert np.abs(large - small * np.divide(grid.size, thumbnail.size)).max() <= 2
     assert all((count == 1).all() for count in covered)
@@ -99,7 +99,7 @@ def test_there_are_no_patches_where_they_do_not_fit(tmp_path) -> None:
     with work_on(engine, image) as work:
         thumbnail = Thumbnail(work, grid)
     assert Patches.of(thumbnail.size, grid, Limits((1, 200, 200), (1, 256, 256))) is None
-    assert Patches.of(thumbnail.size, make_grid(600, 600, tile=(40, 40), halo=12), Limits()) is None
+    assert Patches.of(thumbnail.size, make_grid(600, 600, tile=(28, 28), halo=12), Limits()) is None
 
 
 def test_a_sample_is_not_drawn_where_it_says_too_little_or_costs_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
