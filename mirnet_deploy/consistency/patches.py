@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from mirnet_deploy.pipeline.limits import Limits
 from mirnet_deploy.tiling import Tile, TileGrid, make_grid
 
-PATCHES = 160
+PATCHES = 192
 """The most patches in a sample."""
 FEWEST = 48
 """The fewest, below which a sample says too little."""
-SHARE = 3
-"""A sample takes one of so many patches, where that is not more than `PATCHES`."""
+SHARE = 0.4
+"""Of all patches, so many are in a sample, where that is not more than `PATCHES`. Every second or third one in turn: a
+whole number would fall in step with the columns of a picture."""
 AGAIN = 16
 """So many patches of a sample are measured a second time."""
 SAMPLE_COST = 0.8
@@ -74,7 +75,7 @@ class Patches:
     @property
     def count(self) -> int:
         """Patches in a sample of these."""
-        return min(PATCHES, math.ceil(len(self.large) / SHARE))
+        return min(PATCHES, math.ceil(len(self.large) * SHARE))
 
 
 def evenly(areas: NDArray[np.float64], count: int) -> NDArray[np.intp]:

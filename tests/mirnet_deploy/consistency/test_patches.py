@@ -107,6 +107,6 @@ def test_a_sample_is_not_drawn_where_it_says_too_little_or_costs_too_much(monkey
     assert Patches.of((256, 256), small, Limits()) is None
     patches = Patches.of((588, 588), large, Limits())
     assert patches is not None
-    assert patches.count == 160
+    assert patches.count == 192
     monkeypatch.setattr(patches_module, "SAMPLE_COST", 0.2)
     assert Patches.of((588, 588), large, Limits()) is None
