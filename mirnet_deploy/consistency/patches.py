@@ -23,10 +23,10 @@ PATCHES = 192
 FEWEST = 48
 """The fewest, below which a sample says too little."""
 SHARE = 0.4
-"""Of all patches, so many are in a sample, where that is not more than `PATCHES`. Every second or third one in turn: a
-whole number would fall in step with the columns of a picture."""
+"""The share of all patches that a sample takes, up to `PATCHES` of them. With every second one, samples fell in step
+with a picture (benchmarks/TILING.md)."""
 AGAIN = 16
-"""So many patches of a sample are measured a second time."""
+"""So many patches of a sample are measured a second time, or all of fewer."""
 SAMPLE_COST = 0.8
 """The most that a sample may cost, as a share of a pass over all tiles. If it costs more, a pass takes its place."""
 PATCH = 176
@@ -57,7 +57,7 @@ class Patches:
         patches would be too small for the thumbnail or the engine, or a sample of them too small or too dear.
         """
         scales = grid.height / thumbnail[0], grid.width / thumbnail[1]
-        halo = int(HALO * grid.halo) // 4 * 4
+        halo = math.ceil(HALO * grid.halo / 4) * 4
         room = min(PATCH, min(grid.tile_size) - 2 * halo) - 4
         side = int(room / max(scales)) // 4 * 4
         if side < 4:
@@ -69,13 +69,18 @@ class Patches:
         if any(side < least for side, least in sides):
             return None
         made = cls(large, small)
-        cost = (made.count + AGAIN) * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
+        cost = (made.count + made.again) * math.prod(large[0].size) / (len(grid) * math.prod(grid.tile_size))
         return None if made.count < FEWEST or cost > SAMPLE_COST else made
 
     @property
     def count(self) -> int:
         """Patches in a sample of these."""
         return min(PATCHES, math.ceil(len(self.large) * SHARE))
+
+    @property
+    def again(self) -> int:
+        """How many of them are measured a second time."""
+        return min(AGAIN, self.count)
 
 
 def evenly(areas: NDArray[np.float64], count: int) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mirnet_deploy.consistency.patches import AGAIN, Patches, evenly, regression_estimate
+from mirnet_deploy.consistency.patches import Patches, evenly, regression_estimate
 from mirnet_deploy.consistency.prediction import Prediction, predict
 from mirnet_deploy.consistency.thumbnail import Guess, Thumbnail
 from mirnet_deploy.pipeline.work import Work
@@ -101,7 +101,7 @@ def _with_sample(
         return better, sampled
     # With the better guess the pools measure something else again. Only that change is looked for now, which the
     # thumbnail foretells nearly, so few patches tell the rest.
-    again = evenly(areas[picks], AGAIN)
+    again = evenly(np.ones(len(picks)), patches.again)
     seen_then, known_then = measure(picks[again], better.context)
     changes = seen_then - seen[again], known_then - known[again]
     measured += regression_estimate(*changes, better.measured - guess.measured)

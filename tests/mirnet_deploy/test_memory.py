@@ -19,6 +19,7 @@ from deferred import Driver, Engine, OnDevice, Open, picture
 from numpy.typing import NDArray
 
 from mirnet_deploy import MIRNetRuntime, enhancing
+from mirnet_deploy.consistency import patches
 from mirnet_deploy.engines.base import BatchShape
 from mirnet_deploy.errors import DeviceMemoryError, EngineError, MirnetDeployWarning, OtherTilesWarning
 from mirnet_deploy.pipeline import limits
@@ -48,6 +49,15 @@ def test_the_memory_plan_is_what_is_allocated(pair: Open, size: tuple[int, int],
     _, device, driver = pair(**settings)
     planned = device.memory_plan(*size, dtype).total
     device.enhance(picture(*size, dtype))
+    assert driver.peak <= planned <= 1.3 * driver.peak
+
+
+def test_the_memory_plan_of_a_picture_that_is_sampled(pair: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "SAMPLE_COST", 9.0)
+    monkeypatch.setattr(patches, "FEWEST", 1)
+    _, device, driver = pair(tile=128)
+    planned = device.memory_plan(600, 403).total
+    assert device.enhance_with_info(picture(600, 403)).info.sampled > 0
     assert driver.peak <= planned <= 1.3 * driver.peak
 
 

@@ -85,19 +85,25 @@ def test_patches_lie_at_the_same_places_in_picture_and_thumbnail(tmp_path, monke
                 start, core = patch.origin[axis], patch.core_origin[axis]
                 end, core_end = start + patch.size[axis], core + patch.core_size[axis]
                 assert start % 4 == end % 4 == core % 4 == core_end % 4 == 0
-                assert core - start >= 4 or start == 0, "half of the halo, in multiples of 4"
-                assert end - core_end >= 4 or end == bound
+                assert core - start >= 8 or start == 0, "half of the halo, in multiples of 4"
+                assert end - core_end >= 8 or end == bound
         large, small = (np.array(patch.core_origin) for patch in pair)
         assert np.abs(large - small * np.divide(grid.size, thumbnail.size)).max() <= 2
+    for tiles, bounds in ((patches.large, grid.size), (patches.small, thumbnail.size)):
+        largest = np.max([tile.core_size for tile in tiles], axis=0)
+        assert tiles[0].size == tuple(np.minimum(largest + 16, bounds)), "and no more than that"
     assert all((count == 1).all() for count in covered)
 
 
-def test_there_are_no_patches_where_they_do_not_fit(tmp_path) -> None:
+def test_there_are_no_patches_where_they_do_not_fit(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches_module, "SAMPLE_COST", 9.0)
+    monkeypatch.setattr(patches_module, "FEWEST", 1)
     engine = open_engine(make_onnx(tmp_path / "a.onnx", halo=12), RuntimeSettings(device="cpu"))
     image = np.zeros((600, 600, 3), np.uint8)
     grid = make_grid(600, 600, tile=(256, 256), halo=12)
     with work_on(engine, image) as work:
         thumbnail = Thumbnail(work, grid)
+    assert Patches.of(thumbnail.size, grid, Limits()) is not None
     assert Patches.of(thumbnail.size, grid, Limits((1, 200, 200), (1, 256, 256))) is None
     assert Patches.of(thumbnail.size, make_grid(600, 600, tile=(28, 28), halo=12), Limits()) is None
 
@@ -107,6 +113,9 @@ def test_a_sample_is_not_drawn_where_it_says_too_little_or_costs_too_much(monkey
     assert Patches.of((256, 256), small, Limits()) is None
     patches = Patches.of((588, 588), large, Limits())
     assert patches is not None
-    assert patches.count == 192
+    assert (patches.count, patches.again) == (192, 16)
+    photograph = Patches.of((440, 588), make_grid(3024, 4032, tile=(512, 512), halo=40), Limits())
+    assert photograph is not None
+    assert (len(photograph.large), photograph.count, photograph.again) == (475, 190, 16)
     monkeypatch.setattr(patches_module, "SAMPLE_COST", 0.2)
     assert Patches.of((588, 588), large, Limits()) is None

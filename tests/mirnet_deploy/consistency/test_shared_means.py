@@ -195,6 +195,10 @@ def test_a_sample_of_patches_comes_close_in_one_pass(
     assert info.passes == 1
     assert 0.1 < info.sampled < 0.5
     assert psnr(result, whole) > psnr(guessed, whole) + 6
+    with MIRNetRuntime("lite", tile=200, tolerance=60.0) as each:
+        info = each.enhance_with_info(image).info
+    assert 0.6 < info.sampled < 1, "all of so few are measured a second time"
+    assert info.within_tolerance
 
 
 def test_a_video_takes_one_pass_per_frame_and_notices_cuts(night: NDArray[np.uint8]) -> None:
