@@ -25,7 +25,7 @@ FEWEST = 48
 SHARE = 0.4
 """The share of all patches that a sample takes, up to `PATCHES` of them. With every second one, samples fell in step
 with a picture (benchmarks/TILING.md)."""
-AGAIN = 16
+AGAIN = 32
 """So many patches of a sample are measured a second time, or all of fewer."""
 SAMPLE_COST = 0.8
 """The most that a sample may cost, as a share of a pass over all tiles. If it costs more, a pass takes its place."""

@@ -113,9 +113,9 @@ def test_a_sample_is_not_drawn_where_it_says_too_little_or_costs_too_much(monkey
     assert Patches.of((256, 256), small, Limits()) is None
     patches = Patches.of((588, 588), large, Limits())
     assert patches is not None
-    assert (patches.count, patches.again) == (192, 16)
+    assert (patches.count, patches.again) == (192, 32)
     photograph = Patches.of((440, 588), make_grid(3024, 4032, tile=(512, 512), halo=40), Limits())
     assert photograph is not None
-    assert (len(photograph.large), photograph.count, photograph.again) == (475, 190, 16)
+    assert (len(photograph.large), photograph.count, photograph.again) == (475, 190, 32)
     monkeypatch.setattr(patches_module, "SAMPLE_COST", 0.2)
     assert Patches.of((588, 588), large, Limits()) is None
