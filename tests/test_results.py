@@ -19,7 +19,7 @@ MADE = {
     "README.md": 2,
     "benchmarks/CPU.md": 4,
     "benchmarks/GPU.md": 3,
-    "benchmarks/TILING.md": 1,
+    "benchmarks/TILING.md": 2,
     "docs/BENCH.md": 1,
     "docs/SCALE.md": 7,
     "weights/lite.md": 1,
