@@ -206,6 +206,8 @@ class OpenVinoEngine(HostEngine):
             if key not in self._compiled:
                 model = self._models[key[0]].clone()
                 model.reshape(shapes)
+                if self.metadata.context:
+                    openvino_graph.for_sides(self._library, model)
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", self._options), [])
                 prune(cache_folder(CACHE), CACHED)
                 if len(self._compiled) > KEPT:

@@ -1,0 +1,72 @@
+"""What the rewrites ask of nodes, and how they exchange them. A value is an `openvino.Output`.
+
+What nobody reads any more goes when Python's last reference to it does; until then it counts among the readers of what
+it reads. A rewrite that asks for readers must therefore come after another one has returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def all_of(model: Any, kind: str) -> list[Any]:
+    """The nodes of one type, in an order in which they can run."""
+    return [node for node in model.get_ordered_ops() if node.get_type_name() == kind]
+
+
+def readers(value: Any) -> list[Any]:
+    """The nodes that read a value, one for each time."""
+    return [reader.get_node() for reader in value.get_target_inputs()]
+
+
+def constant(value: Any) -> NDArray[Any] | None:
+    """What a value always is; None where that depends on the input."""
+    node = value.get_node()
+    while node.get_type_name() == "Convert":  # weights that are kept in float16
+        node = node.input_value(0).get_node()
+    return np.asarray(node.get_data()) if node.get_type_name() == "Constant" else None
+
+
+def is_map(value: Any) -> bool:
+    """Whether a value is feature maps of floats, [N,C,H,W] with C known, and not one number a channel."""
+    return _is_of_channels(value) and not is_one_per_channel(value)
+
+
+def is_one_per_channel(value: Any) -> bool:
+    """Whether a value is floats [N,C,1,1] with C known."""
+    return _is_of_channels(value) and all(
+        side.is_static and side.get_length() == 1 for side in list(value.get_partial_shape())[2:]
+    )
+
+
+def _is_of_channels(value: Any) -> bool:
+    shape = value.get_partial_shape()
+    is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
+    return bool(is_known and value.get_element_type().is_real())
+
+
+def channels(value: Any) -> int:
+    """How many channels feature maps have."""
+    return int(value.get_partial_shape()[1].get_length())
+
+
+def dtype(value: Any) -> Any:
+    """The numpy dtype of a value."""
+    return value.get_element_type().to_dtype()
+
+
+def is_mean(node: Any, over: list[int]) -> bool:
+    """Whether a node is the mean of feature maps over these axes, and keeps them as axes of length 1."""
+    if node.get_type_name() != "ReduceMean" or not is_map(node.input_value(0)):
+        return False
+    axes = constant(node.input_value(1))
+    return axes is not None and np.ravel(axes).tolist() == over and bool(node.get_attributes()["keep_dims"])
+
+
+def replace(node: Any, value: Any) -> None:
+    """Gives the readers of a node's only output another value."""
+    for reader in node.output(0).get_target_inputs():
+        reader.replace_source_output(value)

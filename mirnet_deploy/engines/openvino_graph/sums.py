@@ -1,0 +1,129 @@
+"""Sums of feature maps, in the order in which OpenVINO writes the fewest of them."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, is_map, is_one_per_channel, readers, replace
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+
+def terms(value: Any) -> list[Any]:
+    """What a value is the sum of: feature maps. A sum that something else reads too is one term, as `value` is where it
+    is no sum at all."""
+    found, left = [], [value]
+    while left:
+        part = left.pop(0)
+        is_inner = part is value or len(readers(part)) == 1
+        if is_inner and _is_sum(part.get_node()):
+            left = part.get_node().input_values() + left
+        else:
+            found.append(part)
+    return found
+
+
+def upsampling(value: Any) -> tuple[Any, Any] | None:
+    """Of a + up(b), where up is a bilinear enlargement that nothing else reads: a, and the node up. Else None."""
+    node = value.get_node()
+    if not _is_sum(node):
+        return None
+    for enlarged, other in (node.input_values(), node.input_values()[::-1]):
+        if _is_bilinear(enlarged.get_node()) and len(readers(enlarged)) == 1:
+            return other, enlarged.get_node()
+    return None
+
+
+def share_upsampling(library: Any, model: Any) -> int:
+    """Makes s1 (a1 + up(b1)) + s2 (a2 + up(b2)), where s is a factor for each channel, as s1 a1 + s2 a2 + up(s1 b1 +
+    s2 b2); returns how many. That is how SKFF weighs the branches that come from below."""
+    opset, found = library.opset13, 0
+    for root in _roots(model):
+        parts = [(term, _weighed_upsampling(term)) for term in terms(root.output(0))]
+        weighed = [part for _, part in parts if part is not None]
+        if len(weighed) < 2:
+            continue
+        large = [term for term, part in parts if part is None]
+        large += [opset.multiply(other, factor).output(0) for factor, other, _ in weighed]
+        small = [opset.multiply(enlarge.input_value(0), factor).output(0) for factor, _, enlarge in weighed]
+        enlarge = weighed[0][2]
+        enlarge.input(0).replace_source_output(_sum(opset, small))
+        replace(root, _sum(opset, [*large, enlarge.output(0)]))
+        found += 1
+    return found
+
+
+def add_convolutions_last(library: Any, model: Any) -> int:
+    """Makes x + (a + convolution) as (x + a) + convolution: a convolution adds to what it is given as it writes, and
+    what is added after that takes a pass of its own; returns how many sums."""
+    found = 0
+    for root in _roots(model):
+        parts = terms(root.output(0))
+        made = [part for part in parts if _is_convolved(part)]
+        others = [part for part in parts if not _is_convolved(part)]
+        if made and len(others) > 1:
+            replace(root, _sum(library.opset13, others + made))
+            found += 1
+    return found
+
+
+def _roots(model: Any) -> list[Any]:
+    """The sums of feature maps that are not themselves a term of a larger one."""
+    found = []
+    for node in all_of(model, "Add"):
+        above = readers(node.output(0))
+        if _is_sum(node) and not (len(above) == 1 and _is_sum(above[0])):
+            found.append(node)
+    return found
+
+
+def _is_sum(node: Any) -> bool:
+    """Of feature maps, of one shape: not a bias, nor anything else that is repeated."""
+    if node.get_type_name() != "Add":
+        return False
+    first, second = node.input_values()
+    return is_map(first) and is_map(second) and bool(first.get_partial_shape()[1] == second.get_partial_shape()[1])
+
+
+def _sum(opset: Any, values: list[Any]) -> Any:
+    return reduce(lambda total, value: opset.add(total, value).output(0), values)
+
+
+def _weighed_upsampling(term: Any) -> tuple[Any, Any, Any] | None:
+    """Of s (a + up(b)), of which nothing else is made, with one factor s for each channel: s, a and the node up."""
+    node = term.get_node()
+    if node.get_type_name() != "Multiply" or len(readers(term)) != 1:
+        return None
+    for factor, value in (node.input_values(), node.input_values()[::-1]):
+        found = upsampling(value) if is_one_per_channel(factor) and len(readers(value)) == 1 else None
+        if found is not None:
+            return factor, *found
+    return None
+
+
+def _is_bilinear(node: Any) -> bool:
+    """Whether a node doubles both sides of feature maps: every pixel then has the same share in the result."""
+    if node.get_type_name() != "Interpolate" or not is_map(node.input_value(0)):
+        return False
+    said = node.get_attributes()
+    factors = constant(node.input_value(1))
+    return bool(
+        said["mode"] in ("linear", "linear_onnx")
+        and said["coordinate_transformation_mode"] == "half_pixel"
+        and said["shape_calculation_mode"] == "scales"
+        and not said["antialias"]
+        and not any((*said["pads_begin"], *said["pads_end"]))
+        and factors is not None
+        and np.ravel(factors).tolist() in ([2, 2], [1, 1, 2, 2])
+    )
+
+
+def _is_convolved(value: Any) -> bool:
+    """Whether a value is made by a convolution, perhaps with a bias."""
+    node = value.get_node()
+    if node.get_type_name() == "Add" and not _is_sum(node):
+        node = node.input_value(0).get_node()
+    return node.get_type_name() in CONVOLUTIONS
