@@ -190,3 +190,32 @@ assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)})
     assert not log.exists(), log.read_text()
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np
+from mirnet_deploy import MIRNetRuntime
+def peak():  # not ru_maxrss, which begins with that of the parent
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
+runtime = MIRNetRuntime("lite", backend="openvino", precision=sys.argv[1], tile="none")
+runtime.enhance(np.zeros((64, 64, 3), np.uint8))
+before = peak()
+runtime.enhance(np.zeros((800, 1200, 3), np.uint8))
+print(peak() - before, runtime.engine.footprint((1, 800, 1200)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told otherwise elsewhere")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_estimate_of_memory_is_what_a_run_takes(precision: str) -> None:
+    """How large a picture runs whole follows from it. In bfloat16 that is half of float32's."""
+    if precision == "bf16" and "BF16" not in openvino.openvino_module().Core().get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        pytest.skip("this processor does not compute in bfloat16")
+    ran = subprocess.run([sys.executable, "-c", GROWTH, precision], capture_output=True, text=True, check=True)
+    grew, planned = map(int, ran.stdout.split())
+    assert 0.8 * planned < grew < 1.2 * planned

@@ -27,7 +27,7 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch.setattr(limits, "available_memory", lambda: free)
     budget = whole_budget(engine(OpenVinoEngine))
     assert budget == pytest.approx(
-        min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE, abs=1
+        min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE["fp32"], abs=1
     )
     budget = whole_budget(engine(OnnxRuntimeEngine))
     assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
@@ -51,7 +51,7 @@ def test_whoever_allows_more_memory_has_larger_pictures_run_whole(
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
     budget = whole_budget(engine(OpenVinoEngine), most)
-    assert budget == expected // openvino.BYTES_PER_VALUE
+    assert budget == expected // openvino.BYTES_PER_VALUE["fp32"]
 
 
 def engine(kind: type[HostEngine]) -> HostEngine:
