@@ -117,7 +117,10 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
             "ONNX Runtime, plain export", SubjectSpec(f"{plain}@session", settings), SESSION_BYTES_PER_VALUE, keeps=True
         ),
         "openvino": _Peer(
-            "OpenVINO, plain export", SubjectSpec(f"{plain}@native", settings), openvino.BYTES_PER_VALUE, keeps=True
+            "OpenVINO, plain export",
+            SubjectSpec(f"{plain}@native", settings),
+            openvino.BYTES_PER_VALUE["fp32"],
+            keeps=True,
         ),
     }
     assert tuple(others) == PEERS
