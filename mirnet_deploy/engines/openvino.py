@@ -46,7 +46,7 @@ KEPT = 4
 """Shapes whose compiled models are kept, those used last: of tiles, the last of a picture, thumbnails and patches."""
 BYTES_PER_VALUE = {"fp32": 45, "bf16": 25}
 """Precision -> bytes that a compiled model takes per pixel of its batch and per feature of the network: an estimate.
-Of `lite` at 2720x2048 the process grew by 43.7 and 23.4 with its first run (OpenVINO 2026.4)."""
+With its first run of `lite` at 2720x2048 a process grew by 43.7 and 23.4 such bytes (OpenVINO 2026.4)."""
 
 TELEMETRY = "openvino_telemetry"
 CACHE = "openvino"

@@ -14,8 +14,8 @@ from mirnet_deploy.tiling import check_tile
 
 WHOLE_BYTES = 2112 << 20
 """Memory up to which a picture runs whole on an ONNX model under `tile="auto"`: `lite` takes 1.57 megapixels in ONNX
-Runtime, in OpenVINO 3.08 and in bfloat16 5.53, `base` half of that and `paper` a quarter. Whole is fastest: tiles need
-a sample, a halo and at times a second pass to agree."""
+Runtime and 3.08 in OpenVINO (5.54 in bfloat16), `base` half of that and `paper` a quarter. Whole is fastest: tiles
+compute a halo, and agree by a sample and at times a second pass."""
 TILE_BUDGET = 4 << 20
 """Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
 are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, dtype, replace
+from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, dtype, is_map, replace
 
 
 def replace_prelus(library: Any, model: Any) -> int:
-    """Makes PReLUs behind transposed convolutions, s x for x < 0, as s x + (1 - s) max(x, 0); returns how many.
+    """Makes PReLUs behind transposed convolutions, s x for x < 0, as x + (s - 1) min(x, 0); returns how many.
 
     Behind other convolutions a PReLU costs nothing. There it is a pass of its own, for which OpenVINO has a slower
     kernel than for sums and products, and it takes max(x, s x) for a PReLU again.
@@ -18,11 +18,10 @@ def replace_prelus(library: Any, model: Any) -> int:
     opset, found = library.opset13, 0
     for node in all_of(model, "PRelu"):
         slope, read = constant(node.input_value(1)), node.input_value(0)
-        if slope is None or slope.size != 1 or not _is_transposed_convolution(read.get_node()):
+        if slope is None or slope.size != 1 or not is_map(read) or not _is_transposed_convolution(read.get_node()):
             continue
-        below, above = (np.full((1, 1, 1, 1), factor, dtype(read)) for factor in (slope.item(), 1 - slope.item()))
-        made = opset.add(opset.multiply(read, below), opset.multiply(opset.relu(read), above))
-        replace(node, made.output(0))
+        negative = opset.minimum(read, np.zeros((), dtype(read)))
+        replace(node, opset.add(read, opset.multiply(negative, np.array(slope.item() - 1, dtype(read)))).output(0))
         found += 1
     return found
 

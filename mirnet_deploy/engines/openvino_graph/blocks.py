@@ -35,14 +35,16 @@ def compute_in_blocks(library: Any, model: Any) -> int:
     """
     opset, found = library.opset13, 0
     for node in all_of(model, "Convolution"):
-        kernel, said = constant(node.input_value(1)), node.get_attributes()
-        side = 1 if kernel is None else _side(node, kernel)
-        if kernel is None or side == 1:
+        side, attributes = _side(node), node.get_attributes()
+        kernel = constant(node.input_value(1)) if side > 1 else None
+        if kernel is None:
             continue
         made, tail = None, _tail(node)
         for value, weights in _inputs(node, _for_blocks(kernel, side)):
             kept = np.ascontiguousarray(weights, dtype(value))
-            part = opset.convolution(value, kept, [side, side], said["pads_begin"], said["pads_end"], [1, 1])
+            part = opset.convolution(
+                value, kept, [side, side], attributes["pads_begin"], attributes["pads_end"], [1, 1]
+            )
             made = part if made is None else opset.add(made, part)
         if tail.bias is not None:
             made = opset.add(made, np.ascontiguousarray(tail.bias, dtype(node.output(0))))
@@ -53,16 +55,17 @@ def compute_in_blocks(library: Any, model: Any) -> int:
     return found
 
 
-def _side(node: Any, kernel: NDArray[Any]) -> int:
+def _side(node: Any) -> int:
     """Of the blocks that a convolution is computed for; 1 where that wins nothing or cannot be."""
-    said, shape = node.get_attributes(), node.get_output_partial_shape(0)
-    is_plain = said["strides"] == said["dilations"] == [1, 1] and said["auto_pad"] == "explicit"
+    attributes, shape = node.get_attributes(), node.get_output_partial_shape(0)
+    outputs, _, *sides = node.input_value(1).get_partial_shape()
+    is_plain = attributes["strides"] == attributes["dilations"] == [1, 1] and attributes["auto_pad"] == "explicit"
     if (
         not is_plain
-        or kernel.shape[0] != 1
-        or kernel.shape[2:] == (1, 1)
-        or shape.is_dynamic
         or not is_map(node.output(0))
+        or shape.is_dynamic
+        or outputs != 1
+        or all(side == 1 for side in sides)
     ):
         return 1
     return next((side for side in SIDES if shape[2].get_length() % side == shape[3].get_length() % side == 0), 1)

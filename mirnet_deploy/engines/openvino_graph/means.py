@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirnet_deploy.engines.openvino_graph.nodes import (
     all_of,
@@ -21,7 +22,7 @@ from mirnet_deploy.engines.openvino_graph.nodes import (
     readers,
     replace,
 )
-from mirnet_deploy.engines.openvino_graph.sums import terms, upsampling
+from mirnet_deploy.engines.openvino_graph.sums import is_doubling, terms, upsampling
 
 CHANNELS, PIXELS = [1], [2, 3]
 """Axes of [N,C,H,W]."""
@@ -43,21 +44,19 @@ def replace_block_means(library: Any, model: Any) -> int:
     opset = library.opset13
     found = _weighted_block_means(model)
     for node in found:
-        read, attributes = node.input_value(0), node.get_attributes()
-        sides, strides = attributes["kernel"], attributes["strides"]
+        read, sides, strides = node.input_value(0), node.get_attributes()["kernel"], node.get_attributes()["strides"]
         kernel = np.full((channels(read), 1, 1, *sides), 1 / np.prod(sides), dtype(read))
         replace(node, opset.group_convolution(read, kernel, strides, [0, 0], [0, 0], [1, 1]).output(0))
     return len(found)
 
 
 def unweigh_means(model: Any) -> int:
-    """Takes means over pixels that all weigh 1 as they are, not over blocks, not weighted; returns how many.
+    """Makes means over pixels plain ones where all pixels weigh 1, also where they are means over blocks first; returns
+    how many.
 
     Args:
         model: without the inputs that weigh pixels: they have become constants.
     """
-    for node in _weighted_block_means(model):  # the mean of such means is the mean of all pixels
-        replace(node, node.input_value(0))
     from openvino.passes import ConstantFolding, Manager  # a module that `import openvino` leaves out
 
     manager = Manager()
@@ -69,9 +68,9 @@ def unweigh_means(model: Any) -> int:
         if not is_mean(node, PIXELS) or weighted.get_type_name() != "Multiply":
             continue
         for value, weights in (weighted.input_values(), weighted.input_values()[::-1]):
-            ones = constant(weights)
-            if is_map(value) and ones is not None and (ones == 1).all():
-                replace(weighted, value)
+            if is_map(value) and _are_ones(constant(weights), channels(value)):
+                block = value.get_node()
+                replace(weighted, block.input_value(0) if _is_of_blocks(block) else value)
                 found += 1
                 break
     return found
@@ -99,19 +98,36 @@ def split_means(library: Any, model: Any) -> int:
 
 def _of_equal_mean(value: Any) -> list[Any]:
     """Feature maps whose means come to that of `value`."""
+    if is_doubling(value.get_node()):
+        return [value.get_node().input_value(0)]
     found = upsampling(value)
     return [value] if found is None else [found[0], found[1].input_value(0)]
+
+
+def _are_ones(weights: NDArray[Any] | None, channels: int) -> bool:
+    """Whether weights of pixels are all 1, and have no more channels than what they weigh."""
+    if weights is None or weights.ndim != 4:
+        return False
+    return weights.shape[0] == 1 and weights.shape[1] in (1, channels) and bool((weights == 1).all())
+
+
+def _is_of_blocks(node: Any) -> bool:
+    """Whether a node is the mean of each block of pixels."""
+    if node.get_type_name() != "AvgPool" or not is_map(node.input_value(0)):
+        return False
+    attributes = node.get_attributes()
+    is_padded = any((*attributes["pads_begin"], *attributes["pads_end"]))
+    return attributes["kernel"] == attributes["strides"] and not is_padded
 
 
 def _weighted_block_means(model: Any) -> list[Any]:
     """The means over blocks of pixels of which nothing but a mean over all blocks is made, with weights."""
     found = []
     for node in all_of(model, "AvgPool"):
-        said, weighted = node.get_attributes(), readers(node.output(0))
-        if len(weighted) != 1 or weighted[0].get_type_name() != "Multiply" or not is_map(node.input_value(0)):
+        weighted = readers(node.output(0))
+        if len(weighted) != 1 or weighted[0].get_type_name() != "Multiply" or not _is_of_blocks(node):
             continue
         means = readers(weighted[0].output(0))
-        is_of_blocks = said["kernel"] == said["strides"] and not any((*said["pads_begin"], *said["pads_end"]))
-        if is_of_blocks and len(means) == 1 and is_mean(means[0], PIXELS):
+        if len(means) == 1 and is_mean(means[0], PIXELS):
             found.append(node)
     return found

@@ -23,9 +23,10 @@ def readers(value: Any) -> list[Any]:
 
 
 def constant(value: Any) -> NDArray[Any] | None:
-    """What a value always is; None where that depends on the input."""
+    """What a value always is; None where that depends on the input. Through a conversion between floats too: weights
+    may be kept in float16."""
     node = value.get_node()
-    while node.get_type_name() == "Convert":  # weights that are kept in float16
+    while node.get_type_name() == "Convert" and _is_float(node.output(0)) and _is_float(node.input_value(0)):
         node = node.input_value(0).get_node()
     return np.asarray(node.get_data()) if node.get_type_name() == "Constant" else None
 
@@ -44,8 +45,12 @@ def is_one_per_channel(value: Any) -> bool:
 
 def _is_of_channels(value: Any) -> bool:
     shape = value.get_partial_shape()
-    is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
-    return bool(is_known and value.get_element_type().is_real())
+    return bool(shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static and _is_float(value))
+
+
+def _is_float(value: Any) -> bool:
+    """Whether a value is float32 or float16. (Of bfloat16 numpy knows nothing.)"""
+    return value.get_element_type().get_type_name() in ("f32", "f16")
 
 
 def channels(value: Any) -> int:
@@ -54,7 +59,7 @@ def channels(value: Any) -> int:
 
 
 def dtype(value: Any) -> Any:
-    """The numpy dtype of a value."""
+    """The numpy dtype of a value: float32 or float16."""
     return value.get_element_type().to_dtype()
 
 

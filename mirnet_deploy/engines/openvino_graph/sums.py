@@ -26,13 +26,31 @@ def terms(value: Any) -> list[Any]:
     return found
 
 
+def is_doubling(node: Any) -> bool:
+    """Whether a node doubles both sides of feature maps, bilinearly and so that every pixel has the same share in the
+    result."""
+    if node.get_type_name() != "Interpolate" or not is_map(node.input_value(0)):
+        return False
+    attributes, given = node.get_attributes(), [constant(value) for value in node.input_values()[1:]]
+    factors, axes = (np.ravel(value).tolist() if value is not None else None for value in (*given, np.arange(4))[:2])
+    return bool(
+        node.get_type_info().version_id == "opset11"
+        and attributes["mode"] in ("linear", "linear_onnx")
+        and attributes["coordinate_transformation_mode"] == "half_pixel"
+        and attributes["shape_calculation_mode"] == "scales"
+        and not attributes["antialias"]
+        and not any((*attributes["pads_begin"], *attributes["pads_end"]))
+        and (factors, axes) == ([1, 1, 2, 2], [0, 1, 2, 3])
+    )
+
+
 def upsampling(value: Any) -> tuple[Any, Any] | None:
     """Of a + up(b), where up is a bilinear enlargement that nothing else reads: a, and the node up. Else None."""
     node = value.get_node()
     if not _is_sum(node):
         return None
     for enlarged, other in (node.input_values(), node.input_values()[::-1]):
-        if _is_bilinear(enlarged.get_node()) and len(readers(enlarged)) == 1:
+        if is_doubling(enlarged.get_node()) and len(readers(enlarged)) == 1:
             return other, enlarged.get_node()
     return None
 
@@ -58,7 +76,7 @@ def share_upsampling(library: Any, model: Any) -> int:
 
 def add_convolutions_last(library: Any, model: Any) -> int:
     """Makes x + (a + convolution) as (x + a) + convolution: a convolution adds to what it is given as it writes, and
-    what is added after that takes a pass of its own; returns how many sums."""
+    what is added after that takes a pass of its own; returns how many sums have more than one other term."""
     found = 0
     for root in _roots(model):
         parts = terms(root.output(0))
@@ -102,23 +120,6 @@ def _weighed_upsampling(term: Any) -> tuple[Any, Any, Any] | None:
         if found is not None:
             return factor, *found
     return None
-
-
-def _is_bilinear(node: Any) -> bool:
-    """Whether a node doubles both sides of feature maps: every pixel then has the same share in the result."""
-    if node.get_type_name() != "Interpolate" or not is_map(node.input_value(0)):
-        return False
-    said = node.get_attributes()
-    factors = constant(node.input_value(1))
-    return bool(
-        said["mode"] in ("linear", "linear_onnx")
-        and said["coordinate_transformation_mode"] == "half_pixel"
-        and said["shape_calculation_mode"] == "scales"
-        and not said["antialias"]
-        and not any((*said["pads_begin"], *said["pads_end"]))
-        and factors is not None
-        and np.ravel(factors).tolist() in ([2, 2], [1, 1, 2, 2])
-    )
 
 
 def _is_convolved(value: Any) -> bool:

@@ -192,6 +192,15 @@ assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
     assert not log.exists(), log.read_text()
 
 
+def test_every_shape_is_rewritten_for_its_sides() -> None:
+    """Gates in blocks of 4x4 pixels, or 2x2 where sides allow no more."""
+    engine, _ = both(resolve_model("lite"))
+    for height, width in ((64, 96), (72, 104)):
+        engine.run(batch_of(engine, 1, height, width))
+        model = next(reversed(engine._compiled.values())).model.get_runtime_model()
+        assert [node.get_rt_info()["layerType"].astype(str) for node in model.get_ops()].count("DepthToSpace") == 12
+
+
 GROWTH = """
 import sys
 from pathlib import Path
@@ -218,4 +227,4 @@ def test_the_estimate_of_memory_is_what_a_run_takes(precision: str) -> None:
         pytest.skip("this processor does not compute in bfloat16")
     ran = subprocess.run([sys.executable, "-c", GROWTH, precision], capture_output=True, text=True, check=True)
     grew, planned = map(int, ran.stdout.split())
-    assert 0.8 * planned < grew < 1.2 * planned
+    assert 0.7 * planned < grew < 1.2 * planned

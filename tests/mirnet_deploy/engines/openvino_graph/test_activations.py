@@ -29,3 +29,9 @@ def test_other_ones_stay() -> None:
     first = maps(4)
     rewritten(OPSET.prelu(convolved(first, 4), np.array([0.25], np.float32)), [first], replace_prelus, 0)
     rewritten(OPSET.prelu(transposed(first), weights(4)), [first], replace_prelus, 0)
+
+
+def test_maps_of_one_dimension_stay() -> None:
+    source = OPSET.parameter([1, 4, 12], np.float32, "input")
+    read = OPSET.convolution_backprop_data(source, weights(4, 4, 3), [1], None, [1], [1], [1])
+    rewritten(OPSET.prelu(read, np.array([0.25], np.float32)), [source], replace_prelus, 0)

@@ -49,6 +49,20 @@ def test_other_convolutions_stay() -> None:
         rewritten(made, [first], compute_in_blocks, 0)
 
 
+def test_pads_that_differ_stay_what_they_are() -> None:
+    first = maps(4)
+    made = OPSET.convolution(first, weights(1, 4, 3, 5), [1, 1], [2, 1], [0, 3], [1, 1])
+    rewritten(made, [first], compute_in_blocks, 1, atol=1e-5)
+
+
+def test_a_gate_that_is_read_twice_and_a_bias_of_another_shape() -> None:
+    first = maps(4)
+    made = convolved(first, 1)
+    both = OPSET.multiply(OPSET.sigmoid(made), OPSET.sin(made))
+    rewritten(both, [first], compute_in_blocks, 1, atol=1e-5)
+    rewritten(OPSET.add(convolved(first, 1), weights(1, 1, 8, 12)), [first], compute_in_blocks, 1, atol=1e-5)
+
+
 def test_maps_beside_one_another_are_no_parts_of_a_kernel() -> None:
     first = maps(4)
     beside = OPSET.concat([OPSET.sin(first), first], 3)
@@ -56,18 +70,18 @@ def test_maps_beside_one_another_are_no_parts_of_a_kernel() -> None:
     assert after["Concat"] == 1
 
 
-@pytest.mark.parametrize("is_kept_in_half", [False, True])
-def test_a_graph_in_half_is_computed_in_half(is_kept_in_half: bool) -> None:
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_a_graph_in_half_is_computed_in_half(weights_only: bool) -> None:
     """Or its weights alone are kept in float16."""
 
     def constant(values: Any) -> Any:
         kept = OPSET.constant(values.astype(np.float16))
-        return OPSET.convert(kept, "f32") if is_kept_in_half else kept
+        return OPSET.convert(kept, "f32") if weights_only else kept
 
-    first = maps(4, dtype=np.float32 if is_kept_in_half else np.float16)
+    first = maps(4, dtype=np.float32 if weights_only else np.float16)
     made = OPSET.convolution(first, constant(weights(1, 4, 3, 3)), [1, 1], [1, 1], [1, 1], [1, 1])
     made = OPSET.add(made, constant(np.full((1, 1, 1, 1), 0.5)))
-    rewritten(made, [first], compute_in_blocks, 1, atol=1e-5 if is_kept_in_half else 2e-2)
+    rewritten(made, [first], compute_in_blocks, 1, atol=1e-5 if weights_only else 2e-2)
 
 
 def test_a_model_of_any_shape_stays() -> None:

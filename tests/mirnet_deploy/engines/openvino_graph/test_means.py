@@ -81,11 +81,19 @@ def test_where_all_pixels_weigh_the_same_nothing_is_weighted() -> None:
     np.testing.assert_allclose(results(model, given)[0], results(plain_model(), given)[0], atol=2e-6)
 
 
-def test_weights_that_are_not_all_one_stay() -> None:
-    source = maps(4)
-    row = np.ones((1, 1, 1, 12), np.float32)
+@pytest.mark.parametrize("is_of_blocks", [False, True])
+def test_weights_that_are_not_all_one_stay(is_of_blocks: bool) -> None:
+    source = maps(4, 16, 48)
+    weighed = OPSET.avg_pool(source, [4, 4], [0, 0], [0, 0], [4, 4], False) if is_of_blocks else source
+    row = np.ones((1, 1, 1, 12 if is_of_blocks else 48), np.float32)
     row[..., :3] = 0
-    made = OPSET.reduce_mean(OPSET.multiply(source, row), PIXELS, True)
+    made = OPSET.reduce_mean(OPSET.multiply(weighed, row), PIXELS, True)
+    rewritten(made, [source], lambda _, model: means.unweigh_means(model), 0)
+
+
+def test_ones_that_repeat_channels_stay() -> None:
+    source = maps(1)
+    made = OPSET.reduce_mean(OPSET.multiply(source, np.ones((1, 4, 1, 1), np.float32)), PIXELS, True)
     rewritten(made, [source], lambda _, model: means.unweigh_means(model), 0)
 
 
@@ -111,9 +119,9 @@ def test_a_sum_that_is_needed_anyway_keeps_its_mean() -> None:
 def test_a_bilinear_enlargement_keeps_the_mean(sides: tuple[int, int]) -> None:
     """At the border a pixel counts for more where it is, and for less beside."""
     small = maps(4, *sides)
-    other = OPSET.relu(enlarged(small))  # read twice: not only an addend
-    made = OPSET.reduce_mean(OPSET.add(other, OPSET.add(other, enlarged(small))), PIXELS, True)
-    rewritten(made, [small], means.split_means, 1)
+    made = OPSET.reduce_mean(OPSET.add(enlarged(OPSET.sin(small)), enlarged(small)), PIXELS, True)
+    _, after = rewritten(made, [small], means.split_means, 1)
+    assert (after["Interpolate"], after["ReduceMean"]) == (0, 2)
 
 
 def enlarged(source: Any) -> Any:

@@ -94,3 +94,12 @@ def test_a_bias_is_no_term() -> None:
     assert len(sums.terms(biased.output(0))) == 1
     made = OPSET.add(OPSET.sin(first), OPSET.add(biased, first))
     rewritten(made, [first], sums.add_convolutions_last, 1)
+
+
+def test_an_enlargement_of_other_axes_is_none_of_both_sides() -> None:
+    source = maps(4)
+    sideways = OPSET.interpolate(source, np.array([2, 2], np.float32), "linear_onnx", "scales", axes=np.array([1, 2]))
+    whole = OPSET.interpolate(
+        source, np.array([1, 1, 2, 2], np.float32), "linear_onnx", "scales", axes=np.array([0, 1, 2, 3])
+    )
+    assert (sums.is_doubling(sideways), sums.is_doubling(whole)) == (False, True)
