@@ -15,8 +15,9 @@ import os
 import sys
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -127,13 +128,16 @@ class OpenVinoEngine(HostEngine):
             self._core: Any = library.Core()
             if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise EngineError("precision is 'bf16', and this processor does not compute in bfloat16")
-            # Whether runs are given means -> the model for them.
+            # Whether runs are given means -> the model for them, and what is still to be done to it.
             self._models: dict[bool, Any] = {False: self._core.read_model(data)}
+            self._rewrites: dict[bool, Callable[[], None]] = {}
             if metadata.context:
-                self._models[True] = self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
-                _check_model(self._models[True], metadata)
-                openvino_graph.for_plain_runs(library, self._models[False], TENSOR_NAMES[metadata.interface][1])
-                openvino_graph.for_given_means(library, self._models[True], precision)
+                plain, pooled = self._models[False], self._core.read_model(without_defaults(data, CONTEXT_INPUTS))
+                _check_model(pooled, metadata)
+                self._models[True] = pooled
+                result = TENSOR_NAMES[metadata.interface][1]
+                self._rewrites[False] = partial(openvino_graph.for_plain_runs, library, plain, result)
+                self._rewrites[True] = partial(openvino_graph.for_given_means, library, pooled, precision)
             else:
                 _check_model(self._models[False], metadata)
         except (RuntimeError, ValueError) as error:
@@ -175,7 +179,7 @@ class OpenVinoEngine(HostEngine):
     def close(self) -> None:
         """See `Engine.close`."""
         with self._state:
-            self._models = {}
+            self._models, self._rewrites = {}, {}
             self._compiled.clear()
 
     def _run(self, batch: NDArray[Any], inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
@@ -205,6 +209,8 @@ class OpenVinoEngine(HostEngine):
             if not self._models:
                 raise closed_error(self.metadata)
             if key not in self._compiled:
+                if rewrite := self._rewrites.pop(key[0], None):  # not before: many need only one of the two
+                    rewrite()
                 model = self._models[key[0]].clone()
                 model.reshape(shapes)
                 if self.metadata.context:

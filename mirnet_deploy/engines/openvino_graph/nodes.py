@@ -33,19 +33,27 @@ def constant(value: Any) -> NDArray[Any] | None:
 
 def is_map(value: Any) -> bool:
     """Whether a value is feature maps of floats, [N,C,H,W] with C known, and not one number a channel."""
-    return _is_of_channels(value) and not is_one_per_channel(value)
+    shape = _of_channels(value)
+    return shape is not None and not _is_one_pixel(shape)
 
 
 def is_one_per_channel(value: Any) -> bool:
     """Whether a value is floats [N,C,1,1] with C known."""
-    return _is_of_channels(value) and all(
-        side.is_static and side.get_length() == 1 for side in list(value.get_partial_shape())[2:]
-    )
+    shape = _of_channels(value)
+    return shape is not None and _is_one_pixel(shape)
 
 
-def _is_of_channels(value: Any) -> bool:
+def _of_channels(value: Any) -> Any | None:
+    """The shape of floats [N,C,H,W] with C known; None of anything else."""
     shape = value.get_partial_shape()
-    return bool(shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static and _is_float(value))
+    is_known = shape.rank.is_static and shape.rank.get_length() == 4 and shape[1].is_static
+    return shape if is_known and _is_float(value) else None
+
+
+def _is_one_pixel(shape: Any) -> bool:
+    # Not a loop over the shape: to list its dimensions takes far longer than to ask for two.
+    height, width = shape[2], shape[3]
+    return bool(height.is_static and width.is_static and height.get_length() == width.get_length() == 1)
 
 
 def _is_float(value: Any) -> bool:
