@@ -2,8 +2,8 @@
 
 The kernels compute 16 channels at once, or 8, whether a convolution has as many or not. A convolution of stride B with
 a larger kernel makes all pixels of BxB blocks as channels of one pixel: more products, but in vectors that are full.
-(The last layer has three outputs and would gain too; in bfloat16 its result would then be rounded before the input is
-added, which costs 3 dB.)
+(The last layer, with three outputs, gained nothing, and in bfloat16 its result was rounded before the input is added,
+which cost 3 dB.)
 """
 
 from __future__ import annotations
