@@ -209,8 +209,9 @@ class OpenVinoEngine(HostEngine):
             if not self._models:
                 raise closed_error(self.metadata)
             if key not in self._compiled:
-                if rewrite := self._rewrites.pop(key[0], None):  # not before: many need only one of the two
-                    rewrite()
+                if key[0] in self._rewrites:  # not before: many need only one of the two
+                    self._rewrites[key[0]]()
+                    del self._rewrites[key[0]]
                 model = self._models[key[0]].clone()
                 model.reshape(shapes)
                 if self.metadata.context:

@@ -64,6 +64,11 @@ def convolved(source: Any, outputs: int, side: int = 3, seed: int = 0) -> Any:
     return OPSET.convolution(source, weights(outputs, channels, side, side, seed=seed), [1, 1], pads, pads, [1, 1])
 
 
+def enlarged(source: Any, times: int = 2, mode: str = "half_pixel") -> Any:
+    scales = np.array([1, 1, times, times], np.float32)
+    return OPSET.interpolate(source, scales, "linear_onnx", "scales", coordinate_transformation_mode=mode)
+
+
 def rewritten(
     made: Any, sources: list[Any], rewrite: Callable[[Any, Any], int], expected: int, atol: float = 2e-6
 ) -> tuple[Counter[str], Counter[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, dtype, is_map, replace
+from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, dtype, is_made_by, is_map, replace
 
 
 def replace_prelus(library: Any, model: Any) -> int:
@@ -18,16 +18,9 @@ def replace_prelus(library: Any, model: Any) -> int:
     opset, found = library.opset13, 0
     for node in all_of(model, "PRelu"):
         slope, read = constant(node.input_value(1)), node.input_value(0)
-        if slope is None or slope.size != 1 or not is_map(read) or not _is_transposed_convolution(read.get_node()):
+        if slope is None or slope.size != 1 or not is_map(read) or not is_made_by(read, "ConvolutionBackpropData"):
             continue
         negative = opset.minimum(read, np.zeros((), dtype(read)))
         replace(node, opset.add(read, opset.multiply(negative, np.array(slope.item() - 1, dtype(read)))).output(0))
         found += 1
     return found
-
-
-def _is_transposed_convolution(node: Any) -> bool:
-    """Whether a node is one, perhaps with a bias."""
-    if node.get_type_name() == "Add":
-        node = node.input_value(0).get_node()
-    return bool(node.get_type_name() == "ConvolutionBackpropData")

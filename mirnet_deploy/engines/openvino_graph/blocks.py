@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirnet_deploy.engines.openvino_graph.nodes import all_of, channels, constant, dtype, is_map, readers, replace
+from mirnet_deploy.engines.openvino_graph.sums import add_up
 
 SIDES = (4, 2)
 """Of blocks, the larger ones first: 4x4 fill a vector of AVX-512 in float32."""
@@ -39,13 +40,12 @@ def compute_in_blocks(library: Any, model: Any) -> int:
         kernel = constant(node.input_value(1)) if side > 1 else None
         if kernel is None:
             continue
-        made, tail = None, _tail(node)
+        parts, tail = [], _tail(node)
         for value, weights in _inputs(node, _for_blocks(kernel, side)):
             kept = np.ascontiguousarray(weights, dtype(value))
-            part = opset.convolution(
-                value, kept, [side, side], attributes["pads_begin"], attributes["pads_end"], [1, 1]
-            )
-            made = part if made is None else opset.add(made, part)
+            pads = attributes["pads_begin"], attributes["pads_end"]
+            parts.append(opset.convolution(value, kept, [side, side], *pads, [1, 1]).output(0))
+        made = add_up(opset, parts)
         if tail.bias is not None:
             made = opset.add(made, np.ascontiguousarray(tail.bias, dtype(node.output(0))))
         if tail.is_sigmoid:
@@ -60,13 +60,8 @@ def _side(node: Any) -> int:
     attributes, shape = node.get_attributes(), node.get_output_partial_shape(0)
     outputs, _, *sides = node.input_value(1).get_partial_shape()
     is_plain = attributes["strides"] == attributes["dilations"] == [1, 1] and attributes["auto_pad"] == "explicit"
-    if (
-        not is_plain
-        or not is_map(node.output(0))
-        or shape.is_dynamic
-        or outputs != 1
-        or all(side == 1 for side in sides)
-    ):
+    wins_nothing = outputs != 1 or all(side == 1 for side in sides)
+    if not is_plain or wins_nothing or not is_map(node.output(0)) or shape.is_dynamic:
         return 1
     return next((side for side in SIDES if shape[2].get_length() % side == shape[3].get_length() % side == 0), 1)
 

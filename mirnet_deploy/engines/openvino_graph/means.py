@@ -17,12 +17,13 @@ from mirnet_deploy.engines.openvino_graph.nodes import (
     channels,
     constant,
     dtype,
+    either_way,
     is_map,
     is_mean,
     readers,
     replace,
 )
-from mirnet_deploy.engines.openvino_graph.sums import is_doubling, terms, upsampling
+from mirnet_deploy.engines.openvino_graph.sums import add_up, is_doubling, terms, upsampling
 
 CHANNELS, PIXELS = [1], [2, 3]
 """Axes of [N,C,H,W]."""
@@ -67,7 +68,7 @@ def unweigh_means(model: Any) -> int:
         weighted = node.input_value(0).get_node()
         if not is_mean(node, PIXELS) or weighted.get_type_name() != "Multiply":
             continue
-        for value, weights in (weighted.input_values(), weighted.input_values()[::-1]):
+        for value, weights in either_way(weighted):
             if is_map(value) and _are_ones(constant(weights), channels(value)):
                 block = value.get_node()
                 replace(weighted, block.input_value(0) if _is_of_blocks(block) else value)
@@ -88,10 +89,7 @@ def split_means(library: Any, model: Any) -> int:
         if len(parts) == 1:
             continue
         read = [value for part in parts for value in _of_equal_mean(part)]
-        total, *others = [opset.reduce_mean(value, np.array(PIXELS), True) for value in read]
-        for other in others:
-            total = opset.add(total, other)
-        replace(node, total.output(0))
+        replace(node, add_up(opset, [opset.reduce_mean(value, np.array(PIXELS), True).output(0) for value in read]))
         found += 1
     return found
 

@@ -22,6 +22,12 @@ def readers(value: Any) -> list[Any]:
     return [reader.get_node() for reader in value.get_target_inputs()]
 
 
+def either_way(node: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The two values that a sum or a product reads, in both orders."""
+    first, second = node.input_values()
+    return (first, second), (second, first)
+
+
 def constant(value: Any) -> NDArray[Any] | None:
     """What a value always is; None where that depends on the input. Through a conversion between floats too: weights
     may be kept in float16."""
@@ -77,6 +83,14 @@ def is_mean(node: Any, over: list[int]) -> bool:
         return False
     axes = constant(node.input_value(1))
     return axes is not None and np.ravel(axes).tolist() == over and bool(node.get_attributes()["keep_dims"])
+
+
+def is_made_by(value: Any, *types: str) -> bool:
+    """Whether a value is made by a node of one of these types, perhaps with a bias."""
+    node = value.get_node()
+    if node.get_type_name() == "Add" and constant(node.input_value(1)) is not None:
+        node = node.input_value(0).get_node()
+    return node.get_type_name() in types
 
 
 def replace(node: Any, value: Any) -> None:

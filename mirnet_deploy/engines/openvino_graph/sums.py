@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from mirnet_deploy.engines.openvino_graph.nodes import all_of, constant, is_map, is_one_per_channel, readers, replace
-
-CONVOLUTIONS = ("Convolution", "GroupConvolution")
+from mirnet_deploy.engines.openvino_graph.nodes import (
+    all_of,
+    constant,
+    either_way,
+    is_made_by,
+    is_map,
+    is_one_per_channel,
+    readers,
+    replace,
+)
 
 
 def terms(value: Any) -> list[Any]:
@@ -32,7 +39,7 @@ def is_doubling(node: Any) -> bool:
     if node.get_type_name() != "Interpolate" or not is_map(node.input_value(0)):
         return False
     attributes, given = node.get_attributes(), [constant(value) for value in node.input_values()[1:]]
-    factors, axes = (np.ravel(value).tolist() if value is not None else None for value in (*given, np.arange(4))[:2])
+    factors_and_axes = [None if value is None else np.ravel(value).tolist() for value in given]
     return bool(
         node.get_type_info().version_id == "opset11"
         and attributes["mode"] in ("linear", "linear_onnx")
@@ -40,7 +47,7 @@ def is_doubling(node: Any) -> bool:
         and attributes["shape_calculation_mode"] == "scales"
         and not attributes["antialias"]
         and not any((*attributes["pads_begin"], *attributes["pads_end"]))
-        and (factors, axes) == ([1, 1, 2, 2], [0, 1, 2, 3])
+        and factors_and_axes in ([[1, 1, 2, 2]], [[1, 1, 2, 2], [0, 1, 2, 3]])
     )
 
 
@@ -49,7 +56,7 @@ def upsampling(value: Any) -> tuple[Any, Any] | None:
     node = value.get_node()
     if not _is_sum(node):
         return None
-    for enlarged, other in (node.input_values(), node.input_values()[::-1]):
+    for enlarged, other in either_way(node):
         if is_doubling(enlarged.get_node()) and len(readers(enlarged)) == 1:
             return other, enlarged.get_node()
     return None
@@ -68,8 +75,8 @@ def share_upsampling(library: Any, model: Any) -> int:
         large += [opset.multiply(other, factor).output(0) for factor, other, _ in weighed]
         small = [opset.multiply(enlarge.input_value(0), factor).output(0) for factor, _, enlarge in weighed]
         enlarge = weighed[0][2]
-        enlarge.input(0).replace_source_output(_sum(opset, small))
-        replace(root, _sum(opset, [*large, enlarge.output(0)]))
+        enlarge.input(0).replace_source_output(add_up(opset, small))
+        replace(root, add_up(opset, [*large, enlarge.output(0)]))
         found += 1
     return found
 
@@ -79,11 +86,12 @@ def add_convolutions_last(library: Any, model: Any) -> int:
     what is added after that takes a pass of its own; returns how many sums have more than one other term."""
     found = 0
     for root in _roots(model):
-        parts = terms(root.output(0))
-        made = [part for part in parts if _is_convolved(part)]
-        others = [part for part in parts if not _is_convolved(part)]
+        made: list[Any] = []
+        others: list[Any] = []
+        for part in terms(root.output(0)):
+            (made if is_made_by(part, "Convolution", "GroupConvolution") else others).append(part)
         if made and len(others) > 1:
-            replace(root, _sum(library.opset13, others + made))
+            replace(root, add_up(library.opset13, others + made))
             found += 1
     return found
 
@@ -106,7 +114,8 @@ def _is_sum(node: Any) -> bool:
     return is_map(first) and is_map(second) and bool(first.get_partial_shape()[1] == second.get_partial_shape()[1])
 
 
-def _sum(opset: Any, values: list[Any]) -> Any:
+def add_up(opset: Any, values: list[Any]) -> Any:
+    """The sum of values, from the first to the last."""
     return reduce(lambda total, value: opset.add(total, value).output(0), values)
 
 
@@ -115,16 +124,8 @@ def _weighed_upsampling(term: Any) -> tuple[Any, Any, Any] | None:
     node = term.get_node()
     if node.get_type_name() != "Multiply" or len(readers(term)) != 1:
         return None
-    for factor, value in (node.input_values(), node.input_values()[::-1]):
+    for factor, value in either_way(node):
         found = upsampling(value) if is_one_per_channel(factor) and len(readers(value)) == 1 else None
         if found is not None:
             return factor, *found
     return None
-
-
-def _is_convolved(value: Any) -> bool:
-    """Whether a value is made by a convolution, perhaps with a bias."""
-    node = value.get_node()
-    if node.get_type_name() == "Add" and not _is_sum(node):
-        node = node.input_value(0).get_node()
-    return node.get_type_name() in CONVOLUTIONS

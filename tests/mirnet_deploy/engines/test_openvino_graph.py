@@ -17,13 +17,9 @@ from mirnet_deploy.engines.openvino import OpenVinoEngine
 
 def test_a_plain_run_makes_the_picture_alone() -> None:
     given = {"input": inputs()["input"]}
-    (before, _), model = results(plain_model(), given), plain_model()
-    old = kinds(model)
-    openvino_graph.for_plain_runs(openvino, model, "output")
+    (before, _), model = results(plain_model(), given), rewritten_lite(given_means=False)
     assert [output.get_any_name() for output in model.outputs] == ["output"]
-    model.reshape({"input": list(SIDES)})
-    openvino_graph.for_sides(openvino, model)
-    new = kinds(model)
+    old, new = kinds(plain_model()), kinds(model)
     assert new["AvgPool"] == 0
     assert (old["Interpolate"], new["Interpolate"]) == (14, 10), "one for two, in each SKFF of full resolution"
     assert (new["Concat"], new["DepthToSpace"]) == (8, 12), "none for gates, which are made in blocks"
@@ -32,10 +28,7 @@ def test_a_plain_run_makes_the_picture_alone() -> None:
 
 
 def test_runs_with_given_means_report_the_same_means() -> None:
-    (before, means), model = results(model_of_tiles(), inputs()), model_of_tiles()
-    openvino_graph.for_given_means(openvino, model, "bf16")
-    model.reshape({name: list(value.shape) for name, value in inputs().items()})
-    openvino_graph.for_sides(openvino, model)
+    (before, means), model = results(model_of_tiles(), inputs()), rewritten_lite(given_means=True)
     assert (kinds(model)["PRelu"], kinds(model)["DepthToSpace"]) == (kinds(model_of_tiles())["PRelu"] - 14, 12)
     after, still = results(model, inputs())
     np.testing.assert_allclose(after, before, atol=2e-6)

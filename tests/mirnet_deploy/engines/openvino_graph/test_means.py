@@ -10,6 +10,7 @@ import pytest
 from openvino_models import (
     OPSET,
     convolved,
+    enlarged,
     inputs,
     kinds,
     maps,
@@ -122,9 +123,3 @@ def test_a_bilinear_enlargement_keeps_the_mean(sides: tuple[int, int]) -> None:
     made = OPSET.reduce_mean(OPSET.add(enlarged(OPSET.sin(small)), enlarged(small)), PIXELS, True)
     _, after = rewritten(made, [small], means.split_means, 1)
     assert (after["Interpolate"], after["ReduceMean"]) == (0, 2)
-
-
-def enlarged(source: Any) -> Any:
-    return OPSET.interpolate(
-        source, np.array([1, 1, 2, 2], np.float32), "linear_onnx", "scales", coordinate_transformation_mode="half_pixel"
-    )

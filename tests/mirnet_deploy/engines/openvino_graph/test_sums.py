@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
-from openvino_models import OPSET, convolved, maps, rewritten
+from openvino_models import OPSET, convolved, enlarged, maps, rewritten
 
 from mirnet_deploy.engines.openvino_graph import sums
-
-
-def enlarged(source: Any, factor: int = 2, mode: str = "half_pixel") -> Any:
-    scales = np.array([1, 1, factor, factor], np.float32)
-    return OPSET.interpolate(source, scales, "linear_onnx", "scales", coordinate_transformation_mode=mode)
 
 
 def factor(seed: int) -> Any:
