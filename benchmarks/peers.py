@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -27,10 +27,11 @@ from mirnet_deploy.benchmarks.peers_report import (
     PeerTable,
 )
 from mirnet_deploy.benchmarks.ratios import ratio_interval
-from mirnet_deploy.benchmarks.subjects.base import Subject, SubjectSpec
+from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE, SESSION_BYTES_PER_VALUE, TORCH_BYTES_PER_VALUE
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
+from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.machine import available_memory, describe_processor
 from mirnet_deploy.pixels import padded
@@ -47,9 +48,9 @@ class _Peer:
     name: str
     spec: SubjectSpec
     bytes_per_value: int = 0
-    """Memory that it takes per pixel and feature; 0 where it looks after that itself."""
-    keeps: bool = False
-    """Whether it keeps that memory from one picture to the next."""
+    """Memory that it takes per pixel and feature; 0 for ours, which look after that themselves."""
+    keeps: bool = True
+    """Whether it keeps its memory from one picture to the next."""
 
 
 @dataclass
@@ -57,10 +58,20 @@ class _Rows:
     """The rows of one table under way: those that run, with their results, and those that failed."""
 
     rows: dict[str, PeerRow] = field(default_factory=dict)
-    running: dict[str, Subject] = field(default_factory=dict)
+    running: dict[str, Enhancer] = field(default_factory=dict)
     results: dict[str, Image] = field(default_factory=dict)
-    reserved: int = 0
-    """Bytes that one of those that run takes for a while, in every round."""
+
+
+class _Anew:
+    """Opens an engine for each picture, and closes it afterwards."""
+
+    def __init__(self, spec: SubjectSpec) -> None:
+        self.name, self._spec = spec.engine, spec
+
+    def enhance(self, image: Image) -> Any:
+        """The result; opening and compiling belong to its time."""
+        with open_subject(self._spec) as subject:
+            return subject.enhance(image)
 
 
 def measure_peers(
@@ -101,26 +112,29 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
     """The rows of a table: ours with the fastest backend, in every backend, and in bfloat16 where the processor has it;
     then what `config` compares it with. All others compute in float32.
 
-    Ours come first, while the machine's memory is free: how they cut a picture depends on that.
+    Ours cut a picture as the command `enhance` does, and come first, while the machine's memory is free, on which that
+    depends.
     """
-    settings = RuntimeSettings(device="cpu", threads=config.threads, precision="fp32")
+    settings = RuntimeSettings(device="cpu", threads=config.threads, precision="fp32", alone=True)
     backends = [name for name in get_args(Backend) if name != "auto"]
     ours = [_Peer(f"{OURS}, {name}", SubjectSpec(files.ours, settings.changed({"backend": name}))) for name in backends]
-    torch, plain = str(files.checkpoint), str(files.plain)
+    plain = str(files.plain)
+
+    def torch(name: str, how: str) -> _Peer:
+        spec = SubjectSpec(f"{files.checkpoint}{how}", settings)
+        return _Peer(name, spec, TORCH_BYTES_PER_VALUE, keeps=False)
+
     others = {
-        "pytorch": _Peer("PyTorch", SubjectSpec(torch, settings), TORCH_BYTES_PER_VALUE),
-        "channels-last": _Peer(
-            "PyTorch, channels last", SubjectSpec(f"{torch}@channels-last", settings), TORCH_BYTES_PER_VALUE
-        ),
-        "compile": _Peer("torch.compile", SubjectSpec(f"{torch}@compiled-fp32", settings), TORCH_BYTES_PER_VALUE),
+        "pytorch": torch("PyTorch", ""),
+        "channels-last": torch("PyTorch, channels last", "@channels-last"),
+        "compile": torch("torch.compile", "@compiled-fp32"),
         "onnxruntime": _Peer(
-            "ONNX Runtime, plain export", SubjectSpec(f"{plain}@session", settings), SESSION_BYTES_PER_VALUE, keeps=True
+            "ONNX Runtime, plain export", SubjectSpec(f"{plain}@session", settings), SESSION_BYTES_PER_VALUE
         ),
         "openvino": _Peer(
             "OpenVINO, plain export",
             SubjectSpec(f"{plain}@native", settings),
             openvino.BYTES_PER_VALUE["fp32"],
-            keeps=True,
         ),
     }
     assert tuple(others) == PEERS
@@ -147,7 +161,8 @@ class _Run:
         height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
         self._values = height * width * files.n_feat
         count = Graph(files.plain).work({"input": (1, 3, height, width)}).macs
-        self._table = PeerTable(files.name, files.artifact, str(size), count)
+        self._peers = peers_of(files, self._config)
+        self._table = PeerTable(files.name, files.artifact, str(size), count, anew=self._is_short_of_memory())
         self._coarse_floor_ms: float | None = None
         report.tables.append(self._table)
 
@@ -155,7 +170,7 @@ class _Run:
         """First runs, in which results are compared, then rounds."""
         found = _Rows()
         with ExitStack() as stack:
-            for peer in peers_of(self._files, self._config):
+            for peer in self._peers:
                 if self._is_over():
                     found.rows[peer.name] = PeerRow(peer.name, failure=NO_TIME)
                 else:
@@ -166,6 +181,13 @@ class _Run:
             self._time(found)
         self._tell(found)
         return self._table
+
+    def _is_short_of_memory(self) -> bool:
+        """Whether those that keep their memory may not fit together, beside one that takes its for a while."""
+        free = available_memory()
+        kept = sum(each.bytes_per_value or BYTES_PER_VALUE for each in self._peers if each.keeps)
+        beside = max((each.bytes_per_value for each in self._peers if not each.keeps), default=0)
+        return free is not None and (kept + beside) * self._values > MEMORY_SHARE * free
 
     def _is_over(self) -> bool:
         return time.monotonic() >= self._deadline
@@ -179,26 +201,25 @@ class _Run:
         """Adds the row of a peer that gave a result or failed. Adds none where a backend of ours is the default one."""
         name, need = peer.name, peer.bytes_per_value * self._values
         free = available_memory()
-        # In every round, what others take for a while must fit beside what this one keeps.
-        wanted = need + (found.reserved if peer.keeps else 0)
         try:
-            if peer.bytes_per_value and free is not None and wanted > MEMORY_SHARE * free:
-                beside = " beside the others" if wanted > need else ""
+            if free is not None and need > MEMORY_SHARE * free:
                 raise EngineError(
-                    f"it would take about {wanted / 2**30:.1f} GiB{beside}, and it may have {MEMORY_SHARE:.0%} of the "
+                    f"it would take about {need / 2**30:.1f} GiB, and it may have {MEMORY_SHARE:.0%} of the "
                     f"{free / 2**30:.1f} GiB that are free"
                 )
-            subject = open_subject(peer.spec)
-            backend = subject.report.backend
-            if not peer.bytes_per_value and any(backend == row.backend for row in found.rows.values()):
-                subject.__exit__(None, None, None)
-                return
-            stack.enter_context(subject)
-            began = time.monotonic()
-            found.results[name] = np.asarray(subject.enhance(self._picture))
-            found.rows[name] = PeerRow(name, backend, time.monotonic() - began)
-            found.running[name] = subject
-            found.reserved = max(found.reserved, 0 if peer.keeps else need)
+            with ExitStack() as own:
+                subject = own.enter_context(open_subject(peer.spec))
+                backend = subject.report.backend
+                if not peer.bytes_per_value and any(backend == row.backend for row in found.rows.values()):
+                    return
+                began = time.monotonic()
+                found.results[name] = np.asarray(subject.enhance(self._picture))
+                found.rows[name] = PeerRow(name, backend, time.monotonic() - began)
+                if peer.keeps and self._table.anew:
+                    found.running[name] = _Anew(peer.spec)
+                else:
+                    found.running[name] = subject
+                    stack.enter_context(own.pop_all())
         except Exception as error:  # any library's out-of-memory, or a missing compiler: the others go on
             found.rows[name] = PeerRow(name, failure=one_line(error))
 

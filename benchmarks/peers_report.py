@@ -113,6 +113,9 @@ class PeerTable:
     size: str
     multiplications: int
     """Of one picture, in the plain export's graph (`floor.graph`)."""
+    anew: bool = False
+    """Whether engines that keep their memory were opened for every run, since they may not fit into it together: then
+    opening and compiling count."""
     reference: str = ""
     """The row that the others' results are compared with; "" where none gave a result yet."""
     product_gmacs: float | None = None

@@ -138,6 +138,8 @@ def peers_table(table: PeerTable) -> Table:
     """The runtime and its peers on one model at one size."""
     rounds = max((len(row.times_ms) for row in table.rows), default=0)
     title = f"{table.model} ({table.artifact}) at {table.size}, {rounds} round{'s' * (rounds != 1)}"
+    if table.anew:
+        title += ", ours and sessions opened anew for each run, which counts: memory does not hold all at once"
     columns = ["", "ms", "ratio", "95 %", "of floor", "first s", "levels", "PSNR dB"]
     made = empty_table(title, columns)
     for row in table.rows:

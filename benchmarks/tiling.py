@@ -1,7 +1,7 @@
 """How close tiles come to the whole picture: local, fast and exact, on photographs, with the time that each takes.
 
-A picture of up to `WHOLE_LIMIT` pixels is compared with its whole result; a larger one, which would not fit into memory
-whole, with exact tiles of `REFERENCE_TILE` pixels, at a tolerance of `REFERENCE_TOLERANCE` dB. All results are
+A picture is compared with its whole result; one that would not fit into memory whole (`MEMORY_SHARE` of what is free),
+with exact tiles of `REFERENCE_TILE` pixels, at a tolerance of `REFERENCE_TOLERANCE` dB. All results are
 float32 and are compared before they are rounded (a model of the interface `image` rounds by itself): rounding to 8 bits
 would hide the differences in question. Figures after rounding are reported beside the others.
 """
@@ -19,16 +19,16 @@ import numpy as np
 from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.borders import Pixels, largest_step
 from mirnet_deploy.benchmarks.inputs import Size
+from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE
 from mirnet_deploy.consistency.prediction import difference
-from mirnet_deploy.errors import DataError, UsageError
+from mirnet_deploy.errors import DataError, DeviceMemoryError, UsageError
 from mirnet_deploy.images.formats import SUFFIXES
-from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.results import Enhanced
 from mirnet_deploy.runtime import MIRNetRuntime
 from mirnet_deploy.settings import Consistency, RuntimeSettings
 
-WHOLE_LIMIT = 3_200_000
 REFERENCE_TILE = 1024
 REFERENCE_TOLERANCE = 80.0
 MODES: tuple[Consistency, ...] = ("local", "fast", "exact")
@@ -206,9 +206,13 @@ def read_middle(path: Path, middle: Size | None) -> Pixels:
 
 def reference_of(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
     """What tiles of `image` are compared with: its kind in words, and the pixels."""
-    if image.shape[0] * image.shape[1] <= WHOLE_LIMIT:
-        with settings.open(model, tile="none") as runtime:
+    free = available_memory()
+    most = None if free is None else int(MEMORY_SHARE * free)
+    try:
+        with settings.open(model, tile="none", max_memory=most) as runtime:
             return "whole", _enhance(runtime, image).pixels
+    except DeviceMemoryError:
+        pass  # in tiles, then
     with settings.open(model, tile=REFERENCE_TILE, tolerance=REFERENCE_TOLERANCE) as runtime:
         result, info = _enhance(runtime, image)
     return f"tiles of {REFERENCE_TILE} to {info.predicted_psnr:.0f} dB", result

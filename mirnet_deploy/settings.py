@@ -47,9 +47,8 @@ class RuntimeSettings:
     as the file was exported."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
     """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
-    "auto" an ONNX model takes a picture whole that fits into `limits.WHOLE_BYTES`, or a larger `max_memory`, and half
-    of the free memory, else in square tiles of the fastest size, `limits.TILE_BUDGET`, or of what memory holds; a plan
-    takes its largest shape."""
+    "auto" an ONNX model takes a picture whole that fits into `limits.whole_bytes`, else in square tiles of the fastest
+    size, `limits.TILE_BUDGET`, or of what memory holds; a plan takes its largest shape."""
     consistency: Consistency = field(default="exact", metadata=_RECORDED)
     """How tiles agree. "exact": as if the picture ran whole; passes are made until the result is predicted to be within
     `tolerance`. "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as in other
@@ -76,6 +75,9 @@ class RuntimeSettings:
     whole_pixels: int | None = None
     """Pixels up to which an ONNX model takes a picture whole with the tile "auto", however much memory is free: then
     the tiles, and with them the result, are the same on every machine. None for what "auto" says above."""
+    alone: bool = False
+    """Whether pictures come one at a time, and nothing else here enhances any meanwhile, as in the command `enhance`:
+    then "auto" takes larger ones whole (`limits.WHOLE_BYTES_ALONE`), where much memory is free."""
     graphs: bool = True
     """Whether a GPU replays batches that come again as CUDA graphs. Where that is refused, a warning and
     `MIRNetRuntime.graphs` say so."""
@@ -112,8 +114,8 @@ class RuntimeSettings:
             if value is not None and not (_is_count(value) and (name != "threads" or value <= MOST_THREADS)):
                 most = f" and at most {MOST_THREADS}" if _is_count(value) else ""
                 raise UsageError(f"{name} is {value!r}; expected {unit}, at least 1{most}")
-        if not isinstance(self.graphs, bool):
-            raise UsageError(f"graphs is {self.graphs!r}; expected True or False")
+        if neither := [name for name in ("alone", "graphs") if not isinstance(getattr(self, name), bool)]:
+            raise UsageError(f"{neither[0]} is {getattr(self, neither[0])!r}; expected True or False")
 
     @property
     def tones(self) -> bool:

@@ -124,6 +124,7 @@ def command(
 
     artifact, sha256 = _artifact(model, settings.device, build_missing, cluster is not None)
     given = {name: value for name, value in writing.items() if value is not None}
+    settings = settings.changed({"alone": jobs == 1})
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
     if cluster is not None:
         from mirnet_deploy.cli.enhance_ray import enhance_on_cluster

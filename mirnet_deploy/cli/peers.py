@@ -40,8 +40,7 @@ DEFAULT = Path("weights") / "lite.pt"
     "peers",
     multiple=True,
     type=click.Choice(["pytorch", "channels-last", "compile", "onnxruntime", "openvino"]),
-    help="Compare with this one alone; repeatable. For large pictures, since memory must hold all at once.  "
-    "[default: all]",
+    help="Compare with this one alone; repeatable.  [default: all]",
 )
 @click.option("--runs", default=15, help="Rounds that are timed; an interval takes 6.")
 @click.option("--warmup", default=1, help="Rounds before them that are not counted.")

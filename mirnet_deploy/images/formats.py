@@ -40,6 +40,10 @@ SIXTEEN_BIT_FORMATS: frozenset[Format] = frozenset({"png", "tiff", "heic", "avif
 """Formats that hold more than 8 bits; `depth_in` says how many."""
 ALPHA_FORMATS: frozenset[Format] = frozenset({"png", "webp", "tiff", "bmp", "heic", "avif", "jxl"})
 
+DEFLATE_LEVEL = 2
+"""zlib's level for pixels (PNG, TIFF). With its default, 6, a result of 12 megapixels took 4.7 s as PNG instead of 0.9,
+and the file was as large; files of small pictures are up to a sixth smaller (benchmarks/CPU.md)."""
+
 NAMES: Mapping[Format, str] = {
     "png": "a PNG",
     "jpg": "a JPEG",

@@ -34,7 +34,7 @@ from mirnet_deploy.images.boxes.heif import encode_heif
 from mirnet_deploy.images.boxes.heif import library as heif_library
 from mirnet_deploy.images.boxes.jxl_writing import check_jxl, encode_jxl, profile_refusal
 from mirnet_deploy.images.exif import MAKER_NOTES_LOST, has_maker_notes
-from mirnet_deploy.images.formats import ALPHA_FORMATS, NAMES, SIXTEEN_BIT_FORMATS, Format, depth_in
+from mirnet_deploy.images.formats import ALPHA_FORMATS, DEFLATE_LEVEL, NAMES, SIXTEEN_BIT_FORMATS, Format, depth_in
 from mirnet_deploy.images.ifd import read_directory
 from mirnet_deploy.images.integrity import chunk_name
 from mirnet_deploy.images.jpeg_metadata import (
@@ -175,7 +175,9 @@ def _encode_by_pillow(picture: Picture, kind: Format, quality: int, subsampling:
     """An 8-bit picture as PNG, JPEG or WebP."""
     options: dict[str, Any] = {}
     pixels = picture.rgb() if kind == "webp" else picture.pixels
-    if kind == "jpg":
+    if kind == "png":
+        options = {"compress_level": DEFLATE_LEVEL}
+    elif kind == "jpg":
         options = {"quality": quality, "subsampling": subsampling}
     elif kind == "webp":
         # `exact` keeps the colours of fully transparent pixels; alpha is exact at any quality.

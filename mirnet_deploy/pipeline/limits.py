@@ -16,6 +16,10 @@ WHOLE_BYTES = 2112 << 20
 """Memory up to which a picture runs whole on an ONNX model under `tile="auto"`: `lite` takes 1.57 megapixels in ONNX
 Runtime and 3.08 in OpenVINO (5.54 in bfloat16), `base` half of that and `paper` a quarter. Whole is fastest: tiles
 compute a halo, and agree by a sample and at times a second pass."""
+WHOLE_BYTES_ALONE = (8704 << 20, 4864 << 20)
+"""The same where nothing else is enhanced meanwhile (`RuntimeSettings.alone`): with OpenVINO a photograph of 12.6
+megapixels, what phones take, by `lite` in float32, and in bfloat16. The first one that half of the free memory holds
+counts, so that a picture has the same tiles from run to run though other programs come and go."""
 TILE_BUDGET = 4 << 20
 """Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
 are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
@@ -40,21 +44,28 @@ class Limits:
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
 
 
-def whole_budget(engine: Engine, most: int | None = None) -> int:
-    """Pixels times `n_feat` that may run at once: in `WHOLE_BYTES`, or half of the free memory where that is less.
+def whole_budget(engine: Engine, most: int | None, alone: bool) -> int:
+    """Pixels times `n_feat` that may run at once, in `whole_bytes` of the memory that is free now."""
+    return whole_bytes(most, alone, available_memory()) // bytes_per_value(engine)
+
+
+def whole_bytes(most: int | None, alone: bool, free: int | None) -> int:
+    """Memory in which a picture may run whole: `WHOLE_BYTES`, or half of `free` where that is less.
 
     Args:
         most: bytes that a picture was said to be allowed. Where that is more than `WHOLE_BYTES`, it takes its place:
             whoever allows so much wants it used.
+        alone: whether nothing else is enhanced meanwhile: then, without `most`, it is the first of `WHOLE_BYTES_ALONE`
+            that half of `free` holds.
+        free: None where that is unknown.
     """
-    return whole_bytes(most, available_memory()) // bytes_per_value(engine)
-
-
-def whole_bytes(most: int | None, free: int | None) -> int:
-    """Memory in which a picture may run whole: `WHOLE_BYTES` or a larger `most`, or half of `free` where that is less;
-    None for what is not known."""
-    allowed = max(WHOLE_BYTES, most or 0)
-    return allowed if free is None else min(allowed, free // 2)
+    if free is None:
+        return max(WHOLE_BYTES, most or 0)
+    if alone and most is None:
+        for each in WHOLE_BYTES_ALONE:
+            if each <= free // 2:
+                return each
+    return min(max(WHOLE_BYTES, most or 0), free // 2)
 
 
 def bytes_per_value(engine: Engine) -> int:

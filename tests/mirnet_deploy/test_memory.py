@@ -291,7 +291,7 @@ def test_the_memory_plan_counts_the_slots_that_are_made(
 
 def test_a_retreat_to_tiles_is_said_to_be_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that ran whole, though larger than a tile, runs in tiles afterwards."""
-    monkeypatch.setattr(enhancing, "whole_budget", lambda engine, most: 8 * 700 * 700)
+    monkeypatch.setattr(enhancing, "whole_budget", lambda engine, most, alone: 8 * 700 * 700)
     engine = Engine(make_onnx(tmp_path / "a.onnx", "mean"), Driver())
     with MIRNetRuntime(engine, consistency="local") as each:
         engine.driver.refused = [FULL] * 3

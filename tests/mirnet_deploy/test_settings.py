@@ -33,6 +33,7 @@ from mirnet_deploy.settings import Consistency, parse_tile
         ("threads", [0, -1, 1.0, True, 4097, 10**20]),
         ("max_memory", [0, -1, 1e9, True]),
         ("whole_pixels", [0, -1, 1e6, True]),
+        ("alone", ["yes", 1, None]),
         ("graphs", ["no", 0, None]),
     ],
 )

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import PngImagePlugin
 
 from mirnet_deploy.errors import ImageError
+from mirnet_deploy.images.formats import DEFLATE_LEVEL
 from mirnet_deploy.images.picture import Picture, Samples
 from mirnet_deploy.images.png.metadata import metadata_chunks, png_chunk
 
@@ -120,7 +121,7 @@ def encode_png16(picture: Picture) -> bytes:
         samples, colour = np.dstack([picture.pixels, picture.alpha]), _GREY_ALPHA if picture.grey else _RGB_ALPHA
     header = struct.pack(">IIBBBBB", picture.width, picture.height, 16, colour, 0, 0, 0)
     parts = [SIGNATURE, png_chunk(b"IHDR", header), metadata_chunks(picture)]
-    parts += [png_chunk(b"IDAT", zlib.compress(_filtered(samples), 6)), png_chunk(b"IEND", b"")]
+    parts += [png_chunk(b"IDAT", zlib.compress(_filtered(samples), DEFLATE_LEVEL)), png_chunk(b"IEND", b"")]
     return b"".join(parts)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mirnet_deploy.images.formats import DEFLATE_LEVEL
 from mirnet_deploy.images.ifd import integer_field, pack_block
 from mirnet_deploy.images.picture import Picture, Samples
 from mirnet_deploy.images.tiff import tags
@@ -62,7 +63,7 @@ class TiffLayout:
             samples = band(top, min(top + self._rows, self._height))
             differences = samples.astype(samples.dtype.newbyteorder(self._order))
             differences[:, 1:] -= samples[:, :-1]
-            yield zlib.compress(differences.tobytes(), 6)
+            yield zlib.compress(differences.tobytes(), DEFLATE_LEVEL)
 
     def head(self, lengths: Sequence[int]) -> bytes:
         """The bytes before the strips: header and directory, for strips of these `lengths` in bytes."""

@@ -26,6 +26,7 @@ from mirnet_deploy.cli import main
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images import Picture, read_image, reading
 from mirnet_deploy.jobs.record import read_stamp
+from mirnet_deploy.pipeline import limits
 from mirnet_deploy.results import PictureInfo
 from mirnet_deploy.settings import RuntimeSettings
 
@@ -309,6 +310,25 @@ def test_max_pixels_is_a_limit(folder: Path, model: Path) -> None:
     result = enhance(folder / "a.png", "--max-pixels", 599, "--model", model, expect=1)
     assert "30x20" in result.stderr
     enhance(folder / "a.png", "--max-pixels", 600, "--model", model)
+
+
+def test_one_picture_at_a_time_may_run_whole_where_several_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since several at once would each take that much memory."""
+    tile = make_onnx(tmp_path / "tile.onnx", "mean")
+    monkeypatch.setattr(limits, "WHOLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "WHOLE_BYTES_ALONE", (64 << 20, 32 << 20))
+    Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / "a.png")
+
+    def tiles(*arguments: object) -> int:
+        done = enhance(tmp_path / "a.png", "--force", "--json", "--model", tile, *arguments)
+        number: int = json.loads(done.stdout)["pictures"][0]["made"]["tiles"]
+        return number
+
+    assert tiles() == 1
+    assert tiles("--jobs", 2) > 1
+    assert tiles("--max-memory", "6M") > 1
 
 
 def test_several_jobs_give_the_results_of_one(folder: Path, model: Path) -> None:

@@ -100,7 +100,8 @@ def test_a_command_may_take_some_of_the_options() -> None:
 def test_every_option_is_a_field_of_the_settings() -> None:
     fields = {field.name for field in dataclasses.fields(RuntimeSettings)}
     assert set(RUNTIME_OPTIONS) <= fields
-    assert fields - set(RUNTIME_OPTIONS) == {"channel_order"}, "a picture's file says the order of its channels"
+    # A picture's file says the order of its channels, and a command whether it enhances one at a time.
+    assert fields - set(RUNTIME_OPTIONS) == {"channel_order", "alone"}
 
 
 def test_enhance_offers_all_options() -> None:

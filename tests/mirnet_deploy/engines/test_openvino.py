@@ -154,6 +154,17 @@ def test_compiled_models_are_kept_and_a_damaged_one_is_compiled_anew(
         np.testing.assert_array_equal(run_small(path), first)
 
 
+def test_models_are_kept_as_far_as_their_memory_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of large pictures in two formats takes the memory of one; the model in use is kept in any case."""
+    engine, _ = both(make_onnx(tmp_path / "a.onnx", "blur"))
+    monkeypatch.setattr(openvino, "KEPT_BYTES", engine.footprint((2, 64, 64)))
+    kept = []
+    for count, height, width in ((1, 64, 64), (1, 32, 64), (1, 32, 32), (1, 64, 64), (3, 64, 64), (1, 32, 64)):
+        engine.run(batch_of(engine, count, height, width))
+        kept.append(sorted(shape[0] * shape[2] * shape[3] // 1024 for _, shape in engine._compiled))
+    assert kept == [[4], [2, 4], [1, 2, 4], [1, 2, 4], [12], [2]]
+
+
 def test_without_a_folder_for_them_models_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(openvino, "cache_folder", lambda name: tmp_path / "file" / "cache")

@@ -13,7 +13,14 @@ from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pipeline import limits
-from mirnet_deploy.pipeline.limits import WHOLE_BYTES, Limits, choose_tile, whole_budget
+from mirnet_deploy.pipeline.limits import (
+    WHOLE_BYTES,
+    WHOLE_BYTES_ALONE,
+    Limits,
+    choose_tile,
+    whole_budget,
+    whole_bytes,
+)
 
 LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})
 
@@ -25,11 +32,11 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
-    budget = whole_budget(engine(OpenVinoEngine))
+    budget = whole_budget(engine(OpenVinoEngine), None, False)
     assert budget == pytest.approx(
         min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE["fp32"], abs=1
     )
-    budget = whole_budget(engine(OnnxRuntimeEngine))
+    budget = whole_budget(engine(OnnxRuntimeEngine), None, False)
     assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
     if free:
         assert budget * BYTES_PER_VALUE <= free / 2
@@ -50,8 +57,33 @@ def test_whoever_allows_more_memory_has_larger_pictures_run_whole(
     monkeypatch: pytest.MonkeyPatch, free: int | None, most: int | None, expected: int
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
-    budget = whole_budget(engine(OpenVinoEngine), most)
-    assert budget == expected // openvino.BYTES_PER_VALUE["fp32"]
+    for alone in (False, True) if most else (False,):
+        budget = whole_budget(engine(OpenVinoEngine), most, alone)
+        assert budget == expected // openvino.BYTES_PER_VALUE["fp32"]
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (None, WHOLE_BYTES),
+        (64 << 30, 8704 << 20),
+        (17408 << 20, 8704 << 20),
+        (17407 << 20, 4864 << 20),  # steps, so that tiles do not change with every program that is opened
+        (9728 << 20, 4864 << 20),
+        (9727 << 20, WHOLE_BYTES),
+        (4 << 30, 2 << 30),
+    ],
+)
+def test_one_picture_at_a_time_may_take_more_where_much_is_free(free: int | None, expected: int) -> None:
+    assert whole_bytes(None, True, free) == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_photograph_of_a_phone_runs_whole_alone_and_one_of_24_megapixels_does_not(precision: str) -> None:
+    most = WHOLE_BYTES_ALONE[0 if precision == "fp32" else 1]
+    values = most // openvino.BYTES_PER_VALUE[precision]
+    assert values >= 16 * 4096 * 3072
+    assert max(WHOLE_BYTES_ALONE) // openvino.BYTES_PER_VALUE[precision] < 16 * 6000 * 4000
 
 
 def engine(kind: type[HostEngine]) -> HostEngine:
