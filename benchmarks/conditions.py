@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
 
 from mirnet_deploy.benchmarks.gpu_clocks import GpuClocks
+from mirnet_deploy.machine import control_groups, lines_of
 
 EVERY_S = 0.2
 """Between two readings of the clocks, at least."""
@@ -119,7 +119,7 @@ class Watch:
     def _clocks(self) -> list[float]:
         """MHz of the processors that this process may use; none where the system does not tell."""
         found, usable, number = [], _processors(), -1
-        for line in _lines(self._root / "proc/cpuinfo"):
+        for line in lines_of(self._root / "proc/cpuinfo"):
             key, _, value = line.partition(":")
             if key.strip() == "processor":
                 number = int(value)
@@ -131,7 +131,7 @@ class Watch:
         """None where the system does not tell."""
         usable = {f"cpu{number}" for number in _processors()}
         busy = idle = 0
-        for line in _lines(self._root / "proc/stat"):
+        for line in lines_of(self._root / "proc/stat"):
             name, *values = line.split()
             if name in usable:
                 # user nice system idle iowait irq softirq steal; guests are counted in user (man 5 proc_stat).
@@ -147,25 +147,13 @@ class Watch:
         """How often processors were held back so far: by the quota of this process's control groups (of version 2 or 1)
         and by heat. None where no count can be read."""
         counts = []
-        for path in self._group_files():
-            lines = dict(line.split() for line in _lines(path))
+        for group in control_groups("cpu", self._root):
+            lines = dict(line.split() for line in lines_of(group / "cpu.stat"))
             if "nr_throttled" in lines:
                 counts.append(int(lines["nr_throttled"]))
         for path in self._root.glob("sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"):
-            counts += [int(line) for line in _lines(path)]
+            counts += [int(line) for line in lines_of(path)]
         return sum(counts) if counts else None
-
-    def _group_files(self) -> list[Path]:
-        """The cpu.stat of this process's control group and of those around it."""
-        found = []
-        for line in _lines(self._root / "proc/self/cgroup"):
-            _, controllers, name = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            top = self._root / "sys/fs/cgroup" / (controllers and "cpu")
-            group = top / name.strip("/")
-            found += [each / "cpu.stat" for each in (group, *group.parents) if each.is_relative_to(top)]
-        return found
 
 
 def spread(values: list[float]) -> Range | None:
@@ -181,13 +169,6 @@ def _processors() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
-
-
-def _lines(path: Path) -> list[str]:
-    """None where the file cannot be read."""
-    with suppress(OSError):
-        return path.read_text().splitlines()
-    return []
 
 
 def _remarks(

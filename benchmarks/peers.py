@@ -115,8 +115,8 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
     Ours cut a picture as the command `enhance` does, and come first, while the machine's memory is free, on which that
     depends.
     """
-    settings = RuntimeSettings(device="cpu", threads=config.threads, precision="fp32", alone=True)
-    backends = [name for name in get_args(Backend) if name != "auto"]
+    settings = RuntimeSettings("cpu", config.backend, "fp32", threads=config.threads, alone=True)
+    backends = [name for name in get_args(Backend) if config.backend == "auto" != name]
     ours = [_Peer(f"{OURS}, {name}", SubjectSpec(files.ours, settings.changed({"backend": name}))) for name in backends]
     plain = str(files.plain)
 
@@ -138,7 +138,7 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
         ),
     }
     assert tuple(others) == PEERS
-    if "bf16" in (describe_processor()["instructions"] or ()):
+    if config.backend != "onnxruntime" and "bf16" in (describe_processor()["instructions"] or ()):
         ours.append(_Peer(COARSE, SubjectSpec(files.ours, settings.changed({"precision": "bf16"}))))
     return [_Peer(OURS, SubjectSpec(files.ours, settings)), *ours, *(others[name] for name in config.peers)]
 
@@ -185,7 +185,8 @@ class _Run:
     def _is_short_of_memory(self) -> bool:
         """Whether those that keep their memory may not fit together, beside one that takes its for a while."""
         free = available_memory()
-        kept = sum(each.bytes_per_value or BYTES_PER_VALUE for each in self._peers if each.keeps)
+        kept = BYTES_PER_VALUE + sum(openvino.BYTES_PER_VALUE.values())  # ours, at most
+        kept += sum(each.bytes_per_value for each in self._peers if each.keeps)
         beside = max((each.bytes_per_value for each in self._peers if not each.keeps), default=0)
         return free is not None and (kept + beside) * self._values > MEMORY_SHARE * free
 

@@ -16,6 +16,7 @@ from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.report import UNFINISHED
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import describe_machine
+from mirnet_deploy.settings import Backend
 
 PEERS = ("pytorch", "channels-last", "compile", "onnxruntime", "openvino")
 """What the runtime is compared with, in the order of the table."""
@@ -57,6 +58,8 @@ class PeersConfig:
     """Rounds that are not counted, after a first run of each, in which results are compared."""
     threads: int | None = None
     """Of every library; None leaves it to each."""
+    backend: Backend = "auto"
+    """Of ours; "auto" is the fastest, beside a row of each."""
     max_seconds: float = math.inf
     """Nothing is begun after that."""
     product_side: int | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,16 +207,23 @@ def read_middle(path: Path, middle: Size | None) -> Pixels:
 
 def reference_of(model: str, image: Pixels, settings: TilingSettings) -> tuple[str, Pixels]:
     """What tiles of `image` are compared with: its kind in words, and the pixels."""
-    free = available_memory()
-    most = None if free is None else int(MEMORY_SHARE * free)
-    try:
-        with settings.open(model, tile="none", max_memory=most) as runtime:
+    with suppress(DeviceMemoryError), settings.open(model, tile="none") as runtime:
+        if _fits_whole(runtime, image):
             return "whole", _enhance(runtime, image).pixels
-    except DeviceMemoryError:
-        pass  # in tiles, then
     with settings.open(model, tile=REFERENCE_TILE, tolerance=REFERENCE_TOLERANCE) as runtime:
         result, info = _enhance(runtime, image)
-    return f"tiles of {REFERENCE_TILE} to {info.predicted_psnr:.0f} dB", result
+    predicted = "" if info.predicted_psnr is None else f" to {info.predicted_psnr:.0f} dB"
+    return f"tiles of {REFERENCE_TILE}{predicted}", result
+
+
+def _fits_whole(runtime: MIRNetRuntime, image: Pixels) -> bool:
+    """Whether a plan takes the picture at once, and on a CPU memory holds it; a GPU says so by itself."""
+    try:
+        need = runtime.memory_plan(image.shape[0], image.shape[1], image.dtype).total
+    except UsageError:
+        return False
+    free = available_memory()
+    return runtime.info.device != "cpu" or free is None or need <= MEMORY_SHARE * free
 
 
 def _row(

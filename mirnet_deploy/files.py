@@ -125,6 +125,25 @@ def locked(path: Path, waiting: Callable[[], object] | None = None, patience: fl
         lock.release()
 
 
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether the block is the only one on this machine, of all that hold the file `path`. Never waits.
+
+    False also where the file cannot be made or locked, as on Windows. (By `fcntl`: filelock takes 60 ms to import.)
+    """
+    with ExitStack() as opened:
+        try:
+            import fcntl
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(opened.enter_context(path.open("w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (ImportError, OSError):
+            alone = False
+        else:
+            alone = True
+        yield alone
+
+
 def remove_temporary() -> None:
     """Removes all that is unfinished: for a process that ends at once, in the middle of the blocks above.
 

@@ -202,25 +202,52 @@ def _memory() -> int | None:
         return None
 
 
-def available_memory() -> int | None:
-    """Bytes that this process may still take: the smaller of what the machine and its control group have left.
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take: the least of what the machine and its control groups have left.
 
-    None where unknown.
+    None where unknown. `root` is the folder that holds /proc and /sys.
     """
-    limits = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        group = Path("/sys/fs/cgroup")
-        most = (group / "memory.max").read_text().strip()
-        if most.isdigit():
-            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    limits = [_left_in(group) for group in control_groups("memory", root)]
+    for line in lines_of(root / "proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            limits.append(int(line.split()[1]) * 1024)
+    return min((each for each in limits if each is not None), default=None)
+
+
+def _left_in(group: Path) -> int | None:
+    """Bytes that a control group of version 2 or 1 has left; None where it has no limit, or cannot be read."""
+    for limit, usage, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError):
+            most = int((group / limit).read_text())  # "max" is no number
+            stat = dict(line.split() for line in lines_of(group / "memory.stat"))
             # Memory that only caches files is reclaimed before an allocation is refused.
-            taken = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
-            limits.append(max(0, int(most) - taken))
-    except (OSError, ValueError, IndexError):
-        pass  # not Linux, or no control group of version 2 with a limit: keep what was found so far
-    return min(limits, default=None)
+            taken = int((group / usage).read_text()) - int(stat.get(cached, 0))
+            return max(0, most - taken)
+    return None
+
+
+def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
+    """The folders of this process's control group and of those around it: of version 2, or of version 1 those of the
+    `controller`, such as "cpu". What they lie in may be a part of what the machine has; `root` holds /proc and /sys."""
+    found = []
+    for line in lines_of(root / "proc/self/cgroup"):
+        _, controllers, name = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / (controllers and controller)
+        group = top / name.strip("/")
+        found += [each for each in (group, *group.parents) if each.is_relative_to(top)]
+    return found
+
+
+def lines_of(path: Path) -> list[str]:
+    """Those of a text file; none where it cannot be read."""
+    with suppress(OSError):
+        return path.read_text().splitlines()
+    return []
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -71,13 +71,14 @@ class RuntimeSettings:
     max_memory: int | None = None
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
     smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it. More
-    than `limits.WHOLE_BYTES` lets larger pictures run whole, which is faster."""
+    than `limits.WHOLE_BYTES` is also what a picture may run whole in, if half of the free memory holds it."""
     whole_pixels: int | None = None
     """Pixels up to which an ONNX model takes a picture whole with the tile "auto", however much memory is free: then
     the tiles, and with them the result, are the same on every machine. None for what "auto" says above."""
     alone: bool = False
-    """Whether pictures come one at a time, and nothing else here enhances any meanwhile, as in the command `enhance`:
-    then "auto" takes larger ones whole (`limits.WHOLE_BYTES_ALONE`), where much memory is free."""
+    """Whether pictures come one at a time, and nothing else on this machine enhances any meanwhile: then "auto" takes
+    larger ones whole in OpenVINO (`limits.WHOLE_BYTES_ALONE`), where much memory is free. The command `enhance` sets it
+    where no other one holds its lock."""
     graphs: bool = True
     """Whether a GPU replays batches that come again as CUDA graphs. Where that is refused, a warning and
     `MIRNetRuntime.graphs` say so."""

@@ -64,7 +64,7 @@ def prepared_libraries() -> Iterator[None]:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Pictures to enhance at a time; one more is read or written.",
+    help="Pictures to enhance at a time; one more is read or written. With more than one, large ones go in tiles.",
 )
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of a folder too.")
 @click.option("--force", is_flag=True, help="Do again what is done, and replace files that are not mirnet-deploy's.")
@@ -124,7 +124,6 @@ def command(
 
     artifact, sha256 = _artifact(model, settings.device, build_missing, cluster is not None)
     given = {name: value for name, value in writing.items() if value is not None}
-    settings = settings.changed({"alone": jobs == 1})
     job_settings = JobSettings(model, sha256, settings, target_format=target_format, **given)
     if cluster is not None:
         from mirnet_deploy.cli.enhance_ray import enhance_on_cluster
@@ -137,9 +136,12 @@ def command(
         pipes.check(entries)
 
         def open_model() -> Model:
+            from mirnet_deploy.files import cache_folder, held
             from mirnet_deploy.runtime import MIRNetRuntime
 
-            return opened.enter_context(MIRNetRuntime(artifact, settings))
+            # Two that each take half of the free memory would take all of it.
+            alone = jobs == 1 and opened.enter_context(held(cache_folder("alone")))
+            return opened.enter_context(MIRNetRuntime(artifact, settings, alone=alone))
 
         def report(results: Sequence[Result]) -> list[Result]:
             handed_on = pipes.hand_on(results)

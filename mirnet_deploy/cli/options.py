@@ -114,15 +114,15 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "batch": _option("batch", "Tiles in one run of the engine.", type=int),
     "max_memory": _option(
         "max_memory",
-        "Memory that a picture may take on its way, such as 800M or 12G: of the GPU, or else of the host. With "
-        "more than --whole-pixels tells, larger pictures run whole, which is faster.",
+        "Memory that a picture may take on its way, such as 800M or 12G: of the GPU, or else of the host. 20G "
+        "lets larger ones run whole, which is faster, if half of the free memory holds it, and 2G fewer.",
         _bytes,
         metavar="SIZE",
     ),
     "whole_pixels": _option(
         "whole_pixels",
         "With --tile auto: pixels up to which a picture runs whole.  [default: what half of the free memory holds, up "
-        "to 2.1 GiB; with enhance, one picture at a time, to 4.8 or 8.5 GiB]",
+        "to 2.1 GiB; with enhance and OpenVINO, one picture at a time, to 4.75 or 8.5 GiB]",
         type=int,
         metavar="N",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -21,6 +21,7 @@ from mirnet_deploy.cli.options import (
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
+from mirnet_deploy.settings import Backend
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.peers_report import PeerFiles
@@ -45,6 +46,12 @@ DEFAULT = Path("weights") / "lite.pt"
 @click.option("--runs", default=15, help="Rounds that are timed; an interval takes 6.")
 @click.option("--warmup", default=1, help="Rounds before them that are not counted.")
 @RUNTIME_OPTIONS["threads"]
+@click.option(
+    "--backend",
+    default="auto",
+    type=click.Choice(get_args(Backend)),
+    help="Of ours. auto: the fastest here, and a row of each.",
+)
 @click.option("--max-seconds", type=NUMBER, help="Begin nothing after so many seconds; exits 1.")
 @json_option("the whole report, anew after every row,")
 @click.option("--force", is_flag=True, help="Replace the file of --json where it exists.")
@@ -64,7 +71,7 @@ def command(models: tuple[str, ...], json_path: str | None, force: bool, **optio
     from mirnet_deploy.benchmarks.tables import peers_head, peers_table
 
     check_target("--json", json_path, force)
-    named = {name: options[name] for name in ("runs", "warmup", "threads")}
+    named = {name: options[name] for name in ("runs", "warmup", "threads", "backend")}
     config = PeersConfig(
         sizes=tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"])),
         peers=tuple(name for name in PEERS if name in (options["peers"] or PEERS)),

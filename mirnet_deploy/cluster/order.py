@@ -37,9 +37,9 @@ class Order:
 
 def settings_dict(settings: JobSettings) -> dict[str, Any]:
     """Plain values of all that decides the results; `settings_of` takes them back. What only says which of them to make
-    again (`force`) is left out."""
+    again (`force`) is left out, and what is never so on a cluster (`alone`)."""
     values = asdict(settings)
-    del values["force"]
+    del values["force"], values["runtime"]["alone"]
     return values
 
 

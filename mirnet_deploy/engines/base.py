@@ -121,6 +121,8 @@ class HostEngine(ABC):
     step = 0.0
     bytes_per_value = BYTES_PER_VALUE
     """Bytes that a run takes per pixel of its batch and per feature of the network (`n_feat`): an estimate."""
+    whole_alone = False
+    """Whether pictures that come one at a time run whole in `limits.WHOLE_BYTES_ALONE`: where that was measured."""
 
     @abstractmethod
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:

@@ -110,6 +110,7 @@ class OpenVinoEngine(HostEngine):
 
     device = "cpu"
     bytes_per_value = BYTES_PER_VALUE["fp32"]
+    whole_alone = True
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class OpenVinoEngine(HostEngine):
         self.backend = f"openvino {library.__version__.split('-')[0]} CPU{', bf16' if precision == 'bf16' else ''}"
 
     def footprint(self, *shapes: BatchShape) -> int:
-        """See `Engine.footprint`; of as many models as are kept."""
+        """See `Engine.footprint`; of as many models as are kept, at most."""
         kept = sorted(map(math.prod, shapes))[-KEPT:]
         return self.bytes_per_value * self.metadata.network["n_feat"] * sum(kept)
 
@@ -215,6 +216,7 @@ class OpenVinoEngine(HostEngine):
                 if key[0] in self._rewrites:  # not before: many need only one of the two
                     self._rewrites[key[0]]()
                     del self._rewrites[key[0]]
+                self._make_room(key)  # before the new one takes its memory
                 model = self._models[key[0]].clone()
                 model.reshape(shapes)
                 if self.metadata.context:
@@ -222,14 +224,17 @@ class OpenVinoEngine(HostEngine):
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", self._options), [])
                 prune(cache_folder(CACHE), CACHED)
             self._compiled.move_to_end(key)
-            while len(self._compiled) > 1 and (len(self._compiled) > KEPT or self._kept_bytes() > KEPT_BYTES):
-                self._compiled.popitem(last=False)  # before the one in use takes its memory
             compiled = self._compiled[key]
             return compiled, compiled.idle.pop() if compiled.idle else compiled.model.create_infer_request()
 
-    def _kept_bytes(self) -> int:
-        values = sum(math.prod(shape) for _, shape in self._compiled) // 3 * self.metadata.network["n_feat"]
-        return self.bytes_per_value * values
+    def _make_room(self, key: tuple[bool, tuple[int, ...]]) -> None:
+        """Drops the models used longest ago until one more, that of `key`, may be kept beside the rest."""
+        each = self.bytes_per_value * self.metadata.network["n_feat"]
+        while self._compiled and (
+            len(self._compiled) >= KEPT
+            or each * sum(math.prod(shape) // 3 for _, shape in (*self._compiled, key)) > KEPT_BYTES
+        ):
+            self._compiled.popitem(last=False)
 
 
 def prune(folder: Path, most: int) -> None:

@@ -17,9 +17,9 @@ WHOLE_BYTES = 2112 << 20
 Runtime and 3.08 in OpenVINO (5.54 in bfloat16), `base` half of that and `paper` a quarter. Whole is fastest: tiles
 compute a halo, and agree by a sample and at times a second pass."""
 WHOLE_BYTES_ALONE = (8704 << 20, 4864 << 20)
-"""The same where nothing else is enhanced meanwhile (`RuntimeSettings.alone`): with OpenVINO a photograph of 12.6
-megapixels, what phones take, by `lite` in float32, and in bfloat16. The first one that half of the free memory holds
-counts, so that a picture has the same tiles from run to run though other programs come and go."""
+"""The same where nothing else is enhanced meanwhile (`RuntimeSettings.alone`), in OpenVINO: a photograph of 12.6
+megapixels, as telephones take them, by `lite` in float32, and in bfloat16. The first one that half of the free memory
+holds counts, so that a picture has the same tiles from run to run though other programs come and go."""
 TILE_BUDGET = 4 << 20
 """Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
 are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
@@ -46,6 +46,7 @@ class Limits:
 
 def whole_budget(engine: Engine, most: int | None, alone: bool) -> int:
     """Pixels times `n_feat` that may run at once, in `whole_bytes` of the memory that is free now."""
+    alone = alone and isinstance(engine, HostEngine) and engine.whole_alone
     return whole_bytes(most, alone, available_memory()) // bytes_per_value(engine)
 
 

@@ -36,8 +36,9 @@ FILE, ENHANCED_FILE, INFO = "file", "enhanced_file", "info"
 MAX_PIXELS = "max_pixels"
 """The parameter of `PICTURE_MODEL` that is no field of `RuntimeSettings`."""
 _INT32 = 2**31 - 1
-BY_INSTANCE = ("device", "channel_order")
-"""Fields of `RuntimeSettings` that are no parameters: the instance group says the device, and pictures are RGB."""
+BY_INSTANCE = ("device", "channel_order", "alone")
+"""Fields of `RuntimeSettings` that are no parameters: the instance group says the device, pictures are RGB, and several
+may be enhanced at once."""
 
 
 @dataclass(frozen=True)

@@ -236,8 +236,8 @@ def test_engines_that_memory_does_not_hold_together_are_opened_for_every_run(
     assert Counter(Fake.opened) == {"fake": 3, "fake.pt": 1, f"{fake_files.plain}@session": 1}
     assert len(Fake.closed) == len(Fake.opened)
     Fake.opened, Fake.closed = [], []
-    # A byte less than what ours (three, one of which turns out to be the default), the session and PyTorch take.
-    need = (3 * 88 + SESSION_BYTES_PER_VALUE + TORCH_BYTES_PER_VALUE) * 16 * 24 * 32
+    # A byte less than what ours (on ONNX Runtime, and on OpenVINO in two precisions), the session and PyTorch take.
+    need = (88 + 45 + 25 + SESSION_BYTES_PER_VALUE + TORCH_BYTES_PER_VALUE) * 16 * 24 * 32
     monkeypatch.setattr(peers, "available_memory", lambda: math.ceil(need / MEMORY_SHARE) - 2)
     table, _, _ = measure(fake_files, peers=("pytorch", "onnxruntime"), runs=3)
     assert table.anew
@@ -263,7 +263,16 @@ def test_rounds_that_are_missing_are_said(fake_files: PeerFiles, monkeypatch: py
 
 def test_threads_are_those_of_every_library(fake_files: PeerFiles) -> None:
     specs = [peer.spec.settings for peer in peers_of(fake_files, PeersConfig(threads=3))]
-    assert {(each.threads, each.device) for each in specs} == {(3, "cpu")}
+    assert {(each.threads, each.device, each.alone) for each in specs} == {(3, "cpu", True)}
+
+
+@pytest.mark.parametrize(("backend", "rows"), [("onnxruntime", ["ours"]), ("openvino", ["ours", "ours, bfloat16"])])
+def test_one_backend_of_ours_may_be_named(
+    fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch, backend: Any, rows: list[str]
+) -> None:
+    monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["bf16"]})
+    found = peers_of(fake_files, PeersConfig(backend=backend, peers=()))
+    assert [(each.name, each.spec.settings.backend) for each in found] == [(name, backend) for name in rows]
 
 
 @pytest.mark.parametrize(

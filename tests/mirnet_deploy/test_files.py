@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from mirnet_deploy.files import (
     atomic_folder,
     atomic_path,
+    held,
     is_there,
     remove_leftovers,
     remove_temporary,
@@ -140,6 +143,30 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     plain.mkdir()
     assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
     assert sorted(tmp_path.iterdir()) == [beside, plain]
+
+
+def test_one_block_at_a_time_holds_a_file(tmp_path):
+    path = tmp_path / "cache" / "alone"
+    with held(path) as first:
+        with held(path) as second, held(tmp_path / "other") as other:
+            assert (first, second, other) == (True, False, True)
+        with held(path) as third:
+            assert not third, "the second one gave back what it did not have"
+    code = f"""
+from pathlib import Path
+from mirnet_deploy.files import held
+with held(Path({str(path)!r})) as alone:
+    print(alone)
+"""
+
+    def elsewhere() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    with held(path) as first:
+        assert elsewhere() == "False\n"
+    assert elsewhere() == "True\n"
+    with held(path / "below a file") as none, held(path) as again:
+        assert (first, none, again) == (True, False, True)
 
 
 def test_a_folder_s_files_are_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from fleets import RTX, make_fleet
 from pictures import write_image
 from PIL import Image
 
-from mirnet_deploy import machine
+from mirnet_deploy import files, machine
 from mirnet_deploy.cli import main
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images import Picture, read_image, reading
@@ -315,19 +315,23 @@ def test_max_pixels_is_a_limit(folder: Path, model: Path) -> None:
 def test_one_picture_at_a_time_may_run_whole_where_several_may_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Since several at once would each take that much memory."""
+    """Since several at once would each take that much memory: of one command, or of several."""
+    monkeypatch.setattr(files, "cache_folder", lambda name: tmp_path / "cache" / name)
     tile = make_onnx(tmp_path / "tile.onnx", "mean")
     monkeypatch.setattr(limits, "WHOLE_BYTES", 1 << 20)
     monkeypatch.setattr(limits, "WHOLE_BYTES_ALONE", (64 << 20, 32 << 20))
     Image.new("RGB", (300, 200), (9, 9, 9)).save(tmp_path / "a.png")
 
     def tiles(*arguments: object) -> int:
-        done = enhance(tmp_path / "a.png", "--force", "--json", "--model", tile, *arguments)
+        done = enhance(tmp_path / "a.png", "--force", "--json", "--model", tile, "--backend", "openvino", *arguments)
         number: int = json.loads(done.stdout)["pictures"][0]["made"]["tiles"]
         return number
 
     assert tiles() == 1
     assert tiles("--jobs", 2) > 1
+    with files.held(tmp_path / "cache" / "alone"):
+        assert tiles() > 1
+    assert tiles() == 1
     assert tiles("--max-memory", "6M") > 1
 
 

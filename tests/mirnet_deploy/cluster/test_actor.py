@@ -153,6 +153,7 @@ def test_settings_survive_the_manifest(order: Order) -> None:
     settings = replace(with_runtime(order.settings, tile=64, whole_pixels=9), in_memory=5, target_format="webp")
     stored = json.loads(json.dumps(settings_dict(settings)))
     assert "force" not in stored
+    assert "alone" not in stored["runtime"], "older manifests lack it, and must stay comparable"
     assert settings_of(stored, force=True) == replace(settings, force=True)
     del stored["quality"]
     with pytest.raises(ClusterError, match=r"^the settings in the manifest are damaged \(.*quality"):

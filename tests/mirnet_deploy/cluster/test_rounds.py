@@ -171,7 +171,6 @@ def test_whole_pixels_are_as_on_one_machine_and_kept_on_a_resume(monkeypatch: py
 
     assert whole(64 << 30) == whole(64 << 30, max_memory=1 << 20) == limits.WHOLE_BYTES // 100
     assert whole(64 << 30, max_memory=8 << 30) == (8 << 30) // 100
-    assert whole(64 << 30, alone=True) == max(limits.WHOLE_BYTES_ALONE) // 100  # as one picture at a time there
     assert whole(4 << 30, max_memory=8 << 30) == whole(4 << 30) == (1 << 30) // 100
     assert whole(64 << 30, whole_pixels=7) == 7
     assert whole(64 << 30, tile=64) is None

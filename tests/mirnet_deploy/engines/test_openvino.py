@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,21 @@ def test_models_are_kept_as_far_as_their_memory_allows(tmp_path: Path, monkeypat
         engine.run(batch_of(engine, count, height, width))
         kept.append(sorted(shape[0] * shape[2] * shape[3] // 1024 for _, shape in engine._compiled))
     assert kept == [[4], [2, 4], [1, 2, 4], [1, 2, 4], [12], [2]]
+
+
+def test_room_is_made_before_a_model_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise there would be two that take much memory."""
+    engine, _ = both(make_onnx(tmp_path / "a.onnx", "blur"))
+    monkeypatch.setattr(openvino, "KEPT_BYTES", 0)
+    engine.run(batch_of(engine, 1, 64, 64))
+
+    def refused(*_: object) -> None:
+        assert not engine._compiled
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(engine, "_core", SimpleNamespace(compile_model=refused))
+    with pytest.raises(EngineError, match="no memory"):
+        engine.run(batch_of(engine, 1, 64, 32))
 
 
 def test_without_a_folder_for_them_models_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

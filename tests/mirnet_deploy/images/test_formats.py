@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -443,3 +444,15 @@ def test_a_grey_profile_does_not_go_into_a_webp(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.webp").icc is None
     write_image(Picture(samples("grey", 8)[0], icc=ICC), tmp_path / "a.webp")
     assert read_image(tmp_path / "a.webp").icc == ICC
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_pixels_are_packed_at_a_fast_level(tmp_path: Path, kind: type) -> None:
+    """A stream of zlib begins with the byte 78, and the next one, 5E, says that its level is 2 to 5; 9C would be 6."""
+    picture = Picture(np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(kind))
+    for name, place in (("a.png", b"IDAT"), ("a.tif", None)):
+        write_image(picture, tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        with tifffile.TiffFile(tmp_path / name) if place is None else nullcontext() as opened:
+            begin = data.index(place) + 4 if place else opened.pages[0].dataoffsets[0]
+        assert data[begin : begin + 2] == b"\x78\x5e", name

@@ -98,13 +98,50 @@ def test_free_memory_is_at_most_all_memory() -> None:
         assert 0 < free <= memory
 
 
-def test_memory_that_caches_files_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that has read many files has a full control group, which gives most of the memory back on demand."""
-    files = {
-        "/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n",
-        "/sys/fs/cgroup/memory.max": f"{4 << 30}\n",
-        "/sys/fs/cgroup/memory.current": f"{4 << 30}\n",
-        "/sys/fs/cgroup/memory.stat": f"anon {1 << 30}\ninactive_file {3 << 30}\n",
-    }
-    monkeypatch.setattr(Path, "read_text", lambda path: files[path.as_posix()])
-    assert available_memory() == 3 << 30
+GIB = 1 << 30
+STAT = f"anon 1\ninactive_file {3 * GIB}\ntotal_inactive_file {3 * GIB}\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "free"),
+    [
+        ("0::/\n", {}, 8 * GIB),
+        ("0::/\n", {"memory.max": 4 * GIB, "memory.current": 4 * GIB}, 3 * GIB),
+        ("0::/job/step\n", {"job/step/memory.max": "max", "job/step/memory.current": GIB}, 8 * GIB),
+        # A job's limit holds for its steps; what is near the root may be more, and the machine has less than that.
+        ("0::/job/step\n", {"job/memory.max": 6 * GIB, "job/memory.current": 5 * GIB}, 4 * GIB),
+        ("0::/job/step\n", {"memory.max": 20 * GIB, "memory.current": 4 * GIB}, 8 * GIB),
+        (
+            "4:cpu:/job\n3:memory:/job\n",
+            {"memory/job/memory.limit_in_bytes": 5 * GIB, "memory/job/memory.usage_in_bytes": 4 * GIB},
+            4 * GIB,
+        ),
+        (
+            "3:memory:/elsewhere\n",  # a container's own group is mounted at the root
+            {"memory/memory.limit_in_bytes": 5 * GIB, "memory/memory.usage_in_bytes": 4 * GIB},
+            4 * GIB,
+        ),
+    ],
+)
+def test_free_memory_is_the_least_that_a_control_group_leaves(
+    tmp_path: Path, groups: str, files: dict[str, object], free: int
+) -> None:
+    """Memory that caches files counts as free: a container that has read many has a full control group, which gives
+    most of it back on demand."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: {9 << 20} kB\nMemAvailable: {8 << 20} kB\n")
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, content in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+        (path.parent / "memory.stat").write_text(STAT)
+    assert available_memory(tmp_path) == free
+    assert available_memory(tmp_path / "nothing") is None
+
+
+def test_only_openvino_takes_more_for_one_picture_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere it was not measured, and a GPU's memory is not the host's."""
+    monkeypatch.setattr(limits, "available_memory", lambda: 64 << 30)
+    assert whole_budget(engine(OpenVinoEngine), None, True) == (8704 << 20) // openvino.BYTES_PER_VALUE["fp32"]
+    assert whole_budget(engine(OnnxRuntimeEngine), None, True) == WHOLE_BYTES // BYTES_PER_VALUE
