@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.machine import available_memory, describe_processor
 from mirnet_deploy.pixels import padded
-from mirnet_deploy.settings import Backend, RuntimeSettings
+from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
 
 NO_TIME = "not measured: the time of --max-seconds was over"
@@ -47,10 +47,15 @@ class _Peer:
 
     name: str
     spec: SubjectSpec
-    bytes_per_value: int = 0
-    """Memory that it takes per pixel and feature; 0 for ours, which look after that themselves."""
+    bytes_per_value: int
+    """Memory that it takes per pixel and feature where it runs whole."""
     keeps: bool = True
     """Whether it keeps its memory from one picture to the next."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is the runtime, which takes no more memory than there is."""
+        return self.name.startswith(OURS)
 
 
 @dataclass
@@ -116,9 +121,11 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
     depends.
     """
     settings = RuntimeSettings("cpu", config.backend, "fp32", threads=config.threads, alone=True)
-    backends = [name for name in get_args(Backend) if config.backend == "auto" != name]
-    ours = [_Peer(f"{OURS}, {name}", SubjectSpec(files.ours, settings.changed({"backend": name}))) for name in backends]
     plain = str(files.plain)
+    takes = {"onnxruntime": BYTES_PER_VALUE, "openvino": openvino.BYTES_PER_VALUE["fp32"]}
+
+    def our(name: str, each: int, **changes: Any) -> _Peer:
+        return _Peer(name, SubjectSpec(files.ours, settings.changed(changes)), each)
 
     def torch(name: str, how: str) -> _Peer:
         spec = SubjectSpec(f"{files.checkpoint}{how}", settings)
@@ -138,9 +145,13 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
         ),
     }
     assert tuple(others) == PEERS
+    if config.backend == "auto":  # the first one is one of the next
+        ours = [our(OURS, 0), *(our(f"{OURS}, {name}", each, backend=name) for name, each in takes.items())]
+    else:
+        ours = [our(OURS, takes[config.backend])]
     if config.backend != "onnxruntime" and "bf16" in (describe_processor()["instructions"] or ()):
-        ours.append(_Peer(COARSE, SubjectSpec(files.ours, settings.changed({"precision": "bf16"}))))
-    return [_Peer(OURS, SubjectSpec(files.ours, settings)), *ours, *(others[name] for name in config.peers)]
+        ours.append(our(COARSE, openvino.BYTES_PER_VALUE["bf16"], precision="bf16"))
+    return [*ours, *(others[name] for name in config.peers)]
 
 
 class _Run:
@@ -185,8 +196,7 @@ class _Run:
     def _is_short_of_memory(self) -> bool:
         """Whether those that keep their memory may not fit together, beside one that takes its for a while."""
         free = available_memory()
-        kept = BYTES_PER_VALUE + sum(openvino.BYTES_PER_VALUE.values())  # ours, at most
-        kept += sum(each.bytes_per_value for each in self._peers if each.keeps)
+        kept = sum(each.bytes_per_value for each in self._peers if each.keeps)
         beside = max((each.bytes_per_value for each in self._peers if not each.keeps), default=0)
         return free is not None and (kept + beside) * self._values > MEMORY_SHARE * free
 
@@ -203,7 +213,7 @@ class _Run:
         name, need = peer.name, peer.bytes_per_value * self._values
         free = available_memory()
         try:
-            if free is not None and need > MEMORY_SHARE * free:
+            if not peer.ours and free is not None and need > MEMORY_SHARE * free:
                 raise EngineError(
                     f"it would take about {need / 2**30:.1f} GiB, and it may have {MEMORY_SHARE:.0%} of the "
                     f"{free / 2**30:.1f} GiB that are free"
@@ -211,7 +221,7 @@ class _Run:
             with ExitStack() as own:
                 subject = own.enter_context(open_subject(peer.spec))
                 backend = subject.report.backend
-                if not peer.bytes_per_value and any(backend == row.backend for row in found.rows.values()):
+                if peer.ours and any(backend == row.backend for row in found.rows.values()):
                     return
                 began = time.monotonic()
                 found.results[name] = np.asarray(subject.enhance(self._picture))

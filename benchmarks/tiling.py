@@ -28,7 +28,7 @@ from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.results import Enhanced
 from mirnet_deploy.runtime import MIRNetRuntime
-from mirnet_deploy.settings import Consistency, RuntimeSettings
+from mirnet_deploy.settings import Consistency, RuntimeSettings, TileSetting
 
 REFERENCE_TILE = 1024
 REFERENCE_TOLERANCE = 80.0
@@ -210,10 +210,13 @@ def reference_of(model: str, image: Pixels, settings: TilingSettings) -> tuple[s
     with suppress(DeviceMemoryError), settings.open(model, tile="none") as runtime:
         if _fits_whole(runtime, image):
             return "whole", _enhance(runtime, image).pixels
-    with settings.open(model, tile=REFERENCE_TILE, tolerance=REFERENCE_TOLERANCE) as runtime:
+    tile: TileSetting = "auto" if Path(model).suffix == ".plan" else REFERENCE_TILE  # a plan's own, its largest
+    with settings.open(model, tile=tile, tolerance=REFERENCE_TOLERANCE, consistency="exact") as runtime:
         result, info = _enhance(runtime, image)
+    if info.tiles == 1:
+        return "whole", result
     predicted = "" if info.predicted_psnr is None else f" to {info.predicted_psnr:.0f} dB"
-    return f"tiles of {REFERENCE_TILE}{predicted}", result
+    return f"tiles of {max(info.tile_size)}{predicted}", result
 
 
 def _fits_whole(runtime: MIRNetRuntime, image: Pixels) -> bool:

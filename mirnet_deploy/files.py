@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import secrets
 import shutil
 import tempfile
@@ -131,12 +132,17 @@ def held(path: Path) -> Iterator[bool]:
 
     False also where the file cannot be made or locked, as on Windows. (By `fcntl`: filelock takes 60 ms to import.)
     """
+    path = path.with_name(f"{path.name}-{platform.node()}")  # a folder of several machines may be one, with its locks
     with ExitStack() as opened:
         try:
             import fcntl
 
             path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(opened.enter_context(path.open("w")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            opened.callback(os.close, file)
+            with suppress(OSError):
+                os.fchmod(file, 0o666)  # those who share the folder share the lock, whatever their umask
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (ImportError, OSError):
             alone = False
         else:

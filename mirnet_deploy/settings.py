@@ -71,7 +71,7 @@ class RuntimeSettings:
     max_memory: int | None = None
     """Bytes that one picture may take, of the GPU's memory or else of the host's; None for all that there is. Tiles get
     smaller and pictures go through in bands until the memory plan (`MIRNetRuntime.memory_plan`) stays within it. More
-    than `limits.WHOLE_BYTES` is also what a picture may run whole in, if half of the free memory holds it."""
+    than `limits.WHOLE_BYTES` is also what a picture may run whole in, up to half of the free memory."""
     whole_pixels: int | None = None
     """Pixels up to which an ONNX model takes a picture whole with the tile "auto", however much memory is free: then
     the tiles, and with them the result, are the same on every machine. None for what "auto" says above."""

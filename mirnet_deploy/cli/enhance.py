@@ -140,7 +140,7 @@ def command(
             from mirnet_deploy.runtime import MIRNetRuntime
 
             # Two that each take half of the free memory would take all of it.
-            alone = jobs == 1 and opened.enter_context(held(cache_folder("alone")))
+            alone = opened.enter_context(held(cache_folder("alone"))) and jobs == 1
             return opened.enter_context(MIRNetRuntime(artifact, settings, alone=alone))
 
         def report(results: Sequence[Result]) -> list[Result]:

@@ -114,8 +114,8 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "batch": _option("batch", "Tiles in one run of the engine.", type=int),
     "max_memory": _option(
         "max_memory",
-        "Memory that a picture may take on its way, such as 800M or 12G: of the GPU, or else of the host. 20G "
-        "lets larger ones run whole, which is faster, if half of the free memory holds it, and 2G fewer.",
+        "Memory that a picture may take on its way, such as 800M or 12G: of the GPU, or else of the host. With "
+        "20G larger ones run whole, which is faster, in up to half of the free memory; with 2G fewer do.",
         _bytes,
         metavar="SIZE",
     ),

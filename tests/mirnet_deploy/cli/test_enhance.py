@@ -21,7 +21,7 @@ from fleets import RTX, make_fleet
 from pictures import write_image
 from PIL import Image
 
-from mirnet_deploy import files, machine
+from mirnet_deploy import MIRNetRuntime, files, machine
 from mirnet_deploy.cli import main
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.images import Picture, read_image, reading
@@ -327,9 +327,19 @@ def test_one_picture_at_a_time_may_run_whole_where_several_may_not(
         number: int = json.loads(done.stdout)["pictures"][0]["made"]["tiles"]
         return number
 
+    free, enhance_into = [], MIRNetRuntime.enhance_into
+
+    def watched(runtime: MIRNetRuntime, *given: Any, **named: Any) -> PictureInfo:
+        with files.held(tmp_path / "cache" / "alone") as alone:
+            free.append(alone)
+        return enhance_into(runtime, *given, **named)
+
+    monkeypatch.setattr(MIRNetRuntime, "enhance_into", watched)
     assert tiles() == 1
     assert tiles("--jobs", 2) > 1
-    with files.held(tmp_path / "cache" / "alone"):
+    assert free == [False, False], "held while they are at work, so that others do not take as much"
+    with files.held(tmp_path / "cache" / "alone") as alone:
+        assert alone
         assert tiles() > 1
     assert tiles() == 1
     assert tiles("--max-memory", "6M") > 1

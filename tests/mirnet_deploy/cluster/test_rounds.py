@@ -161,7 +161,7 @@ def test_a_busy_cluster_is_told_and_not_waited_for_without_end(monkeypatch: pyte
         nodes.resolve(ray, None, SETTINGS, None, Room(2, 0.5), 1 << 30, 1)
 
 
-def test_whole_pixels_are_as_on_one_machine_and_kept_on_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_pixels_follow_from_an_actor_s_memory_and_are_kept_on_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = {"backend": "b", "device": "cpu", "settings": {"backend": "onnxruntime"}, "bytes_per_pixel": 100}
     monkeypatch.setattr(nodes, "_asked_there", lambda *_: opened)
 

@@ -106,6 +106,7 @@ STAT = f"anon 1\ninactive_file {3 * GIB}\ntotal_inactive_file {3 * GIB}\n"
     ("groups", "files", "free"),
     [
         ("0::/\n", {}, 8 * GIB),
+        ("\nodd\n", {}, 8 * GIB),
         ("0::/\n", {"memory.max": 4 * GIB, "memory.current": 4 * GIB}, 3 * GIB),
         ("0::/job/step\n", {"job/step/memory.max": "max", "job/step/memory.current": GIB}, 8 * GIB),
         # A job's limit holds for its steps; what is near the root may be more, and the machine has less than that.

@@ -245,6 +245,7 @@ def test_settings_come_back_from_the_parameters(settings: RuntimeSettings) -> No
     [
         ({"tiles": "64"}, "no parameter 'tiles'; expected backend"),
         ({"device": "cpu"}, "no parameter 'device'"),
+        ({"alone": "true"}, "no parameter 'alone'"),
         ({"tile": "64.5"}, "tile is 64.5"),
         ({"threads": '"2"'}, "threads is '2'"),
         ({"brightness": "NaN"}, "brightness is nan"),
