@@ -18,6 +18,7 @@ from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_pictur
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
 from mirnet_deploy.benchmarks.peers_report import (
     COARSE,
+    COARSE_PEER,
     OURS,
     PEERS,
     PeerFiles,
@@ -115,7 +116,7 @@ def measure_peers(
 
 def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
     """The rows of a table: ours with the fastest backend, in every backend, and in bfloat16 where the processor has it;
-    then what `config` compares it with. All others compute in float32.
+    then what `config` compares it with, OpenVINO in both precisions too. All others compute in float32.
 
     Ours cut a picture as the command `enhance` does, and come first, while the machine's memory is free, on which that
     depends.
@@ -139,19 +140,21 @@ def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
             "ONNX Runtime, plain export", SubjectSpec(f"{plain}@session", settings), SESSION_BYTES_PER_VALUE
         ),
         "openvino": _Peer(
-            "OpenVINO, plain export",
-            SubjectSpec(f"{plain}@native", settings),
-            openvino.BYTES_PER_VALUE["fp32"],
+            "OpenVINO, plain export", SubjectSpec(f"{plain}@native", settings), openvino.BYTES_PER_VALUE["fp32"]
         ),
     }
     assert tuple(others) == PEERS
+    peers = [others[name] for name in config.peers]
     if config.backend == "auto":  # the first one is one of the next
         ours = [our(OURS, 0), *(our(f"{OURS}, {name}", each, backend=name) for name, each in takes.items())]
     else:
         ours = [our(OURS, takes[config.backend])]
     if config.backend != "onnxruntime" and "bf16" in (describe_processor()["instructions"] or ()):
         ours.append(our(COARSE, openvino.BYTES_PER_VALUE["bf16"], precision="bf16"))
-    return [*ours, *(others[name] for name in config.peers)]
+        if "openvino" in config.peers:
+            spec = SubjectSpec(f"{plain}@native", settings.changed({"precision": "bf16"}))
+            peers.append(_Peer(COARSE_PEER, spec, openvino.BYTES_PER_VALUE["bf16"]))
+    return [*ours, *peers]
 
 
 class _Run:
@@ -246,7 +249,7 @@ class _Run:
     def _time(self, found: _Rows) -> None:
         """Times all that run, and a matrix product in each precision, in turn, and fills in the rows."""
         names = list(found.running)
-        precisions = ("fp32", "bf16") if COARSE in names else ("fp32",)
+        precisions = ("fp32", "bf16") if any(found.rows[name].coarse for name in names) else ("fp32",)
         side = self._config.product_side
         product = best_product if side is None else partial(MatrixProduct, side=side)
         peaks = Peaks({each: partial(product, each) for each in precisions})
@@ -264,18 +267,18 @@ class _Run:
             self._table = replace(self._table, product_gmacs=rate / 1e9, floor_ms=floor)
         if rate := peaks.rate("bf16"):
             self._coarse_floor_ms = self._table.multiplications / rate * 1e3
-        ours = times.get(names.index(OURS), []) if OURS in names else []
+        ours, coarse = (times.get(names.index(each), []) if each in names else [] for each in (OURS, COARSE))
         for position, name in enumerate(names):
             row = found.rows[name]
             if position not in times:
                 found.rows[name] = replace(row, failure=failures.get(position, NO_TIME))
                 continue
-            found.rows[name] = self._with_times(row, times[position], ours)
+            found.rows[name] = self._with_times(row, times[position], coarse if name == COARSE_PEER else ours)
 
     def _with_times(self, row: PeerRow, times: Sequence[float], ours: Sequence[float]) -> PeerRow:
         """The row with its figures; times in milliseconds, one of each round."""
         median = percentiles(times)[0]
-        floor = self._coarse_floor_ms if row.peer == COARSE else self._table.floor_ms
+        floor = self._coarse_floor_ms if row.coarse else self._table.floor_ms
         return replace(
             row,
             times_ms=tuple(times),

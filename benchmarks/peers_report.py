@@ -21,9 +21,9 @@ from mirnet_deploy.settings import Backend
 PEERS = ("pytorch", "channels-last", "compile", "onnxruntime", "openvino")
 """What the runtime is compared with, in the order of the table."""
 OURS = "ours"
-COARSE = "ours, bfloat16"
-"""The row that does not compute in float32."""
-"""The row of the runtime as users have it, which all ratios are to."""
+"""The row of the runtime in float32, with the backend that users have."""
+COARSE, COARSE_PEER = "ours, bfloat16", "OpenVINO, plain export, bfloat16"
+"""The rows that do not compute in float32."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class PeerRow:
     """Every timed run, in order: values of the same place were measured in the same round."""
     median_ms: float | None = None
     ratio: float | None = None
-    """Median over the median of ours: above 1 is slower than ours."""
+    """Median over the median of ours in the same precision, or for `COARSE` in float32: above 1 is slower."""
     interval: tuple[float, float] | None = None
     """Of the ratio; see `ratios.ratio_interval`. None in too few rounds."""
     of_floor: float | None = None
@@ -101,9 +101,14 @@ class PeerRow:
     failure: str | None = None
 
     @property
+    def coarse(self) -> bool:
+        """Whether it computes in bfloat16."""
+        return self.peer in (COARSE, COARSE_PEER)
+
+    @property
     def differs(self) -> bool:
         """Whether its result is another than the reference's by more than rounding, which is a level in float32."""
-        return self.max_levels is not None and self.max_levels > 1 and self.peer != COARSE
+        return self.max_levels is not None and self.max_levels > 1 and not self.coarse
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mirnet_deploy.benchmarks.cost_tables import (
 )
 from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, interval, number
 from mirnet_deploy.benchmarks.forms_table import forms_table
-from mirnet_deploy.benchmarks.peers_report import OURS, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.peers_report import COARSE, OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality_tables import print_quality
 from mirnet_deploy.benchmarks.report import Report
 from mirnet_deploy.benchmarks.subjects.base import SubjectReport
@@ -128,9 +128,9 @@ def peers_head(report: PeersReport) -> list[str]:
         f"instructions: {'unknown' if has is None else ', '.join(has) or 'none of those asked for'}; {threads}. "
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
         "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each. Ratio: "
-        f"median over that of {OURS}; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time "
-        "that the network's multiplications would take at the rate of a matrix product in the row's precision, "
-        "measured in the same rounds; the last line is of float32.",
+        f"median over that of {OURS} in the same precision, for {COARSE} in float32; 95 %: its interval (paired "
+        "bootstrap over rounds). Of floor: the share of a time that the network's multiplications would take at the "
+        "rate of a matrix product in the row's precision, measured in the same rounds; the last line is of float32.",
     ]
 
 

@@ -18,7 +18,7 @@ from mirnet_deploy.devices.base import Stream, Tensor
 from mirnet_deploy.engines.base import Runner
 from mirnet_deploy.engines.onnxruntime_session import CPU, CUDA, onnxruntime_module
 from mirnet_deploy.engines.opening import onnx_device
-from mirnet_deploy.engines.openvino import openvino_module
+from mirnet_deploy.engines.openvino import HINTS, openvino_module
 from mirnet_deploy.errors import EngineError, UsageError, engine_error
 from mirnet_deploy.pipeline.slots import Observer
 from mirnet_deploy.pixels import padded
@@ -115,8 +115,9 @@ def _picture_of(batch: NDArray[Any], shape: tuple[int, ...], metadata: ArtifactM
 
 
 class NativeSubject:
-    """An ONNX file by OpenVINO's own API, the whole picture at once, from and to numpy arrays: float32, the hint
-    LATENCY, all else as the library has it. The model is compiled for the size of the picture, as its guide advises.
+    """An ONNX file by OpenVINO's own API, the whole picture at once, from and to numpy arrays: float32, or bfloat16
+    where that is asked for, the hint LATENCY, all else as the library has it. The model is compiled for the size of the
+    picture, as its guide advises.
 
     Raises:
         ArtifactError, MissingDependencyError: as `MIRNetRuntime` raises them.
@@ -136,7 +137,9 @@ class NativeSubject:
         if self._metadata.context:
             raise UsageError(f"engine is {spec.engine!r}; expected an artifact of export --plain")
         library = openvino_module()
-        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._precision = "bf16" if spec.settings.precision == "bf16" else "fp32"
+        hint = HINTS[self._precision]
+        self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         if spec.settings.threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = spec.settings.threads
         try:
@@ -150,7 +153,7 @@ class NativeSubject:
             spec.engine,
             str(path),
             self._metadata,
-            backend=f"openvino {library.__version__.split('-')[0]} CPU, its own API",
+            backend=f"openvino {library.__version__.split('-')[0]} CPU, its own API, {self._precision}",
             device="cpu",
             tile="none",
         )
@@ -176,7 +179,7 @@ class NativeSubject:
 
     def computes_in(self) -> str:
         """See `Subject.computes_in`: what it was asked for."""
-        return "fp32"
+        return self._precision
 
     def __enter__(self) -> Self:
         return self

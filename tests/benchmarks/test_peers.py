@@ -137,16 +137,18 @@ class Fake:
     def __init__(self, spec: SubjectSpec) -> None:
         self.name = spec.engine
         backend = "openvino 1" if spec.settings.backend == "openvino" else "onnxruntime 1"
-        self.report = SimpleNamespace(name=spec.engine, backend=backend)
+        coarse = ", bf16" if spec.settings.precision == "bf16" else ""
+        self.report = SimpleNamespace(name=spec.engine, backend=backend + coarse)
         Fake.opened.append(spec.engine)
 
+    failing: tuple[str, ...] = ("native",)
     opened: list[str]
     closed: list[str]
     levels: dict[str, int]
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         how = self.name.rpartition("@")[2]
-        if how == "native":
+        if how in Fake.failing:
             raise MemoryError("no room for 3 GiB\nand a second line")
         return image + np.uint8(Fake.levels.get(how, 0))
 
@@ -185,11 +187,33 @@ def test_bfloat16_is_a_row_where_the_processor_has_it_and_may_be_off(
 ) -> None:
     monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2", "bf16"]})
     found = {each.name: each.spec.settings.precision for each in peers_of(fake_files, PeersConfig())}
-    assert found.pop("ours, bfloat16") == "bf16"
+    assert found.pop("ours, bfloat16") == found.pop("OpenVINO, plain export, bfloat16") == "bf16"
     assert set(found.values()) == {"fp32"}
     row = PeerRow("ours, bfloat16", max_levels=3)
     assert not row.differs
     assert replace(row, peer="ours").differs
+    assert [each.name for each in peers_of(fake_files, PeersConfig(peers=("pytorch",)))] == [
+        *("ours", "ours, onnxruntime", "ours, openvino", "ours, bfloat16", "PyTorch")
+    ]
+
+
+def test_a_ratio_is_to_ours_in_the_same_precision(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["bf16"]})
+    monkeypatch.setattr(Fake, "failing", ())
+    table, _, _ = measure(fake_files, peers=("openvino",))
+    rows = {row.peer: row for row in table.rows}
+    for name, base in (
+        ("OpenVINO, plain export", "ours"),
+        ("ours, bfloat16", "ours"),
+        ("OpenVINO, plain export, bfloat16", "ours, bfloat16"),
+    ):
+        median = rows[base].median_ms
+        assert median
+        assert rows[name].ratio == pytest.approx(rows[name].median_ms / median)
+        low, high = rows[name].interval or (0, 0)
+        assert low <= rows[name].ratio <= high
+    coarse, fine = rows["OpenVINO, plain export, bfloat16"], rows["OpenVINO, plain export"]
+    assert coarse.of_floor * coarse.median_ms != pytest.approx(fine.of_floor * fine.median_ms)  # another product's rate
 
 
 def test_a_peer_that_fails_is_a_row_of_one_line_and_the_others_go_on(fake_files: PeerFiles) -> None:
