@@ -29,12 +29,12 @@ from mirnet_deploy.benchmarks.peers_report import (
 )
 from mirnet_deploy.benchmarks.ratios import ratio_interval
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
-from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE, SESSION_BYTES_PER_VALUE, TORCH_BYTES_PER_VALUE
+from mirnet_deploy.benchmarks.subjects.need import SESSION_BYTES_PER_VALUE, TORCH_BYTES_PER_VALUE, too_much
 from mirnet_deploy.benchmarks.subjects.opening import open_subject
 from mirnet_deploy.engines import openvino
 from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.errors import EngineError
-from mirnet_deploy.machine import available_memory, describe_processor
+from mirnet_deploy.machine import describe_processor
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
@@ -169,7 +169,7 @@ class _Run:
         notice: Callable[[], object],
         advance: Callable[[], object],
     ) -> None:
-        self._files, self._config, self._report = files, report.config, report
+        self._config, self._report = report.config, report
         self._deadline, self._notice, self._advance = deadline, notice, advance
         self._picture = sample_picture(size)
         height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
@@ -198,10 +198,9 @@ class _Run:
 
     def _is_short_of_memory(self) -> bool:
         """Whether those that keep their memory may not fit together, beside one that takes its for a while."""
-        free = available_memory()
         kept = sum(each.bytes_per_value for each in self._peers if each.keeps)
         beside = max((each.bytes_per_value for each in self._peers if not each.keeps), default=0)
-        return free is not None and (kept + beside) * self._values > MEMORY_SHARE * free
+        return too_much((kept + beside) * self._values) is not None
 
     def _is_over(self) -> bool:
         return time.monotonic() >= self._deadline
@@ -213,14 +212,10 @@ class _Run:
 
     def _first_run(self, peer: _Peer, found: _Rows, stack: ExitStack) -> None:
         """Adds the row of a peer that gave a result or failed. Adds none where a backend of ours is the default one."""
-        name, need = peer.name, peer.bytes_per_value * self._values
-        free = available_memory()
+        name = peer.name
         try:
-            if not peer.ours and free is not None and need > MEMORY_SHARE * free:
-                raise EngineError(
-                    f"it would take about {need / 2**30:.1f} GiB, and it may have {MEMORY_SHARE:.0%} of the "
-                    f"{free / 2**30:.1f} GiB that are free"
-                )
+            if not peer.ours and (why := too_much(peer.bytes_per_value * self._values)):
+                raise EngineError(why)
             with ExitStack() as own:
                 subject = own.enter_context(open_subject(peer.spec))
                 backend = subject.report.backend

@@ -1,6 +1,6 @@
 """How close tiles come to the whole picture: local, fast and exact, on photographs, with the time that each takes.
 
-A picture is compared with its whole result; one that would not fit into memory whole (`MEMORY_SHARE` of what is free),
+A picture is compared with its whole result; one that would not fit into memory whole (`subjects.need`),
 with exact tiles of `REFERENCE_TILE` pixels, at a tolerance of `REFERENCE_TOLERANCE` dB. All results are
 float32 and are compared before they are rounded (a model of the interface `image` rounds by itself): rounding to 8 bits
 would hide the differences in question. Figures after rounding are reported beside the others.
@@ -20,11 +20,11 @@ import numpy as np
 from mirnet_deploy.artifacts.version import __version__, running_commit
 from mirnet_deploy.benchmarks.borders import Pixels, largest_step
 from mirnet_deploy.benchmarks.inputs import Size
-from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE
+from mirnet_deploy.benchmarks.subjects.need import too_much
 from mirnet_deploy.consistency.prediction import difference
 from mirnet_deploy.errors import DataError, DeviceMemoryError, UsageError
 from mirnet_deploy.images.formats import SUFFIXES
-from mirnet_deploy.machine import available_memory, describe_machine
+from mirnet_deploy.machine import describe_machine
 from mirnet_deploy.pairs import images_in, read_rgb8
 from mirnet_deploy.results import Enhanced
 from mirnet_deploy.runtime import MIRNetRuntime
@@ -225,8 +225,7 @@ def _fits_whole(runtime: MIRNetRuntime, image: Pixels) -> bool:
         need = runtime.memory_plan(image.shape[0], image.shape[1], image.dtype).total
     except UsageError:
         return False
-    free = available_memory()
-    return runtime.info.device != "cpu" or free is None or need <= MEMORY_SHARE * free
+    return runtime.info.device != "cpu" or too_much(need) is None
 
 
 def _row(

@@ -90,7 +90,7 @@ class PictureEnhancer:
         if settings.tile == "auto" and self._limits.most is None:
             given = settings.whole_pixels
             features = engine.metadata.network["n_feat"]
-            budget = given * features if given else whole_budget(engine, settings.max_memory, settings.alone)
+            budget = given * features if given else whole_budget(engine, settings.max_memory, alone=settings.alone)
         self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, budget)
         """See `RuntimeInfo.tile_size`."""
         self.batch = choose_batch(settings.batch, self._limits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import secrets
 import shutil
 import tempfile
@@ -132,20 +131,18 @@ def held(path: Path) -> Iterator[bool]:
 
     False also where the file cannot be made or locked, as on Windows. (By `fcntl`: filelock takes 60 ms to import.)
     """
-    path = path.with_name(f"{path.name}-{platform.node()}")  # a folder of several machines may be one, with its locks
+    alone = False
     with ExitStack() as opened:
-        try:
+        with suppress(ImportError, OSError):
             import fcntl
 
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            mine = f"{path}-{os.uname().nodename}"  # the folders of several machines may be one, with its locks
+            file = os.open(mine, os.O_RDWR | os.O_CREAT, 0o666)
             opened.callback(os.close, file)
             with suppress(OSError):
                 os.fchmod(file, 0o666)  # those who share the folder share the lock, whatever their umask
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (ImportError, OSError):
-            alone = False
-        else:
             alone = True
         yield alone
 

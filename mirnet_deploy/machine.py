@@ -234,7 +234,7 @@ def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
     `controller`, such as "cpu". What they lie in may be a part of what the machine has; `root` holds /proc and /sys."""
     found = []
     for line in lines_of(root / "proc/self/cgroup"):
-        _, controllers, name = (*line.split(":", 2), "", "")[:3]
+        controllers, _, name = line.partition(":")[2].partition(":")
         if controllers and controller not in controllers.split(","):
             continue
         top = root / "sys/fs/cgroup" / (controllers and controller)

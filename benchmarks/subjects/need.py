@@ -18,12 +18,17 @@ MEMORY_SHARE = 0.9
 def lack_of_memory(report: SubjectReport, size: Size) -> str | None:
     """Why a picture of this size should not be given to an engine, since it would take more memory than is free; None
     where it may, where the engine cuts pictures into tiles, works on a GPU, or where the free memory is unknown."""
-    free = available_memory()
-    if report.tile != "none" or report.device != "cpu" or free is None:
+    if report.tile != "none" or report.device != "cpu":
         return None
     each = TORCH_BYTES_PER_VALUE if report.kind == "checkpoint" else SESSION_BYTES_PER_VALUE
-    need = each * report.network.get("n_feat", 1) * size.width * size.height
-    if need <= MEMORY_SHARE * free:
+    return too_much(each * report.network.get("n_feat", 1) * size.width * size.height)
+
+
+def too_much(need: int) -> str | None:
+    """Why nothing that takes `need` bytes of the host's memory should be begun now; None where it may, or where the
+    free memory is unknown."""
+    free = available_memory()
+    if free is None or need <= MEMORY_SHARE * free:
         return None
     return (
         f"it would take about {need / 2**30:.1f} GiB, and it may have {MEMORY_SHARE:.0%} of the {free / 2**30:.1f} GiB "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,6 @@ from mirnet_deploy.cli.options import (
 from mirnet_deploy.cli.progress import progress_bar
 from mirnet_deploy.errors import MirnetDeployError, UsageError
 from mirnet_deploy.files import temporary_folder
-from mirnet_deploy.settings import Backend
 
 if TYPE_CHECKING:
     from mirnet_deploy.benchmarks.peers_report import PeerFiles
@@ -46,12 +45,7 @@ DEFAULT = Path("weights") / "lite.pt"
 @click.option("--runs", default=15, help="Rounds that are timed; an interval takes 6.")
 @click.option("--warmup", default=1, help="Rounds before them that are not counted.")
 @RUNTIME_OPTIONS["threads"]
-@click.option(
-    "--backend",
-    default="auto",
-    type=click.Choice(get_args(Backend)),
-    help="Of ours. auto: the fastest here, and a row of each.",
-)
+@RUNTIME_OPTIONS["backend"]
 @click.option("--max-seconds", type=NUMBER, help="Begin nothing after so many seconds; exits 1.")
 @json_option("the whole report, anew after every row,")
 @click.option("--force", is_flag=True, help="Replace the file of --json where it exists.")

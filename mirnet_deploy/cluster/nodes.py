@@ -138,7 +138,7 @@ def resolve(
     if runtime.tile == "auto" and whole is None and found["bytes_per_pixel"]:
         from mirnet_deploy.pipeline.limits import whole_bytes
 
-        whole = max(1, whole_bytes(runtime.max_memory, False, memory // jobs) // found["bytes_per_pixel"])
+        whole = max(1, whole_bytes(runtime.max_memory, memory // jobs) // found["bytes_per_pixel"])
     if known:
         before = known.runtime.whole_pixels
         if whole and before and before > whole:

@@ -44,29 +44,26 @@ class Limits:
         return cls(tuple(least[a] for a in axes), tuple(most[a] for a in axes))  # type: ignore[arg-type]
 
 
-def whole_budget(engine: Engine, most: int | None, alone: bool) -> int:
+def whole_budget(engine: Engine, most: int | None = None, *, alone: bool = False) -> int:
     """Pixels times `n_feat` that may run at once, in `whole_bytes` of the memory that is free now."""
     alone = alone and isinstance(engine, HostEngine) and engine.whole_alone
-    return whole_bytes(most, alone, available_memory()) // bytes_per_value(engine)
+    return whole_bytes(most, available_memory(), alone=alone) // bytes_per_value(engine)
 
 
-def whole_bytes(most: int | None, alone: bool, free: int | None) -> int:
+def whole_bytes(most: int | None, free: int | None, *, alone: bool = False) -> int:
     """Memory in which a picture may run whole: `WHOLE_BYTES`, or half of `free` where that is less.
 
     Args:
         most: bytes that a picture was said to be allowed. Where that is more than `WHOLE_BYTES`, it takes its place:
             whoever allows so much wants it used.
+        free: None where that is unknown.
         alone: whether nothing else is enhanced meanwhile: then, without `most`, it is the first of `WHOLE_BYTES_ALONE`
             that half of `free` holds.
-        free: None where that is unknown.
     """
     if free is None:
         return max(WHOLE_BYTES, most or 0)
-    if alone and most is None:
-        for each in WHOLE_BYTES_ALONE:
-            if each <= free // 2:
-                return each
-    return min(max(WHOLE_BYTES, most or 0), free // 2)
+    steps = [each for each in WHOLE_BYTES_ALONE if each <= free // 2] if alone and most is None else []
+    return steps[0] if steps else min(max(WHOLE_BYTES, most or 0), free // 2)
 
 
 def bytes_per_value(engine: Engine) -> int:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirnet_deploy.artifacts.version import running_commit
-from mirnet_deploy.benchmarks import tiling
 from mirnet_deploy.benchmarks.borders import largest_step
+from mirnet_deploy.benchmarks.subjects import need
 from mirnet_deploy.benchmarks.tiling import TilingSettings, pictures_below
 from mirnet_deploy.cli import main
 from mirnet_deploy.errors import DataError, UsageError
@@ -49,7 +49,7 @@ def test_a_picture_that_does_not_fit_whole_is_compared_with_large_tiles(
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (140, 1100, 3), np.uint8)).save(tmp_path / "wide.png")
     out = tmp_path / "report.json"
     for free, reference in ((1 << 30, "whole"), (64 << 20, "tiles of 1024 to ")):
-        monkeypatch.setattr(tiling, "available_memory", lambda free=free: free)
+        monkeypatch.setattr(need, "available_memory", lambda free=free: free)
         bench("--engine", model, "--tiling", tmp_path, "--tile", 64, "--json", out, "--force", "--modes", "local")
         (row,) = json.loads(out.read_text())["rows"]
         assert row["reference"].startswith(reference)

@@ -25,6 +25,7 @@ from mirnet_deploy.benchmarks import peers
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
+from mirnet_deploy.benchmarks.subjects import need
 from mirnet_deploy.benchmarks.subjects.base import SubjectSpec
 from mirnet_deploy.benchmarks.subjects.need import MEMORY_SHARE, SESSION_BYTES_PER_VALUE, TORCH_BYTES_PER_VALUE
 from mirnet_deploy.cli import main
@@ -241,7 +242,7 @@ def test_a_result_that_is_another_is_called_so(fake_files: PeerFiles) -> None:
 
 def test_what_does_not_fit_into_memory_is_not_begun(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = 24 * 32
-    monkeypatch.setattr(peers, "available_memory", lambda: 100 * 16 * pixels)
+    monkeypatch.setattr(need, "available_memory", lambda: 100 * 16 * pixels)
     table, _, _ = measure(fake_files)
     failures = {row.peer: row.failure for row in table.rows if row.failure}
     assert failures.pop("OpenVINO, plain export") == "MemoryError: no room for 3 GiB"
@@ -261,8 +262,8 @@ def test_engines_that_memory_does_not_hold_together_are_opened_for_every_run(
     assert len(Fake.closed) == len(Fake.opened)
     Fake.opened, Fake.closed = [], []
     # A byte less than what ours (on ONNX Runtime and OpenVINO), the session and PyTorch take.
-    need = (88 + 45 + SESSION_BYTES_PER_VALUE + TORCH_BYTES_PER_VALUE) * 16 * 24 * 32
-    monkeypatch.setattr(peers, "available_memory", lambda: math.ceil(need / MEMORY_SHARE) - 2)
+    together = (88 + 45 + SESSION_BYTES_PER_VALUE + TORCH_BYTES_PER_VALUE) * 16 * 24 * 32
+    monkeypatch.setattr(need, "available_memory", lambda: math.ceil(together / MEMORY_SHARE) - 2)
     table, _, _ = measure(fake_files, peers=("pytorch", "onnxruntime"), runs=3)
     assert table.anew
     assert [len(row.times_ms) for row in table.rows] == [3] * 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -450,9 +449,10 @@ def test_a_grey_profile_does_not_go_into_a_webp(tmp_path: Path) -> None:
 def test_pixels_are_packed_at_a_fast_level(tmp_path: Path, kind: type) -> None:
     """A stream of zlib begins with the byte 78, and the next one, 5E, says that its level is 2 to 5; 9C would be 6."""
     picture = Picture(np.random.default_rng(0).integers(0, 255, (40, 50, 3)).astype(kind))
-    for name, place in (("a.png", b"IDAT"), ("a.tif", None)):
+    for name in ("a.png", "a.tif"):
         write_image(picture, tmp_path / name)
-        data = (tmp_path / name).read_bytes()
-        with tifffile.TiffFile(tmp_path / name) if place is None else nullcontext() as opened:
-            begin = data.index(place) + 4 if place else opened.pages[0].dataoffsets[0]
-        assert data[begin : begin + 2] == b"\x78\x5e", name
+    png, tiff = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as opened:
+        strip = opened.pages[0].dataoffsets[0]
+    assert png[png.index(b"IDAT") + 4 :][:2] == b"\x78\x5e"
+    assert tiff[strip:][:2] == b"\x78\x5e"

@@ -32,11 +32,11 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
-    budget = whole_budget(engine(OpenVinoEngine), None, False)
+    budget = whole_budget(engine(OpenVinoEngine))
     assert budget == pytest.approx(
         min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE["fp32"], abs=1
     )
-    budget = whole_budget(engine(OnnxRuntimeEngine), None, False)
+    budget = whole_budget(engine(OnnxRuntimeEngine))
     assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
     if free:
         assert budget * BYTES_PER_VALUE <= free / 2
@@ -58,7 +58,7 @@ def test_whoever_allows_more_memory_has_larger_pictures_run_whole(
 ) -> None:
     monkeypatch.setattr(limits, "available_memory", lambda: free)
     for alone in (False, True) if most else (False,):
-        budget = whole_budget(engine(OpenVinoEngine), most, alone)
+        budget = whole_budget(engine(OpenVinoEngine), most, alone=alone)
         assert budget == expected // openvino.BYTES_PER_VALUE["fp32"]
 
 
@@ -75,7 +75,7 @@ def test_whoever_allows_more_memory_has_larger_pictures_run_whole(
     ],
 )
 def test_one_picture_at_a_time_may_take_more_where_much_is_free(free: int | None, expected: int) -> None:
-    assert whole_bytes(None, True, free) == expected
+    assert whole_bytes(None, free, alone=True) == expected
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -144,5 +144,5 @@ def test_free_memory_is_the_least_that_a_control_group_leaves(
 def test_only_openvino_takes_more_for_one_picture_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere it was not measured, and a GPU's memory is not the host's."""
     monkeypatch.setattr(limits, "available_memory", lambda: 64 << 30)
-    assert whole_budget(engine(OpenVinoEngine), None, True) == (8704 << 20) // openvino.BYTES_PER_VALUE["fp32"]
-    assert whole_budget(engine(OnnxRuntimeEngine), None, True) == WHOLE_BYTES // BYTES_PER_VALUE
+    assert whole_budget(engine(OpenVinoEngine), alone=True) == (8704 << 20) // openvino.BYTES_PER_VALUE["fp32"]
+    assert whole_budget(engine(OnnxRuntimeEngine), alone=True) == WHOLE_BYTES // BYTES_PER_VALUE
