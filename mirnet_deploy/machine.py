@@ -138,14 +138,15 @@ def _cuda() -> tuple[tuple[str, str], ...]:
 
 
 def describe_processor() -> dict[str, Any]:
-    """What decides how fast this processor runs a network, in plain values: its name, those of `INSTRUCTIONS` that it
-    has and all flags that the system lists (None where unknown), and the number of logical processors that this process
-    may use."""
-    name, flags = _processor()
+    """What decides how fast this processor runs a network, in plain values: its name, its maker and family, such as
+    "AuthenticAMD 25", those of `INSTRUCTIONS` that it has and all flags that the system lists (each None where
+    unknown), and the number of logical processors that this process may use."""
+    name, family, flags = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     has = [kind for kind, marks in INSTRUCTIONS.items() if any(mark in (flags or ()) for mark in marks)]
     return {
         "name": name,
+        "family": family,
         "instructions": None if flags is None else has,
         "flags": flags and sorted(flags),
         "cores": cores,
@@ -182,17 +183,18 @@ def _providers() -> tuple[str, ...]:
         return ()
 
 
-def _processor() -> tuple[str, list[str] | None]:
-    """Model name and feature flags (None where the system lists none)."""
+def _processor() -> tuple[str, str | None, list[str] | None]:
+    """Model name, family and feature flags (None where the system lists none)."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine(), None
+        return platform.processor() or platform.machine(), None, None
     values = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     arm = " ".join(values[key] for key in ("cpu implementer", "cpu part") if key in values)  # which has no names here
     name = values.get("model name") or arm or platform.processor() or platform.machine()
+    family = f"{values['vendor_id']} {values['cpu family']}" if {"vendor_id", "cpu family"} <= values.keys() else None
     flags = values.get("flags") or values.get("features")
-    return name, None if flags is None else flags.split()
+    return name, family, None if flags is None else flags.split()
 
 
 def _memory() -> int | None:

@@ -38,6 +38,7 @@ from mirnet_deploy.engines.base import (
 )
 from mirnet_deploy.errors import EngineError, engine_error, missing
 from mirnet_deploy.files import cache_folder
+from mirnet_deploy.machine import describe_processor
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 """Our names of precisions -> OpenVINO's."""
@@ -122,6 +123,7 @@ class OpenVinoEngine(HostEngine):
         self._library = library = openvino_module()
         self.metadata, self.step = metadata, 2**-8 if precision == "bf16" else 0.0
         self.bytes_per_value = BYTES_PER_VALUE[precision]
+        self._narrow = precision == "fp32" and describe_processor()["family"] in openvino_graph.HALVED
         # Without the hint, processors with bfloat16 compute in it.
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         if threads is not None:
@@ -221,6 +223,8 @@ class OpenVinoEngine(HostEngine):
                 model.reshape(shapes)
                 if self.metadata.context:
                     openvino_graph.for_sides(self._library, model)
+                if self._narrow:
+                    openvino_graph.prefer_narrow_vectors(self._library, model)
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", self._options), [])
                 prune(cache_folder(CACHE), CACHED)
             self._compiled.move_to_end(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,22 @@ def test_without_a_driver_there_are_none(driver: type[Driver], monkeypatch: pyte
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert cuda_devices() == ()
+
+
+INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel name\t: Xeon\nflags\t\t: avx2 avx512f\n"
+ARM = "processor\t: 0\nFeatures\t: asimd bf16\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (INTEL, ("Xeon", "GenuineIntel 6", ["AVX2", "AVX-512"])),
+        (ARM, ("0x41 0xd40", None, ["bf16"])),
+    ],
+)
+def test_a_processor_is_known_by_its_name_family_and_instructions(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[Any, ...]
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    found = machine.describe_processor()
+    assert (found["name"], found["family"], found["instructions"]) == expected

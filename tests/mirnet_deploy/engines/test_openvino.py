@@ -19,7 +19,7 @@ from mirnet_deploy import MIRNetRuntime, RuntimeSettings
 from mirnet_deploy.artifacts.context import CORRECTED, GIVEN, MEASURED, Pools
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
-from mirnet_deploy.engines import openvino
+from mirnet_deploy.engines import openvino, openvino_graph
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.engines.openvino import OpenVinoEngine
@@ -226,6 +226,30 @@ def test_every_shape_is_rewritten_for_its_sides() -> None:
         engine.run(batch_of(engine, 1, height, width))
         model = next(reversed(engine._compiled.values())).model.get_runtime_model()
         assert [node.get_rt_info()["layerType"].astype(str) for node in model.get_ops()].count("DepthToSpace") == 12
+
+
+@pytest.mark.parametrize(
+    ("family", "precision", "asked"),
+    [
+        ("AuthenticAMD 25", "fp32", True),
+        ("AuthenticAMD 25", "bf16", False),
+        ("AuthenticAMD 26", "fp32", False),
+        ("GenuineIntel 6", "fp32", False),
+        (None, "fp32", False),
+    ],
+)
+def test_narrow_vectors_are_asked_for_where_they_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str | None, precision: Any, asked: bool
+) -> None:
+    models: list[Any] = []
+    monkeypatch.setattr(openvino, "describe_processor", lambda: {"family": family})
+    monkeypatch.setattr(openvino_graph, "prefer_narrow_vectors", lambda _, model: models.append(model))
+    if precision == "bf16" and "BF16" not in openvino.openvino_module().Core().get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        pytest.skip("this processor does not compute in bfloat16")
+    run_small(make_onnx(tmp_path / "a.onnx"), precision)
+    assert bool(models) == asked
 
 
 GROWTH = """
