@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class Timed(NamedTuple):
 class Turns:
     """Engines that take turns, one run each, and what came of it so far: also where an interrupt ended it.
 
+    Each round has an order of its own, drawn from a fixed seed: what runs behind another engine inherits its memory and
+    a busy or idle processor, and in one order for all rounds that would always be the same engine's.
     An engine that fails drops out; the others go on.
 
     Args:
@@ -103,6 +106,7 @@ class Turns:
         self._advance, self._is_over, self._clock = advance, is_over, clock
         self._warming, self._times = ({position: list[float]() for position in range(len(engines))} for _ in range(2))
         self._failures: dict[int, str] = {}
+        self._order = random.Random(0)
 
     def take(self, runs: int, warmup: WarmupSetting) -> None:
         """Rounds of warm-up, then `runs` rounds that are kept.
@@ -132,12 +136,12 @@ class Turns:
 
     def _round(self, times: Mapping[int, list[float]]) -> None:
         """Runs each engine that has not failed once, and adds its milliseconds to `times`."""
-        for position, engine in enumerate(self._engines):
+        for position in self._order.sample(range(len(self._engines)), len(self._engines)):
             if position not in self._failures:
                 pause_between(self._engines)
                 try:
                     start = self._clock()
-                    engine.enhance(self._image)
+                    self._engines[position].enhance(self._image)
                     times[position].append((self._clock() - start) / 1e6)
                 except Exception as error:  # any library's out-of-memory: the others go on
                     self._failures[position] = one_line(error)
@@ -172,7 +176,7 @@ def time_interleaved(
     is_over: Callable[[], bool],
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timed:
-    """Times `enhance(image)` of every engine, round robin: rounds of warm-up that are not kept, then `runs` that are.
+    """Times `enhance(image)` of every engine, once a round: rounds of warm-up that are not kept, then `runs` that are.
 
     See `Turns`, which is for those who want what there is after an interrupt too.
     """

@@ -72,6 +72,8 @@ class Machine:
     onnx: str | None
     instructions: tuple[str, ...] | None = None
     """Those of `INSTRUCTIONS` that the processor has; None where unknown."""
+    family: str | None = None
+    """The processor's maker and family, such as "AuthenticAMD 25"; None where unknown."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and JSON."""
@@ -98,6 +100,7 @@ def describe_machine() -> Machine:
         torch=_version("torch"),
         onnx=_version("onnx"),
         instructions=None if has is None else tuple(has),
+        family=processor["family"],
     )
 
 

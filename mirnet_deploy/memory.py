@@ -255,22 +255,24 @@ class Fitting:
             pictures = sum(Band.nbytes(height, image.shape[1], image.dtype) for height in heights)
         context = engine.metadata.context if len(grid) > 1 else 0
         small = size_for(image, grid.tile_size, engine.metadata, limits) if context else None
+        there = isinstance(image, DevicePicture)
+        patches = Patches.of(small, grid, limits) if small and not there else None
         # Tiles in one table: in bands every slot has that of a row.
         together, tables = (max(map(len, rows_of(grid))), slots) if banded else (len(grid), 1)
         count = max(min(fit.batch, together), limits.least[0])
         batches = slots * Feeder.nbytes(engine.metadata, count, grid.tile_size, small)
         batches += tables * self._tables(together, grid.tile_size, context)
-        if there := isinstance(image, DevicePicture):
+        if there:
             batches += on_device.nbytes(context, small, engine.metadata.batch_dtype)
             batches += self._tables(1, small, context) if small else 0
         else:
             batches += tables * FLAWS_BYTES
         if small and not there:
             pictures += Thumbnail.nbytes(small, image.shape, engine.metadata, engine.driver.is_host)
-            batches += tables * self._means(grid, together, small, context)
+            batches += tables * self._means(grid, together, small, context, patches)
         tiles = [(max(some, limits.least[0]), *grid.tile_size) for some in {count, together % count} - {0}]
         shared = [(limits.least[0], *small)] if small else []  # which only the first slot runs, as it does patches
-        if small and not there and (patches := Patches.of(small, grid, limits)):
+        if patches:
             rests = {
                 max(rest, limits.least[0]) for rest in (count, patches.count % count, patches.again % count) if rest
             }
@@ -283,11 +285,12 @@ class Fitting:
         count = tiles + self._pipeline.limits.least[0] - 1
         return TileTable.nbytes(count, size) + statistics_bytes(count, context)
 
-    def _means(self, grid: TileGrid, together: int, small: tuple[int, int], context: int) -> int:
+    def _means(
+        self, grid: TileGrid, together: int, small: tuple[int, int], context: int, patches: Patches | None
+    ) -> int:
         """Bytes of the vectors of `context` means, and of the tables of a thumbnail of size `small` (height, width) and
-        of a sample of patches. They share a buffer with the table of the `together` tiles, and count as far as they are
-        larger."""
+        of a sample of `patches`, if there is one. They share a buffer with the table of the `together` tiles, and count
+        as far as they are larger."""
         tables = self._tables(together, grid.tile_size, context)
-        patches = Patches.of(small, grid, self._pipeline.limits)
         sample = self._tables(patches.count, patches.large[0].size, context) if patches else 0
         return given_bytes(context) + max(0, self._tables(1, small, context) - tables, sample - tables)

@@ -123,7 +123,7 @@ class OpenVinoEngine(HostEngine):
         self._library = library = openvino_module()
         self.metadata, self.step = metadata, 2**-8 if precision == "bf16" else 0.0
         self.bytes_per_value = BYTES_PER_VALUE[precision]
-        self._narrow = precision == "fp32" and describe_processor()["family"] in openvino_graph.HALVED
+        self._prefers_avx2 = openvino_graph.gains_from_avx2(describe_processor(), precision)
         # Without the hint, processors with bfloat16 compute in it.
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
         if threads is not None:
@@ -223,8 +223,8 @@ class OpenVinoEngine(HostEngine):
                 model.reshape(shapes)
                 if self.metadata.context:
                     openvino_graph.for_sides(self._library, model)
-                if self._narrow:
-                    openvino_graph.prefer_narrow_vectors(self._library, model)
+                if self._prefers_avx2:
+                    openvino_graph.prefer_avx2(self._library, model)
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", self._options), [])
                 prune(cache_folder(CACHE), CACHED)
             self._compiled.move_to_end(key)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mirnet_deploy.engines.openvino_graph.activations import replace_prelus
 from mirnet_deploy.engines.openvino_graph.blocks import compute_in_blocks
-from mirnet_deploy.engines.openvino_graph.kernels import HALVED, prefer_narrow_vectors
+from mirnet_deploy.engines.openvino_graph.kernels import gains_from_avx2, prefer_avx2
 from mirnet_deploy.engines.openvino_graph.means import (
     replace_block_means,
     replace_channel_means,
@@ -19,7 +19,7 @@ from mirnet_deploy.engines.openvino_graph.means import (
 )
 from mirnet_deploy.engines.openvino_graph.sums import add_convolutions_last, share_upsampling
 
-__all__ = ["HALVED", "for_given_means", "for_plain_runs", "for_sides", "prefer_narrow_vectors"]
+__all__ = ["for_given_means", "for_plain_runs", "for_sides", "gains_from_avx2", "prefer_avx2"]
 
 
 def for_plain_runs(library: Any, model: Any, result: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,12 @@ from mirnet_deploy import MIRNetRuntime, RuntimeSettings
 from mirnet_deploy.artifacts.context import CORRECTED, GIVEN, MEASURED, Pools
 from mirnet_deploy.artifacts.models import resolve_model
 from mirnet_deploy.artifacts.sidecar import read_onnx
-from mirnet_deploy.engines import openvino, openvino_graph
+from mirnet_deploy.engines import openvino
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.opening import open_engine
 from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.errors import ArtifactError, EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.machine import describe_processor
 
 
 def both(path: Path) -> tuple[OpenVinoEngine, OnnxRuntimeEngine]:
@@ -228,28 +230,23 @@ def test_every_shape_is_rewritten_for_its_sides() -> None:
         assert [node.get_rt_info()["layerType"].astype(str) for node in model.get_ops()].count("DepthToSpace") == 12
 
 
-@pytest.mark.parametrize(
-    ("family", "precision", "asked"),
-    [
-        ("AuthenticAMD 25", "fp32", True),
-        ("AuthenticAMD 25", "bf16", False),
-        ("AuthenticAMD 26", "fp32", False),
-        ("GenuineIntel 6", "fp32", False),
-        (None, "fp32", False),
-    ],
-)
-def test_narrow_vectors_are_asked_for_where_they_were_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str | None, precision: Any, asked: bool
+@pytest.mark.skipif("AVX2" not in (describe_processor()["instructions"] or ()), reason="this processor has no AVX2")
+def test_avx2_is_asked_for_in_what_is_compiled_and_in_what_is_kept_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models: list[Any] = []
-    monkeypatch.setattr(openvino, "describe_processor", lambda: {"family": family})
-    monkeypatch.setattr(openvino_graph, "prefer_narrow_vectors", lambda _, model: models.append(model))
-    if precision == "bf16" and "BF16" not in openvino.openvino_module().Core().get_property(
-        "CPU", "OPTIMIZATION_CAPABILITIES"
-    ):
-        pytest.skip("this processor does not compute in bfloat16")
-    run_small(make_onnx(tmp_path / "a.onnx"), precision)
-    assert bool(models) == asked
+    processor = {"family": "AuthenticAMD 25", "instructions": ["AVX2", "AVX-512"]}
+    monkeypatch.setattr(openvino, "describe_processor", lambda: processor)
+    monkeypatch.setattr(openvino, "cache_folder", lambda name: tmp_path)
+    found = []
+    for kept in (0, 1):
+        assert len(list(tmp_path.glob("*.blob"))) == kept
+        engine, _ = both(resolve_model("lite"))
+        engine.run(batch_of(engine, 1, 64, 96))
+        ran = next(reversed(engine._compiled.values())).model.get_runtime_model()
+        found.append(Counter(node.get_rt_info()["primitiveType"].astype(str) for node in ran.get_ops()))
+        engine.close()
+    assert min(found[0]["brgconv_avx2_f32"], found[0]["brgconv_avx2_1x1_f32"]) > 30, "where AVX-512 is, too"
+    assert found[0] == found[1]
 
 
 GROWTH = """

@@ -9,12 +9,9 @@ import openvino
 import pytest
 from openvino_models import OPSET, convolved, maps, rewritten, weights
 
-from mirnet_deploy.engines.openvino_graph.kernels import prefer_narrow_vectors
+from mirnet_deploy.engines.openvino_graph import kernels as module
+from mirnet_deploy.engines.openvino_graph.kernels import gains_from_avx2, prefer_avx2
 from mirnet_deploy.machine import describe_processor
-
-pytestmark = pytest.mark.skipif(
-    "AVX2" not in (describe_processor()["instructions"] or ()), reason="kernels of AVX2 need a processor that has it"
-)
 
 
 def transposed(source: Any, inputs: int, outputs: int) -> Any:
@@ -45,16 +42,19 @@ def kernels(model: Any) -> dict[str, str]:
     ],
     ids=["3x3", "1x1", "transposed"],
 )
-def test_layers_of_few_channels_take_narrow_vectors(made: Any) -> None:
+def test_layers_of_few_channels_take_avx2(made: Any) -> None:
     """Between layers of many channels, which decide on the order in memory."""
     first = maps(64, 16, 24)
     between = made(convolved(first, 64, seed=1))
     between.set_friendly_name("between")
     last = convolved(OPSET.concat([between] * 4, 1), 64, seed=2)
-    rewritten(last, [first], prefer_narrow_vectors, 1, atol=0.1)  # of some 10,000
-    model = openvino.Model([last], [first])
-    prefer_narrow_vectors(openvino, model)
-    assert "avx2" in kernels(model)["between"], "where AVX-512 is, too"
+    before = kernels(openvino.Model([last], [first]))["between"]
+    rewritten(last, [first], prefer_avx2, 1, atol=0.1)  # of some 10,000
+    after = kernels(openvino.Model([last], [first]))["between"]
+    if "AVX-512" in (describe_processor()["instructions"] or ()):
+        assert ("avx512" in before, "avx2" in after) == (True, True)
+    else:
+        assert after == before, "asking for what there is changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,36 @@ def test_layers_of_few_channels_take_narrow_vectors(made: Any) -> None:
 )
 def test_other_layers_take_what_openvino_takes(channels: int, made: Any) -> None:
     first = maps(channels, 16, 24)
-    model = openvino.Model([made(first)], [first])
-    before = kernels(model.clone())
-    assert prefer_narrow_vectors(openvino, model) == 0
-    assert kernels(model) == before
+    assert prefer_avx2(openvino, openvino.Model([made(first)], [first])) == 0
 
 
-def test_weights_of_unknown_shape_are_left_alone() -> None:
+def test_weights_in_float16_count_and_weights_of_unknown_shape_do_not() -> None:
     first = maps(16)
-    kernel = OPSET.parameter([-1, 16, 3, 3], np.float32, "kernel")
-    made = OPSET.convolution(first, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
-    assert prefer_narrow_vectors(openvino, openvino.Model([made], [first, kernel])) == 0
+    half = OPSET.convert(OPSET.constant(weights(16, 16, 3, 3).astype(np.float16)), np.float32)
+    for kernel, expected in ((half, 1), (OPSET.parameter([-1, 16, 3, 3], np.float32, "kernel"), 0)):
+        made = OPSET.convolution(first, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+        sources = [first] if expected else [first, kernel]
+        assert prefer_avx2(openvino, openvino.Model([made], sources)) == expected
+
+
+def test_where_openvino_does_not_know_the_attribute_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CARRIER", module._CARRIER.replace(b"primitives_priority", b"fused_names"))
+    first = maps(16)
+    assert prefer_avx2(openvino, openvino.Model([convolved(first, 16)], [first])) == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "instructions", "precision", "expected"),
+    [
+        ("AuthenticAMD 25", ["AVX2", "AVX-512"], "fp32", True),
+        ("AuthenticAMD 25", ["AVX2", "AVX-512", "bf16"], "bf16", False),
+        ("AuthenticAMD 25", ["AVX2"], "fp32", False),
+        ("AuthenticAMD 26", ["AVX2", "AVX-512"], "fp32", False),
+        ("GenuineIntel 6", ["AVX2", "AVX-512"], "fp32", False),
+        (None, None, "fp32", False),
+    ],
+)
+def test_it_is_asked_for_where_it_was_measured(
+    family: str | None, instructions: list[str] | None, precision: str, expected: bool
+) -> None:
+    assert gains_from_avx2({"family": family, "instructions": instructions}, precision) == expected
