@@ -1,4 +1,4 @@
-"""Latency of several engines, one run of each in turn, so that a drifting clock or a warm CPU affects all of them."""
+"""Latency of several engines: rounds of one run each, so that a drifting clock or a warm CPU affects all of them."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class Timed(NamedTuple):
 class Turns:
     """Engines that take turns, one run each, and what came of it so far: also where an interrupt ended it.
 
-    Each round has an order of its own, drawn from a fixed seed: what runs behind another engine inherits its memory and
-    a busy or idle processor, and in one order for all rounds that would always be the same engine's.
+    Each round has an order of its own, drawn from a fixed seed: an engine may find memory that the one before it has
+    given back, or a processor that it has heated, and in one order for all rounds that would always be the same one.
     An engine that fails drops out; the others go on.
 
     Args:

@@ -31,7 +31,7 @@ PROTOCOL: Mapping[str, str] = {
         "Wall clock (perf_counter_ns) around enhance(), host uint8 RGB to host uint8 RGB, on a photograph cut or "
         "mirrored to the size: transfers to and from a GPU count; how the host waits for it is left to its driver; "
         "whether CUDA graphs were used, and how pictures are transferred, stands with the engine. "
-        "After the warm-up rounds the engines take turns, one run each. The warm-up is over when, at the same time, "
+        "The engines take turns, one run each, in an order drawn anew for each round. The warm-up is over when, at the same time, "
         "the median of each engine's last 3 runs is within 5 % of that of the 3 before, after as many rounds as timed "
         "ones, or 20, at most; below 6 rounds it is not known whether run times were stable. "
         "Percentiles interpolate linearly between order statistics; below 100 runs p99 is close to the slowest run. "

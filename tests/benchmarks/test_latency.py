@@ -62,11 +62,12 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_engines_take_turns_and_the_warm_up_is_not_kept() -> None:
     log: list[str] = []
     engines = [Recorder("a", log), Recorder("b", log), Recorder("c", log)]
-    times, failures, _ = time_interleaved(engines, IMAGE, runs=3, warmup=2, advance=lambda: None, is_over=never)
-    rounds = [log[start : start + 3] for start in range(0, 15, 3)]
-    assert [sorted(each) for each in rounds] == [["a", "b", "c"]] * 5
-    assert len(set(map(tuple, rounds))) > 1, "no engine always runs behind the same one"
-    assert [len(values) for values in times.values()] == [3, 3, 3]
+    times, failures, _ = time_interleaved(engines, IMAGE, runs=8, warmup=2, advance=lambda: None, is_over=never)
+    rounds = [log[start : start + 3] for start in range(0, 30, 3)]
+    assert [sorted(each) for each in rounds] == [["a", "b", "c"]] * 10
+    behind = {(first, second) for each in rounds for first, second in itertools.pairwise(each)}
+    assert len(behind) == 6, "none always runs behind the same other one"
+    assert [len(values) for values in times.values()] == [8, 8, 8]
     assert not failures
 
 

@@ -14,13 +14,12 @@ from mirnet_deploy.engines.openvino_graph.nodes import all_of
 
 ZEN_4 = "AuthenticAMD 25"
 """Maker and family, as `machine.describe_processor` gives them on Linux. Zen 3 is of it too, without AVX-512."""
-MAX_CHANNELS = 64
-"""Layers with as many inputs and outputs, or more, are left to AVX-512."""
-MIN_CHANNELS = 4
-"""So are those with fewer: AVX2's kernels do not take the three channels of a picture, and what OpenVINO takes in their
-place has another order in memory, which the layers behind it take over."""
+MIN_CHANNELS, MAX_CHANNELS = 4, 64
+"""Layers are asked for if the smaller one of their inputs and outputs is at least the first and below the second. AVX2's
+kernels do not take the three channels of a picture, and what OpenVINO takes in their place has another order in memory,
+which the layers behind it take over."""
 TYPES = ("Convolution", "ConvolutionBackpropData")
-"""Without depthwise convolutions, which gain nothing."""
+"""Without depthwise convolutions, which gain nothing. (3x3 ones that are not transposed neither gain nor lose.)"""
 KERNELS = "cpu:brgconv_avx2_1x1,cpu:brgconv_avx2,cpu:brgconv_avx512_1x1,cpu:brgconv_avx512"
 """What is asked for, the best first. If AVX-512's were not named, layers that AVX2's refuse would go on to others
 (`jit_gemm`), and not to these, which OpenVINO takes where nothing is asked for."""
