@@ -128,9 +128,10 @@ def peers_head(report: PeersReport) -> list[str]:
         f"instructions: {'unknown' if has is None else ', '.join(has) or 'none of those asked for'}; {threads}. "
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
         "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each, in an "
-        f"order drawn anew for each round. Ratio: median over that of {OURS} in the same precision, for {COARSE} in float32; 95 %: its interval (paired "
-        "bootstrap over rounds). Of floor: the share of a time that the network's multiplications would take at the "
-        "rate of a matrix product in the row's precision, measured in the same rounds; the last line is of float32.",
+        f"order drawn anew for each round. Ratio: median over that of {OURS} in the same precision, for {COARSE} in "
+        "float32; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time that the network's "
+        "multiplications would take at the rate of a matrix product in the row's precision, measured in the same "
+        "rounds; the last line is of float32.",
     ]
 
 

@@ -15,7 +15,7 @@ from mirnet_deploy.engines.openvino_graph.nodes import all_of
 ZEN_4 = "AuthenticAMD 25"
 """Maker and family, as `machine.describe_processor` gives them on Linux. Zen 3 is of it too, without AVX-512."""
 MIN_CHANNELS, MAX_CHANNELS = 4, 64
-"""Layers are asked for if the smaller one of their inputs and outputs is at least the first and below the second. AVX2's
+"""Layers are asked for if the smaller of their inputs and outputs is at least the first and below the second. AVX2's
 kernels do not take the three channels of a picture, and what OpenVINO takes in their place has another order in memory,
 which the layers behind it take over."""
 TYPES = ("Convolution", "ConvolutionBackpropData")
