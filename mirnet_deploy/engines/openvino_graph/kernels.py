@@ -63,7 +63,7 @@ def prefer_avx2(library: Any, model: Any) -> int:
     if _KEY not in attributes:  # this OpenVINO does not know it
         return 0
     found = 0
-    for node in (node for kind in TYPES for node in all_of(model, kind)):
+    for node in all_of(model, *TYPES):
         shape = node.input_value(1).get_partial_shape()
         if not (shape[0].is_static and shape[1].is_static):
             continue

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def all_of(model: Any, kind: str) -> list[Any]:
-    """The nodes of one type, in an order in which they can run."""
-    return [node for node in model.get_ordered_ops() if node.get_type_name() == kind]
+def all_of(model: Any, *types: str) -> list[Any]:
+    """The nodes of these types, in an order in which they can run."""
+    return [node for node in model.get_ordered_ops() if node.get_type_name() in types]
 
 
 def readers(value: Any) -> list[Any]:

@@ -221,13 +221,18 @@ assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
     assert not log.exists(), log.read_text()
 
 
+def said_of_layers(engine: OpenVinoEngine, key: str) -> Counter[str]:
+    """What the runtime model of the last run says of its layers under `key`, and of how many."""
+    ran = next(reversed(engine._compiled.values())).model.get_runtime_model()
+    return Counter(node.get_rt_info()[key].astype(str) for node in ran.get_ops())
+
+
 def test_every_shape_is_rewritten_for_its_sides() -> None:
     """Gates in blocks of 4x4 pixels, or 2x2 where sides allow no more."""
     engine, _ = both(resolve_model("lite"))
     for height, width in ((64, 96), (72, 104)):
         engine.run(batch_of(engine, 1, height, width))
-        model = next(reversed(engine._compiled.values())).model.get_runtime_model()
-        assert [node.get_rt_info()["layerType"].astype(str) for node in model.get_ops()].count("DepthToSpace") == 12
+        assert said_of_layers(engine, "layerType")["DepthToSpace"] == 12
 
 
 @pytest.mark.skipif("AVX2" not in (describe_processor()["instructions"] or ()), reason="this processor has no AVX2")
@@ -242,8 +247,7 @@ def test_avx2_is_asked_for_in_what_is_compiled_and_in_what_is_kept_of_it(
         assert len(list(tmp_path.glob("*.blob"))) == kept
         engine, _ = both(resolve_model("lite"))
         engine.run(batch_of(engine, 1, 64, 96))
-        ran = next(reversed(engine._compiled.values())).model.get_runtime_model()
-        found.append(Counter(node.get_rt_info()["primitiveType"].astype(str) for node in ran.get_ops()))
+        found.append(said_of_layers(engine, "primitiveType"))
         engine.close()
     assert min(found[0]["brgconv_avx2_f32"], found[0]["brgconv_avx2_1x1_f32"]) > 30, "where AVX-512 is, too"
     assert found[0] == found[1]

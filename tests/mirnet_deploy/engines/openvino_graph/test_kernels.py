@@ -9,6 +9,7 @@ import openvino
 import pytest
 from openvino_models import OPSET, convolved, maps, rewritten, weights
 
+from mirnet_deploy.engines.openvino import CONVOLUTIONS
 from mirnet_deploy.engines.openvino_graph import kernels as module
 from mirnet_deploy.engines.openvino_graph.kernels import gains_from_avx2, prefer_avx2
 from mirnet_deploy.machine import describe_processor
@@ -29,7 +30,7 @@ def kernels(model: Any) -> dict[str, str]:
     return {
         each["originalLayersNames"].astype(str): each["primitiveType"].astype(str)
         for each in said
-        if each["layerType"].astype(str) in ("Convolution", "Deconvolution")
+        if each["layerType"].astype(str) in CONVOLUTIONS
     }
 
 
