@@ -69,6 +69,11 @@ def sample_picture(size: Size) -> Image:
 
     with files("mirnet_deploy").joinpath(SAMPLE).open("rb") as stream, PillowImage.open(stream) as crop:
         pixels = np.asarray(crop.convert("RGB"))
+    return fitted(pixels, size)
+
+
+def fitted(pixels: Image, size: Size) -> Image:
+    """A picture cut to a size, or mirrored as often as it takes; C-contiguous."""
     below, right = max(0, size.height - pixels.shape[0]), max(0, size.width - pixels.shape[1])
     mirrored = np.pad(pixels, ((0, below), (0, right), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(mirrored[: size.height, : size.width])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from mirnet_deploy.benchmarks.apart import Apart
 from mirnet_deploy.benchmarks.floor.graph import Graph
 from mirnet_deploy.benchmarks.floor.peaks import MatrixProduct, Peaks, best_product
-from mirnet_deploy.benchmarks.inputs import Image, Size, one_line, sample_picture
+from mirnet_deploy.benchmarks.inputs import Image, Size, fitted, one_line, sample_picture
 from mirnet_deploy.benchmarks.latency import Enhancer, percentiles, time_interleaved
 from mirnet_deploy.benchmarks.peers_report import (
     COARSE,
@@ -35,6 +36,7 @@ from mirnet_deploy.engines import openvino
 from mirnet_deploy.engines.base import BYTES_PER_VALUE
 from mirnet_deploy.errors import EngineError
 from mirnet_deploy.machine import describe_processor
+from mirnet_deploy.pairs import read_rgb8
 from mirnet_deploy.pixels import padded
 from mirnet_deploy.settings import RuntimeSettings
 from mirnet_deploy.training.config import SIZE_MULTIPLE
@@ -95,7 +97,7 @@ def measure_peers(
         advance: called after every run.
 
     Raises:
-        MirnetDeployError: the files of a model cannot be made.
+        MirnetDeployError: the files of a model cannot be made, or the picture cannot be read.
     """
     import torch
 
@@ -171,7 +173,8 @@ class _Run:
     ) -> None:
         self._config, self._report = report.config, report
         self._deadline, self._notice, self._advance = deadline, notice, advance
-        self._picture = sample_picture(size)
+        given = self._config.picture
+        self._picture = sample_picture(size) if given is None else fitted(read_rgb8(Path(given)), size)
         height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
         self._values = height * width * files.n_feat
         count = Graph(files.plain).work({"input": (1, 3, height, width)}).macs

@@ -52,6 +52,8 @@ class PeersConfig:
     """
 
     sizes: tuple[Size, ...] = (Size(600, 400),)
+    picture: str | None = None
+    """The file that is cut or mirrored to each size; None for the packaged one (`inputs.sample_picture`)."""
     peers: tuple[str, ...] = PEERS
     runs: int = 15
     warmup: int = 1

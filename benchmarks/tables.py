@@ -119,9 +119,9 @@ def peers_head(report: PeersReport) -> list[str]:
     """What stands above the tables of a comparison with peers: on what they were measured, and how."""
     machine, config = report.machine, report.config
     has = machine["instructions"]
-    without = [name for name in ("AVX-512", "bf16") if name not in (has or ())]
+    without = [name for name in ("AVX-512", "VNNI", "bf16") if name not in (has or ())]
     # One processor says nothing of those of another kind.
-    others = f"with {' or '.join(without)}" if without else "without AVX-512 or bf16"
+    others = f"with {' or '.join(without)}" if without else "without AVX-512, VNNI or bf16"
     threads = f"{config.threads} threads" if config.threads else "threads as each library chooses"
     return [
         f"machine: {machine_line(machine)}",
@@ -140,7 +140,7 @@ def peers_table(table: PeerTable) -> Table:
     rounds = max((len(row.times_ms) for row in table.rows), default=0)
     title = f"{table.model} ({table.artifact}) at {table.size}, {rounds} round{'s' * (rounds != 1)}"
     if table.anew:
-        title += ", ours and sessions opened anew for each run, which counts: memory does not hold all at once"
+        title += ", engines but PyTorch's opened anew for each run, which counts: memory does not hold all at once"
     columns = ["", "ms", "ratio", "95 %", "of floor", "first s", "levels", "PSNR dB"]
     made = empty_table(title, columns)
     for row in table.rows:

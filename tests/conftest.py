@@ -36,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)  # a budget may end before them
+    # Slow ones late, since a budget may end before them; blocks of pages last, since they run beside all others.
+    items.sort(key=lambda item: (_is_block(item), item.get_closest_marker("slow") is not None))
     # What does not run here is deselected, not skipped: pytest counts it apart from what passed.
     there = {"gpu": shutil.which("nvidia-smi") is not None}
     for mark in ("gpu", "long", "ray", "stand_in", "triton"):
@@ -47,10 +48,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def _is_block(item: pytest.Item) -> bool:
+    """Whether a test waits for a block of a page."""
+    return item.name.startswith("test_block[")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def pages(request: pytest.FixtureRequest) -> Iterator[Pages | None]:
     """Starts with the first test of the session, also where the tests of the pages come later."""
-    if not any(item.name.startswith("test_block[") for item in request.session.items):
+    if not any(map(_is_block, request.session.items)):
         yield None
         return
     pairs: Path = request.getfixturevalue("lol_folder")

@@ -41,12 +41,13 @@ def command(file: str, as_json: bool) -> None:
 
 
 def describe(file: str) -> dict[str, Any]:
-    """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted. A file
-    of a fleet has the key "error": why it cannot be loaded, None where it can.
+    """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted; of an
+    ONNX file, "on_cpu" what a CPU runs it with by default here. A file of a fleet has the key "error": why it cannot be loaded, None where it can.
 
     Raises:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.
         MissingDependencyError: it is a checkpoint, and torch is not installed.
+        UsageError: the environment asks for a backend that there is not.
     """
     if is_checkpoint(Path(file)):
         return _checkpoint(Path(file))
@@ -58,11 +59,15 @@ def describe(file: str) -> dict[str, Any]:
         raise ArtifactError(
             f"{path} is not a file of mirnet-deploy; expected .onnx, .plan or a checkpoint ({checkpoints})"
         )
+    here: dict[str, str] = {}
     if path.is_file() and path.suffix == ".onnx":
+        from mirnet_deploy.engines.choice import described
+
         metadata, integrity = _onnx(path)
+        here["on_cpu"] = described(metadata)
     else:
         metadata, integrity = read_sidecar(path), "the SHA-256 is its sidecar's"
-    return {"path": str(path), "bytes": path.stat().st_size, "integrity": integrity, **asdict(metadata)}
+    return {"path": str(path), "bytes": path.stat().st_size, "integrity": integrity, **here, **asdict(metadata)}
 
 
 def _fleet(folder: Path) -> dict[str, Any]:

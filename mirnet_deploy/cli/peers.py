@@ -10,6 +10,7 @@ import click
 
 from mirnet_deploy.cli.artifacts_of import bundled_with, export, export_settings
 from mirnet_deploy.cli.options import (
+    FILE_NAME,
     NUMBER,
     RUNTIME_OPTIONS,
     check_target,
@@ -35,6 +36,9 @@ DEFAULT = Path("weights") / "lite.pt"
 @click.command("peers", context_settings={"show_default": True})
 @click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
+@click.option(
+    "--picture", type=FILE_NAME, help="Photograph to cut or mirror to each size.  [default: a crop in the package]"
+)
 @click.option(
     "--peer",
     "peers",
@@ -65,7 +69,7 @@ def command(models: tuple[str, ...], json_path: str | None, force: bool, **optio
     from mirnet_deploy.benchmarks.tables import peers_head, peers_table
 
     check_target("--json", json_path, force)
-    named = {name: options[name] for name in ("runs", "warmup", "threads", "backend")}
+    named = {name: options[name] for name in ("picture", "runs", "warmup", "threads", "backend")}
     config = PeersConfig(
         sizes=tuple(dict.fromkeys(Size.parse(size) for size in options["sizes"])),
         peers=tuple(name for name in PEERS if name in (options["peers"] or PEERS)),

@@ -2,7 +2,7 @@
 
 No rule would do: which is faster depends on the processor's instructions, on the versions of both libraries and on the
 network. The first time that a model is opened here, each way that is installed enhances a real dark crop a few times,
-in turn. The fastest wins whose result is close enough to that of FP32. What was measured is kept under the user's cache
+in turn. The fastest wins whose results are close enough to those of FP32, on that crop and on a second one. What was measured is kept under the user's cache
 folder, and holds for this model, these versions and this processor alone. Not measured is what a library takes for each
 new size of pictures: OpenVINO compiles a model for it (benchmarks/CPU.md).
 """
@@ -15,7 +15,7 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,9 +39,11 @@ BOUND = 50.0
 SECONDS = 2.0
 """After so long no further round of the race begins."""
 ROUNDS = 5
-CROP = Path(__file__).parent.parent / "samples" / "crop_a.png"
+CROPS = tuple(Path(__file__).parent.parent / "samples" / name for name in ("crop_a.png", "crop_b.png"))
+"""Real dark pictures: the first is timed, and results of both are compared."""
 _SIDE = 256
-_VERSION = 1
+_VERSION = 2
+"""Of what is measured: raised when an engine computes otherwise than before, or the race is another one."""
 _known: dict[str, list[Measured]] = {}
 """What this process has measured or read, by the name of its file."""
 _log = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ class Measured:
     ms: float
     """Median of its runs."""
     psnr: float | None
-    """In dB, against the first way; None of that itself, and for equal bits. 0 where a value is not finite."""
+    """In dB, against the first way, the lower one of two crops; None of that itself, and for equal bits. 0 where a value
+    is not finite."""
 
 
 def overridden() -> Way | None:
@@ -77,7 +80,7 @@ def overridden() -> Way | None:
     """
     text = os.environ.get(OVERRIDE, "")
     if not text:
-        return Way("onnxruntime") if os.environ.get("CI") else None  # a race is no part of a build
+        return ways_here()[0] if os.environ.get("CI", "false") not in ("", "0", "false") else None  # no race in a build
     known = {str(way): way for way in (Way("onnxruntime"), Way("openvino"), Way("openvino", "bf16"))}
     if text not in known:
         raise UsageError(f"{OVERRIDE} is {text!r}; expected one of {', '.join(known)}")
@@ -112,17 +115,8 @@ def fastest(
             FP16, as that says).
         threads: of a run, as in `RuntimeSettings`.
     """
-    facts = {
-        "version": _VERSION,
-        "model": metadata.sha256,
-        "libraries": library_versions(),
-        "processor": describe_processor(),
-        "threads": threads,
-        "ways": [str(way) for way in ways],
-    }
-    path = (
-        cache_folder("choices") / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
-    )
+    facts = _facts(metadata, ways, threads)
+    path = _place(facts)
     measured = _known.get(path.name) or _remembered(path, facts)
     if measured is None:
         with _alone(path):
@@ -134,16 +128,59 @@ def fastest(
                 if len(measured) == len(ways):  # else one failed that may run another time
                     _remember(path, facts, measured)
     _known[path.name] = measured
+    return _winner(measured, allowed)
+
+
+def described(metadata: ArtifactMetadata) -> str:
+    """What a CPU runs the model with by default here, and why, in words. Nothing is measured for it.
+
+    Raises:
+        UsageError: see `overridden`.
+    """
+    if not library_versions():
+        return "nothing: neither ONNX Runtime nor OpenVINO is installed"
+    if way := overridden():
+        return f"{way}, as the environment says"
+    ways = ways_here()
+    if len(ways) == 1:
+        return f"{ways[0]}, the only one here"
+    facts = _facts(metadata, ways, None)
+    measured = _remembered(_place(facts), facts)
+    if measured is None:
+        return f"not measured yet: {', '.join(map(str, ways))}"
+    times = ", ".join(f"{each.way} {each.ms:.3g} ms" for each in measured)
+    return f"{_winner(measured, lambda way: True)}, measured here: {times}"
+
+
+def _facts(metadata: ArtifactMetadata, ways: Sequence[Way], threads: int | None) -> dict[str, Any]:
+    """What a measurement holds for."""
+    return {
+        "version": _VERSION,
+        "model": metadata.sha256,
+        "libraries": library_versions(),
+        "processor": describe_processor(),
+        "threads": threads,
+        "ways": [str(way) for way in ways],
+    }
+
+
+def _place(facts: Mapping[str, Any]) -> Path:
+    """The file of what was measured under these facts."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache_folder("choices") / f"{digest[:32]}.json"
+
+
+def _winner(measured: Sequence[Measured], allowed: Callable[[Way], bool]) -> Way:
     fitting = [each for each in measured if allowed(each.way) and (each.psnr is None or each.psnr >= BOUND)]
     return min(fitting, key=lambda each: each.ms).way
 
 
 def race(ways: Sequence[Way], open_way: Callable[[Way], HostEngine], metadata: ArtifactMetadata) -> list[Measured]:
-    """Times all ways in turn on a dark crop, and compares them with the first. One that cannot be opened or run is left
-    out, and said in the log."""
-    batch = _batch(metadata)
+    """Times all ways in turn on a dark crop, and compares them with the first on two. One that cannot be opened or run
+    is left out, and said in the log."""
+    batches = [_batch(path, metadata) for path in CROPS]
     times: dict[Way, list[float]] = {way: [] for way in ways}
-    results: dict[Way, NDArray[np.float32]] = {}
+    results: dict[Way, list[NDArray[np.float32]]] = {}
     engines: dict[Way, HostEngine] = {}
     begin = 0.0
     try:
@@ -152,18 +189,17 @@ def race(ways: Sequence[Way], open_way: Callable[[Way], HostEngine], metadata: A
                 try:
                     if number == 0:
                         engines[way] = open_way(way)
+                        # It compiles and allocates, and does not count.
+                        results[way] = [unit(engines[way].run(batch)).clip(0, 1) for batch in batches]
+                        continue
                     start = time.perf_counter()
-                    result = engines[way].run(batch)
+                    engines[way].run(batches[0])
+                    times[way].append(time.perf_counter() - start)
                 except MirnetDeployError as error:
                     if way == ways[0]:
                         raise
                     _log.warning("%s takes no part: %s", way, error)
                     del times[way]
-                    continue
-                if number == 0:  # it compiles and allocates, and does not count
-                    results[way] = unit(result).clip(0, 1)
-                else:
-                    times[way].append(time.perf_counter() - start)
             if number == 0:
                 begin = time.perf_counter()
             elif time.perf_counter() - begin > SECONDS:
@@ -171,20 +207,24 @@ def race(ways: Sequence[Way], open_way: Callable[[Way], HostEngine], metadata: A
     finally:
         for engine in engines.values():
             engine.close()
-    reference = results[ways[0]]
-    close = {way: None if way == ways[0] else _psnr(results[way], reference) for way in times}
+    close = {way: None if way == ways[0] else _least_psnr(results[way], results[ways[0]]) for way in times}
     return [Measured(way, 1000 * statistics.median(each), close[way]) for way, each in times.items()]
 
 
-def _batch(metadata: ArtifactMetadata) -> NDArray[Any]:
-    """The crop as a batch of one: smaller for large networks, whose first run alone would take seconds."""
+def _batch(path: Path, metadata: ArtifactMetadata) -> NDArray[Any]:
+    """The crop at `path` as a batch of one: smaller for large networks, whose first run alone would take seconds."""
     side = _SIDE if metadata.network["n_feat"] <= 32 else _SIDE // 2
-    read = cv2.imread(str(CROP))
-    assert read is not None, CROP
+    read = cv2.imread(str(path))
+    assert read is not None, path
     crop = np.ascontiguousarray(read[:side, :side, ::-1])
     if metadata.interface == "image":
         return crop[None]
     return np.ascontiguousarray(unit(crop.transpose(2, 0, 1)[None]))
+
+
+def _least_psnr(results: list[NDArray[np.float32]], references: list[NDArray[np.float32]]) -> float | None:
+    found = [_psnr(result, reference) for result, reference in zip(results, references, strict=True)]
+    return min((each for each in found if each is not None), default=None)
 
 
 def _psnr(result: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:

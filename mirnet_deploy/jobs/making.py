@@ -23,7 +23,7 @@ from mirnet_deploy.images.writing import check_encodable, depth_of, encode_image
 from mirnet_deploy.jobs.colours import colour_of, recorded
 from mirnet_deploy.jobs.inputs import Task
 from mirnet_deploy.jobs.progress import Passes, Show
-from mirnet_deploy.jobs.record import stamp_file, stamped
+from mirnet_deploy.jobs.record import Record, stamp_file, stamped
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.jobs.targets import Targets
 from mirnet_deploy.machine import available_memory
@@ -96,7 +96,7 @@ def _in_memory(task: Task, settings: JobSettings, targets: Targets, model: Model
     )
     record = settings.record(hashlib.sha256(data).hexdigest(), task, recorded(colour, settings))
     with targets.replacing(task.target) as temporary:
-        temporary.write_bytes(stamped(content, replace(record, backend=info.backend)))
+        temporary.write_bytes(stamped(content, _with_way(record, info)))
     return Made(info, picture.height, picture.width, _notes(picture, colour, task.format), colour)
 
 
@@ -123,10 +123,16 @@ def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model,
             with temporary.open("wb") as stream:
                 stream.write(head)
                 copyfileobj(strips, stream)
-            stamp_file(temporary, replace(record, backend=made.info.backend))
+            stamp_file(temporary, _with_way(record, info))
         if settings.runtime.tones and dark.dtype == np.uint8:
             made.notes.append("its brightness was set in 8 bits, since it does not fit into memory: it may show steps")
         return made
+
+
+def _with_way(record: Record, info: PictureInfo) -> Record:
+    """A record that says in what way the result was computed."""
+    tile = "none" if info.tiles == 1 else str(max(info.tile_size))
+    return replace(record, backend=info.backend, tile=tile)
 
 
 def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:

@@ -46,7 +46,8 @@ _LONGEST = 1 << 16
 
 @dataclass(frozen=True)
 class Record:
-    """All that decides an output: where records are equal, so are the pictures, but for what `backend` rounds."""
+    """What a result was made from, and how. Where records are equal, so are the pictures, but for what `backend` and
+    `tile` decide: rounding, and an error within the tolerance."""
 
     input: str
     """SHA-256 of the input file."""
@@ -58,6 +59,9 @@ class Record:
     backend: str = field(default="", compare=False)
     """What computed it, as `PictureInfo.backend` says, so that it can be made again bit for bit. That another one would
     compute it now, as close to FP32 as `engines.choice` asks, is no reason to."""
+    tile: str = field(default="", compare=False)
+    """What the option `--tile` makes it again with, where "auto" left it to the memory that was free: "none" of a
+    picture that ran whole, else a side."""
 
 
 @dataclass(frozen=True)

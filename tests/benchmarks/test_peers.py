@@ -18,10 +18,12 @@ import torch
 from artifacts import FIXTURES, make_onnx
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from mirnet_deploy.artifacts.version import running_commit
 from mirnet_deploy.benchmarks import peers
+from mirnet_deploy.benchmarks.floor.peaks import MatrixProduct
 from mirnet_deploy.benchmarks.inputs import Size
 from mirnet_deploy.benchmarks.peers import NO_TIME, measure_peers, peers_of
 from mirnet_deploy.benchmarks.peers_report import PEERS, PeerFiles, PeerRow, PeersConfig, PeersReport, PeerTable
@@ -59,12 +61,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Whol
     """The command with every peer; what it printed, its JSON, and the file that holds it.
 
     Here torch.compile traces, and leaves out the C++ compiler, which takes half a minute: see the long test. The export
-    is proven on a corner of a crop.
+    is proven on a corner of a crop, and the products are of small matrices: the fastest ones take seconds each.
     """
     target = tmp_path_factory.mktemp("peers") / "peers.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
         patch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
+        patch.setattr(peers, "best_product", partial(MatrixProduct, side=256))
         patch.setattr(samples, "read_crops", lambda folder: [np.ascontiguousarray(read_crops(folder)[0][:96, :128])])
         result = run(TINY, "--size", "32x24", "--runs", 6, "--warmup", 0, "--json", target)
     return result, json.loads(target.read_text()), target
@@ -142,12 +145,14 @@ class Fake:
         self.report = SimpleNamespace(name=spec.engine, backend=backend + coarse)
         Fake.opened.append(spec.engine)
 
+    given: list[NDArray[np.uint8]]
     failing: tuple[str, ...] = ("native",)
     opened: list[str]
     closed: list[str]
     levels: dict[str, int]
 
     def enhance(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        Fake.given.append(image)
         how = self.name.rpartition("@")[2]
         if how in Fake.failing:
             raise MemoryError("no room for 3 GiB\nand a second line")
@@ -162,7 +167,7 @@ class Fake:
 
 @pytest.fixture
 def fake_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PeerFiles:
-    Fake.opened, Fake.closed, Fake.levels = [], [], {}
+    Fake.opened, Fake.closed, Fake.levels, Fake.given = [], [], {}, []
     monkeypatch.setattr(peers, "open_subject", Fake)
     monkeypatch.setattr("mirnet_deploy.benchmarks.latency.PAUSE_S", 0)
     monkeypatch.setattr(peers, "describe_processor", lambda: {"instructions": ["AVX2"]})
@@ -238,6 +243,17 @@ def test_a_result_that_is_another_is_called_so(fake_files: PeerFiles) -> None:
     # Every value is one level away, which is an error of 1 in 255: 20 log10(255).
     (near,) = [row.psnr for row in table.rows if row.max_levels == 1]
     assert near == pytest.approx(20 * math.log10(255))
+
+
+def test_a_photograph_is_cut_to_the_size(fake_files: PeerFiles, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 200, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    _, report, _ = measure(fake_files, picture=str(tmp_path / "a.png"))
+    assert all(np.array_equal(image, pixels[:24, :32]) for image in Fake.given)
+    assert json.loads(report.to_json())["settings"]["picture"] == str(tmp_path / "a.png")
+    result = run(LITE, "--picture", tmp_path / "none.png", "--json", tmp_path / "peers.json")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "none.png" in result.stderr
 
 
 def test_what_does_not_fit_into_memory_is_not_begun(fake_files: PeerFiles, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,8 @@ class Clone:
             return "stopped"
         own = self._folder.parent / "venv" / "bin" if set_up else Path(sys.executable).parent
         path = f"{own}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": "1"}
+        threads = str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "1"
+        environment = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": threads}
         python = block.language == "python"
         command = [sys.executable, "-c", block.code] if python else ["bash", "-euo", "pipefail", "-c", block.code]
         self._process = subprocess.Popen(
@@ -114,18 +115,23 @@ class Clone:
 
 
 class Pages:
-    """Runs the blocks `RUN` one after the other, in one clone and one thread."""
+    """Runs the blocks `RUN` one after the other, in one clone and one thread.
+
+    On one core while other tests run, then on all `cores` (None: unknown): libraries start as many threads.
+    """
 
     def __init__(self, folder: Path, pairs: Path, cores: set[int] | None) -> None:
         self._arguments, self._cores = (folder, pairs), cores
         self._ended = [threading.Event() for _ in RUN]
         self._faults: list[str | None] = [None] * len(RUN)
+        self._awaited = False
         self._clone: Clone | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def fault(self, index: int) -> str | None:
         """Waits for a block. Returns the block and its output if it failed, else None."""
+        self._awaited = True
         assert self._ended[index].wait(900), f"block {index} did not end"
         return self._faults[index]
 
@@ -136,17 +142,21 @@ class Pages:
         self._thread.join()
 
     def _run(self) -> None:
-        if self._cores:
-            # Also for the processes that this thread starts: libraries start as many threads as they have cores.
-            os.sched_setaffinity(0, {max(self._cores)})
         problem = None
+        self._take_cores()
         try:
             self._clone = Clone(*self._arguments)
         except (OSError, subprocess.CalledProcessError) as error:
             problem = f"the copy of the clone was not made: {error}"
         for index, block in enumerate(RUN):
+            self._take_cores()
             try:
                 self._faults[index] = self._clone.fault(block, set_up=index == 0) if self._clone else problem
             except Exception as error:  # nobody would see it: the test would wait for its end
                 self._faults[index] = f"{block.code}\ncould not be run to its end: {error!r}"
             self._ended[index].set()
+
+    def _take_cores(self) -> None:
+        """For this thread, and for the processes that it starts from now on."""
+        if self._cores:
+            os.sched_setaffinity(0, self._cores if self._awaited else {max(self._cores)})

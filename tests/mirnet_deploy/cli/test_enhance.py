@@ -324,7 +324,12 @@ def test_one_picture_at_a_time_may_run_whole_where_several_may_not(
 
     def tiles(*arguments: object) -> int:
         done = enhance(tmp_path / "a.png", "--force", "--json", "--model", tile, "--backend", "openvino", *arguments)
-        number: int = json.loads(done.stdout)["pictures"][0]["made"]["tiles"]
+        made = json.loads(done.stdout)["pictures"][0]["made"]
+        stamp = read_stamp(tmp_path / "a_enhanced.png")
+        assert stamp
+        assert stamp.record
+        assert stamp.record.tile == ("none" if made["tiles"] == 1 else str(max(made["tile_size"])))
+        number: int = made["tiles"]
         return number
 
     free, enhance_into = [], MIRNetRuntime.enhance_into

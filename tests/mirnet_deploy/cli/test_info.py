@@ -27,6 +27,7 @@ def test_an_onnx_file_as_a_table(tmp_path):
     assert result.exit_code == 0
     for text in ("tiny.onnx", "float", "fp32", "118.25 dB", "the SHA-256 and the metadata inside are its sidecar's"):
         assert text in result.output
+    assert "onnxruntime, as the environment says" in result.output
 
 
 def test_a_plan_as_json(tmp_path):

@@ -21,9 +21,10 @@ from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.engines import choice
-from mirnet_deploy.engines.choice import OVERRIDE, Way, fastest, overridden, ways_here
+from mirnet_deploy.engines.choice import OVERRIDE, Way, described, fastest, overridden, ways_here
 from mirnet_deploy.engines.openvino import OpenVinoEngine, openvino_module
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
+from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.machine import describe_machine
 
 ORT, OPENVINO, BF16 = Way("onnxruntime"), Way("openvino"), Way("openvino", "bf16")
@@ -35,12 +36,15 @@ class Racer:
 
     now = 0.0
 
-    def __init__(self, ms: float, error: float = 0.0) -> None:
-        self.ms, self.error, self.closed = ms, error, False
+    def __init__(self, ms: float, *errors: float) -> None:
+        """`errors`: of the two crops."""
+        self.ms, self.errors, self.closed = ms, errors or (0.0,), False
+        self.runs = 0
 
     def run(self, batch: NDArray[Any]) -> NDArray[Any]:
         type(self).now += self.ms / 1000
-        return batch + np.float32(self.error)
+        self.runs += 1
+        return batch + np.float32(self.errors[min(self.runs, len(self.errors)) - 1])
 
     def close(self) -> None:
         self.closed = True
@@ -77,7 +81,7 @@ def choose(
 
 
 def test_the_fastest_within_the_bound_wins_and_is_remembered(metadata: ArtifactMetadata, folder: Path) -> None:
-    racers = {ORT: Racer(50), OPENVINO: Racer(20), BF16: Racer(10, error=0.001)}  # 60 dB
+    racers = {ORT: Racer(50), OPENVINO: Racer(20), BF16: Racer(10, 0.001)}  # 60 dB
     assert choose(metadata, racers) == (BF16, [ORT, OPENVINO, BF16])
     assert all(each.closed for each in racers.values())
     assert choose(metadata, racers) == (BF16, [])
@@ -85,8 +89,13 @@ def test_the_fastest_within_the_bound_wins_and_is_remembered(metadata: ArtifactM
 
 
 def test_a_way_beyond_the_bound_does_not_win(metadata: ArtifactMetadata) -> None:
-    assert choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20), BF16: Racer(10, error=0.004)})[0] == OPENVINO
-    assert choose(metadata, {ORT: Racer(60), BF16: Racer(10, error=float("nan"))})[0] == ORT
+    assert choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20), BF16: Racer(10, 0.004)})[0] == OPENVINO
+    assert choose(metadata, {ORT: Racer(60), BF16: Racer(10, float("nan"))})[0] == ORT
+
+
+@pytest.mark.parametrize("errors", [(0.004, 0.0), (0.0, 0.004), (0.001, 0.004)])
+def test_both_crops_must_be_close(metadata: ArtifactMetadata, errors: tuple[float, float]) -> None:
+    assert choose(metadata, {ORT: Racer(60), BF16: Racer(10, *errors)})[0] == ORT
 
 
 def test_a_way_that_cannot_run_takes_no_part(metadata: ArtifactMetadata, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,10 +109,7 @@ def test_a_way_that_fails_in_a_later_round_takes_no_part_either(
     metadata: ArtifactMetadata, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Tired(Racer):
-        runs = 0
-
         def run(self, batch: NDArray[Any]) -> NDArray[Any]:
-            self.runs += 1
             if self.runs == 3:
                 raise EngineError("out of memory")
             return super().run(batch)
@@ -119,7 +125,7 @@ def test_a_way_that_failed_is_tried_again_by_the_next_process(metadata: Artifact
 
 def test_a_model_that_gives_nan_in_fp32_is_left_to_it(metadata: ArtifactMetadata) -> None:
     """Its runs say what is wrong with it."""
-    racers = {ORT: Racer(50, error=float("nan")), OPENVINO: Racer(20, error=float("nan"))}
+    racers = {ORT: Racer(50, float("nan")), OPENVINO: Racer(20, float("nan"))}
     assert choose(metadata, racers)[0] == ORT
     assert choose(metadata, racers) == (ORT, [])
 
@@ -144,7 +150,7 @@ def test_a_process_measures_once_also_where_nothing_can_be_written(metadata: Art
         lambda text: "",
         lambda text: text[:-40],
         lambda text: "[]",
-        lambda text: text.replace('"version": 1', '"version": 2'),
+        lambda text: text.replace(f'"version": {choice._VERSION}', '"version": 0'),
         lambda text: json.dumps(json.loads(text) | {"measured": []}),
     ],
 )
@@ -187,6 +193,22 @@ def test_of_those_who_ask_at_once_one_measures(metadata: ArtifactMetadata) -> No
     assert opened == ["first", "first"]
 
 
+def test_what_is_known_is_told_and_nothing_is_measured_for_it(
+    metadata: ArtifactMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    assert described(metadata) == "onnxruntime, as the environment says"
+    monkeypatch.delenv(OVERRIDE)
+    monkeypatch.setattr(choice, "ways_here", lambda: [ORT, OPENVINO])
+    assert described(metadata) == "not measured yet: onnxruntime, openvino"
+    choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20)})
+    assert described(metadata) == "openvino, measured here: onnxruntime 50 ms, openvino 20 ms"
+    monkeypatch.setattr(choice, "ways_here", lambda: [OPENVINO])
+    assert described(metadata) == "openvino, the only one here"
+    monkeypatch.setattr(choice, "library_versions", dict)
+    assert described(metadata) == "nothing: neither ONNX Runtime nor OpenVINO is installed"
+
+
 def test_another_processor_or_version_is_measured_anew(
     metadata: ArtifactMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,11 +242,14 @@ def test_the_environment_takes_the_place_of_auto(monkeypatch: pytest.MonkeyPatch
     assert overridden() is None
     monkeypatch.setenv("CI", "true")
     assert overridden() == ORT
+    monkeypatch.setenv("CI", "false")
+    assert overridden() is None
 
 
+@pytest.mark.parametrize("ci", ["true", ""])
 @pytest.mark.parametrize(("installed", "backend"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
 def test_one_library_alone_is_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, backend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, backend: str, ci: str
 ) -> None:
     from mirnet_deploy.engines import opening
 
@@ -235,7 +260,7 @@ def test_one_library_alone_is_enough(
         monkeypatch.setattr(module, "library_versions", lambda: {installed: "1"})
     monkeypatch.setattr(choice, "describe_processor", lambda: {"instructions": []})
     monkeypatch.delenv(OVERRIDE)
-    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("CI", ci)
     other = "openvino.openvino_module" if installed == "onnxruntime" else "onnxruntime_session.onnxruntime_module"
     monkeypatch.setattr(f"mirnet_deploy.engines.{other}", missing)
     if installed == "openvino":
@@ -328,7 +353,7 @@ def test_a_real_race_is_run_once_and_told_by_the_command_line(tmp_path: Path) ->
 
     environment = {name: value for name, value in os.environ.items() if name not in (OVERRIDE, "CI")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
-    source = Path(choice.CROP)
+    source = choice.CROPS[0]
     command = [sys.executable, "-m", "mirnet_deploy", "enhance", str(source), "--device", "cpu", "--json", "-o"]
     runs = [
         subprocess.run([*command, str(tmp_path / name)], capture_output=True, text=True, check=True, env=environment)
@@ -338,7 +363,21 @@ def test_a_real_race_is_run_once_and_told_by_the_command_line(tmp_path: Path) ->
     assert "measuring" not in runs[1].stderr
     made = [json.loads(run.stdout)["pictures"][0]["made"]["backend"] for run in runs]
     assert made[0] == made[1]
-    assert json.dumps(made[0])[1:-1] in (tmp_path / "one.png").read_bytes().decode("latin1")
+    stamp = read_stamp(tmp_path / "one.png")
+    assert stamp
+    assert stamp.record
+    assert (stamp.record.backend, stamp.record.tile) == (made[0], "none")
+    said = subprocess.run(
+        [sys.executable, "-m", "mirnet_deploy", "info", "lite", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    library, _, measured = json.loads(said.stdout)["on_cpu"].partition(", measured here: ")
+    assert made[0].startswith(library.partition(":")[0])
+    assert made[0].endswith(", bf16") == library.endswith(":bf16")
+    assert measured.startswith("onnxruntime ")
 
 
 def test_the_library_logs_and_does_not_print(metadata: ArtifactMetadata, caplog: pytest.LogCaptureFixture) -> None:
