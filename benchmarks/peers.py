@@ -104,16 +104,25 @@ def measure_peers(
     config = report.config
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    pictures = _pictures(config)  # before the files, which may take minutes
     left = config.max_seconds
     for make in prepare:
         files = make()
         began = time.monotonic()
-        for size in config.sizes:
-            yield _Run(files, size, report, began + left, notice, advance).measure()
+        for picture in pictures:
+            yield _Run(files, picture, report, began + left, notice, advance).measure()
         left -= time.monotonic() - began
     rows = [row for table in report.tables for row in table.rows]
     cut = any(row.failure == NO_TIME or 0 < len(row.times_ms) < config.runs for row in rows)
     report.ended = f"cut short: {config.max_seconds:g} s were over" if cut else "whole"
+
+
+def _pictures(config: PeersConfig) -> list[Image]:
+    """What is enhanced, a picture for each size."""
+    if config.picture is None:
+        return [sample_picture(size) for size in config.sizes]
+    photograph = read_rgb8(Path(config.picture))
+    return [fitted(photograph, size) for size in config.sizes]
 
 
 def peers_of(files: PeerFiles, config: PeersConfig) -> list[_Peer]:
@@ -165,7 +174,7 @@ class _Run:
     def __init__(
         self,
         files: PeerFiles,
-        size: Size,
+        picture: Image,
         report: PeersReport,
         deadline: float,
         notice: Callable[[], object],
@@ -173,8 +182,8 @@ class _Run:
     ) -> None:
         self._config, self._report = report.config, report
         self._deadline, self._notice, self._advance = deadline, notice, advance
-        given = self._config.picture
-        self._picture = sample_picture(size) if given is None else fitted(read_rgb8(Path(given)), size)
+        self._picture = picture
+        size = Size(picture.shape[1], picture.shape[0])
         height, width = padded(self._picture, SIZE_MULTIPLE).shape[:2]
         self._values = height * width * files.n_feat
         count = Graph(files.plain).work({"input": (1, 3, height, width)}).macs

@@ -42,7 +42,8 @@ def command(file: str, as_json: bool) -> None:
 
 def describe(file: str) -> dict[str, Any]:
     """Plain facts about what `file` names; of an artifact, the key "integrity" says how far they can be trusted; of an
-    ONNX file, "on_cpu" what a CPU runs it with by default here. A file of a fleet has the key "error": why it cannot be loaded, None where it can.
+    ONNX file, "on_cpu" what a CPU runs it with by default here. A file of a fleet has the key "error": why it cannot be
+    loaded, None where it can.
 
     Raises:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.

@@ -2,9 +2,9 @@
 
 No rule would do: which is faster depends on the processor's instructions, on the versions of both libraries and on the
 network. The first time that a model is opened here, each way that is installed enhances a real dark crop a few times,
-in turn. The fastest wins whose results are close enough to those of FP32, on that crop and on a second one. What was measured is kept under the user's cache
-folder, and holds for this model, these versions and this processor alone. Not measured is what a library takes for each
-new size of pictures: OpenVINO compiles a model for it (benchmarks/CPU.md).
+in turn. The fastest wins whose results are close enough to those of FP32, on that crop and on a second one. What was
+measured is kept under the user's cache folder, and holds for this model, these versions and this processor alone. Not
+measured is what a library takes for each new size of pictures: OpenVINO compiles a model for it (benchmarks/CPU.md).
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Measured:
     ms: float
     """Median of its runs."""
     psnr: float | None
-    """In dB, against the first way, the lower one of two crops; None of that itself, and for equal bits. 0 where a value
-    is not finite."""
+    """In dB, against the first way, the lower one of two crops; None of that itself, and for equal bits. 0 where a
+    value is not finite."""
 
 
 def overridden() -> Way | None:
