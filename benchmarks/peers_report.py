@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirnet_deploy.artifacts.version import __version__, running_commit
-from mirnet_deploy.benchmarks.inputs import Size
+from mirnet_deploy.benchmarks.inputs import PICTURE, Size
 from mirnet_deploy.benchmarks.report import UNFINISHED
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.machine import describe_machine
@@ -182,7 +182,7 @@ class PeersReport:
             "created": self.created,
             "ended": self.ended,
             "machine": self.machine,
-            "settings": config,
+            "settings": config | {"picture": self.config.picture or PICTURE},
             "tables": [asdict(table) | {"floor_ratio": table.floor_ratio} for table in self.tables],
             "failures": self.failures,
         }

@@ -19,6 +19,7 @@ from mirnet_deploy.benchmarks.cost_tables import (
 )
 from mirnet_deploy.benchmarks.drawing import MISSING, empty_table, interval, number
 from mirnet_deploy.benchmarks.forms_table import forms_table
+from mirnet_deploy.benchmarks.inputs import PICTURE
 from mirnet_deploy.benchmarks.peers_report import COARSE, OURS, PeersReport, PeerTable
 from mirnet_deploy.benchmarks.quality_tables import print_quality
 from mirnet_deploy.benchmarks.report import Report
@@ -127,6 +128,7 @@ def peers_head(report: PeersReport) -> list[str]:
         f"machine: {machine_line(machine)}",
         f"instructions: {'unknown' if has is None else ', '.join(has) or 'none of those asked for'}; {threads}. "
         f"Processors {others if has is not None else 'of every other kind'}: unmeasured",
+        f"picture: {config.picture or PICTURE}",
         "All take and give uint8 RGB, compute in float32 unless named otherwise, and take turns, one run each, in an "
         f"order drawn anew for each round. Ratio: median over that of {OURS} in the same precision, for {COARSE} in "
         "float32; 95 %: its interval (paired bootstrap over rounds). Of floor: the share of a time that the network's "

@@ -2,7 +2,7 @@
 
 Most of what is exact in algebra is written in the network itself (1x1 convolutions before bilinear upsampling, SKFF as
 a weighted sum). The rewrites here undo detours of the exporter, and split weights, which the network keeps whole. What
-each gives in FP32, and what was tried and gave nothing, stands in benchmarks/CPU.md.
+each gives on a CPU, and what was tried and gave nothing, stands in benchmarks/CPU.md.
 """
 
 from __future__ import annotations

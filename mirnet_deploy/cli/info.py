@@ -25,7 +25,8 @@ from mirnet_deploy.files import file_sha256
 @click.argument("file", type=FILE_NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: str, as_json: bool) -> None:
-    """Show what FILE is: an .onnx or .plan file, a fleet's folder, a checkpoint, or a bundled model by its name.
+    """Show what FILE is: an .onnx or .plan file, a fleet's folder, a checkpoint, or a bundled model by its name; and of
+    an ONNX file, what a CPU runs it with here.
 
     Nothing of an artifact is loaded or run. Exits 1 when the file, or one of a fleet, is foreign, damaged, or not its
     sidecar's.
@@ -48,7 +49,6 @@ def describe(file: str) -> dict[str, Any]:
     Raises:
         ArtifactError, CheckpointError: the file is missing, foreign or damaged.
         MissingDependencyError: it is a checkpoint, and torch is not installed.
-        UsageError: the environment asks for a backend that there is not.
     """
     if is_checkpoint(Path(file)):
         return _checkpoint(Path(file))
@@ -65,7 +65,8 @@ def describe(file: str) -> dict[str, Any]:
         from mirnet_deploy.engines.choice import described
 
         metadata, integrity = _onnx(path)
-        here["on_cpu"] = described(metadata)
+        if sidecar_path(path).is_file():
+            here["on_cpu"] = described(metadata)
     else:
         metadata, integrity = read_sidecar(path), "the SHA-256 is its sidecar's"
     return {"path": str(path), "bytes": path.stat().st_size, "integrity": integrity, **here, **asdict(metadata)}

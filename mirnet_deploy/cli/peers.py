@@ -37,7 +37,9 @@ DEFAULT = Path("weights") / "lite.pt"
 @click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option("--size", "sizes", multiple=True, default=["600x400"], metavar="WxH", help="Size to time at; repeatable.")
 @click.option(
-    "--picture", type=FILE_NAME, help="Photograph to cut or mirror to each size.  [default: a crop in the package]"
+    "--picture",
+    type=FILE_NAME,
+    help="Photograph whose upper left is cut to each size, or mirrored.  [default: a crop in the package]",
 )
 @click.option(
     "--peer",

@@ -10,7 +10,8 @@ from typing import Any, cast
 from mirnet_deploy.artifacts.version import __version__
 from mirnet_deploy.cluster.actor import open_model
 from mirnet_deploy.cluster.order import with_runtime
-from mirnet_deploy.engines.choice import overridden
+from mirnet_deploy.engines.choice import is_build, overridden
+from mirnet_deploy.engines.race import Way
 from mirnet_deploy.errors import ClusterError, MirnetDeployError, first_line, not_loaded, warn
 from mirnet_deploy.jobs.settings import JobSettings
 from mirnet_deploy.settings import Backend, Precision, RuntimeSettings
@@ -124,7 +125,8 @@ def resolve(
             the cluster had no room for one.
     """
     runtime = asked.runtime
-    if runtime.backend == "auto" and runtime.precision == "auto" and (way := overridden()):
+    way = overridden() or (Way("onnxruntime") if is_build() else None)  # a node knows nothing of either
+    if runtime.backend == "auto" and runtime.precision == "auto" and way:
         runtime = replace(runtime, backend=way.backend, precision=way.precision)
     device = "cpu" if runtime.device == "auto" and not room.gpus else runtime.device
     threads = runtime.threads or room.cpus

@@ -9,12 +9,13 @@ from mirnet_deploy.artifacts.models import is_checkpoint
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.devices.cuda import CudaDriver
 from mirnet_deploy.engines.base import Engine, HostEngine
-from mirnet_deploy.engines.choice import Way, fastest, overridden, ways_here
+from mirnet_deploy.engines.choice import fastest, ways_here, without_race
 from mirnet_deploy.engines.fleet import artifact_for
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.onnxruntime_session import CUDA, onnxruntime_module
 from mirnet_deploy.engines.openvino import OpenVinoEngine
+from mirnet_deploy.engines.race import Way
 from mirnet_deploy.engines.tensorrt import TensorRTEngine
 from mirnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError, warn
 from mirnet_deploy.machine import ORT_WHEELS, cuda_devices, library_versions
@@ -127,13 +128,10 @@ def _on_cpu(data: bytes, metadata: ArtifactMetadata, settings: RuntimeSettings) 
         return open_way(Way("openvino", "bf16"))
     if backend != "auto":
         return open_way(Way(backend))
-    if way := overridden():
+    if way := without_race():
         return open_way(way if precision == "auto" else Way(way.backend))
-    ways = ways_here()
-    if len(ways) == 1:
-        return open_way(ways[0])
     allowed = (lambda way: way.precision == "fp32") if precision == "fp32" else (lambda way: True)
-    return open_way(fastest(metadata, ways, allowed, open_way, settings.threads))
+    return open_way(fastest(metadata, ways_here(), allowed, open_way, settings.threads))
 
 
 def onnx_device(device: str) -> int | None:

@@ -131,8 +131,8 @@ def _in_bands(task: Task, settings: JobSettings, targets: Targets, model: Model,
 
 def _with_way(record: Record, info: PictureInfo) -> Record:
     """A record that says in what way the result was computed."""
-    tile = "none" if info.tiles == 1 else str(max(info.tile_size))
-    return replace(record, backend=info.backend, tile=tile)
+    tile_size = "whole" if info.tiles == 1 else "x".join(map(str, info.tile_size))
+    return replace(record, backend=info.backend, tile_size=tile_size)
 
 
 def _passes(source: Source, task: Task, show: Show) -> Callable[[int], None]:

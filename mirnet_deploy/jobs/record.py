@@ -46,8 +46,8 @@ _LONGEST = 1 << 16
 
 @dataclass(frozen=True)
 class Record:
-    """What a result was made from, and how. Where records are equal, so are the pictures, but for what `backend` and
-    `tile` decide: rounding, and an error within the tolerance."""
+    """What a result was made from, and how. Where records are equal, so are the pictures, but for rounding and an error
+    within the tolerance, which `backend`, `tile_size`, the processor and the number of threads decide."""
 
     input: str
     """SHA-256 of the input file."""
@@ -59,9 +59,9 @@ class Record:
     backend: str = field(default="", compare=False)
     """What computed it, as `PictureInfo.backend` says, so that it can be made again bit for bit. That another one would
     compute it now, as close to FP32 as `engines.choice` asks, is no reason to."""
-    tile: str = field(default="", compare=False)
-    """What the option `--tile` makes it again with, where "auto" left it to the memory that was free: "none" of a
-    picture that ran whole, else a side."""
+    tile_size: str = field(default="", compare=False)
+    """Height and width of the tiles that it was made in ("512x512"), "whole" where it ran whole: with the tile "auto"
+    that depends on the memory that was free."""
 
 
 @dataclass(frozen=True)

@@ -245,12 +245,19 @@ def test_a_result_that_is_another_is_called_so(fake_files: PeerFiles) -> None:
     assert near == pytest.approx(20 * math.log10(255))
 
 
-def test_a_photograph_is_cut_to_the_size(fake_files: PeerFiles, tmp_path: Path) -> None:
+def test_a_photograph_is_cut_or_mirrored_to_the_size(
+    fake_files: PeerFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 200, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     _, report, _ = measure(fake_files, picture=str(tmp_path / "a.png"))
+    assert Fake.given
     assert all(np.array_equal(image, pixels[:24, :32]) for image in Fake.given)
+    Fake.given.clear()
+    measure(fake_files, picture=str(tmp_path / "a.png"), sizes=(Size(60, 20),))
+    assert all(np.array_equal(image[:, 40:], pixels[:20, :19:-1]) for image in Fake.given)
     assert json.loads(report.to_json())["settings"]["picture"] == str(tmp_path / "a.png")
+    monkeypatch.setattr("mirnet_deploy.cli.peers._prepare", lambda *_: pytest.fail("exported before it was read"))
     result = run(LITE, "--picture", tmp_path / "none.png", "--json", tmp_path / "peers.json")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "none.png" in result.stderr

@@ -90,6 +90,7 @@ class Clone:
             return "stopped"
         own = self._folder.parent / "venv" / "bin" if set_up else Path(sys.executable).parent
         path = f"{own}{os.pathsep}{os.environ['PATH']}"
+        # Libraries would start as many as the machine has cores, and these wait for each other on fewer.
         threads = str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "1"
         environment = {**os.environ, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "OMP_NUM_THREADS": threads}
         python = block.language == "python"
@@ -117,7 +118,7 @@ class Clone:
 class Pages:
     """Runs the blocks `RUN` one after the other, in one clone and one thread.
 
-    On one core while other tests run, then on all `cores` (None: unknown): libraries start as many threads.
+    They have one core while other tests run, and all `cores` (None: whatever the system gives) once a test waits.
     """
 
     def __init__(self, folder: Path, pairs: Path, cores: set[int] | None) -> None:

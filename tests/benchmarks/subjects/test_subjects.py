@@ -25,7 +25,7 @@ from mirnet_deploy.errors import ArtifactError, CheckpointError, EngineError, Us
 from mirnet_deploy.files import file_sha256
 from mirnet_deploy.machine import describe_processor
 from mirnet_deploy.pixels import padded
-from mirnet_deploy.settings import RuntimeSettings
+from mirnet_deploy.settings import Backend, RuntimeSettings
 from mirnet_deploy.training.checkpoint import save_checkpoint
 from mirnet_deploy.training.config import MIRNetConfig
 from mirnet_deploy.training.network import MIRNet
@@ -221,10 +221,12 @@ def test_a_session_alone_gives_the_runtimes_picture(tmp_path: Path, kind: str) -
         assert alone.report.backend.startswith("InferenceSession.run, CPU")
 
 
-def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path) -> None:
-    path = make_onnx(tmp_path / "a.onnx", "mean")
-    with open_subject(SubjectSpec(f"{path}@alone", replace(CPU, tile=64))) as alone:
-        with open_subject(SubjectSpec(str(path), replace(CPU, tile=64))) as runtime:
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path, backend: Backend) -> None:
+    path, settings = make_onnx(tmp_path / "a.onnx", "mean"), replace(CPU, tile=64, backend=backend)
+    with open_subject(SubjectSpec(f"{path}@alone", settings)) as alone:
+        with open_subject(SubjectSpec(str(path), settings)) as runtime:
+            assert runtime.report.backend.startswith(backend)
             expected = runtime.enhance(picture(150, 200))
         for _ in range(2):
             np.testing.assert_array_equal(alone.enhance(picture(150, 200)), expected)

@@ -328,7 +328,8 @@ def test_one_picture_at_a_time_may_run_whole_where_several_may_not(
         stamp = read_stamp(tmp_path / "a_enhanced.png")
         assert stamp
         assert stamp.record
-        assert stamp.record.tile == ("none" if made["tiles"] == 1 else str(max(made["tile_size"])))
+        height, width = made["tile_size"]
+        assert stamp.record.tile_size == ("whole" if made["tiles"] == 1 else f"{height}x{width}")
         number: int = made["tiles"]
         return number
 

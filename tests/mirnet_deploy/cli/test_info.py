@@ -21,13 +21,14 @@ def info(*arguments):
     return CliRunner().invoke(main, ["info", *map(str, arguments)])
 
 
-def test_an_onnx_file_as_a_table(tmp_path):
+def test_an_onnx_file_as_a_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIRNET_DEPLOY_BACKEND", "openvino:bf16")
     parity = Parity("onnxruntime 1.0 CPUExecutionProvider", 2, 1e-6, 118.25)
     result = info(make_onnx(tmp_path / "tiny.onnx", parity=parity))
     assert result.exit_code == 0
     for text in ("tiny.onnx", "float", "fp32", "118.25 dB", "the SHA-256 and the metadata inside are its sidecar's"):
         assert text in result.output
-    assert "onnxruntime, as the environment says" in result.output
+    assert "openvino:bf16, by MIRNET_DEPLOY_BACKEND" in result.output
 
 
 def test_a_plan_as_json(tmp_path):
@@ -45,6 +46,7 @@ def test_an_onnx_file_without_its_sidecar_says_so(tmp_path):
     result = info(path)
     assert result.exit_code == 0
     assert "no sidecar: not checked" in result.output
+    assert "on cpu" not in result.output
 
 
 def test_bundled_models_are_found_by_name(tmp_path, monkeypatch):

@@ -21,8 +21,9 @@ from mirnet_deploy import MIRNetRuntime
 from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.artifacts.sidecar import read_onnx
 from mirnet_deploy.engines import choice
-from mirnet_deploy.engines.choice import OVERRIDE, Way, described, fastest, overridden, ways_here
+from mirnet_deploy.engines.choice import OVERRIDE, described, fastest, overridden, ways_here, without_race
 from mirnet_deploy.engines.openvino import OpenVinoEngine, openvino_module
+from mirnet_deploy.engines.race import CROPS, Way
 from mirnet_deploy.errors import EngineError, MissingDependencyError, UsageError
 from mirnet_deploy.jobs.record import read_stamp
 from mirnet_deploy.machine import describe_machine
@@ -60,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and Racer's clock."""
     monkeypatch.setattr(choice, "cache_folder", lambda name: tmp_path / name)
     monkeypatch.setattr(choice, "_known", {})
-    monkeypatch.setattr("mirnet_deploy.engines.choice.time.perf_counter", lambda: Racer.now)
+    monkeypatch.setattr("mirnet_deploy.engines.race.time.perf_counter", lambda: Racer.now)
     return tmp_path / "choices"
 
 
@@ -162,7 +163,7 @@ def test_a_damaged_or_foreign_memory_is_ignored_and_said(
     (path,) = folder.glob("*.json")
     path.write_text(damage(path.read_text()))
     assert choose(metadata, racers) == (OPENVINO, [ORT, OPENVINO])
-    assert f"{path} is ignored, and measured anew" in caplog.text
+    assert f"{path} is ignored: " in caplog.text
     assert choose(metadata, racers) == (OPENVINO, [])
 
 
@@ -197,12 +198,20 @@ def test_what_is_known_is_told_and_nothing_is_measured_for_it(
     metadata: ArtifactMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
-    assert described(metadata) == "onnxruntime, as the environment says"
+    monkeypatch.setattr(choice, "ways_here", lambda: [ORT, OPENVINO, BF16])
+    monkeypatch.setenv(OVERRIDE, "tflite")
+    assert described(metadata).startswith("nothing: MIRNET_DEPLOY_BACKEND is 'tflite'")
+    monkeypatch.setenv(OVERRIDE, "openvino")
+    assert described(metadata) == "openvino, by MIRNET_DEPLOY_BACKEND"
     monkeypatch.delenv(OVERRIDE)
-    monkeypatch.setattr(choice, "ways_here", lambda: [ORT, OPENVINO])
-    assert described(metadata) == "not measured yet: onnxruntime, openvino"
-    choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20)})
-    assert described(metadata) == "openvino, measured here: onnxruntime 50 ms, openvino 20 ms"
+    assert described(metadata) == "not measured yet: onnxruntime, openvino, openvino:bf16"
+    choose(metadata, {ORT: Racer(50), OPENVINO: Racer(20), BF16: Racer(10, 0.004)})
+    assert described(metadata) == (
+        "openvino, measured here: onnxruntime 50 ms, openvino 20 ms, openvino:bf16 10 ms (too far from FP32: 48.0 dB)"
+    )
+    monkeypatch.setenv("CI", "true")
+    assert described(metadata) == "onnxruntime, since CI is set"
+    monkeypatch.delenv("CI")
     monkeypatch.setattr(choice, "ways_here", lambda: [OPENVINO])
     assert described(metadata) == "openvino, the only one here"
     monkeypatch.setattr(choice, "library_versions", dict)
@@ -238,12 +247,18 @@ def test_the_environment_takes_the_place_of_auto(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match="MIRNET_DEPLOY_BACKEND is 'tflite'; expected one of onnxruntime, openvino"):
         MIRNetRuntime("lite", device="cpu")
     monkeypatch.delenv(OVERRIDE)
-    monkeypatch.delenv("CI", raising=False)
     assert overridden() is None
-    monkeypatch.setenv("CI", "true")
-    assert overridden() == ORT
-    monkeypatch.setenv("CI", "false")
-    assert overridden() is None
+
+
+@pytest.mark.parametrize(
+    ("value", "build"),
+    [("true", True), ("1", True), ("woodpecker", True), ("", False), ("0", False), ("false", False), ("False", False)],
+)
+def test_a_build_does_not_race(monkeypatch: pytest.MonkeyPatch, value: str, build: bool) -> None:
+    monkeypatch.delenv(OVERRIDE, raising=False)
+    monkeypatch.setattr(choice, "ways_here", lambda: [ORT, OPENVINO])
+    monkeypatch.setenv("CI", value)
+    assert without_race() == (ORT if build else None)
 
 
 @pytest.mark.parametrize("ci", ["true", ""])
@@ -353,7 +368,7 @@ def test_a_real_race_is_run_once_and_told_by_the_command_line(tmp_path: Path) ->
 
     environment = {name: value for name, value in os.environ.items() if name not in (OVERRIDE, "CI")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
-    source = choice.CROPS[0]
+    source = CROPS[0]
     command = [sys.executable, "-m", "mirnet_deploy", "enhance", str(source), "--device", "cpu", "--json", "-o"]
     runs = [
         subprocess.run([*command, str(tmp_path / name)], capture_output=True, text=True, check=True, env=environment)
@@ -366,7 +381,7 @@ def test_a_real_race_is_run_once_and_told_by_the_command_line(tmp_path: Path) ->
     stamp = read_stamp(tmp_path / "one.png")
     assert stamp
     assert stamp.record
-    assert (stamp.record.backend, stamp.record.tile) == (made[0], "none")
+    assert (stamp.record.backend, stamp.record.tile_size) == (made[0], "whole")
     said = subprocess.run(
         [sys.executable, "-m", "mirnet_deploy", "info", "lite", "--json"],
         capture_output=True,
