@@ -180,6 +180,32 @@ def test_whole_pixels_follow_from_an_actor_s_memory_and_are_kept_on_a_resume(mon
         assert whole(128 << 20, known) == 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("variable", "ci", "sent"),
+    [
+        ("openvino:bf16", "", ("openvino", "bf16")),
+        ("openvino", "true", ("openvino", "fp32")),
+        ("", "true", ("onnxruntime", "fp32")),
+        ("", "", ("auto", "auto")),
+    ],
+)
+def test_what_the_environment_says_here_holds_there(
+    monkeypatch: pytest.MonkeyPatch, variable: str, ci: str, sent: tuple[str, str]
+) -> None:
+    opened = {"backend": "b", "device": "cpu", "settings": {}, "bytes_per_pixel": 100}
+    asked: list[RuntimeSettings] = []
+
+    def ask(ray: Any, model: Any, settings: RuntimeSettings, room: Room) -> dict[str, Any]:
+        asked.append(settings)
+        return opened
+
+    monkeypatch.setattr(nodes, "_asked_there", ask)
+    monkeypatch.setenv("MIRNET_DEPLOY_BACKEND", variable)
+    monkeypatch.setenv("CI", ci)
+    nodes.resolve(None, None, SETTINGS, None, Room(1, 0.0), 1 << 30, 1)
+    assert [(each.backend, each.precision) for each in asked] == [sent]
+
+
 def test_a_machine_that_cannot_take_part_ends_the_job(job: Callable[..., ClusterJob]) -> None:
     made = job(lambda todo: iter([batch(0), {"row": [json.dumps({"index": 1, "problem": "far cannot"})]}]), ONE)
     with pytest.raises(ClusterError, match=r"^far cannot$"):
