@@ -92,7 +92,7 @@ RUNTIME_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "threads": _option("threads", "CPU threads of a run.  [default: all cores]", type=int),
     "tile": _option(
         "tile",
-        "Side of a tile in pixels; auto: none where memory allows, else what suits the model; none: never.",
+        "Side of a tile in pixels; auto: none where memory allows, else 512 or what memory holds; none: never.",
         parse_tile,
         metavar="auto|N|none",
     ),

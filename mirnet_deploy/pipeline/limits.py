@@ -20,9 +20,9 @@ WHOLE_BYTES_ALONE = (8704 << 20, 4864 << 20)
 """The same where nothing else is enhanced meanwhile (`RuntimeSettings.alone`), in OpenVINO: a photograph of 12.6
 megapixels, as telephones take them, by `lite` in float32, and in bfloat16. The first one that half of the free memory
 holds counts, so that a picture has the same tiles from run to run though other programs come and go."""
-TILE_BUDGET = 4 << 20
-"""Pixels times `n_feat` of a tile under `tile="auto"`: 512x512 for `lite`. Smaller tiles compute more halo, larger ones
-are slower per computed pixel (measured in benchmarks/TILING.md, "The size of a tile")."""
+TILE_SIDE = 512
+"""Of a tile under `tile="auto"`, at most. Smaller tiles compute more halo, which is thrown away, and larger ones win
+little for their memory (measured in benchmarks/TILING.md, "The size of a tile")."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, b
     """Height and width of the tiles; None where pictures run whole.
 
     "auto" means the largest shape of a plan's profile. For an ONNX model it means the largest square within `budget`
-    and `TILE_BUDGET` (pixels times `n_feat`), with a side of at least four halos.
+    (pixels times `n_feat`) with a side of at most `TILE_SIDE` and at least four halos.
 
     Raises:
         UsageError: the side asked for does not fit the network's size multiple, its halo or the plan's profile.
@@ -87,7 +87,7 @@ def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, b
         if limits.most is not None:
             return limits.most[1], limits.most[2]
         step = 4 * multiple
-        side = math.isqrt(min(budget, TILE_BUDGET) // metadata.network["n_feat"]) // step * step
+        side = min(math.isqrt(budget // metadata.network["n_feat"]) // step * step, TILE_SIDE)
         return (max(side, 4 * halo, step),) * 2
     check_tile(tile, halo, multiple)
     if limits.most is not None and not (

@@ -43,6 +43,14 @@ def test_auto_takes_at_most_half_of_the_free_memory(
     assert budget * BYTES_PER_VALUE <= WHOLE_BYTES
 
 
+@pytest.mark.parametrize(("n_feat", "free", "side"), [(32, 64, 512), (64, 64, 512), (64, 2, 432), (64, 0, 192)])
+def test_a_large_network_has_tiles_as_large_where_memory_holds_them(n_feat: int, free: int, side: int) -> None:
+    """In smaller ones most of the work would be halo."""
+    network = metadata(network={"n_feat": n_feat, "n_rrg": 3, "n_msrb": 2}, halo=48)
+    budget = whole_bytes(None, free << 30) // BYTES_PER_VALUE
+    assert choose_tile("auto", network, Limits(), budget) == (side, side)
+
+
 @pytest.mark.parametrize(
     ("free", "most", "expected"),
     [
