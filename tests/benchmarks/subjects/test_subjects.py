@@ -235,7 +235,7 @@ def test_the_engine_alone_repeats_the_runtimes_runs(tmp_path: Path, backend: Bac
         count = len(runs)
         assert count > 12  # a thumbnail or more, and all tiles
         runner, stream, tensors = runs[0]
-        runs[0] = runner, stream, {**tensors, "input": replace(tensors["input"], shape=(1,))}
+        runs[0] = runner, stream, {**tensors, "input": replace(tensors["input"], shape=(1, 2, 8, 8))}
         with pytest.raises(EngineError):  # they are really run
             alone.enhance(picture(150, 200))
         alone.enhance(picture(64, 64))
