@@ -19,7 +19,7 @@ from mirnet_deploy.devices.base import DevicePicture
 from mirnet_deploy.engines.base import Engine, no_context_error
 from mirnet_deploy.errors import UsageError
 from mirnet_deploy.memory import Fit, Fitting, MemoryPlan
-from mirnet_deploy.pipeline.limits import Limits, choose_batch, choose_tile, whole_budget
+from mirnet_deploy.pipeline.limits import Limits, choose_batch, choose_tile, tile_budget, whole_budget
 from mirnet_deploy.pipeline.on_device import WIDE_BYTES, Finish
 from mirnet_deploy.pipeline.pipeline import Pipeline
 from mirnet_deploy.pipeline.slots import Observer
@@ -91,10 +91,11 @@ class PictureEnhancer:
             given = settings.whole_pixels
             features = engine.metadata.network["n_feat"]
             budget = given * features if given else whole_budget(engine, settings.max_memory, alone=settings.alone)
-        self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, budget)
-        """See `RuntimeInfo.tile_size`."""
         self.batch = choose_batch(settings.batch, self._limits)
         """See `RuntimeInfo.batch`."""
+        most = tile_budget(engine, budget, self.batch)
+        self.tile_size = choose_tile(settings.tile, engine.metadata, self._limits, most)
+        """See `RuntimeInfo.tile_size`."""
         self._pipeline = Pipeline(engine, self._limits, observer or Observer())
         fit = Fit(engine.concurrency.picture, self.batch, self.tile_size, budget)
         self._fitting = Fitting(self._pipeline, fit, settings.max_memory)

@@ -47,8 +47,8 @@ class RuntimeSettings:
     as the file was exported."""
     tile: TileSetting = field(default="auto", metadata=_RECORDED)
     """"auto", "none" (always whole), or a side in pixels: a multiple of 4 and more than twice the model's halo. With
-    "auto" an ONNX model takes a picture whole that fits into `limits.whole_bytes`, else in square tiles of
-    side `limits.TILE_SIDE`, or of what memory holds; a plan takes its largest shape."""
+    "auto" an ONNX model takes a picture whole that fits into `limits.whole_bytes`, else in square tiles of side
+    `limits.TILE_SIDE`, or of what memory holds; a plan takes its largest shape."""
     consistency: Consistency = field(default="exact", metadata=_RECORDED)
     """How tiles agree. "exact": as if the picture ran whole; passes are made until the result is predicted to be within
     `tolerance`. "fast": with means guessed from a thumbnail, in one pass. "local": every tile by itself, as in other

@@ -26,7 +26,7 @@ from mirnet_deploy.files import file_sha256
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: str, as_json: bool) -> None:
     """Show what FILE is: an .onnx or .plan file, a fleet's folder, a checkpoint, or a bundled model by its name; and of
-    an ONNX file, what a CPU runs it with here.
+    an ONNX file, what a CPU runs it with here by default.
 
     Nothing of an artifact is loaded or run. Exits 1 when the file, or one of a fleet, is foreign, damaged, or not its
     sidecar's.

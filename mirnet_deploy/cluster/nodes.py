@@ -125,10 +125,10 @@ def resolve(
             the cluster had no room for one.
     """
     runtime = asked.runtime
-    way = overridden() or (Way("onnxruntime") if is_build() else None)  # a node knows nothing of either
-    if runtime.backend == "auto" and runtime.precision == "auto" and way:
-        runtime = replace(runtime, backend=way.backend, precision=way.precision)
     device = "cpu" if runtime.device == "auto" and not room.gpus else runtime.device
+    way = overridden() or (Way("onnxruntime") if is_build() else None)  # a node knows nothing of either
+    if device == "cpu" and runtime.backend == "auto" and runtime.precision == "auto" and way:
+        runtime = replace(runtime, backend=way.backend, precision=way.precision)
     threads = runtime.threads or room.cpus
     tried = known.runtime if known else replace(runtime, device=device, threads=threads)
     found = _asked_there(ray, model, tried, room)

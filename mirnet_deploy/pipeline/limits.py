@@ -22,7 +22,10 @@ megapixels, as telephones take them, by `lite` in float32, and in bfloat16. The 
 holds counts, so that a picture has the same tiles from run to run though other programs come and go."""
 TILE_SIDE = 512
 """Of a tile under `tile="auto"`, at most. Smaller tiles compute more halo, which is thrown away, and larger ones win
-little for their memory (measured in benchmarks/TILING.md, "The size of a tile")."""
+less than the memory that they take (measured in benchmarks/TILING.md, "The size of a tile")."""
+GPU_TILE = 4 << 20
+"""Pixels times `n_feat` of such a tile on a GPU, at most: 512x512 for `lite`, 256x256 for `paper`. Larger ones are
+unmeasured there, and would take several times as much."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,13 @@ def bytes_per_value(engine: Engine) -> int:
     return engine.bytes_per_value if isinstance(engine, HostEngine) else BYTES_PER_VALUE
 
 
+def tile_budget(engine: Engine, budget: int, batch: int) -> int:
+    """Pixels times `n_feat` of a tile under `tile="auto"`, at most: half of `budget`, in which a picture may run whole,
+    since thumbnails and patches take memory too; the tiles of a batch share it."""
+    share = budget // (2 * batch)
+    return share if isinstance(engine, HostEngine) else min(share, GPU_TILE)
+
+
 def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, budget: int) -> tuple[int, int] | None:
     """Height and width of the tiles; None where pictures run whole.
 
@@ -87,7 +97,7 @@ def choose_tile(tile: TileSetting, metadata: ArtifactMetadata, limits: Limits, b
         if limits.most is not None:
             return limits.most[1], limits.most[2]
         step = 4 * multiple
-        side = min(math.isqrt(budget // metadata.network["n_feat"]) // step * step, TILE_SIDE)
+        side = min(math.isqrt(budget // metadata.network["n_feat"]), TILE_SIDE) // step * step
         return (max(side, 4 * halo, step),) * 2
     check_tile(tile, halo, multiple)
     if limits.most is not None and not (

@@ -255,6 +255,7 @@ def test_a_photograph_is_cut_or_mirrored_to_the_size(
     assert all(np.array_equal(image, pixels[:24, :32]) for image in Fake.given)
     Fake.given.clear()
     measure(fake_files, picture=str(tmp_path / "a.png"), sizes=(Size(60, 20),))
+    assert Fake.given
     assert all(np.array_equal(image[:, 40:], pixels[:20, :19:-1]) for image in Fake.given)
     assert json.loads(report.to_json())["settings"]["picture"] == str(tmp_path / "a.png")
     monkeypatch.setattr("mirnet_deploy.cli.peers._prepare", lambda *_: pytest.fail("exported before it was read"))

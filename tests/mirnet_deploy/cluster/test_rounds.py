@@ -203,7 +203,9 @@ def test_what_the_environment_says_here_holds_there(
     monkeypatch.setenv("MIRNET_DEPLOY_BACKEND", variable)
     monkeypatch.setenv("CI", ci)
     nodes.resolve(None, None, SETTINGS, None, Room(1, 0.0), 1 << 30, 1)
-    assert [(each.backend, each.precision) for each in asked] == [sent]
+    opened["device"] = "cuda"
+    nodes.resolve(None, None, SETTINGS, None, Room(1, 1.0), 1 << 30, 1)  # a GPU takes no notice of it
+    assert [(each.backend, each.precision) for each in asked] == [sent, ("auto", "auto")]
 
 
 def test_a_machine_that_cannot_take_part_ends_the_job(job: Callable[..., ClusterJob]) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from artifacts import metadata
 
+from mirnet_deploy.artifacts.metadata import ArtifactMetadata
 from mirnet_deploy.engines import openvino
-from mirnet_deploy.engines.base import BYTES_PER_VALUE, HostEngine
+from mirnet_deploy.engines.base import BYTES_PER_VALUE, Engine
 from mirnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from mirnet_deploy.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from mirnet_deploy.engines.openvino import OpenVinoEngine
 from mirnet_deploy.machine import available_memory, describe_machine
 from mirnet_deploy.pipeline import limits
@@ -18,6 +20,7 @@ from mirnet_deploy.pipeline.limits import (
     WHOLE_BYTES_ALONE,
     Limits,
     choose_tile,
+    tile_budget,
     whole_budget,
     whole_bytes,
 )
@@ -26,7 +29,7 @@ LITE = metadata(network={"n_feat": 16, "n_rrg": 1, "n_msrb": 2})
 
 
 @pytest.mark.parametrize(
-    ("free", "side"), [(None, 512), (64 << 30, 512), (2 << 30, 512), (640 << 20, 480), (1 << 20, 64)]
+    ("free", "side"), [(None, 512), (64 << 30, 512), (2 << 30, 512), (640 << 20, 336), (1 << 20, 64)]
 )
 def test_auto_takes_at_most_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, side: int
@@ -37,18 +40,33 @@ def test_auto_takes_at_most_half_of_the_free_memory(
         min(WHOLE_BYTES, free // 2 if free else WHOLE_BYTES) / openvino.BYTES_PER_VALUE["fp32"], abs=1
     )
     budget = whole_budget(engine(OnnxRuntimeEngine))
-    assert choose_tile("auto", LITE, Limits(), budget) == (side, side)
+    assert tile(budget, OnnxRuntimeEngine) == side
     if free:
         assert budget * BYTES_PER_VALUE <= free / 2
     assert budget * BYTES_PER_VALUE <= WHOLE_BYTES
 
 
-@pytest.mark.parametrize(("n_feat", "free", "side"), [(32, 64, 512), (64, 64, 512), (64, 2, 432), (64, 0, 192)])
-def test_a_large_network_has_tiles_as_large_where_memory_holds_them(n_feat: int, free: int, side: int) -> None:
-    """In smaller ones most of the work would be halo."""
+@pytest.mark.parametrize(
+    ("kind", "n_feat", "free", "batch", "side"),
+    [
+        (OpenVinoEngine, 32, 64, 1, 512),
+        (OpenVinoEngine, 64, 64, 1, 512),
+        (OpenVinoEngine, 64, 64, 4, 304),
+        (OpenVinoEngine, 64, 2, 1, 416),
+        (OpenVinoEngine, 64, 0, 1, 192),
+        (OnnxRuntimeEngine, 32, 64, 1, 512),
+        (OnnxRuntimeEngine, 64, 64, 1, 432),
+        (OnnxRuntimeCudaEngine, 32, 64, 1, 352),
+        (OnnxRuntimeCudaEngine, 64, 64, 1, 256),
+    ],
+)
+def test_a_large_network_has_tiles_as_large_where_memory_holds_them(
+    kind: type[Engine], n_feat: int, free: int, batch: int, side: int
+) -> None:
+    """In smaller ones most of the work would be halo. On a GPU that is not known."""
+    each = openvino.BYTES_PER_VALUE["fp32"] if kind is OpenVinoEngine else BYTES_PER_VALUE
     network = metadata(network={"n_feat": n_feat, "n_rrg": 3, "n_msrb": 2}, halo=48)
-    budget = whole_bytes(None, free << 30) // BYTES_PER_VALUE
-    assert choose_tile("auto", network, Limits(), budget) == (side, side)
+    assert tile(whole_bytes(None, free << 30) // each, kind, network, batch) == side
 
 
 @pytest.mark.parametrize(
@@ -94,9 +112,17 @@ def test_a_photograph_of_a_phone_runs_whole_alone_and_one_of_24_megapixels_does_
     assert max(WHOLE_BYTES_ALONE) // openvino.BYTES_PER_VALUE[precision] < 16 * 6000 * 4000
 
 
-def engine(kind: type[HostEngine]) -> HostEngine:
+def engine(kind: type[Engine]) -> Engine:
     """An engine of that kind which has loaded nothing."""
     return kind.__new__(kind)
+
+
+def tile(budget: int, kind: type[Engine], network: ArtifactMetadata = LITE, batch: int = 1) -> int:
+    """The side of tiles under "auto"."""
+    found = choose_tile("auto", network, Limits(), tile_budget(engine(kind), budget, batch))
+    assert found
+    assert found[0] == found[1]
+    return found[0]
 
 
 def test_free_memory_is_at_most_all_memory() -> None:
