@@ -305,7 +305,7 @@ def test_whole_pixels_decide_alone_which_pictures_run_whole(tmp_path: Path, monk
     monkeypatch.setattr(limits, "available_memory", lambda: 1 << 20)  # too little for any
     model = make_onnx(tmp_path / "a.onnx", "mean")
     with MIRNetRuntime(model, device="cpu", consistency="local", whole_pixels=720 * 600) as each:
-        assert each.info.tile_size == (656, 656)
+        assert each.info.tile_size == (464, 464)
         assert each.enhance_with_info(picture(720, 600)).info.tiles == 1
         assert each.enhance_with_info(picture(724, 600)).info.tiles > 1
     with MIRNetRuntime(model, device="cpu", consistency="local", backend="onnxruntime") as each:
