@@ -186,6 +186,7 @@ def _providers() -> tuple[str, ...]:
         return ()
 
 
+@cache
 def _processor() -> tuple[str, str | None, list[str] | None]:
     """Model name, family and feature flags (None where the system lists none)."""
     try:

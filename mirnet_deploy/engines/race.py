@@ -113,10 +113,6 @@ def _batch(path: Path, metadata: ArtifactMetadata) -> NDArray[Any]:
 
 
 def _least_psnr(results: list[NDArray[np.float32]], references: list[NDArray[np.float32]]) -> float | None:
-    found = [_psnr(result, reference) for result, reference in zip(results, references, strict=True)]
-    return min((each for each in found if each is not None), default=None)
-
-
-def _psnr(result: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:
-    mean = float(np.mean((result.astype(np.float64) - reference) ** 2))
-    return None if mean == 0 else float(-10 * np.log10(mean)) if np.isfinite(mean) else 0.0
+    pairs = zip(results, references, strict=True)
+    worst = np.max([np.mean((result.astype(np.float64) - reference) ** 2) for result, reference in pairs])
+    return None if worst == 0 else float(-10 * np.log10(worst)) if np.isfinite(worst) else 0.0

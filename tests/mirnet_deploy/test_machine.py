@@ -87,6 +87,8 @@ ARM = "processor\t: 0\nFeatures\t: asimd bf16\nCPU implementer\t: 0x41\nCPU part
 def test_a_processor_is_known_by_its_name_family_and_instructions(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[Any, ...]
 ) -> None:
+    machine._processor.cache_clear()
     monkeypatch.setattr(Path, "read_text", lambda path: text)
     found = machine.describe_processor()
+    machine._processor.cache_clear()
     assert (found["name"], found["family"], found["instructions"]) == expected
